@@ -1,0 +1,84 @@
+# Timeball. `make` alone prints what there is.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+SEEDS ?= 50
+BIN := .venv/bin
+
+.PHONY: help prerequisites venv venv-dev venv-proto demo dev test unit conformance integration \
+	sim check fmt lint types house proto verify-proto proto-baseline lock bench wheel clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: venv ## Create .venv and watch real tasks run at their instant (about 40 s)
+	@$(BIN)/python examples/demo.py
+
+test: prerequisites venv-dev ## Every test, tier by tier (TIERS=unit,... for some of them)
+	@$(BIN)/python tools/run_tests.py $(if $(TIERS),--tiers $(TIERS))
+
+dev: venv ## Coordinator, scheduler node and executor node in one process on loopback
+	@$(BIN)/timeball dev
+
+check: venv-dev venv-proto ## Format, lint, types, house rules and stubs: what a commit needs
+	@$(BIN)/python tools/run_tests.py --tiers check
+
+unit: venv-dev ## Unit tests only
+	@$(BIN)/python -m pytest -q tests/unit
+
+conformance: venv-dev ## One suite per port over every adapter
+	@$(BIN)/python -m pytest -q tests/conformance
+
+integration: venv-dev ## Real processes and sockets on loopback
+	@$(BIN)/python -m pytest -q tests/integration
+
+sim: venv-dev ## Whole-cluster simulation in virtual time (SEEDS=50 of them, or one SEED=42)
+	@$(BIN)/python tools/sim.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+bench: venv-dev ## Measure and write docs/benchmarks.md
+	@$(BIN)/python tests/bench/run.py
+
+fmt: venv-dev ## Format the code and sort the imports
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix-only --select I .
+
+lint: venv-dev ## Lint
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: venv-dev ## mypy, strict
+	@$(BIN)/mypy
+
+house: venv-dev ## House rules and import rules
+	@$(BIN)/python -m pytest -q tests/unit/test_house_rules.py tests/unit/test_import_rules.py
+
+proto: venv-dev venv-proto ## Generate stubs and validation rules from proto/
+	@$(BIN)/python tools/proto.py generate
+
+verify-proto: venv-dev venv-proto ## Fail when stubs drifted, proto style broke or the API lost something
+	@$(BIN)/python tools/proto.py verify
+
+proto-baseline: venv-dev venv-proto ## Accept today's protos as what must not break (at a release)
+	@$(BIN)/python tools/proto.py baseline
+
+wheel: venv-dev ## Build both wheels into dist/
+	@$(BIN)/python tools/wheels.py dist
+
+lock: ## Resolve requirements/*.lock anew (UPGRADE=1 for the newest versions)
+	@$(PYTHON) tools/lock.py $(if $(UPGRADE),--upgrade)
+
+prerequisites: ## What this machine has and lacks, with the command for each gap
+	@$(PYTHON) tools/prerequisites.py $(if $(filter true,$(CI)),--install)
+
+venv: ## .venv with what the demo needs
+	@$(PYTHON) tools/venv.py run
+
+venv-dev: ## .venv with what tests and checks need too
+	@$(PYTHON) tools/venv.py dev
+
+venv-proto: ## .venv-proto, the stub generator's own environment
+	@$(PYTHON) tools/venv.py proto
+
+clean: ## Remove environments, caches and build results
+	@rm -rf .venv .venv-proto .cache dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
