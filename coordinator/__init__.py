@@ -1,0 +1,1 @@
+"""The coordinator service: public API, routing to owners, leadership and assignment."""

@@ -1,0 +1,1 @@
+"""The scheduler node service: owns shards, runs the engine, dispatches to executors."""

@@ -1,0 +1,1 @@
+"""What the three services share. Private: other people's code never imports it."""

@@ -1,0 +1,1 @@
+"""Server commands that join the `timeball` command line."""

@@ -1,0 +1,87 @@
+"""What callers ask of a shard's owner, as values. The coordinator builds them, the engine decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from timeball_server.core.ids import Minute, ShardId, TaskId
+from timeball_server.core.model import TaskSpec, TaskView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateTask:
+    """Create a task whose home is (minute, shard); the owner chooses the part.
+
+    `due_ms` None = now, judged by the owner's clock (rule R24); `delay_ms` is added to that now.
+    `resend` marks every repetition, whoever repeats (rule R8).
+    """
+
+    minute: Minute
+    shard: ShardId
+    unique: bytes
+    spec: TaskSpec
+    due_ms: int | None
+    delay_ms: int = 0
+    request_id: str
+    actor: str
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelTask:
+    """No attempt may start after the answer. `terminate` also fences a running attempt at once."""
+
+    task_id: TaskId
+    namespace: str
+    request_id: str
+    actor: str
+    reason: str = ""
+    terminate: bool = False
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadTask:
+    """Answer with the task as its owner knows it, pinned to the owner's epoch (rule R17)."""
+
+    task_id: TaskId
+    namespace: str
+
+
+Command = CreateTask | CancelTask | ReadTask
+
+
+class RejectionReason(StrEnum):
+    """Why a command was not carried out; each maps to one error of the family."""
+
+    NOT_FOUND = "TASK_NOT_FOUND"
+    EXPIRED = "TASK_EXPIRED"
+    TOO_LATE = "TOO_LATE"
+    VOIDED = "ALREADY_EXISTS"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    HORIZON = "INVALID_REQUEST"
+    NOT_OWNED = "SHARD_NOT_OWNED"
+    UNKNOWN = "OUTCOME_UNKNOWN"
+    OVERLOADED = "RESOURCE_EXHAUSTED"
+    NOT_READY = "UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The command holds. `fresh` tells a creation from the answer to its repetition."""
+
+    task: TaskView
+    fresh: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The command does not hold (UNKNOWN: may or may not). `task` shows the state that decided."""
+
+    reason: RejectionReason
+    message: str
+    task: TaskView | None = None
+
+
+Outcome = Done | Rejected

@@ -1,0 +1,308 @@
+"""The journal of a task: its events, the states they lead to, and the fold to a head.
+
+The journal is the truth. It is append-only; the state of a task is its head, the event with
+the greatest (epoch, seq) (rule R5). What a state allows is one table, tested for every pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
+from timeball_server.core.model import Failure, FailureCause, Payload, TaskSpec
+
+
+class State(StrEnum):
+    """Where a task stands; ABSENT is a task without a single event."""
+
+    ABSENT = "ABSENT"
+    PENDING = "PENDING"
+    CLAIMED = "CLAIMED"
+    SUCCEEDED = "SUCCEEDED"
+    DEAD = "DEAD"
+    CANCELLED = "CANCELLED"
+    TERMINATED = "TERMINATED"
+    LOST = "LOST"
+    DELETED = "DELETED"
+    VOID = "VOID"
+
+
+class EventKind(StrEnum):
+    """What can be appended to a journal."""
+
+    CREATED = "CREATED"
+    BORN_CLAIMED = "BORN_CLAIMED"
+    UPDATED = "UPDATED"
+    RESCHEDULED = "RESCHEDULED"
+    CLAIMED = "CLAIMED"
+    RELEASED = "RELEASED"
+    RENEWED = "RENEWED"
+    RETRY = "RETRY"
+    SUCCEEDED = "SUCCEEDED"
+    DEAD = "DEAD"
+    CANCELLED = "CANCELLED"
+    TERMINATED = "TERMINATED"
+    LOST = "LOST"
+    DELETED = "DELETED"
+    VOID = "VOID"
+    ADOPTED = "ADOPTED"
+
+
+TERMINAL: Final = frozenset(
+    {State.SUCCEEDED, State.DEAD, State.CANCELLED, State.TERMINATED, State.LOST}
+)
+"""States in which a task's work is over; only ADOPTED and DELETED may follow."""
+CLOSED: Final = TERMINAL | {State.DELETED, State.VOID}
+"""States in which no alarm is live."""
+
+
+class IllegalEvent(Exception):
+    """The table has no row for this event in this state; nothing was changed."""
+
+    def __init__(self, state: State, kind: EventKind) -> None:
+        super().__init__(f"{kind} is not possible in state {state}")
+        self.state = state
+        self.kind = kind
+
+
+def _table() -> Mapping[tuple[State, EventKind], State]:
+    rows: dict[tuple[State, EventKind], State] = {
+        (State.ABSENT, EventKind.CREATED): State.PENDING,
+        (State.ABSENT, EventKind.BORN_CLAIMED): State.CLAIMED,
+        (State.ABSENT, EventKind.VOID): State.VOID,
+        (State.PENDING, EventKind.UPDATED): State.PENDING,
+        (State.PENDING, EventKind.RESCHEDULED): State.PENDING,
+        (State.PENDING, EventKind.CLAIMED): State.CLAIMED,
+        (State.PENDING, EventKind.RENEWED): State.PENDING,
+        (State.PENDING, EventKind.DEAD): State.DEAD,
+        (State.PENDING, EventKind.CANCELLED): State.CANCELLED,
+        (State.PENDING, EventKind.TERMINATED): State.TERMINATED,
+        (State.PENDING, EventKind.VOID): State.VOID,
+        (State.CLAIMED, EventKind.UPDATED): State.PENDING,
+        (State.CLAIMED, EventKind.RESCHEDULED): State.PENDING,
+        (State.CLAIMED, EventKind.CLAIMED): State.CLAIMED,
+        (State.CLAIMED, EventKind.RELEASED): State.PENDING,
+        (State.CLAIMED, EventKind.RENEWED): State.CLAIMED,
+        (State.CLAIMED, EventKind.RETRY): State.PENDING,
+        (State.CLAIMED, EventKind.SUCCEEDED): State.SUCCEEDED,
+        (State.CLAIMED, EventKind.DEAD): State.DEAD,
+        (State.CLAIMED, EventKind.CANCELLED): State.CANCELLED,
+        (State.CLAIMED, EventKind.TERMINATED): State.TERMINATED,
+        (State.CLAIMED, EventKind.LOST): State.LOST,
+        (State.CLAIMED, EventKind.VOID): State.VOID,
+    }
+    for state in State:
+        if state is not State.ABSENT:
+            rows[state, EventKind.ADOPTED] = state
+        if state in TERMINAL:
+            rows[state, EventKind.DELETED] = State.DELETED
+    return MappingProxyType(rows)
+
+
+TRANSITIONS: Final = _table()
+"""Every legal move. A pair without a row is refused."""
+
+
+def next_state(state: State, kind: EventKind) -> State:
+    """The state after an event.
+
+    Raises:
+        IllegalEvent: the table has no row for the pair.
+    """
+    target = TRANSITIONS.get((state, kind))
+    if target is None:
+        raise IllegalEvent(state, kind)
+    return target
+
+
+class Alarm(NamedTuple):
+    """The hint that is live: the due row with exactly these numbers (rule R6)."""
+
+    due_ms: int
+    seq: int
+    epoch: Epoch
+
+
+class EventRef(NamedTuple):
+    """Names an event of a task: a CLAIMED event is a run, a spec event holds the payload."""
+
+    seq: int
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecDetail:
+    """The whole specification, carried by CREATED, BORN_CLAIMED and UPDATED."""
+
+    spec: TaskSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeDetail:
+    """How an attempt ended. Instants are the executor's wall clock; None = it never said."""
+
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    result: Payload | None = None
+    failure: Failure | None = None
+    cause: FailureCause | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteDetail:
+    """A sentence for people: why an event was written."""
+
+    text: str
+
+
+Detail = SpecDetail | OutcomeDetail | NoteDetail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """One event. Key: (home bucket, task_id, epoch, seq); written once, resent unchanged.
+
+    `seq` numbers the journal's events, `revision` counts what users change (the etag).
+    `attempt` counts attempts so far, the claimed one included. `run` names the CLAIMED event of
+    the attempt in hand. `prev_epoch` with seq - 1 links to the predecessor. `spec_at` names the
+    event that holds the specification. `unaccounted` lists attempts whose executor vanished and
+    that may still start (rule R15). `created_ms` is copied from the first event.
+    """
+
+    task_id: TaskId
+    epoch: Epoch
+    seq: int
+    kind: EventKind
+    state: State
+    alarm: Alarm | None
+    attempt: int
+    run: EventRef | None
+    executor: NodeId | None
+    incarnation: Incarnation
+    prev_epoch: Epoch
+    spec_at: EventRef
+    revision: int
+    priority: int
+    unaccounted: tuple[str, ...]
+    request_id: str
+    at_ms: int
+    created_ms: int
+    actor: str
+    detail: Detail | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRow:
+    """A hint: this task wants attention at this millisecond. Key: (bucket, due_ms, task_id, seq, epoch).
+
+    `minute` and `part` name the bucket of the alarm, not the task's home; the shard is the
+    task's own (rule R23).
+    """
+
+    minute: int
+    part: int
+    due_ms: int
+    task_id: TaskId
+    seq: int
+    epoch: Epoch
+    handler: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerListRow:
+    """A task in its user's list. Key: ((namespace, owner, day), created_ms desc, task_id)."""
+
+    namespace: str
+    owner: str
+    created_ms: int
+    task_id: TaskId
+    handler: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateListRow:
+    """An append-only hint that a task entered a state, verified on read.
+
+    Key: ((namespace, state, day, slice), at_ms desc, task_id).
+    """
+
+    namespace: str
+    state: str
+    at_ms: int
+    task_id: TaskId
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterRow:
+    """A task that people must look at. Key: ((namespace, day), at_ms desc, task_id)."""
+
+    namespace: str
+    at_ms: int
+    task_id: TaskId
+    epoch: Epoch
+    handler: str
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """One verdict on a nominal time of a schedule. Key: ((schedule_id, month), nominal_ms, epoch)."""
+
+    schedule_id: TaskId
+    nominal_ms: int
+    epoch: Epoch
+    verdict: str
+    task_id: TaskId | None
+    cause: str
+    lateness_ms: int
+
+
+Row = EventRow | DueRow | OwnerListRow | StateListRow | DeadLetterRow | LedgerRow
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A journal read back: the accepted chain, oldest first, and rows that lie off it."""
+
+    chain: tuple[EventRow, ...]
+    not_accepted: tuple[EventRow, ...]
+
+    @property
+    def head(self) -> EventRow:
+        """The event that says what is true."""
+        return self.chain[-1]
+
+
+def head_of(rows: Iterable[EventRow]) -> EventRow | None:
+    """The event with the greatest (epoch, seq), None for an empty journal (rule R5)."""
+    return max(rows, key=lambda row: (row.epoch, row.seq), default=None)
+
+
+def fold(rows: Iterable[EventRow]) -> History | None:
+    """Follow the links from the head backwards; None for an empty journal."""
+    by_key = {(row.epoch, row.seq): row for row in rows}
+    head = head_of(by_key.values())
+    if head is None:
+        return None
+    chain = [head]
+    while (previous := by_key.get((chain[-1].prev_epoch, chain[-1].seq - 1))) is not None:
+        chain.append(previous)
+    accepted = {(row.epoch, row.seq) for row in chain}
+    rest = tuple(row for key, row in sorted(by_key.items()) if key not in accepted)
+    return History(tuple(reversed(chain)), rest)
+
+
+def hint_is_live(hint: DueRow, head: EventRow | None) -> bool:
+    """Whether a due row is the alarm that the head names (rule R6)."""
+    return (
+        head is not None
+        and head.state not in CLOSED
+        and head.alarm == Alarm(hint.due_ms, hint.seq, hint.epoch)
+    )

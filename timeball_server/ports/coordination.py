@@ -1,0 +1,152 @@
+"""The coordination port: members, leader, assignment and ownership, on ephemeral entries of a session.
+
+Adapters (in-process, ZooKeeper) pass tests/conformance/test_coordination.py unchanged.
+A session that is suspended may come back; one that is lost never does: everything it made is
+gone and the process must start a new session. Watches say "something changed, read all".
+
+Errors: CoordinationUnavailable (suspended or unreachable; requests fail fast and are never
+queued), SessionLost (this session has ended).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from timeball.errors import CoordinationUnavailable
+from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId
+
+
+class SessionLost(CoordinationUnavailable):
+    """The session has ended; all that it owned is gone."""
+
+    reason = "SESSION_LOST"
+
+
+class Role(StrEnum):
+    """What a member is."""
+
+    COORDINATOR = "coordinator"
+    SCHEDULER_NODE = "scheduler_node"
+    EXECUTOR = "executor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A living process. `incarnation` is given by the coordination service at joining."""
+
+    role: Role
+    node: NodeId
+    address: str
+    incarnation: Incarnation = Incarnation(0)
+    strength: int = 1
+    slots: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+    handlers: tuple[str, ...] = ()
+    started_ms: int = 0
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ownership:
+    """Who holds a shard now; `epoch` is the czxid of the ownership entry (rule R1)."""
+
+    shard: ShardId
+    node: NodeId
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """The leader's wish. `version` grows with each write, `reasons` say why a shard moved."""
+
+    version: int
+    term: int
+    shards: Mapping[ShardId, NodeId]
+    reasons: Mapping[ShardId, str]
+
+
+class SessionState(StrEnum):
+    """What the client library knows of its session."""
+
+    CONNECTED = "CONNECTED"
+    SUSPENDED = "SUSPENDED"
+    LOST = "LOST"
+
+
+class CoordinationSession(Protocol):
+    """One process's session. Callbacks run on the event loop and must return at once."""
+
+    @property
+    def state(self) -> SessionState:
+        """What is known of the session now."""
+        ...
+
+    @property
+    def session_timeout_ms(self) -> int:
+        """How long silence lasts before the service ends the session."""
+        ...
+
+    def proven_at_mono_ms(self) -> int | None:
+        """Monotonic time at which the last *answered* request was sent; None before the first (R3)."""
+        ...
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back after any change of session state, members, leader, assignment or ownership."""
+        ...
+
+    async def join(self, member: Member) -> Incarnation:
+        """Become a member; an ephemeral entry whose czxid is the incarnation. Once per session."""
+        ...
+
+    async def members(self, role: Role) -> tuple[Member, ...]:
+        """The living members of a role, ordered by node."""
+        ...
+
+    async def campaign(self) -> None:
+        """Stand for leader; returns at once. Winning shows in `leader` and `term`."""
+        ...
+
+    async def leader(self) -> NodeId | None:
+        """Who leads now."""
+        ...
+
+    async def term(self) -> int | None:
+        """The term (czxid of the candidacy) in which this session leads, None if it does not."""
+        ...
+
+    async def read_assignment(self) -> Assignment | None:
+        """The newest assignment, None before the first."""
+        ...
+
+    async def write_assignment(
+        self, term: int, expected_version: int, shards: Mapping[ShardId, NodeId],
+        reasons: Mapping[ShardId, str],
+    ) -> bool:
+        """Replace the assignment if this session still leads in this term and nobody wrote since.
+
+        `expected_version` is 0 for the first. Atomic. False = lost the race, nothing written.
+        """
+        ...
+
+    async def take_ownership(self, shard: ShardId) -> Epoch | None:
+        """Create the ownership entry; its czxid is the epoch. None = another session holds it."""
+        ...
+
+    async def release_ownership(self, shard: ShardId, epoch: Epoch) -> None:
+        """Remove the entry if it is ours and of this epoch. Safe to repeat."""
+        ...
+
+    async def ownerships(self) -> tuple[Ownership, ...]:
+        """Who holds what now."""
+        ...
+
+    async def prove(self) -> None:
+        """A cheap round trip: moves `proven_at_mono_ms` forward when it is answered."""
+        ...
+
+    async def close(self) -> None:
+        """End the session: every ephemeral entry goes at once. Safe to call twice."""
+        ...

@@ -1,0 +1,1 @@
+"""gRPC: status table, conversion, interceptors, server builder, transport adapters."""

@@ -1,0 +1,1 @@
+"""Clock, lifecycle, configuration and logs of a process."""

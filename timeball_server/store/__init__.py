@@ -1,0 +1,1 @@
+"""Store adapters: memory, SQLite, Cassandra."""
