@@ -1,4 +1,4 @@
-"""Builds the project's virtual environments from their hash-locked files, and only when they changed.
+"""Builds the project's virtual environments from their hash-locked files, when these changed.
 
 Standard library only: this runs before anything is installed. A stamp inside each environment holds
 the hash of everything it was built from, so a second run starts no installer and needs no network.
