@@ -53,13 +53,13 @@ house: venv-dev ## House rules and import rules
 	@$(BIN)/python -m pytest -q tests/unit/test_house_rules.py tests/unit/test_import_rules.py
 
 proto: venv-dev venv-proto ## Generate stubs and validation rules from proto/
-	@$(BIN)/python tools/proto.py generate
+	@$(BIN)/python tools/protos.py generate
 
 verify-proto: venv-dev venv-proto ## Fail when stubs drifted, proto style broke or the API lost something
-	@$(BIN)/python tools/proto.py verify
+	@$(BIN)/python tools/protos.py verify
 
 proto-baseline: venv-dev venv-proto ## Accept today's protos as what must not break (at a release)
-	@$(BIN)/python tools/proto.py baseline
+	@$(BIN)/python tools/protos.py baseline
 
 wheel: venv-dev ## Build both wheels into dist/
 	@$(BIN)/python tools/wheels.py dist
@@ -71,13 +71,13 @@ prerequisites: ## What this machine has and lacks, with the command for each gap
 	@$(PYTHON) tools/prerequisites.py $(if $(filter true,$(CI)),--install)
 
 venv: ## .venv with what the demo needs
-	@$(PYTHON) tools/venv.py run
+	@$(PYTHON) tools/environments.py run
 
 venv-dev: ## .venv with what tests and checks need too
-	@$(PYTHON) tools/venv.py dev
+	@$(PYTHON) tools/environments.py dev
 
 venv-proto: ## .venv-proto, the stub generator's own environment
-	@$(PYTHON) tools/venv.py proto
+	@$(PYTHON) tools/environments.py proto
 
 clean: ## Remove environments, caches and build results
 	@rm -rf .venv .venv-proto .cache dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
