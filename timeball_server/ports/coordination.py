@@ -1,7 +1,7 @@
-"""The coordination port: members, leader, assignment and ownership, on ephemeral entries of a session.
+"""The coordination port: members, leader, assignment and ownership, on a session's entries.
 
 Adapters (in-process, ZooKeeper) pass tests/conformance/test_coordination.py unchanged.
-A session that is suspended may come back; one that is lost never does: everything it made is
+Entries are ephemeral: they go with the session. A session that is suspended may come back; one that is lost never does: everything it made is
 gone and the process must start a new session. Watches say "something changed, read all".
 
 Errors: CoordinationUnavailable (suspended or unreachable; requests fail fast and are never
@@ -13,10 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from timeball.errors import CoordinationUnavailable
+
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId
+
+NOT_JOINED: Final = Incarnation(0)
+"""The incarnation of a member that has not joined yet."""
 
 
 class SessionLost(CoordinationUnavailable):
@@ -40,7 +44,7 @@ class Member:
     role: Role
     node: NodeId
     address: str
-    incarnation: Incarnation = Incarnation(0)
+    incarnation: Incarnation = NOT_JOINED
     strength: int = 1
     slots: int = 0
     labels: tuple[tuple[str, str], ...] = ()
@@ -76,12 +80,15 @@ class SessionState(StrEnum):
     LOST = "LOST"
 
 
-class CoordinationSession(Protocol):
-    """One process's session. Callbacks run on the event loop and must return at once."""
+class Membership(Protocol):
+    """The part of a session that being a member needs; all that an executor may depend on.
+
+    Callbacks run on the event loop and must return at once.
+    """
 
     @property
     def state(self) -> SessionState:
-        """What is known of the session now."""
+        """What is known of the session now. LOST is final, and so is the state after close."""
         ...
 
     @property
@@ -90,7 +97,11 @@ class CoordinationSession(Protocol):
         ...
 
     def proven_at_mono_ms(self) -> int | None:
-        """Monotonic time at which the last *answered* request was sent; None before the first (R3)."""
+        """Monotonic time at which the last *answered* request was sent; None before the first (R3).
+
+        Never goes back. Adapters also send a cheap request of their own every
+        sixth of the session timeout, so a healthy session stays proven.
+        """
         ...
 
     def on_change(self, callback: Callable[[], None]) -> None:
@@ -98,15 +109,41 @@ class CoordinationSession(Protocol):
         ...
 
     async def join(self, member: Member) -> Incarnation:
-        """Become a member; an ephemeral entry whose czxid is the incarnation. Once per session."""
+        """Become a member; an ephemeral entry whose czxid is the incarnation. Once per session.
+
+        Safe to repeat with the same role and node: answers the same incarnation.
+
+        Raises:
+            AlreadyExists: a living session of this role has the node's name; wait for its end.
+            FailedPrecondition: this session has joined as something else.
+        """
         ...
+
+    async def prove(self) -> None:
+        """A cheap round trip: moves `proven_at_mono_ms` forward when it is answered."""
+        ...
+
+    async def close(self) -> None:
+        """End the session: every ephemeral entry goes at once. Safe to call twice.
+
+        A suspended session cannot say good-bye: its entries go when the service expires it.
+        """
+        ...
+
+
+class CoordinationSession(Membership, Protocol):
+    """One process's session.
+
+    `campaign` and `take_ownership` speak in the joined node's name and raise
+    FailedPrecondition before `join`.
+    """
 
     async def members(self, role: Role) -> tuple[Member, ...]:
         """The living members of a role, ordered by node."""
         ...
 
     async def campaign(self) -> None:
-        """Stand for leader; returns at once. Winning shows in `leader` and `term`."""
+        """Stand for leader; winning shows in `leader` and `term`. Safe to repeat."""
         ...
 
     async def leader(self) -> NodeId | None:
@@ -122,7 +159,10 @@ class CoordinationSession(Protocol):
         ...
 
     async def write_assignment(
-        self, term: int, expected_version: int, shards: Mapping[ShardId, NodeId],
+        self,
+        term: int,
+        expected_version: int,
+        shards: Mapping[ShardId, NodeId],
         reasons: Mapping[ShardId, str],
     ) -> bool:
         """Replace the assignment if this session still leads in this term and nobody wrote since.
@@ -132,7 +172,11 @@ class CoordinationSession(Protocol):
         ...
 
     async def take_ownership(self, shard: ShardId) -> Epoch | None:
-        """Create the ownership entry; its czxid is the epoch. None = another session holds it."""
+        """Create the ownership entry; its czxid is the epoch. None = another session holds it.
+
+        The epoch always comes from creating. If this session holds the entry already (an answer
+        was lost), the entry is replaced in one step and the older epoch is over.
+        """
         ...
 
     async def release_ownership(self, shard: ShardId, epoch: Epoch) -> None:
@@ -141,12 +185,4 @@ class CoordinationSession(Protocol):
 
     async def ownerships(self) -> tuple[Ownership, ...]:
         """Who holds what now."""
-        ...
-
-    async def prove(self) -> None:
-        """A cheap round trip: moves `proven_at_mono_ms` forward when it is answered."""
-        ...
-
-    async def close(self) -> None:
-        """End the session: every ephemeral entry goes at once. Safe to call twice."""
         ...
