@@ -60,6 +60,10 @@ CLOSED: Final = TERMINAL | {State.DELETED, State.VOID}
 """States in which no alarm is live."""
 
 
+NO_EPOCH: Final = Epoch(0)
+"""Below every real epoch: written by nobody in particular."""
+
+
 class IllegalEvent(Exception):
     """The table has no row for this event in this state; nothing was changed."""
 
@@ -215,20 +219,25 @@ class DueRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerListRow:
-    """A task in its user's list. Key: ((namespace, owner, day), created_ms desc, task_id)."""
+    """A task in its user's list. Key: ((namespace, owner, day), created_ms desc, task_id, epoch).
+
+    `epoch` is that of the CREATED event: two owners that create one task in the same
+    millisecond must not write one key (protocol.md section 1, projections).
+    """
 
     namespace: str
     owner: str
     created_ms: int
     task_id: TaskId
     handler: str
+    epoch: Epoch = NO_EPOCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateListRow:
     """An append-only hint that a task entered a state, verified on read.
 
-    Key: ((namespace, state, day, slice), at_ms desc, task_id).
+    Key: ((namespace, state, day, slice), at_ms desc, task_id, epoch); readers take the highest.
     """
 
     namespace: str
@@ -240,7 +249,7 @@ class StateListRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterRow:
-    """A task that people must look at. Key: ((namespace, day), at_ms desc, task_id)."""
+    """A task that people must look at. Key: ((namespace, day), at_ms desc, task_id, epoch)."""
 
     namespace: str
     at_ms: int

@@ -1,0 +1,83 @@
+"""What every store adapter derives from a row: day, month, slice, sort order and page cursor.
+
+Pure arithmetic, shared so that two adapters can never disagree on where a row lies.
+"""
+
+from __future__ import annotations
+
+import zlib
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, NoReturn
+
+from timeball.errors import Internal, InvalidRequest, Violation
+
+from timeball_server.core.ids import Bucket, TaskId, home_of
+from timeball_server.core.journal import DueRow, Row
+
+DAY_MS: Final = 86_400_000
+STATE_SLICES: Final = 8
+"""Partitions that one day of one state is spread over; part of the key, so never changed."""
+
+DueOrder = tuple[int, str, int, int, int]
+Cursor = tuple[int, str]
+
+
+@lru_cache(maxsize=16_384)
+def home_bucket(task_id: TaskId) -> Bucket:
+    """The home of a task, remembered: one task's rows follow each other within seconds."""
+    return home_of(task_id)
+
+
+def day_of(instant_ms: int) -> int:
+    """Days since 1970-01-01, UTC."""
+    return instant_ms // DAY_MS
+
+
+def month_of(instant_ms: int) -> int:
+    """Year and month as people write them, UTC: 202607."""
+    date = datetime.fromtimestamp(instant_ms // 1000, UTC)
+    return date.year * 100 + date.month
+
+
+def slice_of(task_id: TaskId) -> int:
+    """The slice of tasks_by_state in which the hints of this task lie."""
+    return zlib.crc32(task_id.encode()) % STATE_SLICES
+
+
+def due_order(row: DueRow) -> DueOrder:
+    """Sort key of hints; the part comes last, so that a page may end between equal ones."""
+    return (row.due_ms, row.task_id, row.seq, row.epoch, row.part)
+
+
+def encode_cursor(at_ms: int, task_id: str) -> str:
+    """Name the last row of a page."""
+    return f"{at_ms}.{task_id}"
+
+
+def decode_cursor(cursor: str) -> Cursor:
+    """Read a cursor.
+
+    Raises:
+        InvalidRequest: the text was not made by `encode_cursor`.
+    """
+    at_ms, dot, task_id = cursor.partition(".")
+    if not dot or not at_ms.lstrip("-").isascii() or not at_ms.lstrip("-").isdigit():
+        raise InvalidRequest(
+            "The page token was not issued by this service; list again without it.",
+            violations=[Violation("page_token", "a token from the previous page, unchanged")],
+        )
+    return int(at_ms), task_id
+
+
+def refuse_other_content(row: Row) -> NoReturn:
+    """Report a second content for one key: a broken rule R7, never a fault of the store.
+
+    Raises:
+        Internal: always.
+    """
+    raise Internal(
+        f"A {type(row).__name__} of task {getattr(row, 'task_id', None)} was sent again with "
+        "other content; rows are immutable. Nothing was written. Please report this.",
+        metadata={"row": type(row).__name__},
+    )
