@@ -145,6 +145,7 @@ class RunResult:
     """How a run ended. Exactly one of result and failure is set; kept until acknowledged.
 
     `interrupted` = the executor shut down: the attempt does not count (semantics: retry).
+    `uncounted` = the handler asked to be called again later (snooze): it does not count either.
     """
 
     run: RunId
@@ -155,6 +156,7 @@ class RunResult:
     failure: Failure | None = None
     cancelled: bool = False
     interrupted: bool = False
+    uncounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,3 +50,7 @@ class ExecutorServer(Protocol):
     def send(self, message: FromExecutor) -> None:
         """Queue a message in order, without waiting."""
         ...
+
+    def close(self) -> None:
+        """End the stream: `receive` answers None, later sends are dropped. Safe to call twice."""
+        ...
