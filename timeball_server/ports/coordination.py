@@ -1,8 +1,9 @@
 """The coordination port: members, leader, assignment and ownership, on a session's entries.
 
 Adapters (in-process, ZooKeeper) pass tests/conformance/test_coordination.py unchanged.
-Entries are ephemeral: they go with the session. A session that is suspended may come back; one that is lost never does: everything it made is
-gone and the process must start a new session. Watches say "something changed, read all".
+Entries are ephemeral: they go with the session, all but the assignment. A session that is
+suspended may come back; one that is lost never does: the process must start a new session.
+Watches say "something changed, read all".
 
 Errors: CoordinationUnavailable (suspended or unreachable; requests fail fast and are never
 queued), SessionLost (this session has ended).

@@ -1,0 +1,252 @@
+"""An asyncio loop in virtual time: instead of waiting it moves its clock to the next timer.
+
+Nothing here depends on hash seeds, the wall clock or threads, so one seed is one history. When
+nothing is left to run the loop raises `Deadlock` and names the tasks that still wait; when tasks
+only keep each other busy past the limit of virtual time it raises `OutOfTime`.
+
+Code runs in the name of a process when it was started by `start_in`. `freeze` holds back all
+that a process would run until `thaw`, `kill` holds it back for ever. Both take effect in the
+loop's next round, hence at any await.
+"""
+
+import asyncio
+import collections
+import contextvars
+import heapq
+import random
+import selectors
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from typing_extensions import override
+
+from timeball_server.ports.clock import Now
+
+T = TypeVar("T")
+MICROSECONDS = 1_000_000
+START_WALL_MS = 1_750_000_020_000
+"""Where virtual wall clocks start: a whole minute."""
+PROCESS: contextvars.ContextVar[str | None] = contextvars.ContextVar("process", default=None)
+"""The process in whose name the running code acts; None is the test itself."""
+
+
+class Deadlock(AssertionError):
+    """Tasks wait, but no timer and no callback is left that could wake them."""
+
+
+class OutOfTime(AssertionError):
+    """The run went on past its limit of virtual time."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """The stock loop with a clock of its own, starting at 0 and counted in microseconds."""
+
+    # The stock loop's own queues; typeshed does not name what their handles hold.
+    _ready: collections.deque[Any]
+    _scheduled: list[Any]
+    _timer_cancelled_count: int
+
+    def __init__(self, seed: int = 0, limit_s: float = 24 * 3_600) -> None:
+        super().__init__(_Selector(self._instead_of_waiting))
+        self.random = random.Random(seed)
+        self.problems: list[str] = []
+        self._now_us = 0
+        self._limit_us = round(limit_s * MICROSECONDS)
+        self._clock_resolution = 1 / MICROSECONDS
+        self._held: dict[str, list[asyncio.Handle]] = {}
+        self._killed: set[str] = set()
+        self._living: dict[asyncio.Future[Any], None] = {}
+        self.set_task_factory(self._make_task)
+        self.set_exception_handler(self._note_problem)
+
+    @override
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._now_us / MICROSECONDS
+
+    @property
+    def now_us(self) -> int:
+        """Virtual microseconds since the loop was made."""
+        return self._now_us
+
+    def start_in(self, process: str, main: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task that acts, with all that it starts, in the name of a process."""
+        context = contextvars.copy_context()
+        context.run(PROCESS.set, process)
+        return self.create_task(main, name=f"{process}: main", context=context)
+
+    def freeze(self, process: str) -> None:
+        """Run nothing of this process until `thaw`. Its timers ring, but nobody answers."""
+        self._held.setdefault(process, [])
+
+    def thaw(self, process: str) -> None:
+        """Run what was held back, in its order. A killed process stays dead."""
+        if process not in self._killed:
+            self._ready.extend(self._held.pop(process, ()))
+
+    def kill(self, process: str) -> None:
+        """Run nothing of this process ever again, no `finally` either."""
+        self.freeze(process)
+        self._killed.add(process)
+
+    def is_held(self, process: str) -> bool:
+        """Whether the process is frozen or killed."""
+        return process in self._held
+
+    def wind_up(self) -> None:
+        """The run is over: cancel all tasks in the order of their making, the held ones too."""
+        self._killed.clear()
+        for process in tuple(self._held):
+            self.thaw(process)
+        while pending := tuple(self._living):
+            for task in pending:
+                task.cancel()
+            self.run_until_complete(_all_done(pending))
+
+    def _instead_of_waiting(self, timeout: float | None) -> None:
+        """Called once a round, where the stock loop waits for files."""
+        if timeout is None:
+            raise Deadlock(f"nothing is left to run, but these wait: {self._who_waits()}")
+        if timeout > 0:
+            self._now_us += max(1, round(timeout * MICROSECONDS))
+        if self._now_us > self._limit_us:
+            raise OutOfTime(f"still busy at {self.time()} s of virtual time: {self._who_waits()}")
+        if self._held:
+            self._ring_due_timers()
+            self._hold_back()
+
+    def _ring_due_timers(self) -> None:
+        """What the stock loop would do next, done early so that `_hold_back` sees it."""
+        while self._scheduled and self._scheduled[0]._when < self.time() + self._clock_resolution:
+            timer = heapq.heappop(self._scheduled)
+            timer._scheduled = False
+            self._timer_cancelled_count -= timer._cancelled
+            self._ready.append(timer)
+
+    def _hold_back(self) -> None:
+        """Take what belongs to frozen and killed processes out of what is ready."""
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            held = self._held.get(handle._context.get(PROCESS) or "")
+            if held is None:
+                self._ready.append(handle)
+            else:
+                held.append(handle)
+
+    def _make_task(self, _: object, main: Any, **options: Any) -> asyncio.Task[Any]:
+        """A task that is kept until it is done, so that no collector decides when it ends."""
+        task: asyncio.Task[Any] = asyncio.Task(main, loop=self, **options)
+        self._living[task] = None
+        task.add_done_callback(self._living.pop)
+        return task
+
+    def _note_problem(self, _: object, context: dict[str, Any]) -> None:
+        """Remember what nobody handled; `run_virtual` fails with it."""
+        self.problems.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def _who_waits(self) -> str:
+        """Names of the living tasks and where each one waits."""
+        return "; ".join(_where(task) for task in self._living if isinstance(task, asyncio.Task))
+
+
+class VirtualClock:
+    """A node's clock on a virtual loop; implements `Clock`.
+
+    Attributes:
+        skew_ms: how far the node's wall clock is wrong; may be set at any time (a step).
+        mono_offset_ms: monotonic readings of two nodes have nothing in common.
+    """
+
+    def __init__(self, loop: VirtualLoop, wall_offset_ms: int = 0, mono_offset_ms: int = 0) -> None:
+        self.skew_ms = wall_offset_ms
+        self.mono_offset_ms = mono_offset_ms
+        self._loop = loop
+
+    def now(self) -> Now:
+        """Both times at once."""
+        passed_ms = self._loop.now_us // 1_000
+        return Now(START_WALL_MS + passed_ms + self.skew_ms, passed_ms + self.mono_offset_ms)
+
+    async def sleep_ms(self, duration_ms: float) -> None:
+        """Wait in virtual time."""
+        wake = self._loop.create_future()
+        timer = self._loop.call_later(max(0.0, duration_ms) / 1_000, _wake, wake)
+        try:
+            await wake
+        finally:
+            timer.cancel()
+
+
+def run_virtual(
+    main: Callable[[VirtualLoop], Coroutine[Any, Any, T]],
+    seed: int = 0,
+    limit_s: float = 24 * 3_600,
+) -> T:
+    """Run one history to its end and return the result of `main(loop)`.
+
+    Raises:
+        Deadlock, OutOfTime: it cannot end.
+        AssertionError: it ended, but a task or callback failed and nobody looked.
+    """
+    loop = VirtualLoop(seed, limit_s)
+    try:
+        result = loop.run_until_complete(main(loop))
+        problems = tuple(loop.problems)
+    finally:
+        _close(loop)
+    assert not problems, f"nobody handled: {problems}"
+    return result
+
+
+def _close(loop: VirtualLoop) -> None:
+    """Wind up within an hour more; what cannot end even then is no longer our history."""
+    loop._limit_us = loop.now_us + 3_600 * MICROSECONDS
+    try:
+        loop.wind_up()
+    finally:
+        loop.close()
+
+
+def _all_done(pending: Collection[asyncio.Future[Any]]) -> asyncio.Future[list[Any]]:
+    """Done when each of these has ended somehow."""
+    return asyncio.gather(*pending, return_exceptions=True)
+
+
+def _wake(wake: asyncio.Future[None]) -> None:
+    """End a sleep unless it was cancelled."""
+    if not wake.done():
+        wake.set_result(None)
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """The task's name and the line where it waits."""
+    frames = task.get_stack(limit=1)
+    place = f" at {frames[0].f_code.co_qualname}:{frames[0].f_lineno}" if frames else ""
+    return f"{task.get_name()}{place}"
+
+
+class _Selector(selectors.BaseSelector):
+    """Knows files so that the loop can start, and never waits for one."""
+
+    def __init__(self, instead_of_waiting: Callable[[float | None], None]) -> None:
+        self._instead_of_waiting = instead_of_waiting
+        self._keys: dict[Any, selectors.SelectorKey] = {}
+
+    @override
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = selectors.SelectorKey(fileobj, int(fileobj), events, data)
+        self._keys[fileobj] = key
+        return key
+
+    @override
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys.pop(fileobj)
+
+    @override
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._instead_of_waiting(timeout)
+        return []
+
+    @override
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._keys
