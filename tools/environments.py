@@ -6,12 +6,20 @@ the hash of everything it was built from, so a second run starts no installer an
 
 from __future__ import annotations
 
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - said before an old Python trips over the syntax
+    raise SystemExit(
+        "This is Python %d.%d; Timeball needs 3.11 or newer. " % sys.version_info[:2]  # noqa: UP031
+        + "Name one with `make PYTHON=python3.12 ...`; `make prerequisites` says how to get it."
+    )
+
 import argparse
 import contextlib
 import hashlib
 import shutil
 import subprocess
-import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +54,12 @@ def sdk_environment(version: str) -> Environment:
 def fingerprint(environment: Environment, python: str) -> str:
     """Names what the environment is made of: interpreter, place, locks and build settings."""
     digest = hashlib.sha256(f"{interpreter(python)} {ROOT}".encode())
-    settings = [f"{project}/pyproject.toml" for project in environment.projects]
-    for name in (*environment.locks, *settings):
-        digest.update(name.encode() + b"\0" + (ROOT / name).read_bytes() + b"\0")
+    for lock in environment.locks:
+        digest.update((ROOT / lock).read_bytes())
+    for project in environment.projects:
+        settings = tomllib.loads((ROOT / project / "pyproject.toml").read_text())
+        parts = (settings["build-system"], settings["project"], settings["tool"]["hatch"])
+        digest.update(repr(parts).encode())
     return digest.hexdigest()
 
 
