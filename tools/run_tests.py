@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import environments, prerequisites
+from tools import environments, prerequisites, wheels
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".cache" / "tests"
@@ -91,6 +91,12 @@ def pytest_steps(folder: str, *extra: str) -> Callable[[], list[Step]]:
     return lambda: [Step(name=Path(folder).name, command=(*PYTEST, folder, *extra))]
 
 
+def packaging_steps() -> list[Step]:
+    """Both wheels in empty environments; the dependencies' wheels are fetched once, before."""
+    wheels.fill_house()
+    return pytest_steps("tests/packaging")()
+
+
 def sdk_steps() -> list[Step]:
     """The SDK's own tests under every interpreter found, with the SDK's dependencies alone."""
     steps = []
@@ -136,7 +142,7 @@ TIERS = (
         name="packaging",
         cap_seconds=90,
         long_cap_seconds=240,
-        steps=pytest_steps("tests/packaging"),
+        steps=packaging_steps,
     ),
     Tier(name="sdk-interpreters", cap_seconds=90, long_cap_seconds=240, steps=sdk_steps),
 )
