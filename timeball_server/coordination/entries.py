@@ -66,14 +66,19 @@ class Entries:
         found = (member for member in self._members.values() if member.role is role)
         return tuple(sorted(found, key=lambda member: member.node))
 
-    def campaign(self, session: SessionId) -> bool:
-        """Stand for leader; False when this session stands already."""
-        node = self._node_of(session)
-        if session in self._candidacies:
-            return False
-        candidacy = Candidacy(session=session, node=node, term=self._take_zxid())
-        self._candidacies[session] = candidacy
-        return True
+    def drain(self, session: SessionId) -> None:
+        """Mark the session's member as draining."""
+        mine = self._member_of(session)
+        if not mine.draining:
+            self._take_zxid()
+            self._members[session] = replace(mine, draining=True)
+
+    def campaign(self, session: SessionId) -> None:
+        """Stand for leader unless this session does already."""
+        node = self._member_of(session).node
+        if session not in self._candidacies:
+            candidacy = Candidacy(session=session, node=node, term=self._take_zxid())
+            self._candidacies[session] = candidacy
 
     def leader(self) -> Candidacy | None:
         """The oldest living candidacy."""
@@ -108,7 +113,7 @@ class Entries:
 
     def take_ownership(self, session: SessionId, shard: ShardId) -> Epoch | None:
         """Make the ownership entry, replacing one of the same session; None if another's."""
-        node = self._node_of(session)
+        node = self._member_of(session).node
         held = self._ownerships.get(shard)
         if held is not None and held.session != session:
             return None
@@ -117,14 +122,12 @@ class Entries:
         self._ownerships[shard] = OwnershipEntry(session=session, ownership=ownership)
         return epoch
 
-    def release_ownership(self, session: SessionId, shard: ShardId, epoch: Epoch) -> bool:
-        """Remove the entry if it is this session's and of this epoch; whether it was."""
+    def release_ownership(self, session: SessionId, shard: ShardId, epoch: Epoch) -> None:
+        """Remove the entry if it is this session's and of this epoch."""
         held = self._ownerships.get(shard)
-        if held is None or held.session != session or held.ownership.epoch != epoch:
-            return False
-        self._take_zxid()
-        del self._ownerships[shard]
-        return True
+        if held is not None and (held.session, held.ownership.epoch) == (session, epoch):
+            self._take_zxid()
+            del self._ownerships[shard]
 
     def ownerships(self) -> tuple[Ownership, ...]:
         """Who holds what, ordered by shard."""
@@ -138,12 +141,12 @@ class Entries:
         kept = {key: held for key, held in self._ownerships.items() if held.session != session}
         self._ownerships = kept
 
-    def _node_of(self, session: SessionId) -> NodeId:
-        """The name under which the session joined."""
+    def _member_of(self, session: SessionId) -> Member:
+        """The member that the session joined as."""
         member = self._members.get(session)
         if member is None:
-            raise FailedPrecondition("join first: only a member can lead or own a shard")
-        return member.node
+            raise FailedPrecondition("join first: only a member can drain, lead or own a shard")
+        return member
 
     def _take_zxid(self) -> int:
         """The number of the next change."""

@@ -103,9 +103,12 @@ class LocalCoordinator:
             session.notify()
 
     def expire(self, session: LocalSession) -> None:
-        """End a session now, as if it had been silent for too long. Safe to repeat."""
+        """End a session now, as if it had been silent for too long. Safe to repeat.
+
+        Its process learns of it in the loop's next round; requests fail from now on.
+        """
         if self.end(session.number):
-            session.learn_end()
+            session.tell_end()
 
     def end(self, number: SessionId) -> bool:
         """Forget a session and drop all that it made; whether it was alive."""
@@ -187,6 +190,10 @@ class LocalSession:
         """The living members of a role, ordered by node."""
         return await self._request("members", lambda: self._entries.members(role))
 
+    async def drain(self) -> None:
+        """Mark this session's member as draining."""
+        await self._request("drain", lambda: self._entries.drain(self.number))
+
     async def campaign(self) -> None:
         """Stand for leader."""
         await self._request("campaign", lambda: self._entries.campaign(self.number))
@@ -267,8 +274,12 @@ class LocalSession:
         else:
             self._enter(SessionState.LOST)
 
-    def learn_end(self) -> None:
-        """The service says that the session has ended; a cut session cannot hear it yet."""
+    def tell_end(self) -> None:
+        """The service says that the session has ended; the process learns it when it next runs."""
+        asyncio.get_running_loop().call_soon(self._learn_end, context=self._context)
+
+    def _learn_end(self) -> None:
+        """Hear of the end; a cut session cannot."""
         if self._state is SessionState.CONNECTED:
             self._enter(SessionState.LOST)
 
@@ -320,6 +331,8 @@ class LocalSession:
 
     def _require(self, connection: int, name: str) -> None:
         """Fail fast unless the connection that the request began on still stands."""
+        if not self._service.alive(self.number):
+            self._learn_end()
         if self._state is SessionState.LOST:
             raise SessionLost(f"{name}: the session has ended; open a new one and join again")
         if self._state is SessionState.SUSPENDED or connection != self._connection:

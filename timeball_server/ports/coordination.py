@@ -40,7 +40,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A living process. `incarnation` is given by the coordination service at joining."""
+    """A living process. `incarnation` is given by the coordination service at joining.
+
+    `strength` is its weight in shares of work. A `draining` member is given no more work.
+    """
 
     role: Role
     node: NodeId
@@ -52,6 +55,7 @@ class Member:
     handlers: tuple[str, ...] = ()
     started_ms: int = 0
     version: str = ""
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +139,16 @@ class Membership(Protocol):
 class CoordinationSession(Membership, Protocol):
     """One process's session.
 
-    `campaign` and `take_ownership` speak in the joined node's name and raise
+    `drain`, `campaign` and `take_ownership` speak in the joined node's name and raise
     FailedPrecondition before `join`.
     """
 
     async def members(self, role: Role) -> tuple[Member, ...]:
         """The living members of a role, ordered by node."""
+        ...
+
+    async def drain(self) -> None:
+        """Mark this session's member as draining, for good. Same incarnation. Safe to repeat."""
         ...
 
     async def campaign(self) -> None:
