@@ -1,0 +1,362 @@
+"""Commands and outcomes between a coordinator and an owner, to and from the internal messages.
+
+Exact in both directions: what goes in comes out. The only economy is that a created task's
+spec, which the asker has in hand, is not sent back.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from timeball_server.core.commands import (
+    CancelTask,
+    Command,
+    CreateTask,
+    Done,
+    Outcome,
+    ReadTask,
+    Rejected,
+    RejectionReason,
+)
+from timeball_server.core.ids import Incarnation, Minute, NodeId, ShardId, TaskId
+from timeball_server.core.model import (
+    AttemptView,
+    DeliveryMode,
+    EventView,
+    Failure,
+    FailureCause,
+    Payload,
+    PublicState,
+    RetryPolicy,
+    TaskSpec,
+    TaskView,
+    Timeouts,
+)
+from timeball_server.internal.v1 import shard_service_pb2 as pb
+
+_REASONS: Final = {reason: pb.RejectionReason.Value(f"REJECTION_REASON_{reason.name}")
+                   for reason in RejectionReason}  # fmt: skip
+_STATES: Final = {state: pb.PublicState.Value(f"PUBLIC_STATE_{state}") for state in PublicState}
+_CAUSES: Final = {cause: pb.FailureCause.Value(f"FAILURE_CAUSE_{cause}") for cause in FailureCause}
+_MODES: Final = {mode: pb.DeliveryMode.Value(f"DELIVERY_MODE_{mode}") for mode in DeliveryMode}
+_REASONS_BACK: Final = {number: reason for reason, number in _REASONS.items()}
+_STATES_BACK: Final = {number: state for state, number in _STATES.items()}
+_CAUSES_BACK: Final = {number: cause for cause, number in _CAUSES.items()}
+_MODES_BACK: Final = {number: mode for mode, number in _MODES.items()}
+
+
+def write_command(target: pb.Command, command: Command) -> None:
+    """Fill a message with a command."""
+    match command:
+        case CreateTask():
+            _write_create(target.create, command)
+        case CancelTask():
+            cancel = target.cancel
+            cancel.task_id = command.task_id
+            cancel.namespace = command.namespace
+            cancel.request_id = command.request_id
+            cancel.actor = command.actor
+            cancel.reason = command.reason
+            cancel.terminate = command.terminate
+            cancel.resend = command.resend
+        case ReadTask():
+            target.read.task_id = command.task_id
+            target.read.namespace = command.namespace
+        case _:
+            assert_never(command)
+
+
+def read_command(message: pb.Command) -> Command:
+    """The command in a message.
+
+    Raises:
+        ValueError: the message holds none that this version knows.
+    """
+    kind = message.WhichOneof("kind")
+    if kind == "create":
+        return _read_create(message.create)
+    if kind == "cancel":
+        cancel = message.cancel
+        return CancelTask(
+            task_id=TaskId(cancel.task_id),
+            namespace=cancel.namespace,
+            request_id=cancel.request_id,
+            actor=cancel.actor,
+            reason=cancel.reason,
+            terminate=cancel.terminate,
+            resend=cancel.resend,
+        )
+    if kind == "read":
+        return ReadTask(task_id=TaskId(message.read.task_id), namespace=message.read.namespace)
+    raise ValueError("the message holds no command that this version knows")
+
+
+def write_outcome(target: pb.Outcome, outcome: Outcome, command: Command | None = None) -> None:
+    """Fill a message with an outcome; `command` is what it answers, if the asker has it."""
+    match outcome:
+        case Done():
+            done = target.done
+            as_sent = isinstance(command, CreateTask) and command.spec == outcome.task.spec
+            _write_view(done.task, outcome.task, with_spec=not as_sent)
+            done.fresh = outcome.fresh
+            done.spec_as_sent = as_sent
+        case Rejected():
+            target.rejected.reason = _REASONS[outcome.reason]
+            target.rejected.message = outcome.message
+            if outcome.task is not None:
+                _write_view(target.rejected.task, outcome.task, with_spec=True)
+        case _:
+            assert_never(outcome)
+
+
+def read_outcome(message: pb.Outcome, command: Command | None = None) -> Outcome:
+    """The outcome in a message; `command` is what it answers.
+
+    Raises:
+        ValueError: the message holds none that this version knows.
+    """
+    kind = message.WhichOneof("kind")
+    if kind == "done":
+        done = message.done
+        spec = command.spec if done.spec_as_sent and isinstance(command, CreateTask) else None
+        return Done(_read_view(done.task, spec), done.fresh)
+    if kind == "rejected":
+        rejected = message.rejected
+        task = _read_view(rejected.task, None) if rejected.HasField("task") else None
+        reason = _REASONS_BACK.get(rejected.reason)
+        if reason is None:
+            raise ValueError(f"rejection {rejected.reason} is not known to this version")
+        return Rejected(reason, rejected.message, task)
+    raise ValueError("the message holds no outcome that this version knows")
+
+
+def _write_create(target: pb.CreateTask, command: CreateTask) -> None:
+    target.minute = command.minute
+    target.shard = command.shard
+    target.unique = command.unique
+    _write_spec(target.spec, command.spec)
+    if command.due_ms is not None:
+        target.due_ms = command.due_ms
+    target.delay_ms = command.delay_ms
+    target.request_id = command.request_id
+    target.actor = command.actor
+    target.resend = command.resend
+
+
+def _read_create(message: pb.CreateTask) -> CreateTask:
+    return CreateTask(
+        minute=Minute(message.minute),
+        shard=ShardId(message.shard),
+        unique=message.unique,
+        spec=_read_spec(message.spec),
+        due_ms=message.due_ms if message.HasField("due_ms") else None,
+        delay_ms=message.delay_ms,
+        request_id=message.request_id,
+        actor=message.actor,
+        resend=message.resend,
+    )
+
+
+def _write_spec(target: pb.TaskSpec, spec: TaskSpec) -> None:
+    target.namespace = spec.namespace
+    target.owner = spec.owner
+    target.handler = spec.handler
+    _write_payload(target.payload, spec.payload)
+    target.priority = spec.priority
+    for key, value in spec.labels:
+        target.labels.add(key=key, value=value)
+    for key, value in spec.selector:
+        target.selector.add(key=key, value=value)
+    _write_retry(target.retry, spec.retry)
+    _write_timeouts(target.timeouts, spec.timeouts)
+    target.mode = _MODES[spec.mode]
+    if spec.schedule_id is not None:
+        target.schedule_id = spec.schedule_id
+    if spec.nominal_ms is not None:
+        target.nominal_ms = spec.nominal_ms
+
+
+def _read_spec(message: pb.TaskSpec) -> TaskSpec:
+    return TaskSpec(
+        namespace=message.namespace,
+        owner=message.owner,
+        handler=message.handler,
+        payload=_read_payload(message.payload),
+        priority=message.priority,
+        labels=tuple([(label.key, label.value) for label in message.labels]),
+        selector=tuple([(label.key, label.value) for label in message.selector]),
+        retry=_read_retry(message.retry),
+        timeouts=_read_timeouts(message.timeouts),
+        mode=_MODES_BACK[message.mode],
+        schedule_id=TaskId(message.schedule_id) if message.HasField("schedule_id") else None,
+        nominal_ms=message.nominal_ms if message.HasField("nominal_ms") else None,
+    )
+
+
+def _write_retry(target: pb.RetryPolicy, retry: RetryPolicy) -> None:
+    target.max_attempts = retry.max_attempts
+    target.initial_delay_ms = retry.initial_delay_ms
+    target.coefficient = retry.coefficient
+    target.max_delay_ms = retry.max_delay_ms
+    if retry.max_age_ms is not None:
+        target.max_age_ms = retry.max_age_ms
+    target.jitter = retry.jitter
+
+
+def _read_retry(message: pb.RetryPolicy) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=message.max_attempts,
+        initial_delay_ms=message.initial_delay_ms,
+        coefficient=message.coefficient,
+        max_delay_ms=message.max_delay_ms,
+        max_age_ms=message.max_age_ms if message.HasField("max_age_ms") else None,
+        jitter=message.jitter,
+    )
+
+
+def _write_timeouts(target: pb.Timeouts, timeouts: Timeouts) -> None:
+    if timeouts.schedule_to_start_ms is not None:
+        target.schedule_to_start_ms = timeouts.schedule_to_start_ms
+    if timeouts.start_to_close_ms is not None:
+        target.start_to_close_ms = timeouts.start_to_close_ms
+    if timeouts.schedule_to_close_ms is not None:
+        target.schedule_to_close_ms = timeouts.schedule_to_close_ms
+    if timeouts.heartbeat_ms is not None:
+        target.heartbeat_ms = timeouts.heartbeat_ms
+
+
+def _read_timeouts(message: pb.Timeouts) -> Timeouts:
+    has = message.HasField
+    return Timeouts(
+        schedule_to_start_ms=message.schedule_to_start_ms if has("schedule_to_start_ms") else None,
+        start_to_close_ms=message.start_to_close_ms if has("start_to_close_ms") else None,
+        schedule_to_close_ms=message.schedule_to_close_ms if has("schedule_to_close_ms") else None,
+        heartbeat_ms=message.heartbeat_ms if has("heartbeat_ms") else None,
+    )
+
+
+def _write_payload(target: pb.Payload, payload: Payload) -> None:
+    target.content_type = payload.content_type
+    target.data = payload.data
+
+
+def _read_payload(message: pb.Payload) -> Payload:
+    return Payload(content_type=message.content_type, data=message.data)
+
+
+def _write_failure(target: pb.Failure, failure: Failure) -> None:
+    target.kind = failure.kind
+    target.message = failure.message
+    target.stack = failure.stack
+    target.retriable = failure.retriable
+    if failure.delay_ms is not None:
+        target.delay_ms = failure.delay_ms
+
+
+def _read_failure(message: pb.Failure) -> Failure:
+    return Failure(
+        kind=message.kind,
+        message=message.message,
+        stack=message.stack,
+        retriable=message.retriable,
+        delay_ms=message.delay_ms if message.HasField("delay_ms") else None,
+    )
+
+
+def _write_view(target: pb.TaskView, view: TaskView, *, with_spec: bool) -> None:
+    target.task_id = view.task_id
+    if with_spec:
+        _write_spec(target.spec, view.spec)
+    target.state = _STATES[view.state]
+    if view.cause is not None:
+        target.cause = _CAUSES[view.cause]
+    target.due_ms = view.due_ms
+    target.created_ms = view.created_ms
+    target.updated_ms = view.updated_ms
+    target.revision = view.revision
+    target.attempt = view.attempt
+    target.effective_priority = view.effective_priority
+    if view.result is not None:
+        _write_payload(target.result, view.result)
+    if view.failure is not None:
+        _write_failure(target.failure, view.failure)
+    for attempt in view.attempts:
+        _write_attempt(target.attempts.add(), attempt)
+    for event in view.journal:
+        _write_event(target.journal.add(), event)
+    target.unaccounted.extend(view.unaccounted)
+    target.terminal = view.terminal
+
+
+def _read_view(message: pb.TaskView, spec: TaskSpec | None) -> TaskView:
+    return TaskView(
+        task_id=TaskId(message.task_id),
+        spec=_read_spec(message.spec) if spec is None else spec,
+        state=_STATES_BACK[message.state],
+        cause=_CAUSES_BACK.get(message.cause),
+        due_ms=message.due_ms,
+        created_ms=message.created_ms,
+        updated_ms=message.updated_ms,
+        revision=message.revision,
+        attempt=message.attempt,
+        effective_priority=message.effective_priority,
+        result=_read_payload(message.result) if message.HasField("result") else None,
+        failure=_read_failure(message.failure) if message.HasField("failure") else None,
+        attempts=tuple([_read_attempt(attempt) for attempt in message.attempts]),
+        journal=tuple([_read_event(event) for event in message.journal]),
+        unaccounted=tuple(message.unaccounted),
+        terminal=message.terminal,
+    )
+
+
+def _write_attempt(target: pb.AttemptView, attempt: AttemptView) -> None:
+    target.number = attempt.number
+    target.executor = attempt.executor
+    target.incarnation = attempt.incarnation
+    target.priority = attempt.priority
+    target.due_ms = attempt.due_ms
+    target.claimed_ms = attempt.claimed_ms
+    if attempt.started_ms is not None:
+        target.started_ms = attempt.started_ms
+    if attempt.ended_ms is not None:
+        target.ended_ms = attempt.ended_ms
+    target.outcome = attempt.outcome
+    if attempt.failure is not None:
+        _write_failure(target.failure, attempt.failure)
+
+
+def _read_attempt(message: pb.AttemptView) -> AttemptView:
+    return AttemptView(
+        number=message.number,
+        executor=NodeId(message.executor),
+        incarnation=Incarnation(message.incarnation),
+        priority=message.priority,
+        due_ms=message.due_ms,
+        claimed_ms=message.claimed_ms,
+        started_ms=message.started_ms if message.HasField("started_ms") else None,
+        ended_ms=message.ended_ms if message.HasField("ended_ms") else None,
+        outcome=message.outcome,
+        failure=_read_failure(message.failure) if message.HasField("failure") else None,
+    )
+
+
+def _write_event(target: pb.EventView, event: EventView) -> None:
+    target.seq = event.seq
+    target.epoch = event.epoch
+    target.kind = event.kind
+    target.state = event.state
+    target.at_ms = event.at_ms
+    target.actor = event.actor
+    target.text = event.text
+
+
+def _read_event(message: pb.EventView) -> EventView:
+    return EventView(
+        seq=message.seq,
+        epoch=message.epoch,
+        kind=message.kind,
+        state=message.state,
+        at_ms=message.at_ms,
+        actor=message.actor,
+        text=message.text,
+    )
