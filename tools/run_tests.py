@@ -31,7 +31,7 @@ LOG_LINES_SHOWN = 200
 LONG_SETTINGS = {
     "TIMEBALL_LONG": "1",
     "TIMEBALL_SIM_SEEDS": "1000",
-    "TIMEBALL_HYPOTHESIS_EXAMPLES": "1000",
+    "TIMEBALL_HYPOTHESIS_EXAMPLES": "300",
 }
 
 
@@ -45,14 +45,22 @@ class Step:
     environment: tuple[tuple[str, str], ...] = ()
 
 
+def nothing() -> None:
+    """Most tiers need no more than the environment that `make test` made."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tier:
-    """A named group of steps and the seconds it may take, here and with the long settings."""
+    """A named group of steps and the seconds it may take, here and with the long settings.
+
+    `prepare` runs before the clock starts; it may use the network the first time, never again.
+    """
 
     name: str
     cap_seconds: int
     long_cap_seconds: int
     steps: Callable[[], list[Step]]
+    prepare: Callable[[], None] = nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,27 +99,31 @@ def pytest_steps(folder: str, *extra: str) -> Callable[[], list[Step]]:
     return lambda: [Step(name=Path(folder).name, command=(*PYTEST, folder, *extra))]
 
 
-def packaging_steps() -> list[Step]:
-    """Both wheels in empty environments; the dependencies' wheels are fetched once, before."""
-    wheels.fill_house()
-    return pytest_steps("tests/packaging")()
+def prepare_sdk() -> None:
+    """Makes one environment per interpreter found, with the SDK's dependencies alone."""
+    for version, path in prerequisites.sdk_interpreters():
+        environments.build(f"sdk-{version}", environments.sdk_environment(version), path)
 
 
 def sdk_steps() -> list[Step]:
-    """The SDK's own tests under every interpreter found, with the SDK's dependencies alone."""
+    """The SDK's own tests under every interpreter found."""
     steps = []
-    for version, path in prerequisites.sdk_interpreters():
-        environment = environments.sdk_environment(version)
-        environments.build(f"sdk-{version}", environment, path)
+    for version, _ in prerequisites.sdk_interpreters():
+        folder = ROOT / environments.sdk_environment(version).folder
         # The pytest script, not `-m pytest`: the checkout itself must stay off the path.
-        pytest = str(ROOT / environment.folder / "bin" / "pytest")
+        pytest = str(folder / "bin" / "pytest")
         command = (pytest, "-q", "-p", "no:cacheprovider", "tests/unit/sdk")
         on_path = (("PYTHONPATH", str(ROOT / "clients" / "python")),)
         steps.append(Step(name=f"python-{version}", command=command, environment=on_path))
     return steps
 
 
-# The caps add up to 12 minutes here and to 50 with the long settings.
+def prepare_packaging() -> None:
+    """Fetches the locked dependencies' wheels, so that the tests need no network."""
+    wheels.fill_house()
+
+
+# The caps add up to 12 minutes here and to less than 50 with the long settings.
 TIERS = (
     Tier(name="check", cap_seconds=120, long_cap_seconds=180, steps=check_steps),
     Tier(
@@ -129,7 +141,7 @@ TIERS = (
     Tier(
         name="simulation",
         cap_seconds=120,
-        long_cap_seconds=1140,
+        long_cap_seconds=1020,
         steps=pytest_steps("tests/simulation"),
     ),
     Tier(
@@ -142,9 +154,16 @@ TIERS = (
         name="packaging",
         cap_seconds=90,
         long_cap_seconds=240,
-        steps=packaging_steps,
+        steps=pytest_steps("tests/packaging"),
+        prepare=prepare_packaging,
     ),
-    Tier(name="sdk-interpreters", cap_seconds=90, long_cap_seconds=240, steps=sdk_steps),
+    Tier(
+        name="sdk-interpreters",
+        cap_seconds=90,
+        long_cap_seconds=240,
+        steps=sdk_steps,
+        prepare=prepare_sdk,
+    ),
 )
 
 
@@ -231,6 +250,10 @@ def run_tier(tier: Tier, *, is_long: bool) -> Outcome:
     """Runs a tier's steps one after the other under one cap."""
     cap_seconds = tier.long_cap_seconds if is_long else tier.cap_seconds
     settings = LONG_SETTINGS if is_long else {}
+    try:
+        tier.prepare()
+    except (OSError, SystemExit, subprocess.CalledProcessError) as error:
+        return Outcome(failed=1, problem=f"could not be prepared: {error}")
     print(f"{tier.name}: started (cap {cap_seconds} s)", flush=True)
     started, total = time.monotonic(), Outcome()
     steps = tier.steps()
