@@ -6,19 +6,22 @@ Pure arithmetic, shared so that two adapters can never disagree on where a row l
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from timeball.errors import Internal, InvalidRequest, Violation
 
-from timeball_server.core.ids import Bucket, TaskId, home_of
+from timeball_server.core.ids import Bucket, ShardId, TaskId, home_of
 from timeball_server.core.journal import DueRow, Row
+from timeball_server.ports.store import ListPage
 
 DAY_MS: Final = 86_400_000
 STATE_SLICES: Final = 8
 """Partitions that one day of one state is spread over; part of the key, so never changed."""
 
+RowT = TypeVar("RowT")
 DueOrder = tuple[int, str, int, int, int]
 Cursor = tuple[int, str]
 
@@ -70,6 +73,21 @@ def decode_cursor(cursor: str) -> Cursor:
     return int(at_ms), task_id
 
 
+def take_page(rows: Iterable[RowT], place: Callable[[RowT], Cursor], limit: int) -> ListPage[RowT]:
+    """Cut a page off ordered rows; of one place the first row counts, the highest epoch."""
+    found: list[RowT] = []
+    last: Cursor | None = None
+    for row in rows:
+        here = place(row)
+        if here == last:
+            continue
+        if last is not None and len(found) >= limit:
+            return ListPage(tuple(found), encode_cursor(*last))
+        found.append(row)
+        last = here
+    return ListPage(tuple(found), None)
+
+
 def refuse_other_content(row: Row) -> NoReturn:
     """Report a second content for one key: a broken rule R7, never a fault of the store.
 
@@ -81,3 +99,12 @@ def refuse_other_content(row: Row) -> NoReturn:
         "other content; rows are immutable. Nothing was written. Please report this.",
         metadata={"row": type(row).__name__},
     )
+
+
+def no_fenced_row(shard: ShardId) -> NoReturn:
+    """Report a watermark move on a shard that nobody ever owned: a mistake of the caller.
+
+    Raises:
+        Internal: always.
+    """
+    raise Internal(f"Shard {shard} has no fenced row; raise_epoch makes it. Please report this.")

@@ -6,8 +6,9 @@ Synchronous and deterministic; knows nothing of clients, faults or asyncio.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from timeball_server.core.ids import (
@@ -26,9 +27,9 @@ from timeball_server.store.keys import (
     DueOrder,
     decode_cursor,
     due_order,
-    encode_cursor,
     home_bucket,
     month_of,
+    take_page,
 )
 
 ListRowT = TypeVar("ListRowT", bound=Row)
@@ -201,25 +202,21 @@ class ListTable(Generic[ListRowT]):
     def page(
         self, partition: tuple[str, str, int], cursor: str | None, limit: int
     ) -> ListPage[ListRowT]:
-        """Up to `limit` rows after the cursor; of one place the highest epoch only."""
+        """Up to `limit` rows after the cursor."""
         order = self._order.get(partition, [])
-        found: list[ListRowT] = []
-        last: Cursor | None = decode_cursor(cursor) if cursor is not None else None
-        for negative_at, task_id, negative_epoch in self._after(order, last):
-            if last == (-negative_at, task_id):
-                continue
-            if len(found) == limit:
-                return ListPage(tuple(found), None if last is None else encode_cursor(*last))
-            place = ListPlace(partition, -negative_at, TaskId(task_id), -negative_epoch)
-            found.append(self._rows[place])
-            last = (-negative_at, task_id)
-        return ListPage(tuple(found), None)
+        start = 0
+        if cursor is not None:
+            at_ms, task_id = decode_cursor(cursor)
+            start = bisect_right(order, (-at_ms, task_id, 0))
+        rows = (
+            self._rows[ListPlace(partition, -negative_at, TaskId(task_id), -negative_epoch)]
+            for negative_at, task_id, negative_epoch in islice(order, start, None)
+        )
+        return take_page(rows, self._cursor, limit)
 
-    def _after(
-        self, order: list[tuple[int, str, int]], last: Cursor | None
-    ) -> Iterator[tuple[int, str, int]]:
-        start = 0 if last is None else bisect_left(order, (-last[0], last[1]))
-        return (order[position] for position in range(start, len(order)))
+    def _cursor(self, row: ListRowT) -> Cursor:
+        place = self._place(row)
+        return place.at_ms, place.task_id
 
 
 class LedgerTable:

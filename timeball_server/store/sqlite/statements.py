@@ -1,0 +1,101 @@
+"""Every statement that the SQLite store runs, by name. Values are always bound, never pasted.
+
+Column lists are written once, in key order first, because rows.py builds and reads its tuples
+in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EVENT_KEY: Final = ("minute", "shard", "part", "task_id", "epoch", "seq")
+EVENT_COLUMNS: Final = (
+    *EVENT_KEY,
+    *("kind", "state", "alarm_due_ms", "alarm_seq", "alarm_epoch", "attempt"),
+    *("run_seq", "run_epoch", "executor", "incarnation", "prev_epoch", "spec_seq", "spec_epoch"),
+    *("revision", "priority", "unaccounted", "request_id", "at_ms", "created_ms"),
+    *("actor", "detail"),
+)
+DUE_KEY: Final = ("minute", "shard", "part", "due_ms", "task_id", "seq", "epoch")
+DUE_COLUMNS: Final = (*DUE_KEY, "handler", "priority")
+BY_OWNER_KEY: Final = ("namespace", "owner", "day", "created_ms", "task_id", "epoch")
+BY_OWNER_COLUMNS: Final = (*BY_OWNER_KEY, "handler")
+BY_STATE_KEY: Final = ("namespace", "state", "day", "slice", "at_ms", "task_id", "epoch")
+BY_STATE_COLUMNS: Final = BY_STATE_KEY
+DEAD_LETTER_KEY: Final = ("namespace", "day", "at_ms", "task_id", "epoch")
+DEAD_LETTER_COLUMNS: Final = (*DEAD_LETTER_KEY, "handler", "cause", "message")
+LEDGER_KEY: Final = ("schedule_id", "month", "nominal_ms", "epoch")
+LEDGER_COLUMNS: Final = (*LEDGER_KEY, "verdict", "task_id", "cause", "lateness_ms")
+
+
+def insert(table: str, columns: tuple[str, ...]) -> str:
+    """Insert a row unless its key has one. Broken constraints are still errors."""
+    marks = ", ".join("?" * len(columns))
+    names = ", ".join(columns)
+    return f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+
+
+def select(table: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
+    """Read the row of one key."""
+    condition = " AND ".join(f"{column} = ?" for column in key)
+    return f"SELECT {', '.join(columns)} FROM {table} WHERE {condition}"
+
+
+_EVENTS: Final = f"SELECT {', '.join(EVENT_COLUMNS)} FROM journal"
+_HINTS: Final = f"SELECT {', '.join(DUE_COLUMNS)} FROM due"
+_SHARD: Final = "SELECT shard, epoch, scan_from, deleted_below FROM shards"
+_OWNER: Final = "shard, epoch, owner, address, scan_from, deleted_below, at_ms"
+_IN_BUCKET: Final = "WHERE minute = ? AND shard = ?"
+
+STATEMENTS: Final[dict[str, str]] = {
+    "begin": "BEGIN IMMEDIATE",
+    "commit": "COMMIT",
+    "rollback": "ROLLBACK",
+    # Journal and hints. The greatest part is one seek at the end of the bucket's keys.
+    "journal_parts": f"SELECT max(part) FROM journal {_IN_BUCKET}",
+    "due_parts": f"SELECT max(part) FROM due {_IN_BUCKET}",
+    "journal_of_task": f"{_EVENTS} {_IN_BUCKET} AND part = ? AND task_id = ? ORDER BY epoch, seq",
+    "journals_of_part": f"{_EVENTS} {_IN_BUCKET} AND part = ? AND task_id > ?"
+    " ORDER BY task_id, epoch DESC, seq DESC",
+    "due_of_part": f"{_HINTS} {_IN_BUCKET} AND part = ?"
+    " AND (due_ms, task_id, seq, epoch) > (?, ?, ?, ?) AND due_ms < ?"
+    " ORDER BY due_ms, task_id, seq, epoch LIMIT ?",
+    "delete_journal": f"DELETE FROM journal {_IN_BUCKET}",
+    "delete_due": f"DELETE FROM due {_IN_BUCKET}",
+    # The fenced row: each statement is a compare-and-set.
+    "read_shard": f"{_SHARD} WHERE shard = ?",
+    "raise_epoch": "INSERT INTO shards (shard, epoch, scan_from, deleted_below)"
+    " VALUES (?, ?, ?, 0) ON CONFLICT (shard)"
+    " DO UPDATE SET epoch = excluded.epoch WHERE shards.epoch < excluded.epoch",
+    "move_scan_from": "UPDATE shards SET scan_from = ?"
+    " WHERE shard = ? AND epoch = ? AND scan_from = ?",
+    "move_deleted_below": "UPDATE shards SET deleted_below = ?"
+    " WHERE shard = ? AND epoch = ? AND deleted_below = ?",
+    "highest_epoch": "SELECT coalesce(max(epoch), 0) FROM shards",
+    # Owners: within an epoch the later instant stands, whatever the order of arrival.
+    "write_owner": f"INSERT INTO owners ({_OWNER}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (shard, epoch) DO UPDATE SET owner = excluded.owner,"
+    " address = excluded.address, scan_from = excluded.scan_from,"
+    " deleted_below = excluded.deleted_below, at_ms = excluded.at_ms"
+    " WHERE owners.at_ms <= excluded.at_ms",
+    "read_owner": f"SELECT {_OWNER} FROM owners WHERE shard = ? ORDER BY epoch DESC LIMIT 1",
+    # Cluster facts and names.
+    "read_layout": "SELECT from_minute, shard_count FROM layout WHERE cluster = ?"
+    " ORDER BY from_minute",
+    "add_layout": insert("layout", ("cluster", "from_minute", "shard_count")),
+    "bind_name": insert("names", ("namespace", "name", "task_id")),
+    "read_name": "SELECT task_id FROM names WHERE namespace = ? AND name = ?",
+    # Listings, newest first, after a place. The first bound on the instant lets the key be used.
+    "by_owner": f"SELECT {', '.join(BY_OWNER_COLUMNS)} FROM tasks_by_owner"
+    " WHERE namespace = ? AND owner = ? AND day = ?"
+    " AND created_ms <= ? AND (created_ms < ? OR task_id > ?)"
+    " ORDER BY created_ms DESC, task_id, epoch DESC",
+    "by_state": f"SELECT {', '.join(BY_STATE_COLUMNS)} FROM tasks_by_state"
+    " WHERE namespace = ? AND state = ? AND day = ? AND slice = ?"
+    " AND at_ms <= ? AND (at_ms < ? OR task_id > ?)"
+    " ORDER BY at_ms DESC, task_id, epoch DESC",
+    "dead_letters": f"SELECT {', '.join(DEAD_LETTER_COLUMNS)} FROM dead_letters"
+    " WHERE namespace = ? AND day = ?"
+    " AND at_ms <= ? AND (at_ms < ? OR task_id > ?)"
+    " ORDER BY at_ms DESC, task_id, epoch DESC",
+}
