@@ -1,0 +1,118 @@
+"""Sections of settings that several services share. Units are in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta
+from timeball.errors import Violation
+
+Address = Annotated[str, Meta(pattern=r"^\S+:\d{1,5}$")]
+"""host:port"""
+NodeName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+"""Lower-case letters, digits, dots and hyphens."""
+
+
+class LogLevel(StrEnum):
+    """The least important lines to write."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class CoordinationKind(StrEnum):
+    """Which coordination service."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    ZOOKEEPER = "zookeeper"
+
+
+class StoreKind(StrEnum):
+    """Which store."""
+
+    MEMORY = "memory"
+    SQLITE = "sqlite"
+    CASSANDRA = "cassandra"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """The process itself."""
+
+    name: Annotated[
+        NodeName | None,
+        Meta(description="name of this node, unique among the living; by default the host's"),
+    ] = None
+    drain_ms: Annotated[
+        int,
+        Meta(
+            ge=0, le=600_000, description="how long a stopping process may finish what it has begun"
+        ),
+    ] = 10_000
+    log_level: Annotated[LogLevel, Meta(description="the least important lines to write")] = (
+        LogLevel.INFO
+    )
+    log_json: Annotated[bool, Meta(description="write each log line as a JSON object")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenSettings:
+    """Where a service listens."""
+
+    host: Annotated[str, Meta(min_length=1, description="address to listen on")] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65_535, description="port to listen on; 0 lets the system choose")
+    ] = 0
+    advertise: Annotated[
+        Address | None,
+        Meta(description="host:port under which others reach this process; by default as above"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinationSettings:
+    """Members, leader and ownership."""
+
+    kind: Annotated[CoordinationKind, Meta(description="which coordination service")] = (
+        CoordinationKind.LOCAL
+    )
+    addresses: Annotated[
+        tuple[Address, ...], Meta(description="host:port of each of its servers")
+    ] = ()
+    session_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=500,
+            le=120_000,
+            description="silence after which a process counts as dead; smaller fails over sooner",
+        ),
+    ] = 4_000
+
+    def problems(self) -> Iterable[Violation]:
+        """Rules across settings."""
+        if self.kind is not CoordinationKind.LOCAL and not self.addresses:
+            yield Violation("coordination.addresses", f"needed when kind is {self.kind}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """Where tasks are kept."""
+
+    kind: Annotated[StoreKind, Meta(description="which store")] = StoreKind.SQLITE
+    path: Annotated[str, Meta(description="the file of the sqlite store")] = "timeball.db"
+    addresses: Annotated[
+        tuple[Address, ...], Meta(description="host:port of each cassandra contact point")
+    ] = ()
+
+    def problems(self) -> Iterable[Violation]:
+        """Rules across settings."""
+        if self.kind is StoreKind.CASSANDRA and not self.addresses:
+            yield Violation("store.addresses", "needed when kind is cassandra")
+        if self.kind is StoreKind.SQLITE and not self.path:
+            yield Violation("store.path", "needed when kind is sqlite")
