@@ -1,0 +1,107 @@
+"""How a call talks to the service, written once for both clients.
+
+A flow is a generator: it yields what to do next (send a request, pause) and is given the answer, or
+the error, until it returns the result. The clients only perform steps, so that retries and waiting
+cannot differ between the synchronous and the asynchronous one. Flows never block.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from timeball._clock import Clock
+from timeball._identifiers import new_request_id
+from timeball._requests import resent
+from timeball.errors import ResourceExhausted, TimeballError
+from timeball.settings import Settings
+
+Q = TypeVar("Q", bound=Message)
+A = TypeVar("A", bound=Message)
+R = TypeVar("R")
+
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 2.0
+# One address that does not answer must not use up the whole deadline of a call.
+ATTEMPT_MAX_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Q, A]):
+    """One method of the API."""
+
+    path: str
+    request: type[Q]
+    answer: type[A]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this and give me the answer, or the TimeballError."""
+
+    method: Method[Any, Any]
+    request: Message
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let this much time pass."""
+
+    seconds: float
+
+
+Step = Send | Pause
+Flow = Generator[Step, Any, R]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kit:
+    """What flows need from a client; `deadline_s` bounds a call with all its repetitions."""
+
+    settings: Settings
+    deadline_s: float
+    clock: Clock
+    random: random.Random
+
+    def request_id(self, given: str | None = None) -> str:
+        """The caller's request id, or a new one."""
+        return given or new_request_id(self.clock.wall_ms(), self.random)
+
+
+def call(kit: Kit, method: Method[Q, A], request: Q) -> Flow[A]:
+    """Sends a request until it is answered, refused for good, or the deadline has no room left.
+
+    Repetitions carry the same request id and say that they are repetitions.
+    """
+    until_s = kit.clock.monotonic_s() + kit.deadline_s
+    left_s, repetition = kit.deadline_s, 0
+    while True:
+        try:
+            answer: A = yield Send(method, request, min(left_s, ATTEMPT_MAX_S))
+            return answer
+        except TimeballError as error:
+            delay_s = retry_delay_s(error, repetition, kit.random)
+            left_s = until_s - kit.clock.monotonic_s() - (delay_s or 0.0)
+            if delay_s is None or left_s <= 0:
+                raise
+        yield Pause(delay_s)
+        request, repetition = resent(request), repetition + 1
+
+
+def retry_delay_s(error: TimeballError, repetition: int, source: random.Random) -> float | None:
+    """Seconds before the next try, or None when trying again is useless.
+
+    Full jitter, so that callers who failed together do not come back together; added to what the
+    server asked for, never instead of it.
+    """
+    # Without advice on when to come back it may be a message over a limit, which stays over it.
+    is_blind = isinstance(error, ResourceExhausted) and error.retry_after_s is None
+    if not error.retryable or is_blind:
+        return None
+    ceiling_s = min(BACKOFF_FIRST_S * 2.0 ** min(repetition, 16), BACKOFF_MAX_S)
+    return (error.retry_after_s or 0.0) + source.random() * ceiling_s

@@ -1,0 +1,195 @@
+"""Builds every request of the public API, for both clients.
+
+Pure: no channel, clock or randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf.message import Message
+
+from timeball.durations import DurationLike, parse_duration, require_zone
+from timeball.errors import InvalidRequest, Violation
+from timeball.options import Interval, RetryPolicy, Submission, SubmitOptions
+from timeball.payload import CONTENT_TYPE
+from timeball.settings import Settings
+from timeball.states import TaskState
+from timeball.v1 import schedule_service_pb2, task_pb2, task_service_pb2
+
+M = TypeVar("M", bound=Message)
+
+_TIMEOUTS = {
+    "timeout": "start_to_close",
+    "start_within": "schedule_to_start",
+    "finish_within": "schedule_to_close",
+}
+
+
+def duration(value: DurationLike, field: str) -> duration_pb2.Duration:
+    """A protobuf duration, or InvalidRequest."""
+    message = duration_pb2.Duration()
+    length = parse_duration(value, field=field)
+    try:
+        message.FromTimedelta(length)
+    except ValueError:
+        raise refused(field, f"{length} is longer than 10,000 years") from None
+    return message
+
+
+def refused(field: str, description: str) -> InvalidRequest:
+    """The error for one field that is wrong."""
+    return InvalidRequest(f"{field}: {description}", violations=[Violation(field, description)])
+
+
+def timestamp(value: datetime, field: str) -> timestamp_pb2.Timestamp:
+    """A protobuf timestamp, or InvalidRequest when the datetime is naive."""
+    message = timestamp_pb2.Timestamp()
+    message.FromDatetime(require_zone(value, field=field))
+    return message
+
+
+def task_of(submission: Submission[Any]) -> task_pb2.Task:
+    """The API's task for a submission.
+
+    Raises:
+        InvalidRequest: a duration or an instant cannot be read, or an option has a wrong type.
+    """
+    options = submission.options
+    try:
+        task = task_pb2.Task(
+            handler=submission.handler,
+            payload=task_pb2.Payload(content_type=CONTENT_TYPE, data=submission.data),
+            labels=options.get("labels"),
+            selector=options.get("selector"),
+            priority=options.get("priority"),
+            owner=options.get("owner", ""),
+        )
+    except (TypeError, ValueError) as error:
+        raise refused("task", str(error)) from error
+    if options.get("at_most_once"):
+        task.delivery_mode = task_pb2.DELIVERY_MODE_AT_MOST_ONCE
+    _set_times(task, options)
+    return task
+
+
+def _set_times(task: task_pb2.Task, options: SubmitOptions) -> None:
+    if "run_at" in options:
+        task.run_time.CopyFrom(timestamp(options["run_at"], "run_at"))
+    if "delay" in options:
+        task.delay.CopyFrom(duration(options["delay"], "delay"))
+    if "retry" in options:
+        task.retry.CopyFrom(retry_policy(options["retry"]))
+    for option, field in _TIMEOUTS.items():
+        value: Any = options.get(option)
+        if value is not None:
+            getattr(task.timeouts, field).CopyFrom(duration(value, option))
+
+
+def retry_policy(policy: RetryPolicy) -> task_pb2.RetryPolicy:
+    """The API's retry policy."""
+    message = task_pb2.RetryPolicy(
+        max_attempts=policy.max_attempts, coefficient=policy.coefficient, jitter=policy.jitter
+    )
+    for name in ("initial_delay", "max_delay", "max_age"):
+        value = getattr(policy, name)
+        if value is not None:
+            getattr(message, name).CopyFrom(duration(value, f"retry.{name}"))
+    return message
+
+
+def create_task(
+    settings: Settings, task: task_pb2.Task, request_id: str
+) -> task_service_pb2.CreateTaskRequest:
+    """Asks to create a task."""
+    return task_service_pb2.CreateTaskRequest(
+        parent=settings.parent, task=task, request_id=request_id
+    )
+
+
+def schedule_of(
+    interval: Interval, submission: Submission[Any], title: str
+) -> schedule_service_pb2.Schedule:
+    """The API's schedule: the title becomes the label `schedule` of every task it makes.
+
+    Raises:
+        InvalidRequest: the submission has a time or a request id of its own.
+    """
+    for name in ("run_at", "delay"):
+        if name in submission.options:
+            raise refused(name, "a schedule's task takes its times from the schedule")
+    task = task_of(submission)
+    if title:
+        task.labels.setdefault("schedule", title)
+    schedule = schedule_service_pb2.Schedule(task=task, max_runs=interval.max_runs)
+    schedule.interval.every.CopyFrom(duration(interval.every, "every"))
+    schedule.interval.phase.CopyFrom(duration(interval.phase, "phase"))
+    if interval.start is not None:
+        schedule.start_time.CopyFrom(timestamp(interval.start, "start"))
+    if interval.end is not None:
+        schedule.end_time.CopyFrom(timestamp(interval.end, "end"))
+    return schedule
+
+
+def create_schedule(
+    settings: Settings, schedule: schedule_service_pb2.Schedule, request_id: str
+) -> schedule_service_pb2.CreateScheduleRequest:
+    """Asks to create a schedule."""
+    return schedule_service_pb2.CreateScheduleRequest(
+        parent=settings.parent, schedule=schedule, request_id=request_id
+    )
+
+
+def task_name(settings: Settings, task: str) -> str:
+    """Resource name of a task given by id or by resource name."""
+    return task if "/" in task else f"{settings.parent}/tasks/{task}"
+
+
+def schedule_name(settings: Settings, schedule: str) -> str:
+    """Resource name of a schedule given by id or by resource name."""
+    return schedule if "/" in schedule else f"{settings.parent}/schedules/{schedule}"
+
+
+def list_tasks(
+    settings: Settings,
+    *,
+    owner: str,
+    handler: str,
+    states: Iterable[TaskState | str],
+    created: tuple[datetime | None, datetime | None],
+    page_size: int,
+) -> task_service_pb2.ListTasksRequest:
+    """Asks for the first page; `created` bounds the creation, from inclusive and to exclusive."""
+    request = task_service_pb2.ListTasksRequest(
+        parent=settings.parent, owner=owner, handler=handler, page_size=page_size
+    )
+    for state in states:
+        request.states.append(_state_number(state))
+    created_from, created_to = created
+    if created_from is not None:
+        request.created_from.CopyFrom(timestamp(created_from, "created_from"))
+    if created_to is not None:
+        request.created_to.CopyFrom(timestamp(created_to, "created_to"))
+    return request
+
+
+def _state_number(state: TaskState | str) -> task_pb2.TaskState.ValueType:
+    try:
+        return task_pb2.TaskState.Value(f"TASK_STATE_{state.upper()}")
+    except ValueError:
+        known = ", ".join(each for each in TaskState if each is not TaskState.UNKNOWN)
+        raise refused("states", f"there is no state {state!r}; there are {known}") from None
+
+
+def resent(request: M) -> M:
+    """A copy that says it is a repetition, where the request can say so."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    parts: Iterable[Any] = copy.requests if hasattr(copy, "requests") else (copy,)
+    for part in parts:
+        if "resend" in part.DESCRIPTOR.fields_by_name:
+            part.resend = True
+    return copy

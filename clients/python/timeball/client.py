@@ -1,0 +1,264 @@
+"""The client for threads: a real synchronous channel, one method per verb.
+
+The asynchronous twin is timeball.async_client; what the verbs do is in timeball._verbs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+import grpc
+
+from timeball import _requests, _verbs
+from timeball._base import CHANNEL_OPTIONS, DEADLINE_DEFAULT, ClientBase
+from timeball._clock import Clock
+from timeball._flow import Flow, Send, Step
+from timeball.durations import DurationLike, parse_duration
+from timeball.errors import TimeballError
+from timeball.handle import SyncHandle, SyncScheduleHandle, outcome
+from timeball.options import Interval, Submission, SubmitOptions, submission
+from timeball.states import TaskState
+from timeball.v1 import (
+    admin_service_pb2,
+    schedule_service_pb2,
+    task_pb2,
+    task_service_pb2,
+)
+
+R = TypeVar("R")
+PAGE_SIZE_DEFAULT = 100
+
+
+class Client(ClientBase):
+    """Creates, reads, awaits and cancels tasks, blocking the calling thread.
+
+    Every method may raise any error of timeball.errors. Calls that may succeed later are repeated
+    until the deadline, mutations with one request id, so that repeating never does a thing twice.
+    Safe to share between threads. Arguments: see ClientBase, and
+
+    Args:
+        credentials: for TLS; none means an unencrypted channel.
+        channel: use this channel, and do not close it.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        api_key: str | None = None,
+        namespace: str | None = None,
+        deadline: DurationLike = DEADLINE_DEFAULT,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: grpc.Channel | None = None,
+        clock: Clock | None = None,
+        source: random.Random | None = None,
+    ) -> None:
+        super().__init__(
+            address=address,
+            api_key=api_key,
+            namespace=namespace,
+            deadline=deadline,
+            clock=clock,
+            source=source,
+        )
+        self._is_own = channel is None
+        self._channel = channel or _open(self.settings.target, credentials)
+        self._calls: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the channel; twice is fine."""
+        if self._is_own:
+            self._channel.close()
+
+    def create(self, task: task_pb2.Task, *, request_id: str | None = None) -> task_pb2.Task:
+        """Creates a task given as the API's own message."""
+        return self._run(_verbs.create(self._kit, task, request_id))
+
+    @overload
+    def submit(self, task: Submission[R], /) -> SyncHandle[R]: ...
+
+    @overload
+    def submit(
+        self,
+        task: str,
+        arguments: Mapping[str, object] | None = None,
+        /,
+        **options: Unpack[SubmitOptions],
+    ) -> SyncHandle[Any]: ...
+
+    def submit(
+        self,
+        task: Submission[Any] | str,
+        arguments: Mapping[str, object] | None = None,
+        /,
+        **options: Unpack[SubmitOptions],
+    ) -> SyncHandle[Any]:
+        """Promises to run a task: a prepared one, or a handler's name and its named arguments.
+
+        Answers when the promise is durable.
+        """
+        ready = submission(task, arguments, **options) if isinstance(task, str) else task
+        made = self._run(_verbs.submit(self._kit, ready))
+        return SyncHandle(self, made, ready.result_type)
+
+    def batch_submit(
+        self, tasks: Iterable[Submission[R]]
+    ) -> Sequence[SyncHandle[R] | TimeballError]:
+        """Promises many tasks; each succeeds or fails by itself, in the order given.
+
+        Raises an error only when nothing was sent, or the first request of up to 1,000 failed.
+        """
+        ready = tuple(tasks)
+        made = self._run(_verbs.batch(self._kit, ready))
+        return [
+            item if isinstance(item, TimeballError) else SyncHandle(self, item, each.result_type)
+            for item, each in zip(made, ready, strict=True)
+        ]
+
+    def get(self, task: str, *, allow_stale: bool = False) -> task_pb2.Task:
+        """Reads a task by id or resource name, with attempts and journal."""
+        return self._run(_verbs.get(self._kit, task, allow_stale=allow_stale))
+
+    def list(
+        self,
+        *,
+        owner: str = "",
+        handler: str = "",
+        states: Sequence[TaskState | str] = (),
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+        page_size: int = PAGE_SIZE_DEFAULT,
+        limit: int | None = None,
+    ) -> Iterator[task_pb2.Task]:
+        """The tasks of one user, newest first, read page by page as you go."""
+        request = _requests.list_tasks(
+            self._kit.settings,
+            owner=owner,
+            handler=handler,
+            states=states,
+            created=(created_from, created_to),
+            page_size=page_size,
+        )
+        return islice(self._pages(request), limit)
+
+    def cancel(
+        self, task: str, *, reason: str = "", request_id: str | None = None
+    ) -> task_pb2.Task:
+        """Stops attempts that have not started.
+
+        Raises:
+            TooLate: an attempt has started, or the task has ended; nothing was changed.
+        """
+        return self._run(_verbs.cancel(self._kit, task, reason, request_id))
+
+    def wait(self, task: str, *, timeout: DurationLike | None = None) -> task_pb2.Task:
+        """Waits until the task has ended, over broken connections.
+
+        Raises:
+            WaitTimeout: it has not ended within `timeout`; it goes on.
+        """
+        timeout_s = None if timeout is None else _seconds(timeout)
+        return self._run(_verbs.wait(self._kit, task, timeout_s))
+
+    def result(self, task: str, *, timeout: DurationLike | None = None) -> Any:
+        """Waits and answers what the handler returned, as plain JSON values.
+
+        Raises:
+            TaskFailed: it ended without a result.
+            WaitTimeout: it has not ended within `timeout`; it goes on.
+        """
+        return outcome(self.wait(task, timeout=timeout), Any)
+
+    def create_schedule(
+        self,
+        interval: Interval,
+        task: Submission[Any] | str,
+        arguments: Mapping[str, object] | None = None,
+        /,
+        *,
+        title: str = "",
+        **options: Unpack[SubmitOptions],
+    ) -> SyncScheduleHandle:
+        """Starts a task at each nominal time of the interval; `title` becomes its label."""
+        ready = submission(task, arguments, **options) if isinstance(task, str) else task
+        made = self._run(_verbs.create_schedule(self._kit, title, interval, ready))
+        return SyncScheduleHandle(self, made)
+
+    def get_schedule(self, schedule: str) -> schedule_service_pb2.Schedule:
+        """Reads a schedule by id or resource name."""
+        return self._run(_verbs.get_schedule(self._kit, schedule))
+
+    def delete_schedule(self, schedule: str, *, request_id: str | None = None) -> None:
+        """Ends a schedule: no nominal time after the answer is launched."""
+        self._run(_verbs.delete_schedule(self._kit, schedule, request_id))
+
+    def cluster(self) -> admin_service_pb2.GetClusterResponse:
+        """Nodes, shards and their owners at one moment."""
+        return self._run(_verbs.cluster(self._kit))
+
+    def _pages(self, request: task_service_pb2.ListTasksRequest) -> Iterator[task_pb2.Task]:
+        while True:
+            answer = self._run(_verbs.page(self._kit, request))
+            yield from answer.tasks
+            if not answer.next_page_token:
+                return
+
+    def _run(self, flow: Flow[R]) -> R:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = self._perform(step)
+                except TimeballError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+
+    def _perform(self, step: Step) -> Any:
+        if not isinstance(step, Send):
+            return self._kit.clock.sleep(step.seconds)
+        try:
+            return self._call_of(step)(
+                step.request, timeout=step.timeout_s, metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+
+    def _call_of(self, step: Send) -> Any:
+        method = step.method
+        if method.path not in self._calls:
+            self._calls[method.path] = self._channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.answer.FromString,
+            )
+        return self._calls[method.path]
+
+
+def _seconds(timeout: DurationLike) -> float:
+    return parse_duration(timeout, field="timeout").total_seconds()
+
+
+def _open(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    if credentials is None:
+        return grpc.insecure_channel(target, CHANNEL_OPTIONS)
+    return grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)

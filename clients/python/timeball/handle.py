@@ -1,0 +1,185 @@
+"""What a submitted task looks like to its caller: where it stands, its result, its end.
+
+Handles hold names, not connections: they ask the client that made them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from timeball.durations import DurationLike
+from timeball.errors import TaskFailed
+from timeball.payload import decode_result
+from timeball.states import TaskState, state_of
+from timeball.v1 import schedule_service_pb2, task_pb2
+
+if TYPE_CHECKING:
+    from timeball.async_client import AsyncClient
+    from timeball.client import Client
+
+R = TypeVar("R")
+
+
+class _Known(Generic[R]):
+    """What both handles know without asking."""
+
+    def __init__(self, task: task_pb2.Task, result_type: Any) -> None:
+        self._name = task.name
+        self._state = state_of(task.state)
+        self._result_type = result_type
+
+    @property
+    def name(self) -> str:
+        """Resource name, namespaces/{namespace}/tasks/{id}."""
+        return self._name
+
+    @property
+    def id(self) -> str:
+        """The task's id; handlers see it as the occurrence id."""
+        return self._name.rpartition("/")[2]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self._state}>"
+
+    def _seen(self, task: task_pb2.Task) -> TaskState:
+        self._state = state_of(task.state)
+        return self._state
+
+    def _outcome(self, task: task_pb2.Task) -> R:
+        self._seen(task)
+        result: R = outcome(task, self._result_type)
+        return result
+
+
+class Handle(_Known[R]):
+    """A submitted task, for coroutines."""
+
+    def __init__(self, client: AsyncClient, task: task_pb2.Task, result_type: Any = Any) -> None:
+        super().__init__(task, result_type)
+        self._client = client
+
+    async def result(self, *, timeout: DurationLike | None = None) -> R:
+        """Waits for the end and answers what the handler returned.
+
+        Raises:
+            TaskFailed: it ended without a result; metadata has state, cause and last failure.
+            WaitTimeout: it has not ended within `timeout`; it goes on.
+            FailedPrecondition: the result is not of the declared type.
+        """
+        return self._outcome(await self._client.wait(self._name, timeout=timeout))
+
+    async def cancel(self, *, reason: str = "") -> TaskState:
+        """Stops attempts that have not started; answers where the task stands now.
+
+        Raises:
+            TooLate: an attempt has started, or the task has ended; nothing was changed.
+        """
+        return self._seen(await self._client.cancel(self._name, reason=reason))
+
+    async def status(self) -> TaskState:
+        """Asks where the task stands."""
+        return self._seen(await self._client.get(self._name))
+
+
+class SyncHandle(_Known[R]):
+    """A submitted task, for threads; verb for verb the twin of Handle."""
+
+    def __init__(self, client: Client, task: task_pb2.Task, result_type: Any = Any) -> None:
+        super().__init__(task, result_type)
+        self._client = client
+
+    def result(self, *, timeout: DurationLike | None = None) -> R:
+        """Waits for the end and answers what the handler returned; raises as Handle.result."""
+        return self._outcome(self._client.wait(self._name, timeout=timeout))
+
+    def cancel(self, *, reason: str = "") -> TaskState:
+        """Stops attempts that have not started; raises as Handle.cancel."""
+        return self._seen(self._client.cancel(self._name, reason=reason))
+
+    def status(self) -> TaskState:
+        """Asks where the task stands."""
+        return self._seen(self._client.get(self._name))
+
+
+def outcome(task: task_pb2.Task, result_type: Any) -> Any:
+    """The result of a task that has ended.
+
+    Raises:
+        TaskFailed: it has none.
+        FailedPrecondition: it is not of the declared type.
+    """
+    state = state_of(task.state)
+    if state is not TaskState.SUCCEEDED:
+        raise _failed(task, state)
+    return decode_result(task.result.data, task.result.content_type, result_type)
+
+
+def _failed(task: task_pb2.Task, state: TaskState) -> TaskFailed:
+    facts = {"task": task.name, "state": state.value, "attempts": str(task.attempt)}
+    words = f"{task.name} ended as {state}"
+    if task.cause in task_pb2.FailureCause.values() and task.cause:
+        cause = task_pb2.FailureCause.Name(task.cause).removeprefix("FAILURE_CAUSE_")
+        facts["cause"] = cause
+        words += f" ({cause})"
+    if task.HasField("failure"):
+        facts["failure_kind"] = task.failure.kind
+        facts["failure_message"] = task.failure.message
+        words += f": {task.failure.kind}: {task.failure.message}"
+    return TaskFailed(words, metadata=facts)
+
+
+class _KnownSchedule:
+    def __init__(self, schedule: schedule_service_pb2.Schedule) -> None:
+        self._name = schedule.name
+        self._has_ended = schedule.ended
+
+    @property
+    def name(self) -> str:
+        """Resource name, namespaces/{namespace}/schedules/{id}."""
+        return self._name
+
+    @property
+    def id(self) -> str:
+        """The schedule's id."""
+        return self._name.rpartition("/")[2]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {'ended' if self._has_ended else 'active'}>"
+
+
+class ScheduleHandle(_KnownSchedule):
+    """A schedule, for coroutines."""
+
+    def __init__(self, client: AsyncClient, schedule: schedule_service_pb2.Schedule) -> None:
+        super().__init__(schedule)
+        self._client = client
+
+    async def get(self) -> schedule_service_pb2.Schedule:
+        """Reads the schedule: its next nominal time, its launches, the last tasks it made."""
+        schedule = await self._client.get_schedule(self._name)
+        self._has_ended = schedule.ended
+        return schedule
+
+    async def delete(self) -> None:
+        """Ends it: no nominal time after the answer is launched."""
+        await self._client.delete_schedule(self._name)
+        self._has_ended = True
+
+
+class SyncScheduleHandle(_KnownSchedule):
+    """A schedule, for threads; verb for verb the twin of ScheduleHandle."""
+
+    def __init__(self, client: Client, schedule: schedule_service_pb2.Schedule) -> None:
+        super().__init__(schedule)
+        self._client = client
+
+    def get(self) -> schedule_service_pb2.Schedule:
+        """Reads the schedule: its next nominal time, its launches, the last tasks it made."""
+        schedule = self._client.get_schedule(self._name)
+        self._has_ended = schedule.ended
+        return schedule
+
+    def delete(self) -> None:
+        """Ends it: no nominal time after the answer is launched."""
+        self._client.delete_schedule(self._name)
+        self._has_ended = True
