@@ -94,6 +94,7 @@ class ExecutorState:
         backlog: runs that may wait for a slot; a quarter of the slots by default.
         unacknowledged: results that may wait for acknowledgement before new work is refused.
         blocked: withdrawn runs that are remembered.
+        held: slots that handlers of a former incarnation still occupy.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class ExecutorState:
         backlog: int | None = None,
         unacknowledged: int = MAX_UNACKNOWLEDGED_RUNS,
         blocked: int = MAX_BLOCKED_RUNS,
+        held: int = 0,
     ) -> None:
         self._incarnation = incarnation
         self._slots = slots
@@ -113,7 +115,7 @@ class ExecutorState:
         self._unacknowledged = unacknowledged
         self._blocked_limit = blocked
         self._draining = False
-        self._busy = 0
+        self._busy = held
         self._runs: dict[RunId, RunRecord] = {}
         self._waiting: dict[RunId, RunOrder] = {}
         self._finished = 0
