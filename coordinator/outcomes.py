@@ -1,0 +1,75 @@
+"""What owners answer, as the errors and views that callers get."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from timeball.errors import (
+    InvalidRequest,
+    OutcomeUnknown,
+    TaskNotFound,
+    TimeballError,
+    Unavailable,
+    Violation,
+    leaves,
+)
+
+from timeball_server.core.commands import Done, Outcome, Rejected, RejectionReason
+from timeball_server.core.ids import TaskId
+from timeball_server.core.model import TaskView
+
+RETRY_AFTER_S: Final = 1.0
+"""What callers are told to wait while a shard has no owner."""
+_ERRORS: Final = {reason: leaves()[reason.value] for reason in RejectionReason}
+_WITH_PAUSE: Final = frozenset({RejectionReason.OVERLOADED, RejectionReason.NOT_READY})
+
+
+def error_of(rejected: Rejected) -> TimeballError:
+    """The error of a rejection. Its metadata names the state that decided, if one did."""
+    if rejected.reason is RejectionReason.HORIZON:
+        violation = Violation("task.run_time", rejected.message)
+        return InvalidRequest(rejected.message, violations=[violation])
+    metadata = {} if rejected.task is None else {"state": rejected.task.state.value}
+    pause = RETRY_AFTER_S if rejected.reason in _WITH_PAUSE else None
+    return _ERRORS[rejected.reason](rejected.message, metadata=metadata, retry_after_s=pause)
+
+
+def view_or_error(answer: Outcome | TimeballError) -> TaskView | TimeballError:
+    """One item of many: each succeeds or fails by itself."""
+    if isinstance(answer, TimeballError):
+        return answer
+    return answer.task if isinstance(answer, Done) else error_of(answer)
+
+
+def view_of(answer: Outcome | TimeballError) -> TaskView:
+    """The view in an answer.
+
+    Raises:
+        TimeballError: what the answer is instead.
+    """
+    result = view_or_error(answer)
+    if isinstance(result, TimeballError):
+        raise result
+    return result
+
+
+def no_owner() -> Unavailable:
+    """The shard had no owner for as long as the caller waited."""
+    return Unavailable(
+        "No scheduler node owns the task's shard right now and nothing was changed; "
+        "repeat the call in a moment.",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+def in_doubt() -> OutcomeUnknown:
+    """The request was sent, and its answer never came."""
+    return OutcomeUnknown(
+        "The owner of the task's shard did not answer in time, so the request may or may not "
+        "hold; read the task, or repeat the call with the same request_id."
+    )
+
+
+def not_found(task_id: TaskId) -> TaskNotFound:
+    """Same words for a task that never was, was deleted, or belongs to another namespace."""
+    return TaskNotFound(f"There is no task {task_id} in your namespace; check the id.")

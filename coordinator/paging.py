@@ -1,0 +1,99 @@
+"""Page tokens: where a listing goes on, opaque to callers and bound to their query.
+
+A token is sealed with a keyed hash over its content and the query. One that was changed, or
+comes with another query, is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from dataclasses import astuple, dataclass
+from typing import Final
+
+from timeball.errors import InvalidRequest, Violation
+
+from timeball_server.core.ids import TaskId
+from timeball_server.core.model import PublicState
+
+_SEAL_BYTES: Final = 12
+_REFUSAL: Final = "must come unchanged from the previous page of the same query, or be empty"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """What is asked for; the same for all pages. created_from is inclusive, created_to is not."""
+
+    namespace: str
+    owner: str
+    states: frozenset[PublicState] = frozenset()
+    handler: str = ""
+    created_from_ms: int | None = None
+    created_to_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the next page begins.
+
+    `from_ms` and `to_ms` are pinned by the first page. `cursor` is the store's for a batch of
+    the day; of that batch, what lies up to (after_ms, after_id) has been given out.
+    """
+
+    from_ms: int
+    to_ms: int
+    day: int
+    cursor: str | None = None
+    after_ms: int | None = None
+    after_id: TaskId | None = None
+
+
+def seal(place: Place, query: ListQuery, key: bytes) -> str:
+    """The token for a place."""
+    body = json.dumps(astuple(place), separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(_hash(body, query, key) + body).decode().rstrip("=")
+
+
+def unseal(token: str, query: ListQuery, key: bytes) -> Place:
+    """The place in a token.
+
+    Raises:
+        InvalidRequest: it was not sealed by us for this query; names the field page_token.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except (binascii.Error, ValueError):
+        raise _refusal() from None
+    mark, body = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
+    if not hmac.compare_digest(mark, _hash(body, query, key)):
+        raise _refusal()
+    from_ms, to_ms, day, cursor, after_ms, after_id = json.loads(body)
+    return Place(
+        from_ms=from_ms,
+        to_ms=to_ms,
+        day=day,
+        cursor=cursor,
+        after_ms=after_ms,
+        after_id=None if after_id is None else TaskId(after_id),
+    )
+
+
+def _refusal() -> InvalidRequest:
+    return InvalidRequest(f"page_token: {_REFUSAL}", violations=[Violation("page_token", _REFUSAL)])
+
+
+def _hash(body: bytes, query: ListQuery, key: bytes) -> bytes:
+    """A keyed hash of content and query; sets are written in order."""
+    words = [
+        query.namespace,
+        query.owner,
+        sorted(query.states),
+        query.handler,
+        query.created_from_ms,
+        query.created_to_ms,
+    ]
+    message = json.dumps(words).encode() + b"\0" + body
+    return hashlib.blake2b(message, key=key[:64], digest_size=_SEAL_BYTES).digest()

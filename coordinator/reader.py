@@ -1,0 +1,165 @@
+"""Reads of single tasks by the reader's rule: the journal, then the owner row, then the owner.
+
+Owns a small cache of ended tasks. Must never show what a later owner could contradict, unless
+the caller allows a value that says it may be stale.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from timeball.errors import Internal, TaskExpired, TaskNotFound, Unavailable
+
+from coordinator.deadline import Deadline
+from coordinator.outcomes import not_found, view_of
+from coordinator.owner_calls import OwnerCalls
+from coordinator.owner_rows import OwnerRows
+from coordinator.read_rule import Verdict, judge
+from timeball_server.core.commands import ReadTask
+from timeball_server.core.ids import TaskId, home_of
+from timeball_server.core.journal import CLOSED, EventRow, History, fold
+from timeball_server.core.model import TaskView
+from timeball_server.core.view import HIDDEN, task_view
+from timeball_server.ports.clock import Clock
+from timeball_server.ports.store import Store
+
+CACHED_TASKS: Final = 2_000
+"""Ended tasks that are kept; the one unused for longest goes first."""
+CACHE_LIFE_MS: Final = 5_000
+"""An ended task can still be deleted or expire: it is read again after this."""
+STALE_PATIENCE_MS: Final = 500
+"""A caller that accepts a stale value waits this long for a true one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """A task, and whether the answer may be behind the truth."""
+
+    task: TaskView
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the store says of a task, and what that is worth; no view = deleted or void."""
+
+    verdict: Verdict
+    view: TaskView | None
+
+
+class Reader:
+    """Answers what a task is."""
+
+    def __init__(self, store: Store, calls: OwnerCalls, clock: Clock) -> None:
+        self._store = store
+        self._calls = calls
+        self._clock = clock
+        self._owner_rows = OwnerRows(store, clock)
+        self._ended: OrderedDict[TaskId, tuple[TaskView, int]] = OrderedDict()
+
+    async def read(
+        self, task_id: TaskId, namespace: str, deadline: Deadline, *, allow_stale: bool = False
+    ) -> ReadResult:
+        """The task as it is.
+
+        Raises:
+            TaskNotFound: there is none in this namespace.
+            TaskExpired: its bucket was removed after retention.
+            Unavailable: its shard has no owner, and a stale value was not allowed.
+        """
+        cached = self.ended(task_id, namespace)
+        if cached is not None:
+            return ReadResult(cached)
+        look = await self.look(task_id, namespace)
+        if look.verdict is Verdict.ANSWER and look.view is not None:
+            self.keep(look.view)
+            return ReadResult(look.view)
+        if not allow_stale or look.view is None:
+            return ReadResult(await self._ask_owner(task_id, namespace, deadline))
+        return await self._ask_or_stale(look.view, deadline)
+
+    def ended(self, task_id: TaskId, namespace: str) -> TaskView | None:
+        """A task that is known to have ended, None if that is not known here."""
+        view, read_mono_ms = self._ended.get(task_id, (None, 0))
+        if view is None or view.spec.namespace != namespace:
+            return None
+        if self._clock.now().mono_ms - read_mono_ms > CACHE_LIFE_MS:
+            del self._ended[task_id]
+            return None
+        self._ended.move_to_end(task_id)
+        return view
+
+    async def look(self, task_id: TaskId, namespace: str) -> Look:
+        """Read journal and owner row, in this order, and judge (rule R16).
+
+        An open task is asked of its owner anyway, so the owner row is not read for it.
+
+        Raises:
+            TaskNotFound, TaskExpired: there is nothing to show.
+        """
+        journals = await self._store.read_journals([task_id])
+        history = fold(journals.get(task_id, ()))
+        home = home_of(task_id)
+        is_open = history is not None and history.head.state not in CLOSED
+        owner = None if is_open else await self._owner_rows.read(home.shard)
+        verdict = judge(None if history is None else history.head, owner, home.minute)
+        if verdict is Verdict.EXPIRED:
+            raise expired(task_id)
+        view = None if history is None or history.head.state in HIDDEN else shown(history)
+        foreign = view is not None and view.spec.namespace != namespace
+        if foreign or verdict is Verdict.NOT_FOUND:
+            raise not_found(task_id)
+        return Look(verdict, view)
+
+    def keep(self, view: TaskView) -> None:
+        """Remember the true view of an ended task for the next reader."""
+        self._ended[view.task_id] = (view, self._clock.now().mono_ms)
+        self._ended.move_to_end(view.task_id)
+        while len(self._ended) > CACHED_TASKS:
+            self._ended.popitem(last=False)
+
+    async def _ask_owner(self, task_id: TaskId, namespace: str, deadline: Deadline) -> TaskView:
+        """The task from its owner's memory, pinned to the owner's epoch."""
+        command = ReadTask(task_id=task_id, namespace=namespace)
+        (answer,) = await self._calls.execute([command], deadline)
+        return view_of(answer)
+
+    async def _ask_or_stale(self, known: TaskView, deadline: Deadline) -> ReadResult:
+        """The owner's answer if it comes soon, else what the store says, marked."""
+        patience = deadline.within(STALE_PATIENCE_MS)
+        try:
+            view = await self._ask_owner(known.task_id, known.spec.namespace, patience)
+        except Unavailable:
+            return ReadResult(known, stale=True)
+        return ReadResult(view)
+
+
+def shown(history: History) -> TaskView:
+    """The view of a journal that is to be shown.
+
+    Raises:
+        Internal: the journal is damaged.
+    """
+    try:
+        return task_view(history)
+    except LookupError as error:
+        raise Internal(f"{error}; report this with the task's id") from error
+
+
+def journal_view(rows: Sequence[EventRow], namespace: str) -> TaskView | None:
+    """The view of a journal for this namespace; None = nothing to show."""
+    history = fold(rows)
+    if history is None or history.head.state in HIDDEN:
+        return None
+    view = shown(history)
+    return view if view.spec.namespace == namespace else None
+
+
+def expired(task_id: TaskId) -> TaskNotFound:
+    """The id lies below the watermark of removed buckets."""
+    return TaskExpired(
+        f"Task {task_id} was removed after its retention; its id cannot be used again."
+    )

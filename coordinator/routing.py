@@ -1,0 +1,111 @@
+"""Who owns a shard now, and at which address: the coordinator's map to scheduler nodes.
+
+The map is a hint. An owner refuses what it does not own, and the caller comes back here. Must
+never decide that a shard is free: it only repeats what the coordination service says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from timeball.errors import CoordinationUnavailable
+
+from timeball_server.core.ids import NodeId, ShardId
+from timeball_server.ports.coordination import CoordinationSession, Role
+from timeball_server.ports.owners import OwnerClient, OwnerDialer
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where commands for a shard go."""
+
+    node: NodeId
+    address: str
+
+
+class Router:
+    """Finds owners. Knows nobody until a session is attached."""
+
+    def __init__(self, dialer: OwnerDialer) -> None:
+        self._dialer = dialer
+        self._session: CoordinationSession | None = None
+        self._targets: Mapping[ShardId, Target] = {}
+        self._version = 0
+        self._loaded_version = -1
+        self._loading: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def version(self) -> int:
+        """Grows with every change that was heard of."""
+        return self._version
+
+    def attach(self, session: CoordinationSession) -> None:
+        """Read from this session from now on; a lost one is replaced by attaching the next."""
+        self._session = session
+        session.on_change(self._note_change)
+        self._note_change()
+
+    async def target(self, shard: ShardId) -> Target | None:
+        """The owner of a shard; None = nobody owns it now, or its owner is no member."""
+        for _ in range(2):  # a read that was under way when we asked may be too old
+            if self._loaded_version == self._version:
+                break
+            await self._refresh()
+        return self._targets.get(shard)
+
+    def client(self, target: Target) -> OwnerClient:
+        """The connection to an owner."""
+        return self._dialer.client(target.address)
+
+    def suspect(self) -> None:
+        """An owner refused or was not reached: read the map again before the next use."""
+        self._loaded_version = -1
+
+    async def wait_change(self, seen_version: int, limit_ms: float) -> None:
+        """Wait until something has changed since that version, or the time is over."""
+        if self._version != seen_version:
+            return
+        try:
+            async with asyncio.timeout(limit_ms / 1_000):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _note_change(self) -> None:
+        """Wake everyone who waits; the next use reads the map again."""
+        self._version += 1
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _refresh(self) -> None:
+        """Read the map, once for all who ask meanwhile."""
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._load(), name="routes")
+        await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
+        """Replace the map; a suspended session leaves the old one, which is only a hint."""
+        version = self._version
+        try:
+            if self._session is not None:
+                self._targets = await _read_targets(self._session)
+            self._loaded_version = version
+        except CoordinationUnavailable:
+            self._loaded_version = -1
+        finally:
+            self._loading = None
+
+
+async def _read_targets(session: CoordinationSession) -> Mapping[ShardId, Target]:
+    """Owners that are members, by shard."""
+    owned = await session.ownerships()
+    members = await session.members(Role.SCHEDULER_NODE)
+    addresses = {member.node: member.address for member in members}
+    return {
+        each.shard: Target(each.node, addresses[each.node])
+        for each in owned
+        if each.node in addresses
+    }
