@@ -18,8 +18,6 @@ import selectors
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from typing_extensions import override
-
 from timeball_server.ports.clock import Now
 
 T = TypeVar("T")
@@ -59,7 +57,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.set_task_factory(self._make_task)
         self.set_exception_handler(self._note_problem)
 
-    @override
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._now_us / MICROSECONDS
@@ -232,21 +229,17 @@ class _Selector(selectors.BaseSelector):
         self._instead_of_waiting = instead_of_waiting
         self._keys: dict[Any, selectors.SelectorKey] = {}
 
-    @override
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, int(fileobj), events, data)
         self._keys[fileobj] = key
         return key
 
-    @override
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         return self._keys.pop(fileobj)
 
-    @override
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self._instead_of_waiting(timeout)
         return []
 
-    @override
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         return self._keys

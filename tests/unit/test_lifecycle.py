@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from timeball.errors import Draining, FailedPrecondition
-from typing_extensions import override
 
 from tests.support.virtual_loop import VirtualLoop, run_virtual
 from timeball_server.runtime.lifecycle import NEXT, Phase, Service, ServiceGroup
@@ -27,18 +26,15 @@ class Recorder(Service):
         if self.broken == what:
             raise ValueError(what)
 
-    @override
     async def _begin(self) -> None:
         await self.wait(self.begin_s)
         self.note("begin")
         self.spawn("tick", self._tick())
 
-    @override
     async def _drain(self) -> None:
         self.note("drain")
         await self.wait(self.drain_s)
 
-    @override
     async def _end(self) -> None:
         self.note("end")
 

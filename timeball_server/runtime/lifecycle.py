@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import structlog
 from timeball.errors import Draining, FailedPrecondition
-from typing_extensions import override
 
 log = structlog.stdlib.get_logger("lifecycle")
 DRAIN_MS: Final = 10_000
@@ -188,13 +187,11 @@ class ServiceGroup(Service):
         super().__init__(name, drain_ms=drain_ms)
         self._services = tuple(services)
 
-    @override
     async def _begin(self) -> None:
         for service in self._services:
             await service.start()
             self.spawn(f"watch {service.name}", self._watch(service))
 
-    @override
     async def _end(self) -> None:
         for service in reversed(self._services):
             await service.stop()
