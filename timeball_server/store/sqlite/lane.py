@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -126,15 +126,17 @@ class Lane:
         return goes_on
 
     def _take_more(self) -> bool:
-        while len(self._in_hand) < MAX_ROUND_WORK:
-            try:
-                job = self._queue.get_nowait()
-            except Empty:
-                return True
+        """Take what waits, up to a full round; False when the end of work was among it."""
+        for job in self._waiting(MAX_ROUND_WORK - len(self._in_hand)):
             if job is None:
                 return False
             self._in_hand.append(job)
         return True
+
+    def _waiting(self, limit: int) -> Iterator[_Job | None]:
+        with suppress(Empty):
+            for _ in range(limit):
+                yield self._queue.get_nowait()
 
     def _abandon(self) -> None:
         """Answer work that no round will finish: in hand means unknown, queued means not begun."""
@@ -142,8 +144,8 @@ class Lane:
             unknown = OutcomeUnknown("The database went away during the write.")
             self._deliver([job.answer], [Outcome(error=unknown)])
         self._in_hand = []
-        while not self._queue.empty():
-            if (queued := self._queue.get()) is not None:
+        for queued in self._waiting(MAX_QUEUED_WORK):
+            if queued is not None:
                 gone = StoreUnavailable("The database went away; nothing was written.")
                 self._deliver([queued.answer], [Outcome(error=gone)])
 

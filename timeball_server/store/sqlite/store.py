@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from timeball.errors import TimeballError
+
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.ids import Bucket, Epoch, Minute, ShardId, TaskId
 from timeball_server.core.journal import (
@@ -57,7 +59,11 @@ class SqliteStore:
         writer = Lane("store-writer", partial(connect.writer, path, busy_timeout_ms), commit_round)
         await writer.open()
         reader = Lane("store-reader", partial(connect.reader, path, busy_timeout_ms), read_round)
-        await reader.open()
+        try:
+            await reader.open()
+        except TimeballError:
+            await writer.close()
+            raise
         return cls(writer, reader)
 
     async def append(self, rows: Sequence[Row]) -> None:
