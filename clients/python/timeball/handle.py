@@ -24,26 +24,30 @@ class _Known(Generic[R]):
     """What both handles know without asking."""
 
     def __init__(self, task: task_pb2.Task, result_type: Any) -> None:
-        self._name = task.name
-        self._state = state_of(task.state)
+        self._task = task
         self._result_type = result_type
 
     @property
     def name(self) -> str:
         """Resource name, namespaces/{namespace}/tasks/{id}."""
-        return self._name
+        return self._task.name
 
     @property
     def id(self) -> str:
         """The task's id; handlers see it as the occurrence id."""
-        return self._name.rpartition("/")[2]
+        return self.name.rpartition("/")[2]
+
+    @property
+    def last_seen(self) -> task_pb2.Task:
+        """The API's task as the last answer had it; asks nobody."""
+        return self._task
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self._state}>"
+        return f"<{type(self).__name__} {self.id} {state_of(self._task.state)}>"
 
     def _seen(self, task: task_pb2.Task) -> TaskState:
-        self._state = state_of(task.state)
-        return self._state
+        self._task = task
+        return state_of(task.state)
 
     def _outcome(self, task: task_pb2.Task) -> R:
         self._seen(task)
@@ -66,7 +70,7 @@ class Handle(_Known[R]):
             WaitTimeout: it has not ended within `timeout`; it goes on.
             FailedPrecondition: the result is not of the declared type.
         """
-        return self._outcome(await self._client.wait(self._name, timeout=timeout))
+        return self._outcome(await self._client.wait(self.name, timeout=timeout))
 
     async def cancel(self, *, reason: str = "") -> TaskState:
         """Stops attempts that have not started; answers where the task stands now.
@@ -74,11 +78,11 @@ class Handle(_Known[R]):
         Raises:
             TooLate: an attempt has started, or the task has ended; nothing was changed.
         """
-        return self._seen(await self._client.cancel(self._name, reason=reason))
+        return self._seen(await self._client.cancel(self.name, reason=reason))
 
     async def status(self) -> TaskState:
         """Asks where the task stands."""
-        return self._seen(await self._client.get(self._name))
+        return self._seen(await self._client.get(self.name))
 
 
 class SyncHandle(_Known[R]):
@@ -90,15 +94,15 @@ class SyncHandle(_Known[R]):
 
     def result(self, *, timeout: DurationLike | None = None) -> R:
         """Waits for the end and answers what the handler returned; raises as Handle.result."""
-        return self._outcome(self._client.wait(self._name, timeout=timeout))
+        return self._outcome(self._client.wait(self.name, timeout=timeout))
 
     def cancel(self, *, reason: str = "") -> TaskState:
         """Stops attempts that have not started; raises as Handle.cancel."""
-        return self._seen(self._client.cancel(self._name, reason=reason))
+        return self._seen(self._client.cancel(self.name, reason=reason))
 
     def status(self) -> TaskState:
         """Asks where the task stands."""
-        return self._seen(self._client.get(self._name))
+        return self._seen(self._client.get(self.name))
 
 
 def outcome(task: task_pb2.Task, result_type: Any) -> Any:
@@ -130,21 +134,25 @@ def _failed(task: task_pb2.Task, state: TaskState) -> TaskFailed:
 
 class _KnownSchedule:
     def __init__(self, schedule: schedule_service_pb2.Schedule) -> None:
-        self._name = schedule.name
-        self._has_ended = schedule.ended
+        self._schedule = schedule
 
     @property
     def name(self) -> str:
         """Resource name, namespaces/{namespace}/schedules/{id}."""
-        return self._name
+        return self._schedule.name
 
     @property
     def id(self) -> str:
         """The schedule's id."""
-        return self._name.rpartition("/")[2]
+        return self.name.rpartition("/")[2]
+
+    @property
+    def last_seen(self) -> schedule_service_pb2.Schedule:
+        """The API's schedule as the last answer had it; asks nobody."""
+        return self._schedule
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {'ended' if self._has_ended else 'active'}>"
+        return f"<{type(self).__name__} {self.id} {'ended' if self._schedule.ended else 'active'}>"
 
 
 class ScheduleHandle(_KnownSchedule):
@@ -156,14 +164,12 @@ class ScheduleHandle(_KnownSchedule):
 
     async def get(self) -> schedule_service_pb2.Schedule:
         """Reads the schedule: its next nominal time, its launches, the last tasks it made."""
-        schedule = await self._client.get_schedule(self._name)
-        self._has_ended = schedule.ended
-        return schedule
+        self._schedule = await self._client.get_schedule(self.name)
+        return self._schedule
 
     async def delete(self) -> None:
         """Ends it: no nominal time after the answer is launched."""
-        await self._client.delete_schedule(self._name)
-        self._has_ended = True
+        await self._client.delete_schedule(self.name)
 
 
 class SyncScheduleHandle(_KnownSchedule):
@@ -175,11 +181,9 @@ class SyncScheduleHandle(_KnownSchedule):
 
     def get(self) -> schedule_service_pb2.Schedule:
         """Reads the schedule: its next nominal time, its launches, the last tasks it made."""
-        schedule = self._client.get_schedule(self._name)
-        self._has_ended = schedule.ended
-        return schedule
+        self._schedule = self._client.get_schedule(self.name)
+        return self._schedule
 
     def delete(self) -> None:
         """Ends it: no nominal time after the answer is launched."""
-        self._client.delete_schedule(self._name)
-        self._has_ended = True
+        self._client.delete_schedule(self.name)

@@ -1,0 +1,1 @@
+"""The `timeball` command line. Command modules are imported when they are run, not before."""

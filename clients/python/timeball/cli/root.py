@@ -1,0 +1,54 @@
+"""The root command: options for every command, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import click
+
+from timeball._version import __version__
+from timeball.cli.failures import INTERRUPTED, exit_code, lines
+from timeball.cli.lazy import LazyGroup
+from timeball.cli.session import DEADLINE_DEFAULT, Session
+from timeball.errors import TimeballError
+
+
+class Root(LazyGroup):
+    """Prints the family's errors and leaves with their exit codes."""
+
+    own = {  # noqa: RUF012 - never changed
+        "task": ("timeball.cli.task:group", "Create, read, await and cancel tasks."),
+        "cluster": ("timeball.cli.cluster:group", "Look at nodes and shards."),
+    }
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except TimeballError as error:
+            for line in lines(error):
+                click.echo(line, err=True)
+            ctx.exit(exit_code(error))
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="timeball", message="%(prog)s %(version)s")
+@click.option("--address", metavar="HOST:PORT", help="Default: TIMEBALL_ADDRESS, 127.0.0.1:7466.")
+@click.option("--namespace", metavar="NAME", help="Default: TIMEBALL_NAMESPACE, the key's own.")
+@click.option(
+    "--deadline",
+    metavar="DURATION",
+    default=DEADLINE_DEFAULT,
+    show_default=True,
+    help="Bounds each call with its repetitions.",
+)
+@click.pass_context
+def root(ctx: click.Context, address: str | None, namespace: str | None, deadline: str) -> None:
+    """Timeball: tasks that run at their instant.
+
+    The API key is read from TIMEBALL_API_KEY. Data goes to standard output, words to standard
+    error.
+    """
+    session = ctx.ensure_object(Session)
+    session.address, session.namespace, session.deadline = address, namespace, deadline
+    ctx.call_on_close(session.close)

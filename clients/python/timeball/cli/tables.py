@@ -1,0 +1,109 @@
+"""A task in rows: one line of a list, and everything about one task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from timeball.cli.output import instant, print_table
+from timeball.states import state_of
+
+if TYPE_CHECKING:
+    from timeball.v1 import task_pb2
+
+HEADER = ("id", "handler", "state", "due", "attempt", "priority")
+ATTEMPTS = ("attempt", "executor", "priority", "due", "started", "late", "outcome", "failure")
+JOURNAL = ("seq", "epoch", "time", "event", "state", "actor", "description")
+
+
+def row(task: task_pb2.Task) -> tuple[str, ...]:
+    """One line of a list."""
+    return (
+        task.name.rpartition("/")[2],
+        task.handler,
+        state_of(task.state).value,
+        instant(task.due_time, task.HasField("due_time")),
+        str(task.attempt),
+        str(task.effective_priority),
+    )
+
+
+def describe(task: task_pb2.Task) -> None:
+    """Everything about one task: fields, attempts, journal."""
+    print_table(("field", "value"), [each for each in _facts(task) if each[1]])
+    if task.attempts:
+        click.echo()
+        print_table(ATTEMPTS, [_attempt(each) for each in task.attempts])
+    if task.journal:
+        click.echo()
+        print_table(JOURNAL, [_entry(each) for each in task.journal])
+
+
+def _facts(task: task_pb2.Task) -> list[tuple[str, str]]:
+    from timeball.v1 import task_pb2
+
+    causes = task_pb2.FailureCause
+    cause = causes.Name(task.cause) if task.cause in causes.values() else str(task.cause)
+    return [
+        ("name", task.name),
+        ("handler", task.handler),
+        ("state", state_of(task.state).value),
+        ("cause", cause.removeprefix("FAILURE_CAUSE_") if task.cause else ""),
+        ("failure", _failure(task.failure)),
+        ("due", instant(task.due_time, task.HasField("due_time"))),
+        ("created", instant(task.create_time, task.HasField("create_time"))),
+        ("updated", instant(task.update_time, task.HasField("update_time"))),
+        ("priority", f"{task.priority} (now {task.effective_priority})"),
+        ("attempts", str(task.attempt)),
+        ("owner", task.owner),
+        ("labels", ", ".join(f"{k}={v}" for k, v in sorted(task.labels.items()))),
+        ("selector", ", ".join(f"{k}={v}" for k, v in sorted(task.selector.items()))),
+        ("schedule", task.schedule),
+        ("arguments", _text(task.payload)),
+        ("result", _text(task.result)),
+        ("unaccounted", ", ".join(task.unaccounted)),
+        ("stale", "the shard has no owner right now" if task.stale else ""),
+    ]
+
+
+def _text(payload: task_pb2.Payload) -> str:
+    try:
+        return payload.data.decode()
+    except UnicodeDecodeError:
+        return f"{len(payload.data)} bytes of {payload.content_type}"
+
+
+def _failure(failure: task_pb2.Failure) -> str:
+    return f"{failure.kind}: {failure.message}" if failure.kind or failure.message else ""
+
+
+def _attempt(attempt: task_pb2.Attempt) -> tuple[str, ...]:
+    from timeball.v1 import task_pb2
+
+    outcomes = task_pb2.AttemptOutcome
+    known = attempt.outcome in outcomes.values()
+    outcome = outcomes.Name(attempt.outcome) if known else str(attempt.outcome)
+    late = attempt.lateness.ToMilliseconds()
+    return (
+        str(attempt.number),
+        attempt.executor,
+        str(attempt.priority),
+        instant(attempt.due_time, attempt.HasField("due_time")),
+        instant(attempt.start_time, attempt.HasField("start_time")),
+        f"{late} ms" if attempt.HasField("lateness") else "",
+        outcome.removeprefix("ATTEMPT_OUTCOME_"),
+        _failure(attempt.failure),
+    )
+
+
+def _entry(entry: task_pb2.JournalEntry) -> tuple[str, ...]:
+    return (
+        str(entry.seq),
+        str(entry.epoch),
+        instant(entry.time, entry.HasField("time")),
+        entry.event,
+        entry.state,
+        entry.actor,
+        entry.description,
+    )

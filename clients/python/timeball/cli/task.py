@@ -1,0 +1,167 @@
+"""`timeball task`: create, get, list, cancel, wait."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from timeball.cli.failures import task_code
+from timeball.cli.output import as_json, output_option, print_json, print_table
+from timeball.cli.session import Session
+from timeball.cli.tables import HEADER, describe, row
+from timeball.durations import parse_instant
+
+if TYPE_CHECKING:
+    from timeball.options import SubmitOptions
+    from timeball.v1 import task_pb2
+
+
+@click.group()
+def group() -> None:
+    """Create, read, await and cancel tasks."""
+
+
+@group.command()
+@click.argument("handler")
+@click.argument("arguments", metavar="[JSON]", default="{}")
+@click.option("--at", metavar="TIME", help="Start then: ISO 8601 with a zone, 2030-01-31T09:00Z.")
+@click.option("--in", "delay", metavar="DURATION", help="Start after so long: 30s, 1h30m.")
+@click.option("--priority", type=int, help="Urgency, 0 to 9, 9 = most urgent.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
+@click.option("--selector", multiple=True, metavar="KEY=VALUE", help="Label of the executor.")
+@click.option("--max-attempts", type=int, help="Attempts in all, the first included.")
+@click.option("--attempt-timeout", metavar="DURATION", help="Longest run of one attempt.")
+@click.option("--at-most-once", is_flag=True, help="Never repeat an attempt of unknown fate.")
+@click.option("--owner", help="User whose list shows it.")
+@click.option("--request-id", metavar="UUID", help="Repeating it gives the same answer.")
+@click.option("--wait", is_flag=True, help="Wait for the end; exit codes as `task wait`.")
+@output_option
+@click.pass_obj
+def create(session: Session, /, handler: str, arguments: str, output: str, **said: Any) -> None:
+    """Promise to run HANDLER with the named arguments of the JSON object ("-" reads them)."""
+    named = read_arguments(sys.stdin.read() if arguments == "-" else arguments)
+    handle = session.client.submit(handler, named, **options(**said))
+    if said["wait"]:
+        finish(session.client.wait(handle.name), output)
+    show(handle.last_seen, output)
+
+
+@group.command()
+@click.argument("task", metavar="ID")
+@output_option
+@click.pass_obj
+def get(session: Session, task: str, output: str) -> None:
+    """Show a task with its attempts and journal."""
+    found = session.client.get(task)
+    if output == "json":
+        print_json(as_json(found))
+    else:
+        describe(found)
+
+
+@group.command("list")
+@click.option("--owner", default="", help="User; default: the API key's own.")
+@click.option("--handler", default="", help="Only tasks of this handler.")
+@click.option("--state", "states", multiple=True, metavar="STATE", help="Repeatable.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@output_option
+@click.pass_obj
+def list_tasks(
+    session: Session, owner: str, handler: str, states: Sequence[str], limit: int, output: str
+) -> None:
+    """List tasks, newest first."""
+    found = session.client.list(
+        owner=owner, handler=handler, states=states, page_size=min(limit, 1_000), limit=limit
+    )
+    if output == "json":
+        print_json({"tasks": [as_json(task) for task in found]})
+    else:
+        print_table(HEADER, [row(task) for task in found])
+
+
+@group.command()
+@click.argument("task", metavar="ID")
+@click.option("--reason", default="", help="Why, for the journal.")
+@output_option
+@click.pass_obj
+def cancel(session: Session, task: str, reason: str, output: str) -> None:
+    """Stop attempts of a task that have not started."""
+    show(session.client.cancel(task, reason=reason), output)
+
+
+@group.command()
+@click.argument("task", metavar="ID")
+@click.option("--timeout", metavar="DURATION", help="Wait no longer; then exit code 124.")
+@output_option
+@click.pass_obj
+def wait(session: Session, task: str, timeout: str | None, output: str) -> None:
+    """Wait for a task's end.
+
+    Exit code: 0 succeeded, 10 failed, 11 cancelled, 12 expired, 124 timeout.
+    """
+    finish(session.client.wait(task, timeout=timeout), output)
+
+
+def finish(task: task_pb2.Task, output: str) -> None:
+    """Prints a task that has ended and leaves with its exit code."""
+    show(task, output)
+    click.get_current_context().exit(task_code(task))
+
+
+def show(task: task_pb2.Task, output: str) -> None:
+    """Prints one task."""
+    if output == "json":
+        print_json(as_json(task))
+    else:
+        print_table(HEADER, [row(task)])
+
+
+def read_arguments(text: str) -> dict[str, object]:
+    """The named arguments that a JSON object says."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise click.BadParameter(
+            f'give a JSON object of named arguments such as {{"user": "u1"}}: {error}',
+            param_hint="JSON",
+        ) from error
+
+
+def options(**said: Any) -> SubmitOptions:
+    """What the command's options say, in the SDK's words."""
+    from timeball.options import RetryPolicy, SubmitOptions
+
+    found = SubmitOptions()
+    if said["at"] is not None:
+        found["run_at"] = parse_instant(said["at"], field="--at")
+    if said["delay"] is not None:
+        found["delay"] = said["delay"]
+    if said["priority"] is not None:
+        found["priority"] = said["priority"]
+    if said["max_attempts"] is not None:
+        found["retry"] = RetryPolicy(max_attempts=said["max_attempts"])
+    if said["attempt_timeout"] is not None:
+        found["timeout"] = said["attempt_timeout"]
+    for name in ("owner", "request_id"):
+        if said[name] is not None:
+            found[name] = said[name]
+    found["labels"] = pairs(said["labels"], "--label")
+    found["selector"] = pairs(said["selector"], "--selector")
+    found["at_most_once"] = said["at_most_once"]
+    return found
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r}: write KEY=VALUE", param_hint=option)
+        found[key] = value
+    return found
