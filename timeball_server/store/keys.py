@@ -5,6 +5,7 @@ Pure arithmetic, shared so that two adapters can never disagree on where a row l
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -53,6 +54,9 @@ def due_order(row: DueRow) -> DueOrder:
     return (row.due_ms, row.task_id, row.seq, row.epoch, row.part)
 
 
+_CURSOR: Final = re.compile(r"(-?[0-9]{1,16})\.([0-9a-z]+)")
+
+
 def encode_cursor(at_ms: int, task_id: str) -> str:
     """Name the last row of a page."""
     return f"{at_ms}.{task_id}"
@@ -64,13 +68,13 @@ def decode_cursor(cursor: str) -> Cursor:
     Raises:
         InvalidRequest: the text was not made by `encode_cursor`.
     """
-    at_ms, dot, task_id = cursor.partition(".")
-    if not dot or not at_ms.lstrip("-").isascii() or not at_ms.lstrip("-").isdigit():
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
         raise InvalidRequest(
             "The page token was not issued by this service; list again without it.",
             violations=[Violation("page_token", "a token from the previous page, unchanged")],
         )
-    return int(at_ms), task_id
+    return int(found[1]), found[2]
 
 
 def take_page(rows: Iterable[RowT], place: Callable[[RowT], Cursor], limit: int) -> ListPage[RowT]:
