@@ -1,4 +1,4 @@
-"""What callers ask of a shard's owner, as values. The coordinator builds them, the engine decides."""
+"""What callers ask of a shard's owner: coordinators build commands, the engine decides."""
 
 from __future__ import annotations
 
@@ -49,7 +49,16 @@ class ReadTask:
     namespace: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitTask:
+    """Answer when the task has ended; inside the owner's process only."""
+
+    task_id: TaskId
+    namespace: str
+
+
 Command = CreateTask | CancelTask | ReadTask
+"""What coordinators send."""
 
 
 class RejectionReason(StrEnum):

@@ -127,7 +127,7 @@ def unique_from_request(namespace: str, request_id: bytes) -> bytes:
 
 
 def unique_of_occurrence(schedule_id: TaskId, nominal_ms: int) -> bytes:
-    """The unique number of a schedule's run at one nominal time: a fail-over mints no second one."""
+    """The unique number of a schedule's run at a nominal time: a fail-over mints no second one."""
     digest = hashlib.blake2b(
         nominal_ms.to_bytes(8, "big", signed=True), key=schedule_id.encode(), digest_size=16
     ).digest()

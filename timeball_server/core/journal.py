@@ -201,10 +201,10 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueRow:
-    """A hint: this task wants attention at this millisecond. Key: (bucket, due_ms, task_id, seq, epoch).
+    """A hint: this task wants attention at this millisecond.
 
-    `minute` and `part` name the bucket of the alarm, not the task's home; the shard is the
-    task's own (rule R23).
+    Key: (bucket, due_ms, task_id, seq, epoch). `minute` and `part` name the bucket of the
+    alarm, not the task's home; the shard is the task's own (rule R23).
     """
 
     minute: int
@@ -262,7 +262,7 @@ class DeadLetterRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """One verdict on a nominal time of a schedule. Key: ((schedule_id, month), nominal_ms, epoch)."""
+    """One verdict on a nominal time. Key: ((schedule_id, month), nominal_ms, epoch)."""
 
     schedule_id: TaskId
     nominal_ms: int

@@ -1,0 +1,295 @@
+"""Answering callers: create, cancel, read and await a task.
+
+Rules R8 (repetitions and unknown ids), R14 (cancelling what was sent), R17 (only events of the
+own epoch are shown), R21 (below the watermark), R24 (the owner's now).
+"""
+
+from __future__ import annotations
+
+from timeball_server.core.commands import (
+    AwaitTask,
+    CancelTask,
+    CreateTask,
+    Done,
+    Outcome,
+    Rejected,
+    RejectionReason,
+)
+from timeball_server.core.engine import creating, placing
+from timeball_server.core.engine.effects import ReadTasks, Reply, Send
+from timeball_server.core.engine.state import (
+    Engine,
+    Loading,
+    Mutation,
+    Phase,
+    ShardState,
+    TaskCommand,
+    TaskState,
+)
+from timeball_server.core.engine.writing import (
+    adopted_event,
+    begin,
+    following_event,
+    not_owned,
+    reply,
+    unknown,
+)
+from timeball_server.core.ids import Bucket, Incarnation, InvalidId, TaskId, decode_id
+from timeball_server.core.journal import (
+    TERMINAL,
+    EventKind,
+    EventRef,
+    EventRow,
+    History,
+    NoteDetail,
+    State,
+    next_state,
+)
+from timeball_server.core.messages import CancelRun, Revoke, RevokeAnswer, RevokeReply
+from timeball_server.core.model import TaskView
+from timeball_server.core.view import task_view
+
+NO_INCARNATION = Incarnation(0)
+_HIDDEN = frozenset({State.ABSENT, State.VOID, State.DELETED})
+
+
+def arrive(engine: Engine, token: int, command: TaskCommand | CreateTask) -> None:
+    """Take a command in: wrong node, shard still loading, expired id, or to its task."""
+    home = _home(command)
+    shard = engine.shards.get(home.shard) if home is not None else None
+    if home is None or shard is None or shard.phase is Phase.RELEASING:
+        engine.out.append(Reply(token, not_owned(home.shard if home else -1)))
+    elif shard.phase is Phase.LOADING:
+        _hold(engine, shard, token, command)
+    elif home.minute < shard.deleted_below:
+        message = "the task's bucket was removed after its retention"
+        reply(engine, token, Rejected(RejectionReason.EXPIRED, message))
+    elif isinstance(command, CreateTask):
+        creating.arrive(engine, shard, token, command)
+    else:
+        _to_task(engine, shard, token, command)
+
+
+def _home(command: TaskCommand | CreateTask) -> Bucket | None:
+    if isinstance(command, CreateTask):
+        return Bucket(command.minute, command.shard)
+    try:
+        return decode_id(command.task_id).home
+    except InvalidId:
+        return None
+
+
+def _hold(engine: Engine, shard: ShardState, token: int, command: TaskCommand | CreateTask) -> None:
+    if len(shard.held) >= engine.config.held_commands:
+        message = f"shard {shard.shard} is being taken over and too many callers wait already"
+        engine.out.append(Reply(token, Rejected(RejectionReason.OVERLOADED, message)))
+    else:
+        shard.held.append((token, command))
+
+
+def _to_task(engine: Engine, shard: ShardState, token: int, command: TaskCommand) -> None:
+    task = shard.tasks.get(command.task_id)
+    if task is None:
+        task = read_into_memory(engine, shard, command.task_id)
+    task.waiting.append((token, command))
+    placing.free(engine, shard, task)
+
+
+def read_into_memory(engine: Engine, shard: ShardState, task_id: TaskId) -> TaskState:
+    """A placeholder that loads respect, and the read that fills it (rule R9)."""
+    task = TaskState(task_id, shard.shard)
+    task.loading = Loading.READING
+    shard.tasks[task_id] = task
+    engine.out.append(ReadTasks(shard.shard, shard.epoch, (task_id,)))
+    return task
+
+
+def decide(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: TaskCommand
+) -> None:
+    """Carry out a command on a task that nothing holds."""
+    if task.chain and task.spec.namespace != command.namespace:
+        reply(engine, token, _not_found())
+    elif isinstance(command, CancelTask):
+        _cancel(engine, shard, task, token, command)
+    elif task.state in _HIDDEN:
+        reply(engine, token, _not_found())
+    elif _pinned(engine, shard, task, token, command):
+        _show(engine, shard, task, token, command)
+
+
+def _show(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: TaskCommand
+) -> None:
+    if isinstance(command, AwaitTask) and task.state not in TERMINAL:
+        shard.waiters.setdefault(task.task_id, []).append(token)
+    else:
+        reply(engine, token, Done(view_of(task), fresh=False))
+
+
+def _pinned(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: TaskCommand
+) -> bool:
+    """Whether the head is of our epoch; if not, it is adopted first and the command waits (R17)."""
+    if task.head.epoch == shard.epoch:
+        return True
+    task.waiting.insert(0, (token, command))
+    engine.counters.adopted += 1
+    begin(engine, shard, task, adopted_event(engine, shard, task))
+    return False
+
+
+def _cancel(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: CancelTask
+) -> None:
+    if task.state is State.ABSENT:
+        _void(engine, shard, task, token, command)
+    elif task.state is State.PENDING or (task.state is State.CLAIMED and not task.sent):
+        _write_cancelled(engine, shard, task, token, command)
+    elif task.state is State.CLAIMED:
+        _cancel_sent(engine, shard, task, token, command)
+    elif _pinned(engine, shard, task, token, command):
+        reply(engine, token, _cancel_after_end(task))
+
+
+def _cancel_after_end(task: TaskState) -> Outcome:
+    if task.state in (State.CANCELLED, State.TERMINATED):
+        return Done(view_of(task), fresh=False)
+    if task.state in _HIDDEN:
+        return _not_found()
+    return Rejected(
+        RejectionReason.TOO_LATE, "the task had already ended; nothing was changed", view_of(task)
+    )
+
+
+def _void(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: CancelTask
+) -> None:
+    """Nobody knows the id: a creation that is still under way must never win (rule R8)."""
+    row = EventRow(
+        task_id=task.task_id,
+        epoch=shard.epoch,
+        seq=1,
+        kind=EventKind.VOID,
+        state=next_state(State.ABSENT, EventKind.VOID),
+        alarm=None,
+        attempt=0,
+        run=None,
+        executor=None,
+        incarnation=NO_INCARNATION,
+        prev_epoch=shard.epoch,
+        spec_at=EventRef(1, shard.epoch),
+        revision=0,
+        priority=0,
+        unaccounted=(),
+        request_id=command.request_id,
+        at_ms=engine.now_ms,
+        created_ms=engine.now_ms,
+        actor=command.actor,
+        detail=NoteDetail(text="cancelled before it was created"),
+    )
+    engine.counters.voided += 1
+    begin(engine, shard, task, row, token=token, then=_voided)
+
+
+def _voided(engine: Engine, mutation: Mutation) -> None:
+    reply(engine, mutation.token, _not_found())
+
+
+def _write_cancelled(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: CancelTask
+) -> None:
+    kind = EventKind.TERMINATED if command.terminate else EventKind.CANCELLED
+    row = following_event(
+        engine,
+        shard,
+        task,
+        kind,
+        actor=command.actor,
+        request_id=command.request_id,
+        detail=NoteDetail(text=command.reason),
+    )
+    begin(engine, shard, task, row, token=token, then=_cancelled)
+
+
+def _cancelled(engine: Engine, mutation: Mutation) -> None:
+    engine.counters.cancelled += 1
+    reply(engine, mutation.token, Done(view_of(mutation.task)))
+
+
+def _cancel_sent(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: CancelTask
+) -> None:
+    """The run was sent: only its executor can say whether it began (rule R14)."""
+    executor = engine.executors.get(task.head.incarnation)
+    if executor is None or not executor.stream_open:
+        why = f"attempt {task.head.attempt} was sent to {task.head.executor}, which cannot be asked"
+        reply(engine, token, unknown(why))
+        return
+    run = task.run_id
+    if run is None:
+        raise AssertionError("a claimed task has a run")
+    incarnation = executor.facts.incarnation
+    if task.started_ms is not None:
+        engine.out.append(Send(incarnation, CancelRun(run, shard.shard, shard.epoch)))
+        reply(engine, token, _too_late(task))
+        return
+    task.revokes.append((token, command))
+    if len(task.revokes) == 1:
+        engine.out.append(Send(incarnation, Revoke(run, shard.shard, shard.epoch)))
+
+
+def revoke_answered(engine: Engine, shard: ShardState, task: TaskState, said: RevokeReply) -> None:
+    """The executor answered a REVOKE: not begun = cancelled, begun = too late."""
+    if said.answer is RevokeAnswer.FINISHED:
+        revokes_too_late(engine, task, said.started_ms)
+        return
+    asked, task.revokes = task.revokes, []
+    if said.answer is RevokeAnswer.RUNNING:
+        task.started_ms = said.started_ms or task.started_ms or engine.now_ms
+    else:
+        placing.unsend(engine, task)
+    task.waiting[:0] = asked
+    placing.free(engine, shard, task)
+
+
+def revokes_too_late(engine: Engine, task: TaskState, started_ms: int | None) -> None:
+    """The run has ended before it could be revoked."""
+    asked, task.revokes = task.revokes, []
+    if asked:
+        task.started_ms = started_ms or task.started_ms
+    for token, _ in asked:
+        reply(engine, token, _too_late(task))
+
+
+def revokes_unanswered(engine: Engine, task: TaskState) -> None:
+    """The stream broke before the executor answered: the cancellation is unknown, not written."""
+    asked, task.revokes = task.revokes, []
+    for token, _ in asked:
+        why = f"{task.head.executor} did not say whether attempt {task.head.attempt} had begun"
+        reply(engine, token, unknown(why))
+
+
+def wait_ended(engine: Engine, token: int, task_id: TaskId) -> None:
+    """Forget a caller who does not wait any more."""
+    for shard in engine.shards.values():
+        waiting = shard.waiters.get(task_id)
+        if waiting is not None and token in waiting:
+            waiting.remove(token)
+            if not waiting:
+                del shard.waiters[task_id]
+
+
+def view_of(task: TaskState) -> TaskView:
+    """The task as people see it, with what only the owner knows."""
+    return task_view(History(tuple(task.chain), task.not_accepted), task.started_ms)
+
+
+def _too_late(task: TaskState) -> Rejected:
+    started = "" if task.started_ms is None else f" at {task.started_ms} ms"
+    message = f"attempt {task.head.attempt} has started{started}; nothing was changed"
+    return Rejected(RejectionReason.TOO_LATE, message, view_of(task))
+
+
+def _not_found() -> Rejected:
+    return Rejected(RejectionReason.NOT_FOUND, "there is no such task in this namespace")

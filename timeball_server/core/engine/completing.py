@@ -1,0 +1,210 @@
+"""Turning what executors report into events: success, retry with raised priority, the end.
+
+Rule R12: a result is acknowledged only when its event is durable, or when the journal already
+says something newer about the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from timeball_server.core.engine import commands, placing
+from timeball_server.core.engine.state import (
+    Engine,
+    Fate,
+    Mutation,
+    Phase,
+    ShardState,
+    TaskState,
+)
+from timeball_server.core.engine.writing import alarm_minute, begin, due_row, following_event
+from timeball_server.core.ids import Incarnation
+from timeball_server.core.journal import EventKind, EventRow, OutcomeDetail, State
+from timeball_server.core.messages import RunId, RunResult
+from timeball_server.core.model import DeliveryMode, Failure, FailureCause
+from timeball_server.core.retry import GiveUpTask, decide_retry
+
+_COUNTERS = {
+    EventKind.SUCCEEDED: "succeeded",
+    EventKind.RETRY: "retried",
+    EventKind.DEAD: "dead",
+    EventKind.CANCELLED: "cancelled",
+    EventKind.LOST: "lost",
+    EventKind.RELEASED: "released",
+}
+
+
+def arrived(engine: Engine, incarnation: Incarnation, result: RunResult) -> None:
+    """A result came in; find its task, in memory or in the store."""
+    executor = engine.executors.get(incarnation)
+    if executor is not None:
+        executor.runs.pop(result.run, None)
+    shard = engine.shards.get(result.shard)
+    if shard is None or shard.phase is Phase.RELEASING:
+        return
+    if shard.phase is Phase.LOADING:
+        shard.held_results.append((incarnation, result))
+        return
+    task = shard.tasks.get(result.run.task_id)
+    if task is None:
+        task = commands.read_into_memory(engine, shard, result.run.task_id)
+    task.results.append(result)
+    task.waits = False
+    placing.free(engine, shard, task)
+
+
+def take(
+    engine: Engine, shard: ShardState, task: TaskState, result: RunResult | tuple[RunId, Fate]
+) -> None:
+    """Decide what a result means; for a run that is not the one in hand it means nothing."""
+    if isinstance(result, tuple):
+        _take_fate(engine, shard, task, *result)
+    elif task.state is not State.CLAIMED or task.run_id != result.run:
+        _acknowledge(engine, shard, task, result)
+    else:
+        _take_result(engine, shard, task, result)
+
+
+def _take_fate(engine: Engine, shard: ShardState, task: TaskState, run: RunId, fate: Fate) -> None:
+    if task.state is not State.CLAIMED or task.run_id != run:
+        return
+    commands.revokes_unanswered(engine, task)
+    event = released_event if fate is Fate.UNSEEN else vanished_event
+    append_outcome(engine, shard, task, event(engine, shard, task))
+
+
+def _take_result(engine: Engine, shard: ShardState, task: TaskState, result: RunResult) -> None:
+    commands.revokes_too_late(engine, task, result.started_ms)
+    row = outcome_event(engine, shard, task, result)
+    hint = None
+    if row.alarm is not None and row.alarm != task.head.alarm:
+        minute = alarm_minute(engine, shard, task, row.alarm.due_ms)
+        hint = due_row(shard, task, row, minute)
+    executor = engine.executors.get(task.head.incarnation)
+    if executor is not None:
+        executor.runs.pop(result.run, None)
+    task.sent = False
+    task.started_ms = None
+
+    def then(engine: Engine, mutation: Mutation) -> None:
+        name = _COUNTERS[mutation.row.kind]
+        setattr(engine.counters, name, getattr(engine.counters, name) + 1)
+        _acknowledge(engine, shard, task, result)
+
+    begin(engine, shard, task, row, hint=hint, then=then)
+
+
+def _acknowledge(engine: Engine, shard: ShardState, task: TaskState, result: RunResult) -> None:
+    incarnation = next(
+        (row.incarnation for row in task.chain if row.run == result.run.run), Incarnation(0)
+    )
+    if incarnation in engine.executors:
+        acks = engine.acks.setdefault(incarnation, [])
+        acks.append((result.run, shard.shard, shard.epoch))
+
+
+def outcome_event(
+    engine: Engine, shard: ShardState, task: TaskState, result: RunResult
+) -> EventRow:
+    """The event that follows from a result of the run in hand."""
+    detail = OutcomeDetail(
+        started_ms=result.started_ms or None,
+        ended_ms=result.ended_ms or None,
+        result=result.result,
+        failure=result.failure,
+    )
+    if result.interrupted:
+        return _interrupted(engine, shard, task, result, detail)
+    if result.cancelled:
+        return _event(engine, shard, task, EventKind.CANCELLED, detail)
+    if result.failure is None:
+        return _event(engine, shard, task, EventKind.SUCCEEDED, detail)
+    row = failed_event(engine, shard, task, result.failure, detail)
+    if result.uncounted and row.kind is EventKind.RETRY:
+        row = replace(row, attempt=row.attempt - 1)
+    return row
+
+
+def failed_event(
+    engine: Engine, shard: ShardState, task: TaskState, failure: Failure, detail: OutcomeDetail
+) -> EventRow:
+    """RETRY at a later instant, or DEAD with its cause."""
+    head = task.head
+    decision = decide_retry(
+        task.spec.retry,
+        failure,
+        attempt=head.attempt,
+        created_ms=head.created_ms,
+        now_ms=engine.now_ms,
+        rng=engine.rng,
+    )
+    if isinstance(decision, GiveUpTask):
+        detail = replace(detail, failure=failure, cause=decision.cause)
+        return _event(engine, shard, task, EventKind.DEAD, detail)
+    return _event(
+        engine, shard, task, EventKind.RETRY, replace(detail, failure=failure), decision.due_ms
+    )
+
+
+def _interrupted(
+    engine: Engine, shard: ShardState, task: TaskState, result: RunResult, detail: OutcomeDetail
+) -> EventRow:
+    """The executor gave the run back: it does not count, unless at most once and begun."""
+    if result.started_ms and task.spec.mode is DeliveryMode.AT_MOST_ONCE:
+        return _event(engine, shard, task, EventKind.LOST, replace(detail, cause=FailureCause.LOST))
+    return released_event(engine, shard, task, detail)
+
+
+def released_event(
+    engine: Engine, shard: ShardState, task: TaskState, detail: OutcomeDetail | None = None
+) -> EventRow:
+    """The claim is undone; a renewed alarm comes back to now."""
+    renewed = task.due_ms > engine.now_ms
+    due_ms = engine.now_ms if renewed else None
+    return _event(engine, shard, task, EventKind.RELEASED, detail, due_ms)
+
+
+def vanished_event(engine: Engine, shard: ShardState, task: TaskState) -> EventRow:
+    """The executor is gone and the run's fate with it: by mode RETRY or LOST (rules R14, R15)."""
+    head = task.head
+    failure = Failure(
+        kind="EXECUTOR_LOST",
+        message=f"executor {head.executor} vanished during attempt {head.attempt}",
+    )
+    detail = OutcomeDetail(started_ms=task.started_ms, failure=failure)
+    if task.spec.mode is DeliveryMode.AT_MOST_ONCE:
+        detail = replace(detail, cause=FailureCause.LOST)
+        return _event(engine, shard, task, EventKind.LOST, detail)
+    row = failed_event(engine, shard, task, failure, detail)
+    doubt = f"attempt {head.attempt} on {head.executor}"
+    return replace(row, unaccounted=(*head.unaccounted, doubt))
+
+
+def _event(
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    kind: EventKind,
+    detail: OutcomeDetail | None,
+    due_ms: int | None = None,
+) -> EventRow:
+    return following_event(
+        engine,
+        shard,
+        task,
+        kind,
+        actor=task.head.executor or engine.node,
+        due_ms=due_ms,
+        detail=detail,
+    )
+
+
+def append_outcome(engine: Engine, shard: ShardState, task: TaskState, row: EventRow) -> None:
+    """Write an outcome that no executor reported, with its hint if it names a new alarm."""
+    hint = None
+    if row.alarm is not None and row.alarm != task.head.alarm:
+        hint = due_row(shard, task, row, alarm_minute(engine, shard, task, row.alarm.due_ms))
+    placing.unsend(engine, task)
+    name = _COUNTERS[row.kind]
+    setattr(engine.counters, name, getattr(engine.counters, name) + 1)
+    begin(engine, shard, task, row, hint=hint)

@@ -1,0 +1,215 @@
+"""Creating tasks: the first event and its hint in one mutation, and repetitions recognised.
+
+Rules R8 (a first send needs no read, every repetition costs one), R9 (an acknowledged task whose
+slice was already read enters memory at once), R22 (homes below scan_from), R24 (the owner's now).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from timeball_server.core.buckets import minute_of
+from timeball_server.core.commands import CreateTask, Done, Rejected, RejectionReason
+from timeball_server.core.engine import commands, dispatching, placing
+from timeball_server.core.engine.effects import FindTask
+from timeball_server.core.engine.state import Engine, ExecutorState, Mutation, ShardState, TaskState
+from timeball_server.core.engine.writing import (
+    adopted_event,
+    alarm_minute,
+    begin,
+    due_row,
+    open_part,
+    reply,
+)
+from timeball_server.core.ids import Bucket, IdParts, Incarnation, TaskId, encode_id
+from timeball_server.core.journal import (
+    CLOSED,
+    Alarm,
+    DueRow,
+    EventKind,
+    EventRef,
+    EventRow,
+    SpecDetail,
+    State,
+    next_state,
+)
+
+_ROW_BYTES = 400
+
+
+def arrive(engine: Engine, shard: ShardState, token: int, command: CreateTask) -> None:
+    """A creation: fresh, or one that may have been sent before."""
+    known = shard.recent.get(command.unique)
+    task = shard.tasks.get(known) if known is not None else None
+    if task is not None:
+        task.waiting.append((token, command))
+        placing.free(engine, shard, task)
+    elif command.unique in shard.finding:
+        shard.finding[command.unique].append((token, command))
+    elif command.resend or known is not None:
+        shard.finding[command.unique] = [(token, command)]
+        home = Bucket(command.minute, command.shard)
+        engine.out.append(FindTask(shard.shard, shard.epoch, home, command.unique))
+    else:
+        _create(engine, shard, token, command)
+
+
+def found(engine: Engine, shard: ShardState, unique: bytes, rows: Sequence[EventRow]) -> None:
+    """What the store knows of a repeated creation: nothing, or the task itself."""
+    waiting = shard.finding.pop(unique, [])
+    if not waiting:
+        return
+    if not rows:
+        token, command = waiting.pop(0)
+        _create(engine, shard, token, command)
+        for later in waiting:
+            arrive(engine, shard, *later)
+        return
+    task_id = rows[0].task_id
+    _remember(engine, shard, unique, task_id)
+    task = shard.tasks.get(task_id)
+    if task is None:
+        task = TaskState(task_id, shard.shard)
+        shard.tasks[task_id] = task
+        placing.fill(engine, shard, task, rows)
+    task.waiting += waiting
+    placing.free(engine, shard, task)
+
+
+def answer_again(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: CreateTask
+) -> None:
+    """A creation whose task exists: the hint once more, our epoch, then the same answer (R8)."""
+    if task.state in (State.VOID, State.DELETED):
+        message = "the task was cancelled before this creation arrived, or deleted since"
+        reply(engine, token, Rejected(RejectionReason.VOIDED, message))
+    elif not _same_request(task, command):
+        message = "this request_id was used before for a different task"
+        reply(engine, token, Rejected(RejectionReason.REQUEST_ID_REUSED, message))
+    elif task.head.epoch == shard.epoch:
+        reply(engine, token, Done(commands.view_of(task), fresh=False))
+    else:
+        row = adopted_event(engine, shard, task)
+        engine.counters.adopted += 1
+        begin(engine, shard, task, row, hint=_hint_again(shard, task), token=token, then=_answered)
+
+
+def _hint_again(shard: ShardState, task: TaskState) -> DueRow | None:
+    head = task.head
+    if head.state in CLOSED or head.alarm is None:
+        return None
+    minute = task.alarm_minute or max(minute_of(head.alarm.due_ms), shard.scan_from)
+    part = task.home.part if minute == task.home.minute else open_part(shard, minute)
+    return DueRow(
+        minute=minute,
+        part=part,
+        due_ms=head.alarm.due_ms,
+        task_id=task.task_id,
+        seq=head.alarm.seq,
+        epoch=head.alarm.epoch,
+        handler=task.spec.handler,
+        priority=task.spec.priority,
+    )
+
+
+def _answered(engine: Engine, mutation: Mutation) -> None:
+    reply(engine, mutation.token, Done(commands.view_of(mutation.task), fresh=False))
+
+
+def _same_request(task: TaskState, command: CreateTask) -> bool:
+    first = task.chain[0]
+    created = first.detail.spec if isinstance(first.detail, SpecDetail) else None
+    same_due = command.due_ms is None or first.alarm is None or first.alarm.due_ms == command.due_ms
+    return created == command.spec and same_due
+
+
+def _create(engine: Engine, shard: ShardState, token: int, command: CreateTask) -> None:
+    now_ms = engine.now_ms
+    due_ms = now_ms + command.delay_ms if command.due_ms is None else command.due_ms
+    if max(due_ms, command.minute * 60_000) > now_ms + engine.config.horizon_ms:
+        message = "the due time lies too far ahead; the horizon is five years"
+        reply(engine, token, Rejected(RejectionReason.HORIZON, message))
+        return
+    task = _new_task(engine, shard, command)
+    executor = None
+    if due_ms <= now_ms and not engine.suspended:
+        executor = dispatching.choose_now(engine, task, due_ms)
+    row = _first_event(engine, shard, task, command, due_ms, executor)
+    hint = due_row(shard, task, row, alarm_minute(engine, shard, task, due_ms))
+    engine.counters.created += 1
+    begin(engine, shard, task, row, hint=hint, token=token, then=_created, reserved=executor)
+
+
+def _new_task(engine: Engine, shard: ShardState, command: CreateTask) -> TaskState:
+    size = _ROW_BYTES + len(command.spec.payload.data)
+    part = _part_for(engine, shard, command.minute, size)
+    home = Bucket(command.minute, command.shard, part)
+    task_id = encode_id(IdParts(home, command.unique))
+    task = TaskState(task_id, shard.shard)
+    task.spec = command.spec
+    task.effective_priority = command.spec.priority
+    shard.tasks[task_id] = task
+    _remember(engine, shard, command.unique, task_id)
+    return task
+
+
+def _part_for(engine: Engine, shard: ShardState, minute: int, size_bytes: int) -> int:
+    """The open part of a bucket; the next one when it is full, so parts follow without gaps."""
+    counts = shard.parts.setdefault(minute, [0, 0, 0])
+    if counts[1] >= engine.config.part_rows or counts[2] + size_bytes > engine.config.part_bytes:
+        counts[:] = [counts[0] + (counts[1] > 0), 0, 0]
+    counts[1] += 1
+    counts[2] += size_bytes
+    return counts[0]
+
+
+def _remember(engine: Engine, shard: ShardState, unique: bytes, task_id: TaskId) -> None:
+    shard.recent[unique] = task_id
+    if len(shard.recent) > engine.config.recent_creations:
+        del shard.recent[next(iter(shard.recent))]
+
+
+def _first_event(
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    command: CreateTask,
+    due_ms: int,
+    executor: ExecutorState | None,
+) -> EventRow:
+    kind = EventKind.CREATED if executor is None else EventKind.BORN_CLAIMED
+    first = EventRef(1, shard.epoch)
+    row = EventRow(
+        task_id=task.task_id,
+        epoch=shard.epoch,
+        seq=1,
+        kind=kind,
+        state=next_state(State.ABSENT, kind),
+        alarm=Alarm(due_ms, 1, shard.epoch),
+        attempt=0,
+        run=None,
+        executor=None,
+        incarnation=Incarnation(0),
+        prev_epoch=shard.epoch,
+        spec_at=first,
+        revision=1,
+        priority=command.spec.priority,
+        unaccounted=(),
+        request_id=command.request_id,
+        at_ms=engine.now_ms,
+        created_ms=engine.now_ms,
+        actor=command.actor,
+        detail=SpecDetail(spec=command.spec),
+    )
+    if executor is None:
+        return row
+    facts = executor.facts
+    return replace(row, attempt=1, run=first, executor=facts.node, incarnation=facts.incarnation)
+
+
+def _created(engine: Engine, mutation: Mutation) -> None:
+    task = mutation.task
+    reply(engine, mutation.token, Done(commands.view_of(task)))
+    if mutation.reserved is not None:
+        dispatching.hand_out(engine, task, mutation.reserved)

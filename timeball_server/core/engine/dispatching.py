@@ -1,0 +1,238 @@
+"""Claiming ahead of the instant and handing out at it.
+
+Rules R10 (held tasks are not dispatched), R11 (only to the executor that the durable claim
+names), R12 (marking and sending are one step). Never early: nothing is handed out before its due
+time by the owner's wall clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from timeball_server.core.engine import placing
+from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves
+from timeball_server.core.engine.ready import WaitingClass
+from timeball_server.core.engine.state import (
+    Engine,
+    ExecutorState,
+    Mutation,
+    Phase,
+    ShardState,
+    TaskState,
+)
+from timeball_server.core.engine.writing import alarm_minute, begin, due_row, following_event
+from timeball_server.core.journal import EventKind, OutcomeDetail, State
+from timeball_server.core.messages import RunOrder
+from timeball_server.core.model import Failure, FailureCause, TaskSpec
+
+Eligible = dict[tuple[str, tuple[tuple[str, str], ...]], list[ExecutorState]]
+
+
+def advance(engine: Engine) -> None:
+    """Act on everything whose time has come, then match waiting work and free executors."""
+    if engine.suspended or not engine.lease_holds:
+        return
+    timeline = engine.timeline
+    while timeline and timeline[0][0] <= engine.now_ms:
+        _, _, stamp, task = heapq.heappop(timeline)
+        shard = engine.owned(task)
+        if stamp == task.stamp and task.idle and shard is not None:
+            _act(engine, shard, task)
+    engine.ready.age(engine.now_ms)
+    _match(engine)
+
+
+def _act(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    if shard.phase is Phase.RELEASING or task.waits:
+        return
+    if task.sent:
+        _renew(engine, shard, task)
+    elif task.due_ms <= engine.now_ms:
+        engine.ready.push(task, engine.now_ms)
+    elif task.state is State.PENDING:
+        _claim_ahead(engine, shard, task)
+    else:
+        engine.at(task, task.due_ms)
+
+
+def eligible_for(engine: Engine, spec: TaskSpec) -> list[ExecutorState]:
+    """Executors that may run this kind of task, whether or not they have room."""
+    return [executor for executor in engine.executors.values() if serves(executor, spec)]
+
+
+def choose_now(engine: Engine, task: TaskState, due_ms: int) -> ExecutorState | None:
+    """An executor with room for a task that is due as it is created; None if others wait."""
+    if engine.ready.classes():
+        return None
+    return choose(
+        eligible_for(engine, task.spec),
+        effective_priority=task.effective_priority,
+        waited_ms=max(0, engine.now_ms - due_ms),
+        need_free=True,
+        rng=engine.rng,
+    )
+
+
+def _claim_ahead(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    executor = choose(
+        eligible_for(engine, task.spec),
+        effective_priority=task.refresh_priority(engine.now_ms),
+        waited_ms=0,
+        need_free=False,
+        rng=engine.rng,
+    )
+    if executor is None:
+        engine.at(task, task.due_ms)
+    else:
+        _claim(engine, shard, task, executor, reserve=False)
+
+
+def _claim(
+    engine: Engine, shard: ShardState, task: TaskState, executor: ExecutorState, *, reserve: bool
+) -> None:
+    if task.state is State.CLAIMED:
+        engine.counters.reclaims += 1
+    facts = executor.facts
+    row = following_event(
+        engine,
+        shard,
+        task,
+        EventKind.CLAIMED,
+        actor=engine.node,
+        executor=(facts.node, facts.incarnation),
+    )
+    engine.counters.claims += 1
+    begin(engine, shard, task, row, then=_claimed, reserved=executor if reserve else None)
+
+
+def _claimed(engine: Engine, mutation: Mutation) -> None:
+    if mutation.reserved is not None:
+        hand_out(engine, mutation.task, mutation.reserved)
+
+
+def _match(engine: Engine) -> None:
+    """Serve waiting tasks in order for as long as somebody suitable has room."""
+    engine.spill_at_ms = None
+    eligible: Eligible = {}
+    blocked: set[WaitingClass] = set()
+
+    def usable(waiting: WaitingClass) -> bool:
+        if waiting in blocked:
+            return False
+        known = eligible.get(waiting.key)
+        if known is None:
+            top = waiting.top()
+            known = eligible[waiting.key] = [] if top is None else eligible_for(engine, top.spec)
+        return any(executor.free > 0 for executor in known)
+
+    while (waiting := engine.ready.select(usable)) is not None:
+        if not _serve_top(engine, waiting, eligible[waiting.key]):
+            blocked.add(waiting)
+
+
+def _serve_top(engine: Engine, waiting: WaitingClass, eligible: list[ExecutorState]) -> bool:
+    """Give the class's top task to somebody; False = its turn comes when it may spill upwards."""
+    task = waiting.top()
+    if task is None:
+        return False
+    shard = engine.owned(task)
+    if shard is None or shard.phase is Phase.RELEASING or not task.idle:
+        task.waits = False
+        return True
+    if _expired(engine, task):
+        waiting.pop().waits = False
+        _expire(engine, shard, task)
+        return True
+    executor = _target(engine, task, eligible)
+    if executor is None:
+        spill_at_ms = task.due_ms + SPILL_UP_MS
+        engine.spill_at_ms = min(engine.spill_at_ms or spill_at_ms, spill_at_ms)
+        return False
+    waiting.pop().waits = False
+    if task.state is State.CLAIMED and task.head.incarnation == executor.facts.incarnation:
+        hand_out(engine, task, executor)
+        placing.place(engine, shard, task)
+    else:
+        _claim(engine, shard, task, executor, reserve=True)
+    return True
+
+
+def _target(engine: Engine, task: TaskState, eligible: list[ExecutorState]) -> ExecutorState | None:
+    """The claimed executor if it has room, otherwise a fresh choice (rule R11)."""
+    claimed = engine.executors.get(task.head.incarnation)
+    if task.state is State.CLAIMED and claimed in eligible and claimed.free > 0:
+        return claimed
+    return choose(
+        eligible,
+        effective_priority=task.effective_priority,
+        waited_ms=engine.now_ms - task.due_ms,
+        need_free=True,
+        rng=engine.rng,
+    )
+
+
+def hand_out(engine: Engine, task: TaskState, executor: ExecutorState) -> None:
+    """Mark the run as sent and queue its order: one step, nothing in between (rule R12)."""
+    run = task.run_id
+    shard = engine.owned(task)
+    if run is None or shard is None or task.pending is not None:
+        raise AssertionError("only a durable claim that nothing holds is handed out")
+    if not executor.stream_open or executor.facts.incarnation != task.head.incarnation:
+        return
+    if engine.suspended or not engine.lease_holds or task.due_ms > engine.now_ms:
+        return
+    task.sent = True
+    executor.runs[run] = task
+    engine.counters.dispatched += 1
+    engine.outbox.setdefault(executor.facts.incarnation, []).append(_order(shard, task))
+
+
+def _order(shard: ShardState, task: TaskState) -> RunOrder:
+    head, spec, run = task.head, task.spec, task.run_id
+    if run is None:
+        raise AssertionError("an order names a run")
+    return RunOrder(
+        run=run,
+        shard=shard.shard,
+        epoch=shard.epoch,
+        attempt=head.attempt,
+        handler=spec.handler,
+        payload=spec.payload,
+        priority=head.priority,
+        due_ms=task.due_ms,
+        start_to_close_ms=spec.timeouts.start_to_close_ms,
+        namespace=spec.namespace,
+        owner=spec.owner,
+        nominal_ms=spec.nominal_ms,
+    )
+
+
+def _renew(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    """A long run moves its alarm ahead, so that take-over never reads far back (rule R18)."""
+    due_ms = engine.now_ms + engine.config.renew_ahead_ms
+    row = following_event(engine, shard, task, EventKind.RENEWED, actor=engine.node, due_ms=due_ms)
+    hint = due_row(shard, task, row, alarm_minute(engine, shard, task, due_ms))
+    begin(engine, shard, task, row, hint=hint)
+
+
+def _expired(engine: Engine, task: TaskState) -> bool:
+    limit_ms = task.spec.timeouts.schedule_to_start_ms
+    return limit_ms is not None and engine.now_ms > task.due_ms + limit_ms
+
+
+def _expire(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    failure = Failure(
+        kind="SCHEDULE_TO_START",
+        message="no executor was free before the schedule-to-start timeout",
+        retriable=False,
+    )
+    row = following_event(
+        engine,
+        shard,
+        task,
+        EventKind.DEAD,
+        actor=engine.node,
+        detail=OutcomeDetail(failure=failure, cause=FailureCause.EXPIRED),
+    )
+    engine.counters.dead += 1
+    begin(engine, shard, task, row)

@@ -1,0 +1,117 @@
+"""Everything the engine can ask for. A closed set; the shell carries them out in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from timeball_server.core.commands import Outcome
+from timeball_server.core.ids import Bucket, Epoch, Incarnation, Minute, ShardId, TaskId
+from timeball_server.core.journal import Row
+from timeball_server.core.messages import ToExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Make rows durable; resend them unchanged until they are, or the shard is lost (rule R7)."""
+
+    token: int
+    shard: ShardId
+    epoch: Epoch
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer the caller with this token."""
+
+    token: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Queue a message on the executor's stream, in this very step (rule R12)."""
+
+    incarnation: Incarnation
+    message: ToExecutor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSlice:
+    """Read hints with from_ms <= due_ms < to_ms of a bucket and the journals of their tasks."""
+
+    shard: ShardId
+    epoch: Epoch
+    number: int
+    minute: Minute
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SweepBucket:
+    """Read an ended bucket again (rule R18)."""
+
+    shard: ShardId
+    epoch: Epoch
+    minute: Minute
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTasks:
+    """Read the journals of tasks that are not in memory."""
+
+    shard: ShardId
+    epoch: Epoch
+    task_ids: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindTask:
+    """Look in all parts of a bucket for a task whose creation was sent again (rule R8)."""
+
+    shard: ShardId
+    epoch: Epoch
+    home: Bucket
+    unique: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MoveScanFrom:
+    """Raise the watermark below which no alarm is live, conditionally (rules R18, R20)."""
+
+    shard: ShardId
+    epoch: Epoch
+    old: Minute
+    new: Minute
+
+
+@dataclass(frozen=True, slots=True)
+class ShardQuiet:
+    """Nothing of this shard is in flight: its ownership may be released now."""
+
+    shard: ShardId
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The shard's epoch has ended for us: release what is still ours (rules R4, R7)."""
+
+    shard: ShardId
+    epoch: Epoch
+    reason: str
+
+
+Effect = (
+    Write
+    | Reply
+    | Send
+    | LoadSlice
+    | SweepBucket
+    | ReadTasks
+    | FindTask
+    | MoveScanFrom
+    | ShardQuiet
+    | GiveUp
+)

@@ -1,0 +1,178 @@
+"""Bringing due work into memory: buckets in slices, in time order, two slices ahead.
+
+Rules R6 (a hint is live only if the head names it), R9 (what is touched while a read is under
+way is read again), R18 (take-over reads from scan_from).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from timeball_server.core.buckets import SLICE_MS, end_ms, minute_of, start_ms
+from timeball_server.core.engine import commands, completing, placing
+from timeball_server.core.engine.effects import LoadSlice
+from timeball_server.core.engine.events import ShardAcquired, SliceLoaded, TasksRead
+from timeball_server.core.engine.state import (
+    Engine,
+    Loading,
+    Phase,
+    ShardState,
+    Slice,
+    TaskState,
+)
+from timeball_server.core.engine.writing import drop_shard
+from timeball_server.core.ids import TaskId
+from timeball_server.core.journal import CLOSED, DueRow, EventRow, fold
+
+SLICES_AHEAD: Final = 2
+_PARALLEL_SLICES: Final = 8
+_EVER: Final = 2**62
+
+
+def acquired(engine: Engine, event: ShardAcquired) -> None:
+    """Begin a take-over: fence the executors, read everything from scan_from on."""
+    old = engine.shards.get(event.shard)
+    if old is not None:
+        drop_shard(engine, old)
+    shard = ShardState(
+        shard=event.shard,
+        epoch=event.epoch,
+        scan_from=event.scan_from,
+        deleted_below=event.deleted_below,
+        issued_until_ms=start_ms(event.scan_from),
+        swept_below=event.scan_from,
+        next_sweep_mono_ms=engine.mono_ms + engine.config.sweep_every_ms,
+    )
+    engine.shards[event.shard] = shard
+    engine.fences.append(event.shard)
+
+
+def issue(engine: Engine) -> None:
+    """Ask for the slices that memory should hold by now."""
+    for shard in engine.shards.values():
+        if shard.phase is Phase.RELEASING:
+            continue
+        while len(shard.slices) < _PARALLEL_SLICES and _wants_more(engine, shard):
+            _issue_next(engine, shard)
+
+
+def _wants_more(engine: Engine, shard: ShardState) -> bool:
+    return shard.issued_until_ms < engine.now_ms + SLICES_AHEAD * SLICE_MS
+
+
+def next_issue_ms(engine: Engine) -> int | None:
+    """When the next slice should be asked for."""
+    times = [
+        shard.issued_until_ms - SLICES_AHEAD * SLICE_MS
+        for shard in engine.shards.values()
+        if shard.phase is not Phase.RELEASING and len(shard.slices) < _PARALLEL_SLICES
+    ]
+    return min(times, default=None)
+
+
+def _issue_next(engine: Engine, shard: ShardState) -> None:
+    """The next slice: a whole minute if it has passed, ten seconds of it otherwise.
+
+    The first slice of a bucket also holds hints that were due before the minute, the last one
+    those due after it: overdue work may lie in a later bucket (rule R22).
+    """
+    begin_ms = shard.issued_until_ms
+    minute = minute_of(begin_ms)
+    passed = end_ms(minute) <= engine.now_ms
+    until_ms = end_ms(minute) if passed else min(begin_ms + SLICE_MS, end_ms(minute))
+    first = begin_ms == start_ms(minute)
+    last = until_ms == end_ms(minute)
+    part = Slice(
+        number=engine.number(),
+        minute=minute,
+        from_ms=0 if first else begin_ms,
+        to_ms=_EVER if last else until_ms,
+    )
+    shard.slices[part.number] = part
+    shard.issued_until_ms = until_ms
+    engine.out.append(
+        LoadSlice(
+            shard=shard.shard,
+            epoch=shard.epoch,
+            number=part.number,
+            minute=minute,
+            from_ms=part.from_ms,
+            to_ms=part.to_ms,
+        )
+    )
+
+
+def loaded(engine: Engine, event: SliceLoaded) -> None:
+    """Take a page of a slice in; after the last one of a take-over the shard serves."""
+    shard = engine.shards.get(event.shard)
+    if shard is None or shard.epoch != event.epoch or event.number not in shard.slices:
+        return
+    take_hints(engine, shard, event.hints, event.journals)
+    if not event.last:
+        return
+    del shard.slices[event.number]
+    if not shard.slices and shard.sweeping is None:
+        shard.touched.clear()
+    if shard.phase is Phase.LOADING and not shard.slices and not _wants_more(engine, shard):
+        _serve(engine, shard)
+
+
+def take_hints(
+    engine: Engine,
+    shard: ShardState,
+    hints: Sequence[DueRow],
+    journals: Mapping[TaskId, Sequence[EventRow]],
+) -> int:
+    """Put the tasks behind hints into memory unless they are there or were touched since.
+
+    Returns how many entered.
+    """
+    entered = 0
+    for hint in hints:
+        task_id = hint.task_id
+        if task_id in shard.tasks:
+            continue
+        if task_id in shard.touched:
+            commands.read_into_memory(engine, shard, task_id)
+            continue
+        entered += _enter(engine, shard, hint, journals.get(task_id, ()))
+    return entered
+
+
+def _enter(engine: Engine, shard: ShardState, hint: DueRow, rows: Sequence[EventRow]) -> bool:
+    """A live task enters by its journal; a dead hint of a live task may still lead to it (R6)."""
+    history = fold(rows)
+    if history is None or history.head.state in CLOSED or history.head.alarm is None:
+        return False
+    if history.head.alarm.due_ms >= shard.issued_until_ms:
+        return False
+    task = TaskState(hint.task_id, shard.shard)
+    shard.tasks[hint.task_id] = task
+    task.alarm_minute = hint.minute
+    placing.fill(engine, shard, task, rows)
+    placing.free(engine, shard, task)
+    return True
+
+
+def _serve(engine: Engine, shard: ShardState) -> None:
+    """Everything is in memory: answer those who waited for it."""
+    shard.phase = Phase.SERVING
+    held, shard.held = shard.held, []
+    results, shard.held_results = shard.held_results, []
+    for incarnation, result in results:
+        completing.arrived(engine, incarnation, result)
+    for token, command in held:
+        commands.arrive(engine, token, command)
+
+
+def tasks_read(engine: Engine, event: TasksRead) -> None:
+    """Fill the placeholders of tasks that were read one by one."""
+    shard = engine.shards.get(event.shard)
+    if shard is None or shard.epoch != event.epoch:
+        return
+    for task_id in event.task_ids:
+        task = shard.tasks.get(task_id)
+        if task is not None and task.loading is Loading.READING:
+            placing.fill(engine, shard, task, event.journals.get(task_id, ()))
+            placing.free(engine, shard, task)

@@ -1,0 +1,84 @@
+"""Where a task belongs once nothing holds it: the due timeline, an executor, or out of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from timeball_server.core.commands import CreateTask, Done
+from timeball_server.core.engine import commands, completing, creating, takeover
+from timeball_server.core.engine.state import Engine, Loading, ShardState, TaskState
+from timeball_server.core.engine.writing import reply
+from timeball_server.core.journal import CLOSED, TERMINAL, EventRow, State, fold
+
+
+def fill(engine: Engine, shard: ShardState, task: TaskState, rows: Iterable[EventRow]) -> None:
+    """Take a journal that was read as the task's memory."""
+    task.loading = Loading.PRESENT
+    history = fold(rows)
+    if history is None:
+        return
+    for row in history.chain:
+        task.append(row)
+    task.not_accepted = history.not_accepted
+    task.alarm_minute = task.alarm_minute or shard.scan_from
+    if task.state is State.CLAIMED and task.head.run is not None:
+        takeover.resolve(engine, shard, task)
+
+
+def free(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    """Hand the task to the next in line; with nobody in line, put it where it belongs (R10)."""
+    while task.idle and engine.owned(task) is shard:
+        if task.results:
+            completing.take(engine, shard, task, task.results.pop(0))
+        elif task.waiting:
+            token, command = task.waiting.pop(0)
+            if isinstance(command, CreateTask):
+                creating.answer_again(engine, shard, task, token, command)
+            else:
+                commands.decide(engine, shard, task, token, command)
+        else:
+            place(engine, shard, task)
+            return
+
+
+def place(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    """Put a task that nothing holds where its state belongs."""
+    if task.state in CLOSED or task.state is State.ABSENT:
+        _tell_waiters(engine, shard, task)
+        forget(shard, task)
+    elif task.state is State.PENDING:
+        if task.due_ms >= shard.issued_until_ms:
+            forget(shard, task)
+        elif not task.waits:
+            engine.at(task, max(engine.now_ms, task.due_ms - engine.config.preclaim_ms))
+    elif task.sent:
+        engine.at(task, engine.now_ms + engine.config.renew_after_ms)
+    elif not task.waits:
+        engine.at(task, task.due_ms)
+
+
+def _tell_waiters(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    if task.state not in TERMINAL or task.head.epoch != shard.epoch:
+        return
+    tokens = shard.waiters.pop(task.task_id, [])
+    if tokens:
+        done = Done(commands.view_of(task), fresh=False)
+        for token in tokens:
+            reply(engine, token, done)
+
+
+def forget(shard: ShardState, task: TaskState) -> None:
+    """Drop a task from memory: closed, or due later than what memory follows."""
+    task.waits = False
+    task.stamp += 1
+    del shard.tasks[task.task_id]
+
+
+def unsend(engine: Engine, task: TaskState) -> None:
+    """The run is proven not to have begun on its executor: the claim is unsent again."""
+    executor = engine.executors.get(task.head.incarnation)
+    run = task.run_id
+    if executor is not None and run is not None:
+        executor.runs.pop(run, None)
+    task.sent = False
+    task.started_ms = None

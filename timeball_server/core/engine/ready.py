@@ -1,0 +1,178 @@
+"""Due work that waits for a free executor: urgent first, then by due time, nobody starves.
+
+Tasks that the same executors can run form a class. Within a class three lanes keep the
+promises of the priority rules: raised retries take at most a fifth of dispatches while other
+work waits, and priority 9 takes at most half.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import Final
+
+from timeball_server.core.engine.state import TaskState
+from timeball_server.core.priority import AGE_STEP_MS
+
+ClassKey = tuple[str, tuple[tuple[str, str], ...]]
+_RAISED_SHARE: Final = 0.2
+_NINE_SHARE: Final = 0.5
+
+
+class Lane(IntEnum):
+    """Which promise governs a waiting task."""
+
+    NORMAL = 0
+    RAISED = 1
+    NINE = 2
+
+
+_Entry = tuple[int, int, int, int, TaskState]
+
+
+class WaitingClass:
+    """Waiting tasks of one handler and selector."""
+
+    __slots__ = ("_lanes", "_sent", "_total", "key")
+
+    def __init__(self, key: ClassKey) -> None:
+        self.key = key
+        self._lanes: tuple[list[_Entry], list[_Entry], list[_Entry]] = ([], [], [])
+        self._sent = [0, 0, 0]
+        self._total = 0
+
+    def push(self, task: TaskState, order: int) -> None:
+        """Queue a task by its effective priority and due time."""
+        lane = _lane_of(task)
+        entry = (-task.effective_priority, task.due_ms, order, task.stamp, task)
+        heapq.heappush(self._lanes[lane], entry)
+
+    def top(self) -> TaskState | None:
+        """The task to serve next, None when nobody waits."""
+        lane = self._next_lane()
+        return None if lane is None else self._lanes[lane][0][4]
+
+    def pop(self) -> TaskState:
+        """Take the top task out and count it against its lane's share."""
+        lane = self._next_lane()
+        if lane is None:
+            raise IndexError("nobody waits")
+        task = heapq.heappop(self._lanes[lane])[4]
+        self._sent[lane] += 1
+        self._total += 1
+        if not self:
+            self._sent = [0, 0, 0]
+            self._total = 0
+        return task
+
+    def __bool__(self) -> bool:
+        """Whether somebody waits."""
+        for heap in self._lanes:
+            _drop_stale(heap)
+        return any(self._lanes)
+
+    def tasks(self) -> Iterator[TaskState]:
+        """Everybody who waits, in no order."""
+        for heap in self._lanes:
+            for entry in heap:
+                if _is_current(entry):
+                    yield entry[4]
+
+    def _next_lane(self) -> Lane | None:
+        waiting = [lane for lane in Lane if self._lane_waits(lane)]
+        return min(waiting, key=self._lane_key, default=None)
+
+    def _lane_key(self, lane: Lane) -> tuple[bool, int, int, int]:
+        """Beyond its share a raised retry competes at its base, and a 9 lets others go first."""
+        negated, due_ms, order, _, task = self._lanes[lane][0]
+        over = self._over_share(lane)
+        if over and lane is Lane.RAISED:
+            negated = -task.spec.priority
+        return (over and lane is Lane.NINE, negated, due_ms, order)
+
+    def _lane_waits(self, lane: Lane) -> bool:
+        _drop_stale(self._lanes[lane])
+        return bool(self._lanes[lane])
+
+    def _over_share(self, lane: Lane) -> bool:
+        if lane is Lane.NORMAL:
+            return False
+        share = _RAISED_SHARE if lane is Lane.RAISED else _NINE_SHARE
+        return self._sent[lane] + 1 > share * (self._total + 1)
+
+
+class ReadyQueue:
+    """All waiting classes of a node."""
+
+    def __init__(self) -> None:
+        self._classes: dict[ClassKey, WaitingClass] = {}
+        self._order = 0
+        self._next_ageing_ms: int | None = None
+
+    def push(self, task: TaskState, now_ms: int) -> None:
+        """Queue a due task; its effective priority is taken now and again as it waits."""
+        task.refresh_priority(now_ms)
+        task.waits = True
+        key = (task.spec.handler, task.spec.selector)
+        waiting = self._classes.get(key)
+        if waiting is None:
+            waiting = self._classes[key] = WaitingClass(key)
+        self._order += 1
+        waiting.push(task, self._order)
+        if self._next_ageing_ms is None:
+            self._next_ageing_ms = now_ms + AGE_STEP_MS // 60
+
+    def classes(self) -> list[WaitingClass]:
+        """Classes in which somebody waits."""
+        live = {key: waiting for key, waiting in self._classes.items() if waiting}
+        self._classes = live
+        if not live:
+            self._next_ageing_ms = None
+        return list(live.values())
+
+    def count(self) -> int:
+        """How many tasks wait."""
+        return sum(1 for waiting in self._classes.values() for _ in waiting.tasks())
+
+    def age(self, now_ms: int) -> None:
+        """Raise those who have waited long; a pass each second at most."""
+        if self._next_ageing_ms is None or now_ms < self._next_ageing_ms:
+            return
+        self._next_ageing_ms = now_ms + AGE_STEP_MS // 60
+        for waiting in self.classes():
+            for task in list(waiting.tasks()):
+                before = task.effective_priority
+                if task.refresh_priority(now_ms) != before:
+                    task.stamp += 1
+                    self._order += 1
+                    waiting.push(task, self._order)
+
+    def select(self, usable: Callable[[WaitingClass], bool]) -> WaitingClass | None:
+        """The usable class whose top is the most urgent, then the earliest due."""
+        best: WaitingClass | None = None
+        best_key: tuple[int, int] | None = None
+        for waiting in self.classes():
+            task = waiting.top()
+            if task is None or not usable(waiting):
+                continue
+            key = (-task.effective_priority, task.due_ms)
+            if best_key is None or key < best_key:
+                best, best_key = waiting, key
+        return best
+
+
+def _lane_of(task: TaskState) -> Lane:
+    if task.spec.priority >= 9:
+        return Lane.NINE
+    return Lane.RAISED if task.failed_attempts > 0 else Lane.NORMAL
+
+
+def _is_current(entry: _Entry) -> bool:
+    task = entry[4]
+    return task.stamp == entry[3] and task.waits
+
+
+def _drop_stale(heap: list[_Entry]) -> None:
+    while heap and not _is_current(heap[0]):
+        heapq.heappop(heap)

@@ -1,0 +1,337 @@
+"""The engine's memory: tasks, shards, executors. Mutable on purpose, owned by one engine.
+
+Nothing here decides; the chapters do. Everything of a shard dies with the shard (rule R2).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from timeball_server.core.commands import AwaitTask, CancelTask, CreateTask, ReadTask
+from timeball_server.core.engine.effects import Effect
+from timeball_server.core.engine.identity import ExecutorFacts
+from timeball_server.core.ids import Bucket, Epoch, Incarnation, Minute, ShardId, TaskId, home_of
+from timeball_server.core.journal import DueRow, EventRow, Row, SpecDetail, State
+from timeball_server.core.messages import InventoryEntry, RunId, RunOrder, RunResult
+from timeball_server.core.model import TaskSpec
+from timeball_server.core.priority import effective_priority
+from timeball_server.core.retry import Rng
+
+if TYPE_CHECKING:
+    from timeball_server.core.engine.ready import ReadyQueue
+
+TaskCommand = CancelTask | ReadTask | AwaitTask
+Waiting = tuple[int, TaskCommand | CreateTask]
+"""A caller's token and what it asked, held until the task is free."""
+
+
+class Loading(StrEnum):
+    """How much of a task is in memory. UNRESOLVED = an earlier owner's claim, fate unknown."""
+
+    READING = "READING"
+    UNRESOLVED = "UNRESOLVED"
+    PRESENT = "PRESENT"
+
+
+class Fate(StrEnum):
+    """What is known of a sent run without a result: UNSEEN = never got there, VANISHED = nothing."""
+
+    UNSEEN = "UNSEEN"
+    VANISHED = "VANISHED"
+
+
+class TaskState:
+    """One task in memory. `pending` is the lock: one event in flight at a time (rule R10)."""
+
+    __slots__ = (
+        "alarm_minute",
+        "chain",
+        "effective_priority",
+        "failed_attempts",
+        "home",
+        "loading",
+        "not_accepted",
+        "pending",
+        "results",
+        "revokes",
+        "sent",
+        "shard",
+        "spec",
+        "stamp",
+        "started_ms",
+        "task_id",
+        "waiting",
+        "waits",
+    )
+
+    def __init__(self, task_id: TaskId, shard: ShardId) -> None:
+        self.task_id = task_id
+        self.shard = shard
+        self.home: Bucket = home_of(task_id)
+        self.chain: list[EventRow] = []
+        self.not_accepted: tuple[EventRow, ...] = ()
+        self.spec: TaskSpec = _NO_SPEC
+        self.loading = Loading.PRESENT
+        self.pending: EventRow | None = None
+        self.waiting: list[Waiting] = []
+        self.results: list[RunResult | tuple[RunId, Fate]] = []
+        self.revokes: list[tuple[int, CancelTask]] = []
+        self.sent = False
+        self.started_ms: int | None = None
+        self.waits = False
+        self.stamp = 0
+        self.alarm_minute = 0
+        self.effective_priority = 0
+        self.failed_attempts = 0
+
+    @property
+    def head(self) -> EventRow:
+        """The newest durable event."""
+        return self.chain[-1]
+
+    @property
+    def state(self) -> State:
+        """State of the head, ABSENT without one."""
+        return self.chain[-1].state if self.chain else State.ABSENT
+
+    @property
+    def due_ms(self) -> int:
+        """The due time that the head's alarm names (rule R6); a closed task has none."""
+        alarm = self.chain[-1].alarm
+        return alarm.due_ms if alarm is not None else 0
+
+    @property
+    def run_id(self) -> RunId | None:
+        """The run of the claim in hand."""
+        run = self.chain[-1].run
+        return RunId(self.task_id, run) if run is not None else None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing holds the task: no event in flight, no read, no unresolved claim."""
+        return self.pending is None and self.loading is Loading.PRESENT
+
+    def append(self, row: EventRow) -> None:
+        """Take a durable event as the new head."""
+        self.chain.append(row)
+        self.stamp += 1
+        self.waits = False
+        if isinstance(row.detail, SpecDetail):
+            self.spec = row.detail.spec
+        claimed = row.state is State.CLAIMED
+        self.failed_attempts = max(0, row.attempt - 1 if claimed else row.attempt)
+
+    def refresh_priority(self, now_ms: int) -> int:
+        """Recompute the priority in force from failures and the time waited since due."""
+        waited_ms = max(0, now_ms - self.due_ms)
+        self.effective_priority = effective_priority(
+            self.spec.priority, self.failed_attempts, waited_ms
+        )
+        return self.effective_priority
+
+
+_NO_SPEC = TaskSpec(namespace="", owner="", handler="")
+
+
+@dataclass(slots=True, kw_only=True)
+class Mutation:
+    """An event on its way to the store, and what follows when it is durable."""
+
+    task: TaskState
+    row: EventRow
+    rows: tuple[Row, ...]
+    due_first: DueRow | None
+    token: int | None
+    then: Callable[[Engine, Mutation], None] | None
+    reserved: ExecutorState | None = None
+    alarm_minute: int | None = None
+
+
+class Phase(StrEnum):
+    """Where an owned shard stands."""
+
+    LOADING = "LOADING"
+    SERVING = "SERVING"
+    RELEASING = "RELEASING"
+
+
+@dataclass(slots=True, kw_only=True)
+class Slice:
+    """A part of a bucket's minute that is being read."""
+
+    number: int
+    minute: Minute
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardState:
+    """An owned shard.
+
+    Hints with a due time below `issued_until_ms` have been read or are being read: what becomes
+    durable from now on with such a due time enters memory directly (rule R9).
+    """
+
+    shard: ShardId
+    epoch: Epoch
+    scan_from: Minute
+    deleted_below: Minute
+    phase: Phase = Phase.LOADING
+    issued_until_ms: int = 0
+    slices: dict[int, Slice] = field(default_factory=dict)
+    tasks: dict[TaskId, TaskState] = field(default_factory=dict)
+    touched: set[TaskId] = field(default_factory=set)
+    recent: dict[bytes, TaskId] = field(default_factory=dict)
+    finding: dict[bytes, list[tuple[int, CreateTask]]] = field(default_factory=dict)
+    held_results: list[tuple[Incarnation, RunResult]] = field(default_factory=list)
+    held: list[tuple[int, TaskCommand | CreateTask]] = field(default_factory=list)
+    waiters: dict[TaskId, list[int]] = field(default_factory=dict)
+    inventories: dict[Incarnation, dict[RunId, InventoryEntry]] = field(default_factory=dict)
+    unresolved: dict[Incarnation, list[TaskState]] = field(default_factory=dict)
+    parts: dict[int, list[int]] = field(default_factory=dict)
+    mutations: int = 0
+    sweeping: Minute | None = None
+    swept_below: Minute
+    moving_scan_from: bool = False
+    next_sweep_mono_ms: int = 0
+
+
+class ExecutorState:
+    """An executor as this node sees it. `ready` = stream open and inventory answered."""
+
+    __slots__ = (
+        "blocked",
+        "draining",
+        "facts",
+        "fence_number",
+        "fenced_runs",
+        "handlers",
+        "labels",
+        "ready",
+        "reserved",
+        "runs",
+        "stream_open",
+    )
+
+    def __init__(self, facts: ExecutorFacts) -> None:
+        self.facts = facts
+        self.handlers = frozenset(facts.handlers)
+        self.labels = frozenset(facts.labels)
+        self.ready = False
+        self.stream_open = False
+        self.draining = False
+        self.blocked = False
+        self.runs: dict[RunId, TaskState] = {}
+        self.reserved = 0
+        self.fence_number = 0
+        self.fenced_runs: dict[int, tuple[tuple[tuple[ShardId, Epoch], ...], frozenset[RunId]]] = {}
+
+    @property
+    def free(self) -> int:
+        """Slots that this node may still use."""
+        if self.blocked or not self.ready or self.draining:
+            return 0
+        return self.facts.slots - len(self.runs) - self.reserved
+
+    @property
+    def capacity(self) -> int:
+        """Free capacity x strength, what the choice of two compares."""
+        return self.free * self.facts.strength
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the engine did, summed; the shell turns it into metrics."""
+
+    created: int = 0
+    claims: int = 0
+    reclaims: int = 0
+    dispatched: int = 0
+    succeeded: int = 0
+    retried: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    lost: int = 0
+    released: int = 0
+    adopted: int = 0
+    voided: int = 0
+    late_found: int = 0
+    given_up: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Numbers that an operator may change, in milliseconds unless the name says otherwise."""
+
+    preclaim_ms: int = 1_000
+    session_timeout_ms: int = 6_000
+    sweep_every_ms: int = 30_000
+    renew_after_ms: int = 300_000
+    renew_ahead_ms: int = 600_000
+    horizon_ms: int = 5 * 366 * 86_400_000
+    held_commands: int = 10_000
+    recent_creations: int = 10_000
+    part_rows: int = 50_000
+    part_bytes: int = 32 * 1024 * 1024
+
+
+class Engine:
+    """All memory of one scheduler node and the effects of the events in hand."""
+
+    def __init__(
+        self, node: str, incarnation: int, config: EngineConfig, rng: Rng, ready: ReadyQueue
+    ) -> None:
+        self.node = node
+        self.incarnation = incarnation
+        self.config = config
+        self.rng = rng
+        self.ready = ready
+        self.now_ms = 0
+        self.mono_ms = 0
+        self.lease_until_mono_ms = 0
+        self.suspended = False
+        self.shards: dict[ShardId, ShardState] = {}
+        self.executors: dict[Incarnation, ExecutorState] = {}
+        self.inflight: dict[int, Mutation] = {}
+        self.out: list[Effect] = []
+        self.outbox: dict[Incarnation, list[RunOrder]] = {}
+        self.fences: list[ShardId] = []
+        self.acks: dict[Incarnation, list[tuple[RunId, ShardId, Epoch]]] = {}
+        self.timeline: list[tuple[int, int, int, TaskState]] = []
+        self.spill_at_ms: int | None = None
+        self.counters = Counters()
+        self._numbers = 0
+
+    def number(self) -> int:
+        """A fresh number for tokens, slices, fences and ties."""
+        self._numbers += 1
+        return self._numbers
+
+    @property
+    def lease_holds(self) -> bool:
+        """Rule R3: whether this node may still act as an owner."""
+        return self.mono_ms < self.lease_until_mono_ms
+
+    def at(self, task: TaskState, when_ms: int) -> None:
+        """Look at the task at this instant, unless it changes before."""
+        heapq.heappush(self.timeline, (when_ms, self.number(), task.stamp, task))
+
+    def owned(self, task: TaskState) -> ShardState | None:
+        """The shard of a task, None if it was lost or taken again since."""
+        shard = self.shards.get(task.shard)
+        return shard if shard is not None and shard.tasks.get(task.task_id) is task else None
+
+
+def rows_size(rows: Sequence[Row]) -> int:
+    """Rough bytes of rows, for the limit of a part."""
+    total = 0
+    for row in rows:
+        total += 200
+        if isinstance(row, EventRow) and isinstance(row.detail, SpecDetail):
+            total += len(row.detail.spec.payload.data)
+    return total

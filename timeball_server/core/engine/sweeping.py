@@ -1,0 +1,107 @@
+"""Moving scan_from ahead, so that a take-over reads a bounded number of buckets (rule R18).
+
+A bucket is read again when a session timeout has passed since its end: what only this sweep
+finds was never acknowledged. Then the watermark moves by one conditional write for all buckets
+that were swept.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from timeball_server.core.buckets import MINUTE_MS, end_ms, minute_of
+from timeball_server.core.engine import loading
+from timeball_server.core.engine.effects import MoveScanFrom, SweepBucket
+from timeball_server.core.engine.events import BucketSwept, ScanFromMoved
+from timeball_server.core.engine.state import Engine, Phase, ShardState, TaskState
+from timeball_server.core.engine.writing import begin, following_event, give_up
+from timeball_server.core.ids import Minute
+from timeball_server.core.journal import DueRow, EventKind, NoteDetail, State, head_of, hint_is_live
+
+_MARGIN_MS: Final = 2_000
+_ADOPT_WITHIN_MS: Final = MINUTE_MS
+
+
+def issue(engine: Engine) -> None:
+    """Begin a round of sweeps on every shard whose interval is over."""
+    for shard in engine.shards.values():
+        busy = shard.sweeping is not None or shard.moving_scan_from
+        due = engine.mono_ms >= shard.next_sweep_mono_ms
+        if shard.phase is Phase.SERVING and due and not busy:
+            _next(engine, shard)
+
+
+def _next(engine: Engine, shard: ShardState) -> None:
+    """Sweep the next bucket that may be passed, or move the watermark to where we came."""
+    minute = shard.swept_below
+    ended = end_ms(minute) + engine.config.session_timeout_ms + _MARGIN_MS <= engine.now_ms
+    if ended and not _held_back(shard, minute):
+        shard.sweeping = minute
+        engine.out.append(SweepBucket(shard.shard, shard.epoch, minute))
+        return
+    shard.next_sweep_mono_ms = engine.mono_ms + engine.config.sweep_every_ms
+    if shard.swept_below > shard.scan_from:
+        shard.moving_scan_from = True
+        engine.out.append(
+            MoveScanFrom(shard.shard, shard.epoch, shard.scan_from, shard.swept_below)
+        )
+
+
+def _held_back(shard: ShardState, minute: Minute) -> bool:
+    """Whether a task in memory has its alarm in this bucket or an earlier one."""
+    return any(task.alarm_minute <= minute for task in shard.tasks.values())
+
+
+def swept(engine: Engine, event: BucketSwept) -> None:
+    """Adopt or void what only the sweep found, then go on with the next bucket."""
+    shard = engine.shards.get(event.shard)
+    if shard is None or shard.epoch != event.epoch or shard.sweeping != event.minute:
+        return
+    live = [hint for hint in event.hints if _is_news(shard, hint, event)]
+    before = set(shard.tasks)
+    loading.take_hints(engine, shard, live, event.journals)
+    for task_id in set(shard.tasks) - before:
+        engine.counters.late_found += 1
+        _void_if_old(engine, shard, shard.tasks[task_id])
+    shard.sweeping = None
+    if not shard.slices:
+        shard.touched.clear()
+    if not _held_back(shard, event.minute):
+        shard.swept_below = Minute(event.minute + 1)
+        _next(engine, shard)
+    else:
+        shard.next_sweep_mono_ms = engine.mono_ms + engine.config.sweep_every_ms
+
+
+def _is_news(shard: ShardState, hint: DueRow, event: BucketSwept) -> bool:
+    """A live hint of a task that is not in memory and was not while the sweep read."""
+    if hint.task_id in shard.tasks or hint.task_id in shard.touched:
+        return False
+    return hint_is_live(hint, head_of(event.journals.get(hint.task_id, ())))
+
+
+def _void_if_old(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    """Never acknowledged and due long ago: it must not start out of the blue."""
+    if task.state is not State.PENDING or not task.idle or task.head.epoch == shard.epoch:
+        return
+    if task.due_ms >= engine.now_ms - _ADOPT_WITHIN_MS:
+        return
+    note = NoteDetail(text="found late by a sweep and never acknowledged")
+    row = following_event(engine, shard, task, EventKind.VOID, actor=engine.node, detail=note)
+    engine.counters.voided += 1
+    begin(engine, shard, task, row)
+
+
+def moved(engine: Engine, event: ScanFromMoved) -> None:
+    """The watermark stands, or somebody else's epoch does (rule R4)."""
+    shard = engine.shards.get(event.shard)
+    if shard is None or shard.epoch != event.epoch:
+        return
+    shard.moving_scan_from = False
+    if event.scan_from is None:
+        give_up(engine, shard, "another owner has moved the shard's watermark")
+        return
+    shard.scan_from = event.scan_from
+    shard.swept_below = max(shard.swept_below, shard.scan_from)
+    keep = minute_of(engine.now_ms) - 1
+    shard.parts = {minute: part for minute, part in shard.parts.items() if minute >= keep}

@@ -1,0 +1,78 @@
+"""Claims that an earlier owner left behind, resolved by the executor they name (rules R13, R14).
+
+In the inventory = adopted; not in it = released and claimed again; executor still a member but
+silent = wait for its answer; executor gone = RETRY or LOST by delivery mode.
+"""
+
+from __future__ import annotations
+
+from timeball_server.core.engine import completing, placing
+from timeball_server.core.engine.state import (
+    Engine,
+    ExecutorState,
+    Loading,
+    ShardState,
+    TaskState,
+)
+from timeball_server.core.ids import Incarnation
+from timeball_server.core.messages import InventoryEntry, RunId
+
+
+def resolve(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    """Find out what became of a claim that we did not make in this memory."""
+    incarnation = task.head.incarnation
+    executor = engine.executors.get(incarnation)
+    if executor is None:
+        task.loading = Loading.PRESENT
+        row = completing.vanished_event(engine, shard, task)
+        completing.append_outcome(engine, shard, task, row)
+    elif incarnation in shard.inventories:
+        _settle(engine, shard, task, executor, shard.inventories[incarnation])
+    else:
+        task.loading = Loading.UNRESOLVED
+        waiting = shard.unresolved.setdefault(incarnation, [])
+        if task not in waiting:
+            waiting.append(task)
+
+
+def _settle(
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    executor: ExecutorState,
+    inventory: dict[RunId, InventoryEntry],
+) -> None:
+    task.loading = Loading.PRESENT
+    run = task.run_id
+    entry = inventory.get(run) if run is not None else None
+    if run is not None and entry is not None:
+        task.sent = True
+        task.started_ms = entry.started_ms
+        executor.runs[run] = task
+        return
+    row = completing.released_event(engine, shard, task)
+    completing.append_outcome(engine, shard, task, row)
+
+
+def answered(
+    engine: Engine,
+    shard: ShardState,
+    executor: ExecutorState,
+    entries: dict[RunId, InventoryEntry],
+) -> None:
+    """An executor said what it has of a shard: settle every claim that waited for it."""
+    incarnation = executor.facts.incarnation
+    shard.inventories[incarnation] = entries
+    for task in shard.unresolved.pop(incarnation, []):
+        if engine.owned(task) is shard:
+            resolve(engine, shard, task)
+            placing.free(engine, shard, task)
+
+
+def gone(engine: Engine, incarnation: Incarnation) -> None:
+    """An executor's session ended: nothing more will be heard of its runs."""
+    for shard in list(engine.shards.values()):
+        shard.inventories.pop(incarnation, None)
+        for task in shard.unresolved.pop(incarnation, []):
+            if engine.owned(task) is shard:
+                resolve(engine, shard, task)

@@ -1,0 +1,338 @@
+"""Appending to journals: one event of a task at a time, durable before anything follows.
+
+Rules R3 (lease before and after a write), R5 (numbers), R7 (sent is the future), R9 (a new
+alarm's hint first), R10 (the lock is handed over directly).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from timeball_server.core.buckets import minute_of
+from timeball_server.core.commands import Outcome, Rejected, RejectionReason
+from timeball_server.core.engine.effects import GiveUp, Reply, ShardQuiet, Write
+from timeball_server.core.engine.state import (
+    Engine,
+    ExecutorState,
+    Mutation,
+    Phase,
+    ShardState,
+    TaskState,
+)
+from timeball_server.core.ids import Incarnation, NodeId
+from timeball_server.core.journal import (
+    CLOSED,
+    TERMINAL,
+    Alarm,
+    DeadLetterRow,
+    Detail,
+    DueRow,
+    EventKind,
+    EventRef,
+    EventRow,
+    OutcomeDetail,
+    OwnerListRow,
+    Row,
+    SpecDetail,
+    State,
+    StateListRow,
+    next_state,
+)
+
+Then = Callable[[Engine, Mutation], None]
+_SPEC_EVENTS = frozenset({EventKind.CREATED, EventKind.BORN_CLAIMED, EventKind.UPDATED})
+_CLAIM_EVENTS = frozenset({EventKind.CLAIMED, EventKind.BORN_CLAIMED})
+_UNCLAIM_EVENTS = frozenset({EventKind.RELEASED, EventKind.UPDATED, EventKind.RESCHEDULED})
+_USER_EVENTS = frozenset({EventKind.UPDATED, EventKind.RESCHEDULED, EventKind.CANCELLED})
+
+
+def following_event(
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    kind: EventKind,
+    *,
+    actor: str,
+    request_id: str = "",
+    due_ms: int | None = None,
+    executor: tuple[NodeId, Incarnation] | None = None,
+    unaccounted: tuple[str, ...] | None = None,
+    detail: Detail | None = None,
+) -> EventRow:
+    """Build the event that follows the head: numbers, links and what carries over.
+
+    Args:
+        due_ms: a new alarm; None keeps the head's. A closing event has none in any case.
+        executor: named by a claim; other events keep the head's.
+        unaccounted: replaces the head's list (rule R15); None keeps it.
+    """
+    head = task.head
+    state = next_state(head.state, kind)
+    seq, epoch = head.seq + 1, shard.epoch
+    alarm = head.alarm if due_ms is None else Alarm(due_ms, seq, epoch)
+    claim = kind in _CLAIM_EVENTS
+    return EventRow(
+        task_id=task.task_id,
+        epoch=epoch,
+        seq=seq,
+        kind=kind,
+        state=state,
+        alarm=None if state in CLOSED else alarm,
+        attempt=_attempt_after(head, kind),
+        run=EventRef(seq, epoch) if claim else (None if state is State.PENDING else head.run),
+        executor=executor[0] if executor else head.executor,
+        incarnation=executor[1] if executor else head.incarnation,
+        prev_epoch=head.epoch,
+        spec_at=EventRef(seq, epoch) if kind in _SPEC_EVENTS else head.spec_at,
+        revision=head.revision + (kind in _USER_EVENTS),
+        priority=task.refresh_priority(engine.now_ms) if claim else head.priority,
+        unaccounted=head.unaccounted if unaccounted is None else unaccounted,
+        request_id=request_id,
+        at_ms=engine.now_ms,
+        created_ms=head.created_ms,
+        actor=actor,
+        detail=detail,
+    )
+
+
+def _attempt_after(head: EventRow, kind: EventKind) -> int:
+    if kind is EventKind.CLAIMED:
+        return head.attempt + (head.state is not State.CLAIMED)
+    if kind in _UNCLAIM_EVENTS and head.state is State.CLAIMED:
+        return head.attempt - 1
+    return head.attempt
+
+
+def due_row(shard: ShardState, task: TaskState, row: EventRow, minute: int) -> DueRow:
+    """The hint of a new alarm, in the given minute's bucket."""
+    if row.alarm is None:
+        raise AssertionError("an event without an alarm has no hint")
+    home = task.home
+    part = home.part if minute == home.minute else open_part(shard, minute)
+    return DueRow(
+        minute=minute,
+        part=part,
+        due_ms=row.alarm.due_ms,
+        task_id=task.task_id,
+        seq=row.alarm.seq,
+        epoch=row.alarm.epoch,
+        handler=task.spec.handler or _spec_handler(row),
+        priority=row.priority,
+    )
+
+
+def _spec_handler(row: EventRow) -> str:
+    return row.detail.spec.handler if isinstance(row.detail, SpecDetail) else ""
+
+
+def open_part(shard: ShardState, minute: int) -> int:
+    """The part of a bucket that takes new rows now."""
+    return shard.parts[minute][0] if minute in shard.parts else 0
+
+
+def alarm_minute(engine: Engine, shard: ShardState, task: TaskState, due_ms: int) -> int:
+    """The bucket that holds an alarm (rules R18, R22).
+
+    What is due already stays in its home bucket if that is still scanned, so that creation is
+    one mutation; everything else lies in the minute of its due time, never below scan_from.
+    """
+    home = task.home.minute
+    if due_ms <= engine.now_ms and shard.scan_from <= home <= minute_of(engine.now_ms):
+        return home
+    return max(minute_of(due_ms), shard.scan_from)
+
+
+def begin(
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    row: EventRow,
+    *,
+    hint: DueRow | None = None,
+    token: int | None = None,
+    then: Then | None = None,
+    reserved: ExecutorState | None = None,
+) -> None:
+    """Send an event on its way. The task is held until it is durable or the epoch ends.
+
+    A hint in another partition than the journal is made durable first (rule R9).
+    """
+    if task.pending is not None:
+        raise AssertionError(f"{task.task_id} has an event in flight")
+    task.pending = row
+    shard.mutations += 1
+    rows = (row, *_projections(task, row))
+    together = hint is not None and (hint.minute, hint.part) == (task.home.minute, task.home.part)
+    if hint is not None and together:
+        rows = (hint, *rows)
+    mutation = Mutation(
+        task=task,
+        row=row,
+        rows=rows,
+        due_first=None if together else hint,
+        token=token,
+        then=then,
+        reserved=reserved,
+        alarm_minute=None if hint is None else hint.minute,
+    )
+    if reserved is not None:
+        reserved.reserved += 1
+    _send(engine, shard, mutation)
+
+
+def _send(engine: Engine, shard: ShardState, mutation: Mutation) -> None:
+    number = engine.number()
+    engine.inflight[number] = mutation
+    first = mutation.due_first
+    rows: tuple[Row, ...] = mutation.rows if first is None else (first,)
+    engine.out.append(Write(number, shard.shard, shard.epoch, rows))
+
+
+def _projections(task: TaskState, row: EventRow) -> tuple[Row, ...]:
+    """Rows of listings that follow from an event; each carries the epoch or is idempotent."""
+    if row.seq == 1 and isinstance(row.detail, SpecDetail):
+        return (_listing(row, row.detail),)
+    if row.kind is not EventKind.RETRY and row.state not in TERMINAL:
+        return ()
+    if row.kind is EventKind.ADOPTED:
+        return ()
+    spec = task.spec
+    state = "RETRYING" if row.kind is EventKind.RETRY else str(row.state)
+    listed = StateListRow(
+        namespace=spec.namespace,
+        state=state,
+        at_ms=row.at_ms,
+        task_id=task.task_id,
+        epoch=row.epoch,
+    )
+    if row.state not in (State.DEAD, State.LOST):
+        return (listed,)
+    outcome = row.detail if isinstance(row.detail, OutcomeDetail) else OutcomeDetail()
+    letter = DeadLetterRow(
+        namespace=spec.namespace,
+        at_ms=row.at_ms,
+        task_id=task.task_id,
+        epoch=row.epoch,
+        handler=spec.handler,
+        cause=str(outcome.cause or ""),
+        message=outcome.failure.message if outcome.failure else "",
+    )
+    return (listed, letter)
+
+
+def _listing(row: EventRow, detail: SpecDetail) -> OwnerListRow:
+    return OwnerListRow(
+        namespace=detail.spec.namespace,
+        owner=detail.spec.owner,
+        created_ms=row.created_ms,
+        task_id=row.task_id,
+        handler=detail.spec.handler,
+    )
+
+
+def written(engine: Engine, number: int) -> Mutation | None:
+    """A write is durable: go on with its second half, or take the event as the head.
+
+    Returns the finished mutation whose task is free now, None when there is nothing to do
+    (the shard was lost meanwhile, or only the hint is durable so far).
+    """
+    mutation = engine.inflight.pop(number, None)
+    if mutation is None:
+        return None
+    shard = engine.owned(mutation.task)
+    if shard is None or mutation.row.epoch != shard.epoch:
+        return None
+    if mutation.due_first is not None:
+        _send_second_half(engine, shard, mutation)
+        return None
+    task = mutation.task
+    task.append(mutation.row)
+    task.pending = None
+    if mutation.alarm_minute is not None:
+        task.alarm_minute = mutation.alarm_minute
+    shard.mutations -= 1
+    if mutation.reserved is not None:
+        mutation.reserved.reserved -= 1
+    if shard.slices or shard.sweeping is not None:
+        shard.touched.add(task.task_id)
+    if mutation.then is not None:
+        mutation.then(engine, mutation)
+    return mutation
+
+
+def _send_second_half(engine: Engine, shard: ShardState, mutation: Mutation) -> None:
+    mutation.due_first = None
+    _send(engine, shard, mutation)
+
+
+def adopted_event(engine: Engine, shard: ShardState, task: TaskState) -> EventRow:
+    """The same state once more, in our own epoch: now it may be shown (rule R17)."""
+    return following_event(engine, shard, task, EventKind.ADOPTED, actor=engine.node)
+
+
+def reply(engine: Engine, token: int | None, outcome: Outcome) -> None:
+    """Answer a caller; without the lease nothing but "unknown" may be said (rule R3)."""
+    if token is None:
+        return
+    if not engine.lease_holds:
+        outcome = unknown("this node may have lost the shard before it could answer")
+    engine.out.append(Reply(token, outcome))
+
+
+def unknown(why: str) -> Rejected:
+    """The outcome of what may or may not have happened."""
+    return Rejected(
+        RejectionReason.UNKNOWN,
+        f"{why}; repeat the call with the same request_id to learn the outcome",
+    )
+
+
+def not_owned(shard: int) -> Rejected:
+    """The outcome for callers who came to the wrong node; nothing was done."""
+    return Rejected(RejectionReason.NOT_OWNED, f"shard {shard} is not owned by this node")
+
+
+def drop_shard(engine: Engine, shard: ShardState) -> None:
+    """Forget everything of a shard and answer those who wait (rules R2, R7)."""
+    del engine.shards[shard.shard]
+    for number in [n for n, m in engine.inflight.items() if m.task.shard == shard.shard]:
+        mutation = engine.inflight.pop(number)
+        if mutation.reserved is not None:
+            mutation.reserved.reserved -= 1
+        if mutation.token is not None:
+            why = "the shard changed hands while the write was under way"
+            engine.out.append(Reply(mutation.token, unknown(why)))
+    for token in _waiting_tokens(shard):
+        engine.out.append(Reply(token, not_owned(shard.shard)))
+    for executor in engine.executors.values():
+        for run in [r for r, t in executor.runs.items() if t.shard == shard.shard]:
+            del executor.runs[run]
+    for task in shard.tasks.values():
+        task.waits = False
+        task.stamp += 1
+
+
+def _waiting_tokens(shard: ShardState) -> list[int]:
+    tokens = [token for token, _ in shard.held]
+    for found in shard.finding.values():
+        tokens += [token for token, _ in found]
+    for task in shard.tasks.values():
+        tokens += [token for token, _ in task.waiting]
+        tokens += [token for token, _ in task.revokes]
+    for waiting in shard.waiters.values():
+        tokens += waiting
+    return tokens
+
+
+def give_up(engine: Engine, shard: ShardState, reason: str) -> None:
+    """End our epoch of a shard: forget it and have its ownership released (rules R4, R7)."""
+    engine.counters.given_up += 1
+    drop_shard(engine, shard)
+    engine.out.append(GiveUp(shard.shard, shard.epoch, reason))
+
+
+def settle_release(engine: Engine, shard: ShardState) -> None:
+    """Say when a shard that is handed over has nothing in flight any more."""
+    if shard.phase is Phase.RELEASING and shard.mutations == 0:
+        engine.out.append(ShardQuiet(shard.shard, shard.epoch))
+        drop_shard(engine, shard)

@@ -1,0 +1,78 @@
+"""What follows a failed attempt: a decision, never an action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from timeball_server.core.model import Failure, FailureCause, RetryPolicy
+
+NON_RETRIABLE_KINDS: Final = frozenset(
+    {
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "UNIMPLEMENTED",
+        "FAILED_PRECONDITION",
+    }
+)
+"""Failures that another attempt cannot mend, by the name of their status."""
+
+
+class Rng(Protocol):
+    """A seeded source of randomness, handed in."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Try again at this wall-clock instant."""
+
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUpTask:
+    """No further attempt."""
+
+    cause: FailureCause
+
+
+def backoff_ms(policy: RetryPolicy, failed_attempts: int, rng: Rng) -> int:
+    """Delay after this many failures: exponential, capped, with its jitter share drawn at random.
+
+    With jitter 1.0 the delay is uniform in (0, cap] ("full jitter"); it is at least 1 ms.
+    """
+    exponent = min(max(failed_attempts - 1, 0), 100)
+    grown = policy.initial_delay_ms * policy.coefficient**exponent
+    ceiling = min(float(policy.max_delay_ms), grown)
+    fixed = ceiling * (1.0 - policy.jitter)
+    return max(1, round(fixed + (ceiling - fixed) * (1.0 - rng.random())))
+
+
+def decide_retry(
+    policy: RetryPolicy,
+    failure: Failure,
+    *,
+    attempt: int,
+    created_ms: int,
+    now_ms: int,
+    rng: Rng,
+) -> RetryAt | GiveUpTask:
+    """Whether and when to try again after attempt number `attempt` failed.
+
+    The handler's own wish for a delay wins over the policy's backoff, never over its limits.
+    """
+    if not failure.retriable or failure.kind in NON_RETRIABLE_KINDS:
+        return GiveUpTask(FailureCause.NON_RETRIABLE)
+    if attempt >= policy.max_attempts:
+        return GiveUpTask(FailureCause.EXHAUSTED)
+    wish = failure.delay_ms
+    due_ms = now_ms + (backoff_ms(policy, attempt, rng) if wish is None else max(1, wish))
+    if policy.max_age_ms is not None and due_ms > created_ms + policy.max_age_ms:
+        return GiveUpTask(FailureCause.EXHAUSTED)
+    return RetryAt(due_ms)
