@@ -1,0 +1,144 @@
+"""Creation of tasks: an address for each request, one call per owner, results item by item.
+
+Must never give one request two addresses: what another try might choose differently is settled
+by name before it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from timeball.errors import RequestIdReused, TimeballError
+
+from coordinator.deadline import Deadline
+from coordinator.outcomes import view_or_error
+from coordinator.requests import Caller, Cluster, CreateRequest
+from timeball_server.core.commands import CreateTask
+from timeball_server.core.ids import Bucket, IdParts, decode_id, encode_id
+from timeball_server.core.minting import mint, request_name
+from timeball_server.core.model import TaskView
+
+NAMES_AT_ONCE: Final = 32
+"""Conditional writes of one call under way at a time."""
+CreateAnswer = TaskView | TimeballError
+
+
+class Creator:
+    """Creates tasks."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def create(
+        self, caller: Caller, requests: Sequence[CreateRequest], deadline: Deadline
+    ) -> list[CreateAnswer]:
+        """Create tasks; results in the order of the requests, each by itself."""
+        batch = _Batch()
+        for command in await self._commands(caller, requests):
+            batch.add(command)
+        answers = await self._cluster.calls.execute(batch.commands, deadline)
+        return batch.results([view_or_error(answer) for answer in answers])
+
+    async def _commands(
+        self, caller: Caller, requests: Sequence[CreateRequest]
+    ) -> list[CreateTask | TimeballError]:
+        """The commands of requests, with their addresses; few need to settle one by name."""
+        commands: list[CreateTask | TimeballError] = []
+        unsettled: list[int] = []
+        for request in requests:
+            command, needs_name = self._command(caller, request)
+            if needs_name:
+                unsettled.append(len(commands))
+            commands.append(command)
+        for start in range(0, len(unsettled), NAMES_AT_ONCE):
+            places = unsettled[start : start + NAMES_AT_ONCE]
+            settled = await asyncio.gather(*(self._settle(commands[place]) for place in places))
+            for place, command_or_error in zip(places, settled, strict=True):
+                commands[place] = command_or_error
+        return commands
+
+    def _command(self, caller: Caller, request: CreateRequest) -> tuple[CreateTask, bool]:
+        """The command of a request, and whether its address needs a name."""
+        request_id = request.request_id or self._cluster.fresh_request_id()
+        minted = mint(
+            caller.namespace,
+            request_id,
+            request.time,
+            resend=request.resend,
+            now_ms=self._cluster.clock.now().wall_ms,
+            layout=self._cluster.layout,
+        )
+        command = CreateTask(
+            minute=minted.minute,
+            shard=minted.shard,
+            unique=minted.unique,
+            spec=request.spec,
+            due_ms=request.time.run_ms,
+            delay_ms=request.time.delay_ms,
+            request_id=str(UUID(bytes=request_id)),
+            actor=caller.subject,
+            resend=request.resend,
+        )
+        return command, minted.needs_name
+
+    async def _settle(self, command: CreateTask | TimeballError) -> CreateTask | TimeballError:
+        """The command with the address that its request's name has, its own if it had none."""
+        if isinstance(command, TimeballError):
+            return command
+        home = Bucket(command.minute, command.shard)
+        wished = encode_id(IdParts(home, command.unique))
+        name = request_name(UUID(command.request_id).bytes)
+        try:
+            named = await self._cluster.store.bind_name(command.spec.namespace, name, wished)
+        except TimeballError as error:
+            return error
+        parts = decode_id(named)
+        return replace(
+            command, minute=parts.home.minute, shard=parts.home.shard, unique=parts.unique
+        )
+
+
+class _Batch:
+    """The commands of one call, each address once, and which request each one answers."""
+
+    def __init__(self) -> None:
+        self.commands: list[CreateTask] = []
+        self._places: list[int | TimeballError] = []
+        self._by_unique: dict[bytes, int] = {}
+
+    def add(self, command: CreateTask | TimeballError) -> None:
+        """Add the next request's command, or why it has none."""
+        if isinstance(command, TimeballError):
+            self._places.append(command)
+            return
+        place = self._by_unique.setdefault(command.unique, len(self.commands))
+        if place == len(self.commands):
+            self.commands.append(command)
+        elif not _same_request(self.commands[place], command):
+            self._places.append(_reused())
+            return
+        if command.resend:
+            self.commands[place] = command
+        self._places.append(place)
+
+    def results(
+        self, answers: Sequence[TaskView | TimeballError]
+    ) -> list[TaskView | TimeballError]:
+        """One result per request."""
+        return [answers[place] if isinstance(place, int) else place for place in self._places]
+
+
+def _same_request(one: CreateTask, other: CreateTask) -> bool:
+    """Whether two commands ask for the same task at the same time."""
+    return (one.spec, one.due_ms, one.delay_ms) == (other.spec, other.due_ms, other.delay_ms)
+
+
+def _reused() -> RequestIdReused:
+    return RequestIdReused(
+        "Another task of this call has the same request_id but other content; "
+        "give each task an id of its own."
+    )

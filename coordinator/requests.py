@@ -1,0 +1,62 @@
+"""What callers ask for and who they are, and what calls need from the coordinator around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+from coordinator.owner_calls import OwnerCalls
+from timeball_server.core.buckets import Layout
+from timeball_server.core.ids import TaskId
+from timeball_server.core.minting import CreateTime, fresh_request_id
+from timeball_server.core.model import TaskSpec
+from timeball_server.ports.clock import Clock
+from timeball_server.ports.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateRequest:
+    """One task to create. `request_id`: 16 bytes of a UUID, None = the caller brought none."""
+
+    spec: TaskSpec
+    time: CreateTime
+    request_id: bytes | None = None
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequest:
+    """A cancel. `terminate` also fences a running attempt at once."""
+
+    task_id: TaskId
+    request_id: bytes | None = None
+    reason: str = ""
+    terminate: bool = False
+    resend: bool = False
+
+
+class Caller(NamedTuple):
+    """Who calls: the namespace and subject of the credential."""
+
+    namespace: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What calls need from the rest of the coordinator.
+
+    `entropy` makes request ids for callers without one; `token_key` seals page tokens.
+    """
+
+    store: Store
+    calls: OwnerCalls
+    clock: Clock
+    layout: Layout
+    entropy: Random
+    token_key: bytes
+
+    def fresh_request_id(self) -> bytes:
+        """A request id for a caller who brought none and therefore cannot repeat."""
+        return fresh_request_id(self.clock.now().wall_ms, self.entropy.randbytes(10))
