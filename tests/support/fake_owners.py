@@ -1,0 +1,318 @@
+"""Scheduler nodes reduced to what coordinators see: they own shards, keep journals and misbehave.
+
+A `FakeOwner` writes real journals into a memory store but never runs anything. What it does with
+the next calls can be scripted. It keeps rule R8's side: an unmarked create is not looked up, so
+that sending one twice shows up in `doubled`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from enum import Enum, auto
+from typing import Any
+
+from timeball.errors import OutcomeUnknown, Unavailable
+
+from coordinator.api import TaskApi
+from coordinator.owner_calls import OwnerCalls
+from coordinator.requests import Cluster
+from coordinator.routing import Router
+from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
+from timeball_server.coordination.local import LocalCoordinator, LocalSession
+from timeball_server.core.buckets import Layout, LayoutRow
+from timeball_server.core.commands import (
+    CancelTask,
+    Command,
+    CreateTask,
+    Done,
+    Outcome,
+    Rejected,
+    RejectionReason,
+)
+from timeball_server.core.ids import (
+    Bucket,
+    Epoch,
+    IdParts,
+    Incarnation,
+    Minute,
+    NodeId,
+    ShardId,
+    TaskId,
+    encode_id,
+    home_of,
+)
+from timeball_server.core.journal import (
+    Alarm,
+    EventKind,
+    EventRef,
+    EventRow,
+    OwnerListRow,
+    SpecDetail,
+    State,
+    fold,
+    next_state,
+)
+from timeball_server.core.view import task_view
+from timeball_server.ports.coordination import Member, Role
+from timeball_server.ports.owners import OwnerClient
+from timeball_server.ports.store import OwnerRow
+from timeball_server.store.memory import MemoryStore
+
+LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
+EXECUTOR = NodeId("executor-red")
+
+
+class Fault(Enum):
+    """What becomes of one call."""
+
+    UNREACHABLE = auto()
+    BREAK_BEFORE = auto()
+    BREAK_AFTER = auto()
+    HANG = auto()
+    NOT_OWNED = auto()
+    NOT_READY = auto()
+    SAYS_UNKNOWN = auto()
+    SAYS_UNKNOWN_APPLIED = auto()
+    OVERLOADED = auto()
+
+
+_REFUSALS = {
+    Fault.NOT_OWNED: RejectionReason.NOT_OWNED,
+    Fault.NOT_READY: RejectionReason.NOT_READY,
+    Fault.SAYS_UNKNOWN: RejectionReason.UNKNOWN,
+    Fault.SAYS_UNKNOWN_APPLIED: RejectionReason.UNKNOWN,
+    Fault.OVERLOADED: RejectionReason.OVERLOADED,
+}
+_APPLIED = {Fault.BREAK_AFTER, Fault.SAYS_UNKNOWN_APPLIED}
+
+
+class FakeOwner:
+    """One scheduler node; implements `OwnerClient`."""
+
+    def __init__(self, store: MemoryStore, clock: VirtualClock) -> None:
+        self.epochs: dict[ShardId, Epoch] = {}
+        self.faults: deque[Fault] = deque()
+        self.calls: list[list[Command]] = []
+        self.doubled: list[TaskId] = []
+        self.started: dict[TaskId, int] = {}
+        self.waits = 0
+        self._store = store
+        self._clock = clock
+
+    async def execute(self, commands: Sequence[Command]) -> Sequence[Outcome]:
+        """Carry out commands, unless the script says otherwise."""
+        fault = self.faults.popleft() if self.faults else None
+        if fault is Fault.UNREACHABLE:
+            raise Unavailable("not reached")
+        self.calls.append(list(commands))
+        if fault is Fault.HANG:
+            await self._clock.sleep_ms(10**9)
+        outcomes = [] if fault and fault not in _APPLIED else await self._carry_out(commands)
+        if fault in _REFUSALS:
+            return [Rejected(_REFUSALS[fault], "refused by the script") for _ in commands]
+        if fault is not None:
+            raise OutcomeUnknown("the connection broke")
+        return outcomes
+
+    async def wait(self, task_id: TaskId, namespace: str, timeout_ms: int) -> Outcome:
+        """Poll the journal in virtual time."""
+        self.waits += 1
+        fault = self.faults.popleft() if self.faults else None
+        if fault in _REFUSALS:
+            return Rejected(_REFUSALS[fault], "refused by the script")
+        if fault is not None:
+            raise Unavailable("not reached")
+        for _ in range(0, timeout_ms, 50):
+            outcome = await self._read(task_id, namespace)
+            if isinstance(outcome, Rejected) or outcome.task.terminal:
+                return outcome
+            await self._clock.sleep_ms(50)
+        return await self._read(task_id, namespace)
+
+    async def append(self, task_id: TaskId, kind: EventKind, **changes: Any) -> None:
+        """Append an event in the owner's epoch."""
+        history = fold((await self._store.read_journals([task_id]))[task_id])
+        assert history is not None
+        head, epoch = history.head, self.epochs[home_of(task_id).shard]
+        row = replace(
+            head,
+            epoch=epoch,
+            seq=head.seq + 1,
+            kind=kind,
+            state=next_state(head.state, kind),
+            prev_epoch=head.epoch,
+            at_ms=self._clock.now().wall_ms,
+            detail=None,
+        )
+        await self._store.append([replace(row, **changes)])
+
+    async def _carry_out(self, commands: Sequence[Command]) -> list[Outcome]:
+        return [await self._one(command) for command in commands]
+
+    async def _one(self, command: Command) -> Outcome:
+        shard = command.shard if isinstance(command, CreateTask) else home_of(command.task_id).shard
+        if shard not in self.epochs:
+            return Rejected(RejectionReason.NOT_OWNED, "not mine")
+        if isinstance(command, CreateTask):
+            return await self._create(command)
+        outcome = await self._read(command.task_id, command.namespace)
+        if isinstance(outcome, Rejected) or not isinstance(command, CancelTask):
+            return outcome
+        if outcome.task.terminal:
+            repeated = command.resend and outcome.task.state == "CANCELLED"
+            return outcome if repeated else Rejected(RejectionReason.TOO_LATE, "it has ended")
+        await self.append(command.task_id, EventKind.CANCELLED)
+        return await self._read(command.task_id, command.namespace)
+
+    async def _read(self, task_id: TaskId, namespace: str) -> Outcome:
+        if home_of(task_id).shard not in self.epochs:
+            return Rejected(RejectionReason.NOT_OWNED, "not mine")
+        history = fold((await self._store.read_journals([task_id])).get(task_id, []))
+        if history is None or task_view(history).spec.namespace != namespace:
+            return Rejected(RejectionReason.NOT_FOUND, "unknown")
+        return Done(task_view(history, self.started.get(task_id)), fresh=False)
+
+    async def _create(self, command: CreateTask) -> Outcome:
+        home = Bucket(command.minute, command.shard)
+        task_id = encode_id(IdParts(home, command.unique))
+        if await self._store.read_journals([task_id]):
+            if not command.resend:
+                self.doubled.append(task_id)
+            return await self._read(task_id, command.spec.namespace)
+        await self._store.append(list(self._rows(task_id, command)))
+        return await self._read(task_id, command.spec.namespace)
+
+    def _rows(self, task_id: TaskId, command: CreateTask) -> tuple[EventRow, OwnerListRow]:
+        now_ms, epoch = self._clock.now().wall_ms, self.epochs[command.shard]
+        due_ms = command.delay_ms + (now_ms if command.due_ms is None else command.due_ms)
+        event = EventRow(
+            task_id=task_id,
+            epoch=epoch,
+            seq=1,
+            kind=EventKind.CREATED,
+            state=State.PENDING,
+            alarm=Alarm(due_ms, 1, epoch),
+            attempt=0,
+            run=None,
+            executor=None,
+            incarnation=Incarnation(0),
+            prev_epoch=Epoch(0),
+            spec_at=EventRef(1, epoch),
+            revision=1,
+            priority=command.spec.priority,
+            unaccounted=(),
+            request_id=command.request_id,
+            at_ms=now_ms,
+            created_ms=now_ms,
+            actor=command.actor,
+            detail=SpecDetail(spec=command.spec),
+        )
+        entry = OwnerListRow(
+            namespace=command.spec.namespace,
+            owner=command.spec.owner,
+            created_ms=now_ms,
+            task_id=task_id,
+            handler=command.spec.handler,
+            epoch=epoch,
+        )
+        return event, entry
+
+
+class FakeDialer:
+    """Finds fake owners by address; implements `OwnerDialer`."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, FakeOwner] = {}
+
+    def client(self, address: str) -> OwnerClient:
+        """The owner at this address."""
+        return self.owners[address]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Rig:
+    """A coordinator's insides on virtual time, with in-process coordination and fake owners."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.loop = loop
+        self.clock = VirtualClock(loop)
+        self.store = MemoryStore()
+        self.service = LocalCoordinator(100, self.clock)
+        self.dialer = FakeDialer()
+        self.router = Router(self.dialer)
+        self.calls = OwnerCalls(self.router)
+        self.sessions: dict[str, LocalSession] = {}
+        self.cluster = Cluster(
+            store=self.store,
+            calls=self.calls,
+            clock=self.clock,
+            layout=LAYOUT,
+            entropy=random.Random(7),
+            token_key=b"sealing key",
+        )
+        self.api = TaskApi(self.cluster)
+
+    async def start(self) -> None:
+        """Attach the coordinator's own session."""
+        self.router.attach(await self.service.connect(10_000))
+
+    async def node(self, name: str, *shards: int) -> FakeOwner:
+        """A scheduler node that joins and takes these shards."""
+        session = await self.service.connect(10_000)
+        address = f"{name}:1"
+        await session.join(Member(role=Role.SCHEDULER_NODE, node=NodeId(name), address=address))
+        owner = self.dialer.owners[address] = FakeOwner(self.store, self.clock)
+        self.sessions[name] = session
+        for shard in shards:
+            await self.take(name, shard)
+        return owner
+
+    async def take(self, name: str, shard: int) -> None:
+        """Let a node take a shard and publish that."""
+        epoch = await self.sessions[name].take_ownership(ShardId(shard))
+        assert epoch is not None
+        self.dialer.owners[f"{name}:1"].epochs[ShardId(shard)] = epoch
+        await self.publish(shard, epoch, name)
+
+    async def release(self, name: str, shard: int) -> None:
+        """Let a node give a shard up."""
+        epoch = self.dialer.owners[f"{name}:1"].epochs.pop(ShardId(shard))
+        await self.sessions[name].release_ownership(ShardId(shard), epoch)
+
+    async def publish(self, shard: int, epoch: int, name: str, deleted_below: int = 0) -> None:
+        """Write an owner row."""
+        await self.store.write_owner(
+            OwnerRow(
+                shard=ShardId(shard),
+                epoch=Epoch(epoch),
+                owner=NodeId(name),
+                address=f"{name}:1",
+                scan_from=Minute(0),
+                deleted_below=Minute(deleted_below),
+                at_ms=self.clock.now().wall_ms,
+            )
+        )
+
+
+def on_rig(test: Callable[[Rig], Awaitable[None]]) -> Callable[[], None]:
+    """Run a test coroutine on a rig in virtual time."""
+
+    async def main(loop: VirtualLoop) -> None:
+        rig = Rig(loop)
+        await rig.start()
+        try:
+            await test(rig)
+        finally:
+            await rig.service.close()
+
+    def run() -> None:
+        run_virtual(main)
+
+    run.__name__ = test.__name__
+    run.__doc__ = test.__doc__
+    return run
