@@ -1,0 +1,156 @@
+"""An ordered, non-blocking pair of queues over one gRPC stream; both ends use it.
+
+Owns the two tasks that read and write. What is said while a write is under way travels in the
+next one, so a busy stream sends few large frames and an idle one sends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+_LOG = logging.getLogger(__name__)
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Part = TypeVar("Part", bound=Message)
+Frame = TypeVar("Frame")
+
+MAX_QUEUED_MESSAGES: Final = 20_000
+"""Messages that may wait to be written; more means that the peer is stuck: the stream ends."""
+MAX_UNREAD_MESSAGES: Final = 10_000
+"""Messages that may wait to be received; at this number reading pauses."""
+MAX_FRAME_BYTES: Final = 2_097_152
+"""Parts go into one frame up to this size; a single larger part is a frame of its own."""
+FLUSH_S: Final = 1.0
+"""How long a close may take to write what is queued."""
+
+
+class Unreadable(ValueError):
+    """A message says nothing that this version understands."""
+
+
+class MessageStream(Generic[In, Out, Part, Frame]):
+    """One end of a stream. Made inside a running loop; `start` once, `close` any number of times.
+
+    Args:
+        read: the next messages; None at the end; may raise when the stream breaks.
+        write: sends one frame; may raise when the stream breaks.
+        parts: translates a message to be sent into one part or several.
+        frame: packs parts.
+        broken: what `read` and `write` raise when the stream breaks.
+    """
+
+    def __init__(
+        self,
+        *,
+        read: Callable[[], Awaitable[Iterable[In] | None]],
+        write: Callable[[Frame], Awaitable[None]],
+        parts: Callable[[Out], Iterable[Part]],
+        frame: Callable[[list[Part]], Frame],
+        broken: tuple[type[BaseException], ...],
+    ) -> None:
+        self._read, self._write, self._parts, self._frame = read, write, parts, frame
+        self._broken = broken
+        self._unread: deque[In] = deque()
+        self._unsent: deque[Out] = deque()
+        self._cut: deque[Part] = deque()
+        self._ended = False
+        self._readable = asyncio.Event()
+        self._room = asyncio.Event()
+        self._sendable = asyncio.Event()
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def start(self) -> None:
+        """Begin to read and write."""
+        loop = asyncio.get_running_loop()
+        self._tasks = (loop.create_task(self._read_all()), loop.create_task(self._write_all()))
+
+    def send(self, message: Out) -> None:
+        """Queue a message in order, without waiting; dropped after the end."""
+        if self._ended:
+            return
+        self._unsent.append(message)
+        self._sendable.set()
+        if len(self._unsent) > MAX_QUEUED_MESSAGES:
+            self._unsent.clear()
+            self.end()
+
+    async def receive(self) -> In | None:
+        """The next message, None at the end. What was read before the end is still given."""
+        while not self._unread:
+            if self._ended:
+                return None
+            self._readable.clear()
+            self._room.set()
+            await self._readable.wait()
+        return self._unread.popleft()
+
+    def end(self) -> None:
+        """Say that it is over: `receive` answers None, later sends are dropped."""
+        self._ended = True
+        self._readable.set()
+        self._sendable.set()
+
+    async def finish(self) -> None:
+        """End, write what is queued if that is quick, and stop both tasks."""
+        self.end()
+        tasks, self._tasks = self._tasks, ()
+        if not tasks:
+            return
+        reader, writer = tasks
+        reader.cancel()
+        await asyncio.wait((writer,), timeout=FLUSH_S)
+        writer.cancel()
+        await asyncio.wait(tasks)
+
+    async def _read_all(self) -> None:
+        try:
+            while (messages := await self._read()) is not None:
+                self._unread.extend(messages)
+                self._readable.set()
+                while len(self._unread) >= MAX_UNREAD_MESSAGES and not self._ended:
+                    self._room.clear()
+                    await self._room.wait()
+        except self._broken:
+            return
+        except Unreadable as error:
+            _LOG.warning("the stream was ended, because it carried what cannot be read: %s", error)
+        finally:
+            self.end()
+
+    async def _write_all(self) -> None:
+        try:
+            while True:
+                while self._next_part():
+                    await self._write(self._next_frame())
+                if self._ended:
+                    return
+                self._sendable.clear()
+                await self._sendable.wait()
+        except self._broken:
+            return
+        finally:
+            self.end()
+
+    def _next_frame(self) -> Frame:
+        """As many queued parts as fit; at least one."""
+        packed: list[Part] = []
+        size = 0
+        while self._next_part():
+            size += self._cut[0].ByteSize()
+            if packed and size > MAX_FRAME_BYTES:
+                break
+            packed.append(self._cut.popleft())
+        return self._frame(packed)
+
+    def _next_part(self) -> bool:
+        """Translate the next message if the last one has been sent; whether there is a part."""
+        while not self._cut and self._unsent:
+            self._cut.extend(self._parts(self._unsent.popleft()))
+        return bool(self._cut)
