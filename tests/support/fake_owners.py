@@ -59,7 +59,7 @@ from timeball_server.core.view import task_view
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.owners import OwnerClient
 from timeball_server.ports.store import OwnerRow
-from timeball_server.store.memory import MemoryStore
+from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
 EXECUTOR = NodeId("executor-red")
@@ -241,7 +241,8 @@ class Rig:
     def __init__(self, loop: VirtualLoop) -> None:
         self.loop = loop
         self.clock = VirtualClock(loop)
-        self.store = MemoryStore()
+        self.database = MemoryDatabase()
+        self.store = MemoryStore(self.database)
         self.service = LocalCoordinator(100, self.clock)
         self.dialer = FakeDialer()
         self.router = Router(self.dialer)
