@@ -38,7 +38,7 @@ class Loading(StrEnum):
 
 
 class Fate(StrEnum):
-    """What is known of a sent run without a result: UNSEEN = never got there, VANISHED = nothing."""
+    """What is known of a run without a result: UNSEEN = never got there, VANISHED = nothing."""
 
     UNSEEN = "UNSEEN"
     VANISHED = "VANISHED"

@@ -1,0 +1,161 @@
+"""Taking and releasing shards as the leader wishes.
+
+Owns the order of a take-over: ownership entry, epoch in the store, owner row for readers, a
+fresh look at the executors, and only then the engine (rules R1, R2). A hand-over is the reverse:
+the engine falls quiet, then the entry is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
+
+from timeball.errors import OutcomeUnknown, Unavailable
+
+from timeball_server.core.buckets import minute_of
+from timeball_server.core.engine import events
+from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId
+from timeball_server.ports.clock import Clock
+from timeball_server.ports.coordination import CoordinationSession, SessionLost
+from timeball_server.ports.store import Applied, NotApplied, OwnerRow, ShardRow, Store
+
+T = TypeVar("T")
+_PAUSE_MS: Final = 100
+_LOOK_BACK_MINUTES: Final = 2
+
+
+class Ownership:
+    """Follows the assignment in one session.
+
+    Args:
+        look_at_executors: reads the members and tells the engine.
+        post: takes events for the engine.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        address: str,
+        session: CoordinationSession,
+        store: Store,
+        clock: Clock,
+        *,
+        look_at_executors: Callable[[], Awaitable[None]],
+        post: Callable[[events.Event], None],
+    ) -> None:
+        self._node = node
+        self._address = address
+        self._session = session
+        self._store = store
+        self._clock = clock
+        self._look_at_executors = look_at_executors
+        self._post = post
+        self._held: dict[ShardId, Epoch] = {}
+        self._releasing: dict[ShardId, Epoch] = {}
+        self._ended: list[tuple[ShardId, Epoch]] = []
+        self._draining = False
+
+    @property
+    def held(self) -> dict[ShardId, Epoch]:
+        """Shards that the engine has or is being given, with their epochs."""
+        return self._held
+
+    def ended(self, shard: ShardId, epoch: Epoch) -> None:
+        """The engine has let go of a shard; its entry is removed in the next round."""
+        self._ended.append((shard, epoch))
+        if self._held.get(shard) == epoch:
+            del self._held[shard]
+
+    def drain(self) -> None:
+        """Hand everything over from the next round on and take nothing more."""
+        self._draining = True
+
+    async def run_once(self) -> bool:
+        """One round: release what ended, let go of what is not wished, take what is.
+
+        Returns:
+            Whether everything is as wished; otherwise the round should be repeated soon.
+
+        Raises:
+            SessionLost: the session is over; start anew.
+        """
+        await self._remove_ended()
+        assignment = await self._session.read_assignment()
+        wished = set() if assignment is None or self._draining else self._mine(assignment.shards)
+        for shard, epoch in self._held.items():
+            if shard not in wished and shard not in self._releasing:
+                self._releasing[shard] = epoch
+                self._post(events.ShardReleasing(shard))
+        taken = [await self._take(shard) for shard in sorted(wished - set(self._held))]
+        return all(taken) and not self._releasing
+
+    def _mine(self, shards: Mapping[ShardId, NodeId]) -> set[ShardId]:
+        return {shard for shard, node in shards.items() if node == self._node}
+
+    async def _remove_ended(self) -> None:
+        while self._ended:
+            shard, epoch = self._ended[0]
+            await self._session.release_ownership(shard, epoch)
+            self._ended.pop(0)
+            if self._releasing.get(shard) == epoch:
+                del self._releasing[shard]
+
+    async def _take(self, shard: ShardId) -> bool:
+        if shard in self._releasing:
+            return False
+        epoch = await self._session.take_ownership(shard)
+        if epoch is None:
+            return False
+        row = await self._raise_epoch(shard, epoch)
+        if row is None or row.epoch != epoch:
+            await self._session.release_ownership(shard, epoch)
+            return False
+        await self._insist(lambda: self._store.write_owner(self.owner_row(row)))
+        await self._look_at_executors()
+        self._held[shard] = epoch
+        self._post(
+            events.ShardAcquired(
+                shard=shard,
+                epoch=epoch,
+                scan_from=row.scan_from,
+                deleted_below=row.deleted_below,
+            )
+        )
+        return True
+
+    def owner_row(self, row: ShardRow) -> OwnerRow:
+        """What readers see of our ownership."""
+        return OwnerRow(
+            shard=row.shard,
+            epoch=row.epoch,
+            owner=self._node,
+            address=self._address,
+            scan_from=row.scan_from,
+            deleted_below=row.deleted_below,
+            at_ms=self._clock.now().wall_ms,
+        )
+
+    async def _raise_epoch(self, shard: ShardId, epoch: Epoch) -> ShardRow | None:
+        """Rule R1: one conditional write; ambiguity is resolved by a serial read."""
+        first = Minute(minute_of(self._clock.now().wall_ms) - _LOOK_BACK_MINUTES)
+        outcome: Applied | NotApplied = Applied()
+        try:
+            outcome = await self._store.raise_epoch(shard, epoch, first)
+        except Unavailable:
+            await self._clock.sleep_ms(_PAUSE_MS)
+            return None
+        except OutcomeUnknown:
+            await self._clock.sleep_ms(_PAUSE_MS)
+        if isinstance(outcome, NotApplied):
+            return outcome.row
+        row: ShardRow | None = await self._insist(lambda: self._store.read_shard(shard))
+        return row
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await ask()
+            except SessionLost:
+                raise
+            except (OutcomeUnknown, Unavailable):
+                await self._clock.sleep_ms(_PAUSE_MS)

@@ -1,0 +1,199 @@
+"""Carries out the engine's reads and watermark moves, and feeds the answers back as events.
+
+Reads are repeated until the store answers or the shard is not ours any more; an ambiguous
+conditional write is resolved by a serial read (rules R1, R20).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from timeball.errors import OutcomeUnknown, Unavailable
+
+from timeball_server.core.engine import events
+from timeball_server.core.engine.effects import FindTask, LoadSlice, MoveScanFrom, SweepBucket
+from timeball_server.core.ids import Epoch, Minute, ShardId, TaskId
+from timeball_server.core.journal import DueRow
+from timeball_server.ports.clock import Clock
+from timeball_server.ports.store import Applied, OwnerRow, ShardRow, Store
+
+T = TypeVar("T")
+_PAGE_ROWS: Final = 1_000
+_CONCURRENT_READS: Final = 8
+_EVER: Final = 2**62
+_PAUSE_MS: Final = 50
+
+
+class NoLongerOurs(Exception):
+    """The shard was lost while a read for it was being repeated."""
+
+
+class Readers:
+    """The reading half of the shell.
+
+    Args:
+        post: takes events for the engine.
+        owns: whether this node still holds the shard in this epoch.
+        publish: builds the owner row that readers see for a shard row.
+        spawn: runs a read in the background.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        post: Callable[[events.Event], None],
+        owns: Callable[[ShardId, Epoch], bool],
+        publish: Callable[[ShardRow], OwnerRow],
+        spawn: Callable[[str, Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._post = post
+        self._owns = owns
+        self._publish = publish
+        self._spawn = spawn
+        self._room = asyncio.Semaphore(_CONCURRENT_READS)
+        self._wanted: dict[tuple[ShardId, Epoch], list[TaskId]] = {}
+
+    def load(self, effect: LoadSlice) -> None:
+        """Read a slice of hints and the journals behind them, page by page."""
+        self._start("load", effect.shard, effect.epoch, self._load(effect))
+
+    def sweep(self, effect: SweepBucket) -> None:
+        """Read an ended bucket once more."""
+        self._start("sweep", effect.shard, effect.epoch, self._sweep(effect))
+
+    def find(self, effect: FindTask) -> None:
+        """Look for a task whose creation was sent again."""
+        self._start("find", effect.shard, effect.epoch, self._find(effect))
+
+    def move(self, effect: MoveScanFrom) -> None:
+        """Raise a watermark and publish it."""
+        self._start("watermark", effect.shard, effect.epoch, self._move(effect))
+
+    def want(self, shard: ShardId, epoch: Epoch, task_ids: tuple[TaskId, ...]) -> None:
+        """Read these tasks with all others wanted in this step."""
+        self._wanted.setdefault((shard, epoch), []).extend(task_ids)
+
+    def flush(self) -> None:
+        """Begin one read per shard for all tasks wanted in this step."""
+        wanted, self._wanted = self._wanted, {}
+        for (shard, epoch), task_ids in wanted.items():
+            self._start("read", shard, epoch, self._read(shard, epoch, task_ids))
+
+    def _start(
+        self, name: str, shard: ShardId, epoch: Epoch, work: Coroutine[Any, Any, None]
+    ) -> None:
+        self._spawn(name, self._while_ours(work))
+
+    async def _while_ours(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except NoLongerOurs:
+            return
+
+    async def _insist(self, shard: ShardId, epoch: Epoch, read: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a read until it is answered, for as long as the shard is ours."""
+        while True:
+            if not self._owns(shard, epoch):
+                raise NoLongerOurs
+            try:
+                async with self._room:
+                    return await read()
+            except (OutcomeUnknown, Unavailable):
+                await self._clock.sleep_ms(_PAUSE_MS)
+
+    async def _load(self, effect: LoadSlice) -> None:
+        after: DueRow | None = None
+        more = True
+        while more:
+            page = await self._insist(
+                effect.shard,
+                effect.epoch,
+                lambda after=after: self._store.read_due(  # type: ignore[misc]
+                    effect.minute, effect.shard, effect.from_ms, effect.to_ms, _PAGE_ROWS, after
+                ),
+            )
+            more = page.more and bool(page.rows)
+            after = page.rows[-1] if page.rows else None
+            journals = await self._journals(effect.shard, effect.epoch, page.rows)
+            self._post(
+                events.SliceLoaded(
+                    shard=effect.shard,
+                    epoch=effect.epoch,
+                    number=effect.number,
+                    hints=page.rows,
+                    journals=journals,
+                    last=not more,
+                )
+            )
+
+    async def _journals(self, shard: ShardId, epoch: Epoch, hints: tuple[DueRow, ...]) -> Any:
+        task_ids = list(dict.fromkeys(hint.task_id for hint in hints))
+        if not task_ids:
+            return {}
+        return await self._insist(shard, epoch, lambda: self._store.read_journals(task_ids))
+
+    async def _sweep(self, effect: SweepBucket) -> None:
+        hints: list[DueRow] = []
+        after: DueRow | None = None
+        more = True
+        while more:
+            page = await self._insist(
+                effect.shard,
+                effect.epoch,
+                lambda after=after: self._store.read_due(  # type: ignore[misc]
+                    effect.minute, effect.shard, 0, _EVER, _PAGE_ROWS, after
+                ),
+            )
+            hints += page.rows
+            more = page.more and bool(page.rows)
+            after = page.rows[-1] if page.rows else None
+        journals = await self._journals(effect.shard, effect.epoch, tuple(hints))
+        self._post(
+            events.BucketSwept(
+                shard=effect.shard,
+                epoch=effect.epoch,
+                minute=effect.minute,
+                hints=hints,
+                journals=journals,
+            )
+        )
+
+    async def _read(self, shard: ShardId, epoch: Epoch, task_ids: list[TaskId]) -> None:
+        journals = await self._insist(shard, epoch, lambda: self._store.read_journals(task_ids))
+        self._post(events.TasksRead(shard, epoch, task_ids, journals))
+
+    async def _find(self, effect: FindTask) -> None:
+        rows = await self._insist(
+            effect.shard,
+            effect.epoch,
+            lambda: self._store.find_journal(effect.home, effect.unique),
+        )
+        self._post(events.TaskFound(effect.shard, effect.epoch, effect.unique, rows))
+
+    async def _move(self, effect: MoveScanFrom) -> None:
+        row = await self._insist(effect.shard, effect.epoch, lambda: self._moved(effect))
+        reached: Minute | None = None
+        if row.epoch == effect.epoch and row.scan_from >= effect.new:
+            reached = row.scan_from
+            await self._insist(
+                effect.shard, effect.epoch, lambda: self._store.write_owner(self._publish(row))
+            )
+        self._post(events.ScanFromMoved(effect.shard, effect.epoch, reached))
+
+    async def _moved(self, effect: MoveScanFrom) -> ShardRow:
+        """Set the watermark, or read what stands there; ambiguity ends in a serial read."""
+        await_result = await self._store.move_scan_from(
+            effect.shard, effect.epoch, effect.old, effect.new
+        )
+        if not isinstance(await_result, Applied):
+            return await_result.row
+        row = await self._store.read_shard(effect.shard)
+        if row is None:
+            raise Unavailable(f"shard {effect.shard} has no row after it was written")
+        return row

@@ -1,0 +1,203 @@
+"""A scheduler node: one session after another, and in each of them members, shards, streams.
+
+Owns the life cycle. A lost session is the end of everything that was owned in it; the node then
+joins again as a new member with nothing in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from timeball.errors import CoordinationUnavailable, TimeballError
+
+from scheduler_node.committer import CommitLimits
+from scheduler_node.ownership import Ownership
+from scheduler_node.shell import EngineShell
+from scheduler_node.streams import Streams
+from timeball_server.core.engine import events
+from timeball_server.core.engine.ready import ReadyQueue
+from timeball_server.core.engine.state import Engine, EngineConfig
+from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId
+from timeball_server.core.messages import ToExecutor
+from timeball_server.core.retry import Rng
+from timeball_server.ports.clock import Clock
+from timeball_server.ports.coordination import CoordinationSession, Member, Role, SessionState
+from timeball_server.ports.executors import ExecutorDialer
+from timeball_server.ports.store import OwnerRow, ShardRow, Store
+from timeball_server.runtime.lifecycle import Service
+
+log = structlog.stdlib.get_logger("scheduler_node")
+_LOOK_EVERY_MS: Final = 1_000
+_RETRY_MS: Final = 50
+_REJOIN_MS: Final = 500
+Connect = Callable[[], Awaitable[CoordinationSession]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerNodeConfig:
+    """A scheduler node's own settings."""
+
+    node: NodeId
+    address: str
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    commit: CommitLimits = field(default_factory=CommitLimits)
+    weight: int = 1
+    version: str = ""
+
+
+class SchedulerNode(Service):
+    """The service. `connect` opens a fresh session each time it is called."""
+
+    def __init__(
+        self,
+        config: SchedulerNodeConfig,
+        store: Store,
+        connect: Connect,
+        dialer: ExecutorDialer,
+        clock: Clock,
+        rng: Rng,
+    ) -> None:
+        super().__init__(f"scheduler node {config.node}")
+        self.config = config
+        self._store = store
+        self._connect = connect
+        self._dialer = dialer
+        self._clock = clock
+        self._session: CoordinationSession | None = None
+        self._ownership: Ownership | None = None
+        self._streams: Streams | None = None
+        self._changed = asyncio.Event()
+        self._settled = asyncio.Event()
+        engine = Engine(config.node, 0, config.engine, rng, ReadyQueue())
+        self.shell = EngineShell(
+            engine,
+            store,
+            clock,
+            send=self._send,
+            on_ownership_end=self._ownership_ended,
+            publish=self._owner_row,
+            spawn=self.spawn,
+            limits=config.commit,
+        )
+
+    async def _begin(self) -> None:
+        self.spawn("engine", self.shell.run())
+        await self._join()
+        self.spawn("sessions", self._live())
+
+    async def _drain(self) -> None:
+        """Hand every shard over; whoever takes it need not wait for our session to expire."""
+        if self._ownership is None or self._session is None:
+            return
+        self._ownership.drain()
+        while self._ownership.held and self._session.state is SessionState.CONNECTED:
+            self._settled.clear()
+            self._changed.set()
+            await self._settled.wait()
+
+    async def _end(self) -> None:
+        self.shell.calls.close()
+        if self._streams is not None:
+            await self._streams.close()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _live(self) -> None:
+        """Rounds for as long as the session lasts; then the next session."""
+        while True:
+            await self._session_rounds()
+            await self._leave()
+            while True:
+                try:
+                    await self._join()
+                    break
+                except TimeballError as error:
+                    log.warning("cannot join", node=self.config.node, error=str(error))
+                    await self._clock.sleep_ms(_REJOIN_MS)
+
+    async def _join(self) -> None:
+        config = self.config
+        session = await self._connect()
+        session.on_change(self._changed.set)
+        member = Member(
+            role=Role.SCHEDULER_NODE,
+            node=config.node,
+            address=config.address,
+            strength=config.weight,
+            started_ms=self._clock.now().wall_ms,
+            version=config.version,
+        )
+        incarnation = await session.join(member)
+        self._session = session
+        self._streams = Streams(
+            config.node, incarnation, self._dialer, self._clock, self.shell.post
+        )
+        self._ownership = Ownership(
+            config.node,
+            config.address,
+            session,
+            self._store,
+            self._clock,
+            look_at_executors=self._look_at_executors,
+            post=self.shell.post,
+        )
+        self.shell.engine.incarnation = incarnation
+        self.shell.attach(session)
+        log.info("joined", node=config.node, incarnation=incarnation)
+
+    async def _leave(self) -> None:
+        """The session is over: everything owned in it is gone."""
+        if self._ownership is not None:
+            for shard in list(self._ownership.held):
+                self.shell.post(events.ShardLost(shard))
+        if self._streams is not None:
+            self._streams.follow(())
+            await self._streams.close()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _session_rounds(self) -> None:
+        session, ownership = self._session, self._ownership
+        if session is None or ownership is None:
+            raise AssertionError("rounds need a session")
+        while session.state is not SessionState.LOST:
+            self._changed.clear()
+            as_wished = False
+            try:
+                await self._look_at_executors()
+                as_wished = await ownership.run_once()
+            except CoordinationUnavailable:
+                as_wished = False
+            self._settled.set()
+            await self._pause(_LOOK_EVERY_MS if as_wished else _RETRY_MS)
+
+    async def _pause(self, longest_ms: int) -> None:
+        """Wait for a change, but not for ever: a watch may be missed."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(longest_ms / 1_000, self._changed.set)
+        await self._changed.wait()
+        timer.cancel()
+
+    async def _look_at_executors(self) -> None:
+        if self._session is None or self._streams is None:
+            return
+        self._streams.follow(await self._session.members(Role.EXECUTOR))
+
+    def _send(self, incarnation: Incarnation, message: ToExecutor) -> None:
+        if self._streams is not None:
+            self._streams.send(incarnation, message)
+
+    def _ownership_ended(self, shard: ShardId, epoch: Epoch, why: str) -> None:
+        log.info("shard let go", node=self.config.node, shard=shard, epoch=epoch, why=why)
+        if self._ownership is not None:
+            self._ownership.ended(shard, epoch)
+            self._changed.set()
+
+    def _owner_row(self, row: ShardRow) -> OwnerRow:
+        if self._ownership is None:
+            raise AssertionError("only an owner publishes")
+        return self._ownership.owner_row(row)

@@ -1,0 +1,194 @@
+"""The engine's shell: collects events, lets the engine decide, carries out the effects in order.
+
+Everything that happens within one turn of the loop is one step of the engine, so every hop is a
+batch: one message per executor, one write per flush, one answer per batch of commands. Decides
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+from scheduler_node.calls import Calls
+from scheduler_node.committer import CommitLimits, Committer
+from scheduler_node.readers import Readers
+from timeball_server.core.engine import events
+from timeball_server.core.engine.effects import (
+    Effect,
+    FindTask,
+    GiveUp,
+    LoadSlice,
+    MoveScanFrom,
+    ReadTasks,
+    Reply,
+    Send,
+    ShardQuiet,
+    SweepBucket,
+    Write,
+)
+from timeball_server.core.engine.node import handle, next_wake_ms
+from timeball_server.core.engine.state import Engine
+from timeball_server.core.ids import Epoch, Incarnation, ShardId
+from timeball_server.core.lease import lease_until_mono_ms
+from timeball_server.core.messages import ToExecutor
+from timeball_server.ports.clock import Clock
+from timeball_server.ports.coordination import CoordinationSession, SessionState
+from timeball_server.ports.store import OwnerRow, ShardRow, Store
+
+_NO_LEASE: Final = -1
+Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
+
+
+class EngineShell:
+    """Runs one engine.
+
+    Args:
+        send: queues a message on an executor's stream at once (rule R12).
+        on_ownership_end: told that a shard may be released, or was given up, and why.
+        publish: builds the owner row for readers.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        *,
+        send: Callable[[Incarnation, ToExecutor], None],
+        on_ownership_end: Callable[[ShardId, Epoch, str], None],
+        publish: Callable[[ShardRow], OwnerRow],
+        spawn: Spawn,
+        limits: CommitLimits | None = None,
+    ) -> None:
+        self.engine = engine
+        self.calls = Calls(self.post)
+        self._clock = clock
+        self._send = send
+        self._on_ownership_end = on_ownership_end
+        self._session: CoordinationSession | None = None
+        self._inbox: list[events.Event] = []
+        self._wake = asyncio.Event()
+        self._suspended = False
+        self.committer = Committer(
+            store,
+            clock,
+            may_write=self._may_write,
+            on_durable=self._on_durable,
+            spawn=spawn,
+            limits=limits,
+        )
+        self._readers = Readers(
+            store, clock, post=self.post, owns=self.owns, publish=publish, spawn=spawn
+        )
+
+    def attach(self, session: CoordinationSession) -> None:
+        """Take the lease from this session from now on."""
+        self._session = session
+
+    def post(self, event: events.Event) -> None:
+        """Take an event for the engine's next step."""
+        self._inbox.append(event)
+        self._wake.set()
+
+    def owns(self, shard: ShardId, epoch: Epoch) -> bool:
+        """Whether the shard is in memory in this epoch."""
+        held = self.engine.shards.get(shard)
+        return held is not None and held.epoch == epoch
+
+    async def run(self) -> None:
+        """Step whenever something happened or an instant has come; never ends by itself."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            self.step()
+            if self._inbox:
+                await asyncio.sleep(0)  # noqa: TID251 - a yield to those who post, not a wait
+                continue
+            delay_ms = max(0, next_wake_ms(self.engine) - self._clock.now().wall_ms)
+            timer = loop.call_later(delay_ms / 1_000, self._wake.set)
+            await self._wake.wait()
+            timer.cancel()
+
+    def step(self) -> None:
+        """One step of the engine with everything that has happened so far."""
+        now = self._clock.now()
+        inbox, self._inbox = self._inbox, []
+        happened = [*self._session_news(), *inbox]
+        effects = handle(self.engine, happened, wall_ms=now.wall_ms, mono_ms=now.mono_ms)
+        for effect in effects:
+            _PERFORM[type(effect)](self, effect)
+        self.committer.flush()
+        self._readers.flush()
+        self.calls.flush()
+
+    def _session_news(self) -> list[events.Event]:
+        """The lease as it is proven now, and whether the service is in sight (rule R3)."""
+        session = self._session
+        if session is None:
+            return []
+        until = lease_until_mono_ms(session.proven_at_mono_ms(), session.session_timeout_ms)
+        lost = session.state is SessionState.LOST
+        news: list[events.Event] = [
+            events.LeaseProven(_NO_LEASE if until is None or lost else until)
+        ]
+        suspended = session.state is not SessionState.CONNECTED
+        if suspended != self._suspended:
+            self._suspended = suspended
+            news.append(events.Suspended(suspended))
+        return news
+
+    def _may_write(self, write: Write) -> bool:
+        now_mono_ms = self._clock.now().mono_ms
+        in_lease = now_mono_ms < self.engine.lease_until_mono_ms
+        if not in_lease:
+            self._wake.set()
+        return in_lease and self.owns(write.shard, write.epoch)
+
+    def _on_durable(self, numbers: Sequence[int]) -> None:
+        self.post(events.Written(numbers))
+
+    def _perform_write(self, effect: Write) -> None:
+        self.committer.add(effect)
+
+    def _perform_reply(self, effect: Reply) -> None:
+        self.calls.answer(effect.token, effect.outcome)
+
+    def _perform_send(self, effect: Send) -> None:
+        self._send(effect.incarnation, effect.message)
+
+    def _perform_read(self, effect: ReadTasks) -> None:
+        self._readers.want(effect.shard, effect.epoch, effect.task_ids)
+
+    def _perform_quiet(self, effect: ShardQuiet) -> None:
+        self._on_ownership_end(effect.shard, effect.epoch, "handed over")
+
+    def _perform_give_up(self, effect: GiveUp) -> None:
+        self._on_ownership_end(effect.shard, effect.epoch, effect.reason)
+
+    def _perform_load(self, effect: LoadSlice) -> None:
+        self._readers.load(effect)
+
+    def _perform_sweep(self, effect: SweepBucket) -> None:
+        self._readers.sweep(effect)
+
+    def _perform_find(self, effect: FindTask) -> None:
+        self._readers.find(effect)
+
+    def _perform_move(self, effect: MoveScanFrom) -> None:
+        self._readers.move(effect)
+
+
+_PERFORM: Final[dict[type[Effect], Callable[[EngineShell, Any], None]]] = {
+    Write: EngineShell._perform_write,
+    Reply: EngineShell._perform_reply,
+    Send: EngineShell._perform_send,
+    ReadTasks: EngineShell._perform_read,
+    ShardQuiet: EngineShell._perform_quiet,
+    GiveUp: EngineShell._perform_give_up,
+    LoadSlice: EngineShell._perform_load,
+    SweepBucket: EngineShell._perform_sweep,
+    FindTask: EngineShell._perform_find,
+    MoveScanFrom: EngineShell._perform_move,
+}
