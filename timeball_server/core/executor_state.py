@@ -1,8 +1,9 @@
 """What an executor accepts, starts, answers and remembers (rules R11-R14).
 
 Pure: messages and local events go in, effects come out. Guarantees, whoever calls in whatever
-order: no run is named by StartRuns twice, none starts under an epoch below the highest seen for
-its shard, and no result is forgotten before an acknowledgement of the highest epoch.
+order: no run is named by StartRuns twice (within the memory that MAX_BLOCKED_RUNS allows), none
+starts under an epoch below the highest seen for its shard, and no result is forgotten before an
+acknowledgement of the highest epoch.
 
 A run counts as RUNNING from the moment StartRuns names it: it can no longer be revoked, though
 its handler begins a moment later and reports `started` then.
@@ -56,15 +57,16 @@ from timeball_server.core.messages import (
 
 MAX_UNACKNOWLEDGED_RUNS: Final = 20_000
 """Results that may wait for acknowledgement; at this number new runs are refused."""
-MAX_BLOCKED_RUNS: Final = 65_536
-"""Withdrawn runs that are remembered; the oldest is dropped. A second line behind R12's order."""
+MAX_BLOCKED_RUNS: Final = 16_384
+"""Withdrawn and acknowledged runs that are remembered, so that a late repetition cannot start
+them; the oldest is dropped. A second line: the order of a stream (R12) is the first."""
 
 
 class Known(StrEnum):
     """Why a dispatched run is neither accepted nor refused."""
 
     DUPLICATE = "DUPLICATE"
-    WITHDRAWN = "WITHDRAWN"
+    OVER = "OVER"
 
 
 class _Refusals:
@@ -93,7 +95,7 @@ class ExecutorState:
         handlers: names that are registered here.
         backlog: runs that may wait for a slot; a quarter of the slots by default.
         unacknowledged: results that may wait for acknowledgement before new work is refused.
-        blocked: withdrawn runs that are remembered.
+        blocked: withdrawn and acknowledged runs that are remembered.
         held: slots that handlers of a former incarnation still occupy.
     """
 
@@ -252,7 +254,7 @@ class ExecutorState:
                 self._accept(order)
             elif verdict is Known.DUPLICATE:
                 self._resend_run(order.run)
-            elif verdict is Known.WITHDRAWN:
+            elif verdict is Known.OVER:
                 replies.append(Send(stream, RevokeReply(order.run, self._blocked[order.run])))
             else:
                 refusals.add(order.run, order.shard, verdict, self._epoch_of(order.shard))
@@ -269,7 +271,7 @@ class ExecutorState:
         if order.run in self._runs:
             return Known.DUPLICATE
         if order.run in self._blocked:
-            return Known.WITHDRAWN
+            return Known.OVER
         if self._draining:
             return RefusalReason.DRAINING
         if order.handler not in self._handlers:
@@ -333,6 +335,7 @@ class ExecutorState:
             record = self._runs.get(run)
             if record is not None and record.phase is RunPhase.FINISHED:
                 self._forget(run, RunMove.ACKNOWLEDGE)
+                self._block(run, RevokeAnswer.FINISHED)
                 self._finished -= 1
         return refusals.effects()
 
@@ -409,7 +412,7 @@ class ExecutorState:
         self._finished_due.pop(run, None)
 
     def _block(self, run: RunId, answer: RevokeAnswer) -> None:
-        """Remember that this run must never start here."""
+        """Remember that this run must never start here, and what a REVOKE is told."""
         self._blocked[run] = answer
         if len(self._blocked) > self._blocked_limit:
             del self._blocked[next(iter(self._blocked))]
