@@ -63,6 +63,16 @@ LAYERS = {
         ours=(*SHARED, "timeball_server.store"), vendors=("cassandra",)
     ),
     "timeball_server.coordination": Layer(ours=(*SHARED, "timeball_server.coordination")),
+    # Membership over gRPC is a coordination adapter whose driver is grpc.
+    "timeball_server.coordination.remote": Layer(
+        ours=(
+            *SHARED,
+            "timeball_server.coordination",
+            "timeball_server.internal",
+            "timeball_server.rpc",
+        ),
+        vendors=("grpc",),
+    ),
     "timeball_server.coordination.zookeeper": Layer(
         ours=(*SHARED, "timeball_server.coordination"), vendors=("kazoo",)
     ),
