@@ -12,29 +12,39 @@ from typing import Final
 import msgspec
 from timeball.errors import Internal
 
-from timeball_server.core.journal import Detail, NoteDetail, OutcomeDetail, SpecDetail
+from timeball_server.core.journal import (
+    Detail,
+    NoteDetail,
+    OutcomeDetail,
+    ScheduleDetail,
+    SpecDetail,
+)
 
 _KINDS: Final[dict[type[Detail], str]] = {
     SpecDetail: "spec",
     OutcomeDetail: "outcome",
     NoteDetail: "note",
+    ScheduleDetail: "schedule",
 }
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _PAIR: Final = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw])
 _SPEC: Final = msgspec.msgpack.Decoder(SpecDetail)
 _OUTCOME: Final = msgspec.msgpack.Decoder(OutcomeDetail)
 _NOTE: Final = msgspec.msgpack.Decoder(NoteDetail)
+_SCHEDULE: Final = msgspec.msgpack.Decoder(ScheduleDetail)
 _BODIES: Final[
     dict[
         str,
         msgspec.msgpack.Decoder[SpecDetail]
         | msgspec.msgpack.Decoder[OutcomeDetail]
-        | msgspec.msgpack.Decoder[NoteDetail],
+        | msgspec.msgpack.Decoder[NoteDetail]
+        | msgspec.msgpack.Decoder[ScheduleDetail],
     ]
 ] = {
     "spec": _SPEC,
     "outcome": _OUTCOME,
     "note": _NOTE,
+    "schedule": _SCHEDULE,
 }
 _TEXTS: Final = msgspec.json.Decoder(tuple[str, ...])
 

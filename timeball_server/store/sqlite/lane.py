@@ -48,10 +48,13 @@ class _Job:
 class Lane:
     """Hands work to its thread; every method belongs to the loop that made the lane."""
 
-    def __init__(self, name: str, connect: Connect, run_round: Round) -> None:
+    def __init__(
+        self, name: str, connect: Connect, run_round: Round, max_queued: int = MAX_QUEUED_WORK
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connect = connect
         self._run_round = run_round
+        self._max_queued = max_queued
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._in_hand: list[_Job] = []
         self._opened: asyncio.Future[None] = self._loop.create_future()
@@ -79,7 +82,7 @@ class Lane:
         """
         if self._closing or self._stopped.is_set():
             raise StoreUnavailable("The store is closed; nothing was written.")
-        if self._queue.qsize() >= MAX_QUEUED_WORK:
+        if self._queue.qsize() >= self._max_queued:
             raise StoreUnavailable("The store's queue is full; nothing was written. Try later.")
         answer: asyncio.Future[ResultT] = self._loop.create_future()
         self._queue.put(_Job(work, answer))
@@ -144,7 +147,7 @@ class Lane:
             unknown = OutcomeUnknown("The database went away during the write.")
             self._deliver([job.answer], [Outcome(error=unknown)])
         self._in_hand = []
-        for queued in self._waiting(MAX_QUEUED_WORK):
+        for queued in self._waiting(self._max_queued + 1):
             if queued is not None:
                 gone = StoreUnavailable("The database went away; nothing was written.")
                 self._deliver([queued.answer], [Outcome(error=gone)])

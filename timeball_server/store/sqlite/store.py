@@ -42,11 +42,11 @@ BUSY_TIMEOUT_MS: Final = 2_000
 
 
 class SqliteStore:
-    """One open file; made by `open`."""
+    """One open file; made by `open`. The lanes are public for tools that look at the file."""
 
     def __init__(self, writer: Lane, reader: Lane) -> None:
-        self._writer = writer
-        self._reader = reader
+        self.writer = writer
+        self.reader = reader
 
     @classmethod
     async def open(cls, path: Path, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> SqliteStore:
@@ -70,17 +70,17 @@ class SqliteStore:
         """Write rows; all or none."""
         if rows:
             pending = queries.batches(rows)
-            await self._writer.submit(lambda connection: queries.write(connection, pending))
+            await self.writer.submit(lambda connection: queries.write(connection, pending))
 
     async def read_journals(self, task_ids: Sequence[TaskId]) -> Mapping[TaskId, list[EventRow]]:
         """Events of tasks, oldest first."""
-        return await self._reader.submit(
+        return await self.reader.submit(
             lambda connection: queries.read_journals(connection, task_ids)
         )
 
     async def find_journal(self, home: Bucket, unique: bytes) -> list[EventRow]:
         """Events of the task with this unique number in any part."""
-        return await self._reader.submit(
+        return await self.reader.submit(
             lambda connection: queries.find_journal(connection, home, unique)
         )
 
@@ -89,7 +89,7 @@ class SqliteStore:
     ) -> Sequence[EventRow]:
         """Heads of a bucket's tasks in order of id."""
         place = after or TaskId("")
-        return await self._reader.submit(
+        return await self.reader.submit(
             lambda connection: queries.read_heads(connection, minute, shard, place, limit)
         )
 
@@ -106,17 +106,17 @@ class SqliteStore:
         query = queries.DueQuery(
             minute=minute, shard=shard, from_ms=from_ms, to_ms=to_ms, limit=limit, after=after
         )
-        return await self._reader.submit(lambda connection: queries.read_due(connection, query))
+        return await self.reader.submit(lambda connection: queries.read_due(connection, query))
 
     async def delete_bucket(self, minute: Minute, shard: ShardId) -> None:
         """Remove journal and due rows of a bucket."""
-        await self._writer.submit(
+        await self.writer.submit(
             lambda connection: queries.delete_bucket(connection, minute, shard)
         )
 
     async def read_shard(self, shard: ShardId) -> ShardRow | None:
         """The fenced row, read behind every conditional write that was sent before."""
-        return await self._writer.submit(lambda connection: queries.read_shard(connection, shard))
+        return await self.writer.submit(lambda connection: queries.read_shard(connection, shard))
 
     async def raise_epoch(
         self, shard: ShardId, epoch: Epoch, scan_from: Minute
@@ -138,27 +138,27 @@ class SqliteStore:
 
     async def write_owner(self, row: OwnerRow) -> None:
         """Publish an ownership; within an epoch the row with the later instant stands."""
-        await self._writer.submit(lambda connection: queries.write_owner(connection, row))
+        await self.writer.submit(lambda connection: queries.write_owner(connection, row))
 
     async def read_owner(self, shard: ShardId) -> OwnerRow | None:
         """The owner row with the highest epoch."""
-        return await self._reader.submit(lambda connection: queries.read_owner(connection, shard))
+        return await self.reader.submit(lambda connection: queries.read_owner(connection, shard))
 
     async def highest_epoch(self) -> Epoch:
         """The highest epoch of any shard, 0 for an empty store."""
-        return await self._reader.submit(queries.highest_epoch)
+        return await self.reader.submit(queries.highest_epoch)
 
     async def read_layout(self) -> Layout | None:
         """The layout rows, None before bootstrap."""
-        return await self._reader.submit(queries.read_layout)
+        return await self.reader.submit(queries.read_layout)
 
     async def add_layout(self, row: LayoutRow) -> bool:
         """Add a row unless its minute has one."""
-        return await self._writer.submit(lambda connection: queries.add_layout(connection, row))
+        return await self.writer.submit(lambda connection: queries.add_layout(connection, row))
 
     async def bind_name(self, namespace: str, name: str, task_id: TaskId) -> TaskId:
         """Give a name to a task unless it has one."""
-        return await self._writer.submit(
+        return await self.writer.submit(
             lambda connection: queries.bind_name(connection, namespace, name, task_id)
         )
 
@@ -167,7 +167,7 @@ class SqliteStore:
     ) -> ListPage[OwnerListRow]:
         """A user's tasks of a day, newest first."""
         partition, after = (namespace, owner, day), _place(cursor)
-        return await self._reader.submit(
+        return await self.reader.submit(
             lambda connection: listings.by_owner(connection, partition, after, limit)
         )
 
@@ -176,7 +176,7 @@ class SqliteStore:
     ) -> ListPage[StateListRow]:
         """Hints that tasks entered a state on a day, newest first."""
         partition, after = (namespace, state, day), _place(cursor)
-        return await self._reader.submit(
+        return await self.reader.submit(
             lambda connection: listings.by_state(connection, partition, after, limit)
         )
 
@@ -185,19 +185,19 @@ class SqliteStore:
     ) -> ListPage[DeadLetterRow]:
         """Dead letters of a day, newest first."""
         partition, after = (namespace, day), _place(cursor)
-        return await self._reader.submit(
+        return await self.reader.submit(
             lambda connection: listings.dead_letters(connection, partition, after, limit)
         )
 
     async def close(self) -> None:
         """Finish what was sent, then close the file; safe to call twice."""
-        await self._reader.close()
-        await self._writer.close()
+        await self.reader.close()
+        await self.writer.close()
 
     async def _compare_and_set(
         self, name: str, shard: ShardId, values: tuple[int, ...]
     ) -> Applied | NotApplied:
-        return await self._writer.submit(
+        return await self.writer.submit(
             lambda connection: queries.compare_and_set(connection, name, shard, values)
         )
 
