@@ -1,0 +1,285 @@
+"""The command line with an injected client: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import click
+import grpc
+import pytest
+from click.testing import CliRunner, Result
+from google.protobuf import json_format, timestamp_pb2
+from google.rpc import error_details_pb2
+from timeball import errors
+from timeball.cli.failures import BY_CODE, exit_code
+from timeball.cli.lazy import LazyGroup
+from timeball.cli.output import plain
+from timeball.cli.root import root
+from timeball.cli.session import Session
+from timeball.v1 import admin_service_pb2, task_pb2, task_service_pb2
+
+if TYPE_CHECKING:
+    from tests.unit.sdk.conftest import Door
+
+DUE = timestamp_pb2.Timestamp(seconds=1893456000, nanos=250_000_000)
+
+
+def run(door: Door, *arguments: str, stdin: str | None = None) -> Future[Result]:
+    session = Session(connect=lambda _: door.client)
+    return door.start(CliRunner().invoke, root, list(arguments), obj=session, input=stdin)
+
+
+def test_create_says_what_was_asked_and_prints_a_line(door: Door) -> None:
+    running = run(
+        door,
+        *("task", "create", "billing.charge", '{"user": "u1"}', "--at", "2030-01-01T00:00:00Z"),
+        *("--priority", "9", "--label", "team=billing", "--label", "empty=", "--selector", "gpu=a"),
+        *("--max-attempts", "3", "--attempt-timeout", "30s", "--at-most-once", "--owner", "me"),
+        *("--request-id", "0189d5f1-0000-7000-8000-000000000001"),
+    )
+    sent = door.take()
+    task = sent.request.task
+    assert task.payload.data == b'{"user":"u1"}'
+    assert task.run_time.seconds == 1893456000
+    assert task.priority == 9
+    assert task.labels == {"team": "billing", "empty": ""}
+    assert task.selector == {"gpu": "a"}
+    assert task.retry.max_attempts == 3
+    assert task.timeouts.start_to_close.seconds == 30
+    assert task.delivery_mode == task_pb2.DELIVERY_MODE_AT_MOST_ONCE
+    assert task.owner == "me"
+    assert sent.request.request_id == "0189d5f1-0000-7000-8000-000000000001"
+    made = door.task(due_time=DUE, effective_priority=9)
+    sent.answer(task_service_pb2.CreateTaskResponse(task=made))
+    result = door.finish(running)
+    assert result.exit_code == 0
+    header, line = result.stdout.splitlines()
+    assert header.split() == ["ID", "HANDLER", "STATE", "DUE", "ATTEMPT", "PRIORITY"]
+    due = "2030-01-01T00:00:00.250Z"
+    assert line.split() == [door.task_id, "billing.charge", "SCHEDULED", due, "0", "9"]
+
+
+def test_create_reads_arguments_from_standard_input(door: Door) -> None:
+    running = run(door, "task", "create", "a", "-", "--in", "1h30m", stdin='{"n": 1}')
+    sent = door.take()
+    assert sent.request.task.payload.data == b'{"n":1}'
+    assert sent.request.task.delay.seconds == 5400
+    sent.answer(door.created())
+    assert door.finish(running).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("task", "create", "a", "[1]"),
+        ("task", "create", "a", "{"),
+        ("task", "create", "a", "--label", "nothing"),
+        ("task", "create", "a", "--at", "tomorrow"),
+        ("task", "create", "a", "--at", "2030-01-01T00:00:00"),
+        ("task", "create", "a", "--in", "soon"),
+        ("task", "create", "a", "--priority", "high"),
+        ("task", "create"),
+        ("task", "list", "--state", "finished"),
+        ("task", "wait", "x", "--timeout", "soon"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_nothing_is_sent(
+    door: Door, arguments: tuple[str, ...]
+) -> None:
+    result = door.finish(run(door, *arguments))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr
+    assert door.channel.calls.empty()
+
+
+def test_json_is_the_api_s_resource(door: Door) -> None:
+    task = door.task("RUNNING", due_time=DUE, labels={"team": "billing"})
+    running = run(door, "task", "get", door.task_id, "-o", "json")
+    door.take().answer(task_service_pb2.GetTaskResponse(task=task))
+    result = door.finish(running)
+    assert json_format.Parse(result.stdout, task_pb2.Task()) == task
+    assert json.loads(result.stdout)["state"] == "TASK_STATE_RUNNING"
+
+
+def test_get_shows_attempts_and_journal(door: Door) -> None:
+    failure = task_pb2.Failure(kind="Timeout", message="the bank\nsleeps")
+    attempt = task_pb2.Attempt(
+        number=1, executor="executor-1", outcome=task_pb2.ATTEMPT_OUTCOME_FAILED, failure=failure
+    )
+    attempt.lateness.FromMilliseconds(7)
+    entry = task_pb2.JournalEntry(seq=1, epoch=3, event="CREATED", state="PENDING", time=DUE)
+    task = door.task("RETRYING", attempts=[attempt], journal=[entry], failure=failure)
+    running = run(door, "task", "get", door.task_id)
+    door.take().answer(task_service_pb2.GetTaskResponse(task=task))
+    result = door.finish(running)
+    assert result.exit_code == 0
+    for expected in ("RETRYING", "executor-1", "7 ms", "FAILED", "the bank sleeps", "CREATED"):
+        assert expected in result.stdout
+
+
+def test_list_prints_whole_cells_without_colours(door: Door) -> None:
+    long = task_pb2.Task(name=f"namespaces/n/tasks/{'9' * 300}", handler="h" * 200)
+    running = run(door, "task", "list", "--state", "failed", "--limit", "2")
+    sent = door.take()
+    assert list(sent.request.states) == [task_pb2.TASK_STATE_FAILED]
+    assert sent.request.page_size == 2
+    sent.answer(task_service_pb2.ListTasksResponse(tasks=[door.task("FAILED"), long]))
+    result = door.finish(running)
+    assert "9" * 300 in result.stdout
+    assert "h" * 200 in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_list_as_json(door: Door) -> None:
+    running = run(door, "task", "list", "-o", "json")
+    door.take().answer(task_service_pb2.ListTasksResponse(tasks=[door.task()]))
+    assert [t["handler"] for t in json.loads(door.finish(running).stdout)["tasks"]] == [
+        "billing.charge"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "code"),
+    [
+        ("SUCCEEDED", 0, 0),
+        ("FAILED", task_pb2.FAILURE_CAUSE_EXHAUSTED, 10),
+        ("FAILED", task_pb2.FAILURE_CAUSE_EXPIRED, 12),
+        ("CANCELLED", 0, 11),
+        ("TERMINATED", 0, 10),
+    ],
+)
+def test_waiting_tells_the_end_by_its_exit_code(
+    door: Door, state: str, cause: task_pb2.FailureCause.ValueType, code: int
+) -> None:
+    running = run(door, "task", "wait", door.task_id)
+    task = door.task(state, cause=cause)
+    door.take().answer(task_service_pb2.WaitTaskResponse(task=task, done=True))
+    result = door.finish(running)
+    assert result.exit_code == code
+    assert state in result.stdout
+
+
+def test_create_and_wait(door: Door) -> None:
+    running = run(door, "task", "create", "a", "--wait", "-o", "json")
+    door.take().answer(door.created())
+    task = door.task("FAILED")
+    door.take().answer(task_service_pb2.WaitTaskResponse(task=task, done=True))
+    result = door.finish(running)
+    assert result.exit_code == 10
+    assert json.loads(result.stdout)["state"] == "TASK_STATE_FAILED"
+
+
+def test_patience_that_ends_is_124(door: Door) -> None:
+    running = run(door, "task", "wait", door.task_id, "--timeout", "3s")
+    sent = door.take()
+    door.time.sleep_for(3)
+    sent.answer(task_service_pb2.WaitTaskResponse(task=door.task("RUNNING")))
+    result = door.finish(running)
+    assert result.exit_code == 124
+    assert "hint: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "code", "hint"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", 2, ""),
+        (grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND", 3, "task list"),
+        (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", 4, "TIMEBALL_API_KEY"),
+        (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", 4, ""),
+        (grpc.StatusCode.FAILED_PRECONDITION, "TOO_LATE", 5, "task get"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED", 7, ""),
+        (grpc.StatusCode.INTERNAL, "INTERNAL", 1, ""),
+    ],
+)
+def test_errors_are_a_sentence_a_hint_and_an_exit_code(
+    door: Door, status: grpc.StatusCode, reason: str, code: int, hint: str
+) -> None:
+    running = run(door, "task", "cancel", door.task_id, "--reason", "r")
+    wrong = error_details_pb2.BadRequest(
+        field_violations=[{"field": "name", "description": "give an id"}]
+    )
+    door.take().fail(status, reason, wrong, message="what went wrong")
+    result = door.finish(running)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    first, field, *hints = result.stderr.splitlines()
+    assert first == "error: what went wrong"
+    assert field == "  name: give an id"
+    assert len(hints) == bool(hint)
+    assert all(line.startswith("hint: ") and hint in line for line in hints)
+
+
+def test_nobody_there_is_6_with_the_next_step(door: Door) -> None:
+    door.client = door.connect(deadline="1ms")
+    running = run(door, "cluster", "status")
+    door.take().fail(grpc.StatusCode.UNAVAILABLE, message="connection refused")
+    result = door.finish(running)
+    assert result.exit_code == 6
+    assert "timeball dev" in result.stderr
+
+
+def test_every_error_of_the_family_has_a_documented_exit_code() -> None:
+    for cls in errors.leaves().values():
+        assert exit_code(cls("m")) in {1, 2, 3, 4, 5, 6, 7, 10, 124}
+    assert {cls.code for cls in errors.leaves().values()} - set(BY_CODE) == {"INTERNAL", "UNKNOWN"}
+
+
+def test_an_interruption_is_130(door: Door) -> None:
+    def interrupt(_: Session) -> None:
+        raise KeyboardInterrupt
+
+    session = Session(connect=interrupt)  # type: ignore[arg-type]
+    assert CliRunner().invoke(root, ["cluster", "status"], obj=session).exit_code == 130
+
+
+def test_cluster_status(door: Door) -> None:
+    node = admin_service_pb2.Node(name="node-1", role="coordinator", leader=True, start_time=DUE)
+    shard = admin_service_pb2.Shard(shard=3, owner="node-2", epoch=7)
+    cluster = admin_service_pb2.GetClusterResponse(nodes=[node], shards=[shard], store="sqlite")
+    running = run(door, "cluster", "status")
+    door.take().answer(cluster)
+    result = door.finish(running)
+    for expected in ("sqlite", "coordinator (leader)", "node-2", "7"):
+        assert expected in result.stdout
+    running = run(door, "cluster", "status", "-o", "json")
+    door.take().answer(cluster)
+    printed = door.finish(running).stdout
+    assert json_format.Parse(printed, admin_service_pb2.GetClusterResponse()) == cluster
+
+
+def test_the_options_of_the_root_reach_the_client() -> None:
+    seen = []
+
+    def connect(session: Session) -> None:
+        seen.append((session.address, session.namespace, session.deadline))
+        raise errors.Unavailable("not today")
+
+    session = Session(connect=connect)  # type: ignore[arg-type]
+    line = ["--address", "a:1", "--namespace", "n", "--deadline", "9s", "cluster", "status"]
+    assert CliRunner().invoke(root, line, obj=session).exit_code == 6
+    assert seen == [("a:1", "n", "9s")]
+
+
+def test_help_names_every_command_and_imports_none() -> None:
+    class Group(LazyGroup):
+        own = {"broken": ("no.such.module:group", "Never imported.")}  # noqa: RUF012
+
+    group = Group("group")
+    result = CliRunner().invoke(group, ["--help"])
+    assert result.exit_code == 0
+    assert "Never imported." in result.stdout
+    assert group.list_commands(click.Context(group))[0] == "broken"
+    for command in ("task", "cluster"):
+        assert command in CliRunner().invoke(root, ["--help"]).stdout
+
+
+def test_plain_tables_line_up() -> None:
+    assert plain(("id", "state"), [("1", "RUNNING"), ("22", "-")]) == [
+        "ID  STATE",
+        "1   RUNNING",
+        "22  -",
+    ]
