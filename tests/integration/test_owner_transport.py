@@ -239,7 +239,7 @@ async def until_answered(it: Node) -> int:
             return len(await it.client.execute([read()]))
         except Unavailable:
             it.clock.mono_ms += 400
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0)
 
 
 @pytest.mark.asyncio
