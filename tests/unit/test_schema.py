@@ -211,6 +211,12 @@ def test_files_are_numbered_from_one_without_gaps() -> None:
         assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
 
 
+def test_the_page_for_people_says_the_same() -> None:
+    page = (STORE.parents[1] / "docs" / "schema.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| (\(.*?) \|", page, re.MULTILINE)
+    assert dict(rows) == KEYS
+
+
 # -- statements
 
 
