@@ -7,7 +7,6 @@ owner has not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 from uuid import UUID
 
 from timeball.errors import TimeballError
@@ -19,14 +18,11 @@ from coordinator.outcomes import not_found, view_of
 from coordinator.paging import ListQuery
 from coordinator.read_rule import Verdict
 from coordinator.reader import Reader, ReadResult
-from coordinator.requests import Caller, CancelRequest, Cluster, CreateRequest
+from coordinator.requests import DEFAULT_PATIENCE_MS, Caller, CancelRequest, Cluster, CreateRequest
 from timeball_server.core.commands import CancelTask
 from timeball_server.core.ids import KIND_TASK, InvalidId, TaskId, decode_id
 from timeball_server.core.limits import MAX_WAIT_MS
 from timeball_server.core.model import TaskView
-
-DEFAULT_PATIENCE_MS: Final = 10_000
-"""How long a call is tried when its caller set no deadline."""
 
 
 class TaskApi:

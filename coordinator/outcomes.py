@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from timeball.errors import (
+    Internal,
     InvalidRequest,
     OutcomeUnknown,
     TaskNotFound,
@@ -14,9 +15,9 @@ from timeball.errors import (
     leaves,
 )
 
-from timeball_server.core.commands import Done, Outcome, Rejected, RejectionReason
+from timeball_server.core.commands import Done, Outcome, Rejected, RejectionReason, ScheduleDone
 from timeball_server.core.ids import TaskId
-from timeball_server.core.model import TaskView
+from timeball_server.core.model import ScheduleView, TaskView
 
 RETRY_AFTER_S: Final = 1.0
 """What callers are told to wait while a shard has no owner."""
@@ -36,21 +37,40 @@ def error_of(rejected: Rejected) -> TimeballError:
 
 def view_or_error(answer: Outcome | TimeballError) -> TaskView | TimeballError:
     """One item of many: each succeeds or fails by itself."""
-    if isinstance(answer, TimeballError):
-        return answer
-    return answer.task if isinstance(answer, Done) else error_of(answer)
+    if isinstance(answer, Done):
+        return answer.task
+    return _error(answer)
 
 
 def view_of(answer: Outcome | TimeballError) -> TaskView:
-    """The view in an answer.
+    """The task in an answer.
 
     Raises:
         TimeballError: what the answer is instead.
     """
-    result = view_or_error(answer)
-    if isinstance(result, TimeballError):
-        raise result
-    return result
+    if isinstance(answer, Done):
+        return answer.task
+    raise _error(answer)
+
+
+def schedule_of(answer: Outcome | TimeballError) -> ScheduleView:
+    """The schedule in an answer.
+
+    Raises:
+        TimeballError: what the answer is instead.
+    """
+    if isinstance(answer, ScheduleDone):
+        return answer.schedule
+    raise _error(answer)
+
+
+def _error(answer: Outcome | TimeballError) -> TimeballError:
+    """What went wrong; an answer about another kind of thing is a bug of the owner."""
+    if isinstance(answer, TimeballError):
+        return answer
+    if isinstance(answer, Rejected):
+        return error_of(answer)
+    return Internal("The shard's owner answered about another kind of thing; report this.")
 
 
 def no_owner() -> Unavailable:

@@ -18,8 +18,12 @@ from coordinator.outcomes import in_doubt, no_owner
 from coordinator.routing import Router, Target
 from timeball_server.core.commands import (
     Command,
+    CreateSchedule,
     CreateTask,
+    Done,
+    EndSchedule,
     Outcome,
+    ReadSchedule,
     ReadTask,
     Rejected,
     RejectionReason,
@@ -52,8 +56,10 @@ class _Call:
 
     def doubt(self) -> None:
         """A send may have arrived: the next one is marked."""
-        if not isinstance(self.command, ReadTask):
-            self.doubtful = True
+        if isinstance(self.command, ReadTask | ReadSchedule):
+            return
+        self.doubtful = True
+        if not isinstance(self.command, EndSchedule):  # ending twice is the same as once
             self.command = replace(self.command, resend=True)
 
     def settle(self, outcome: Outcome) -> None:
@@ -172,9 +178,11 @@ class OwnerCalls:
 
 def shard_of(command: Command) -> ShardId:
     """The shard whose owner decides a command."""
-    return command.shard if isinstance(command, CreateTask) else home_of(command.task_id).shard
+    if isinstance(command, CreateTask | CreateSchedule):
+        return command.shard
+    return home_of(command.task_id).shard
 
 
 def _is_final(outcome: Outcome) -> bool:
     """Whether waiting longer cannot change the answer."""
-    return isinstance(outcome, Rejected) or outcome.task.terminal
+    return not isinstance(outcome, Done) or outcome.task.terminal

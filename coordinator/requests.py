@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from coordinator.owner_calls import OwnerCalls
 from timeball_server.core.buckets import Layout
@@ -13,6 +13,9 @@ from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import TaskSpec
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
+
+DEFAULT_PATIENCE_MS: Final = 10_000
+"""How long a call is tried when its caller set no deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

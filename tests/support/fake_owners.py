@@ -17,7 +17,7 @@ from typing import Any
 from timeball.errors import OutcomeUnknown, Unavailable
 
 from coordinator.api import TaskApi
-from coordinator.owner_calls import OwnerCalls
+from coordinator.owner_calls import OwnerCalls, shard_of
 from coordinator.requests import Cluster
 from coordinator.routing import Router
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
@@ -26,13 +26,18 @@ from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.commands import (
     CancelTask,
     Command,
+    CreateSchedule,
     CreateTask,
     Done,
+    EndSchedule,
     Outcome,
+    ReadSchedule,
     Rejected,
     RejectionReason,
+    ScheduleDone,
 )
 from timeball_server.core.ids import (
+    KIND_SCHEDULE,
     Bucket,
     Epoch,
     IdParts,
@@ -55,6 +60,7 @@ from timeball_server.core.journal import (
     fold,
     next_state,
 )
+from timeball_server.core.model import ScheduleView
 from timeball_server.core.view import task_view
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.owners import OwnerClient
@@ -98,6 +104,7 @@ class FakeOwner:
         self.calls: list[list[Command]] = []
         self.doubled: list[TaskId] = []
         self.started: dict[TaskId, int] = {}
+        self.schedules: dict[TaskId, ScheduleView] = {}
         self.waits = 0
         self._store = store
         self._clock = clock
@@ -127,7 +134,7 @@ class FakeOwner:
             raise Unavailable("not reached")
         for _ in range(0, timeout_ms, 50):
             outcome = await self._read(task_id, namespace)
-            if isinstance(outcome, Rejected) or outcome.task.terminal:
+            if not isinstance(outcome, Done) or outcome.task.terminal:
                 return outcome
             await self._clock.sleep_ms(50)
         return await self._read(task_id, namespace)
@@ -153,13 +160,14 @@ class FakeOwner:
         return [await self._one(command) for command in commands]
 
     async def _one(self, command: Command) -> Outcome:
-        shard = command.shard if isinstance(command, CreateTask) else home_of(command.task_id).shard
-        if shard not in self.epochs:
+        if shard_of(command) not in self.epochs:
             return Rejected(RejectionReason.NOT_OWNED, "not mine")
         if isinstance(command, CreateTask):
             return await self._create(command)
+        if isinstance(command, CreateSchedule | ReadSchedule | EndSchedule):
+            return self._schedule(command)
         outcome = await self._read(command.task_id, command.namespace)
-        if isinstance(outcome, Rejected) or not isinstance(command, CancelTask):
+        if not isinstance(outcome, Done) or not isinstance(command, CancelTask):
             return outcome
         if outcome.task.terminal:
             repeated = command.resend and outcome.task.state == "CANCELLED"
@@ -184,6 +192,30 @@ class FakeOwner:
             return await self._read(task_id, command.spec.namespace)
         await self._store.append(list(self._rows(task_id, command)))
         return await self._read(task_id, command.spec.namespace)
+
+    def _schedule(self, command: CreateSchedule | ReadSchedule | EndSchedule) -> Outcome:
+        if isinstance(command, CreateSchedule):
+            home = Bucket(command.minute, command.shard)
+            schedule_id = encode_id(IdParts(home, command.unique, KIND_SCHEDULE))
+            if schedule_id in self.schedules and not command.resend:
+                self.doubled.append(schedule_id)
+            view = ScheduleView(
+                schedule_id=schedule_id,
+                spec=command.spec,
+                next_ms=self._clock.now().wall_ms + command.spec.every_ms,
+                runs=0,
+                created_ms=self._clock.now().wall_ms,
+                revision=1,
+                ended=False,
+            )
+            return ScheduleDone(self.schedules.setdefault(schedule_id, view))
+        found = self.schedules.get(command.task_id)
+        if found is None or found.spec.task.namespace != command.namespace:
+            return Rejected(RejectionReason.NOT_FOUND, "unknown")
+        if isinstance(command, EndSchedule):
+            found = replace(found, next_ms=None, ended=True)
+            self.schedules[command.task_id] = found
+        return ScheduleDone(found, fresh=False)
 
     def _rows(self, task_id: TaskId, command: CreateTask) -> tuple[EventRow, OwnerListRow]:
         now_ms, epoch = self._clock.now().wall_ms, self.epochs[command.shard]

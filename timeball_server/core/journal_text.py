@@ -81,5 +81,9 @@ _SENTENCES: Final[Mapping[EventKind, Callable[[EventRow], str]]] = {
     ),
     EventKind.DELETED: lambda row: "deleted",
     EventKind.VOID: lambda row: "voided: it never existed for anyone",
+    EventKind.SCHEDULE_CREATED: lambda row: f"schedule created, first nominal time {_due(row)}",
+    EventKind.TICK: lambda row: f"nominal time decided, next one {_due(row)}",
+    EventKind.LAST_TICK: lambda row: "last nominal time decided; the schedule has ended",
+    EventKind.SCHEDULE_ENDED: lambda row: "schedule ended",
     EventKind.ADOPTED: lambda row: f"confirmed by the owner of epoch {row.epoch}",
 }

@@ -30,8 +30,8 @@ from timeball_server.core.model import (
     TaskView,
 )
 
-HIDDEN: Final = frozenset({State.DELETED, State.VOID})
-"""States that nobody is shown: the task does not exist for callers."""
+HIDDEN: Final = frozenset({State.DELETED, State.VOID, State.ACTIVE, State.ENDED})
+"""States in which there is no task to show: it does not exist for callers, or is a schedule."""
 
 _PUBLIC: Final[Mapping[State, PublicState]] = MappingProxyType(
     {
@@ -76,7 +76,7 @@ _ATTEMPT_OUTCOMES: Final[Mapping[EventKind, str]] = MappingProxyType(
 
 
 class HiddenTask(ValueError):
-    """The task was deleted or voided: there is nothing to show."""
+    """There is no task to show: deleted, voided, or the journal of a schedule."""
 
 
 def task_view(history: History, started_ms: int | None = None) -> TaskView:
@@ -88,7 +88,7 @@ def task_view(history: History, started_ms: int | None = None) -> TaskView:
             ignored unless an attempt is in hand.
 
     Raises:
-        HiddenTask: the task is deleted or void.
+        HiddenTask: the task is deleted or void, or this is a schedule.
     """
     head = history.head
     if head.state in HIDDEN:

@@ -1,0 +1,143 @@
+"""The task service's messages, to and from what TaskApi takes and gives.
+
+Owns no rule: requests come here validated, and the field conversion is rpc/convert's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from timeball.errors import PermissionDenied, TimeballError
+from timeball.v1 import task_pb2
+from timeball.v1 import task_service_pb2 as pb
+
+from coordinator.outcomes import not_found
+from coordinator.paging import ListQuery
+from coordinator.requests import Caller, CancelRequest, CreateRequest
+from timeball_server.core.ids import TaskId
+from timeball_server.core.minting import CreateTime
+from timeball_server.core.model import PublicState, TaskView
+from timeball_server.rpc.convert import (
+    STATES,
+    due_from_task,
+    ms_from_duration,
+    ms_from_timestamp,
+    parse_task_name,
+    spec_from_task,
+    task_from_view,
+)
+
+OWN_NAMESPACE: Final = "-"
+DEFAULT_WAIT_MS: Final = 30_000
+_STATES_BACK: Final = {number: state for state, number in STATES.items()}
+
+
+def check_parent(parent: str, caller: Caller) -> None:
+    """Refuse a parent that is not the caller's own namespace.
+
+    Raises:
+        PermissionDenied: it names another one.
+    """
+    namespace = parent.removeprefix("namespaces/")
+    if namespace not in ("", OWN_NAMESPACE, caller.namespace):
+        raise PermissionDenied(
+            f"Your credential belongs to namespace {caller.namespace}, not to {namespace}; "
+            "use namespaces/- for your own."
+        )
+
+
+def task_id_of(name: str, caller: Caller) -> TaskId:
+    """The id in a task's name.
+
+    Raises:
+        InvalidRequest: it is not the name of a task.
+        TaskNotFound: it lies in another namespace, which must not be told apart from nothing.
+    """
+    namespace, task_id = parse_task_name(name)
+    if namespace not in (OWN_NAMESPACE, caller.namespace):
+        raise not_found(task_id)
+    return task_id
+
+
+def request_id_of(text: str) -> bytes | None:
+    """The bytes of a request id, None if the caller brought none."""
+    return UUID(text).bytes if text else None
+
+
+def create_request(message: pb.CreateTaskRequest, caller: Caller) -> CreateRequest:
+    """One task to create.
+
+    Raises:
+        PermissionDenied: its parent is another namespace.
+    """
+    check_parent(message.parent, caller)
+    due_ms, delay_ms = due_from_task(message.task)
+    return CreateRequest(
+        spec=spec_from_task(message.task, namespace=caller.namespace, subject=caller.subject),
+        time=CreateTime(run_ms=due_ms, delay_ms=delay_ms),
+        request_id=request_id_of(message.request_id),
+        resend=message.resend,
+    )
+
+
+def create_result(result: TaskView | TimeballError) -> pb.CreateResult:
+    """What became of one item of many."""
+    if isinstance(result, TimeballError):
+        return pb.CreateResult(error=item_error(result))
+    return pb.CreateResult(task=task_from_view(result, full=False))
+
+
+def item_error(error: TimeballError) -> pb.ItemError:
+    """An error as it stands in a result."""
+    field = error.violations[0].field if error.violations else ""
+    return pb.ItemError(code=error.code, reason=error.reason, message=error.message, field=field)
+
+
+def cancel_request(message: pb.CancelTaskRequest, caller: Caller) -> CancelRequest:
+    """A cancel.
+
+    Raises:
+        InvalidRequest, TaskNotFound: as `task_id_of` says.
+    """
+    return CancelRequest(
+        task_id=task_id_of(message.name, caller),
+        request_id=request_id_of(message.request_id),
+        reason=message.reason,
+        resend=message.resend,
+    )
+
+
+def list_query(message: pb.ListTasksRequest, caller: Caller) -> ListQuery:
+    """What is asked of a listing.
+
+    Raises:
+        PermissionDenied: its parent is another namespace.
+    """
+    check_parent(message.parent, caller)
+    has = message.HasField
+    return ListQuery(
+        namespace=caller.namespace,
+        owner=message.owner or caller.subject,
+        states=_states(message),
+        handler=message.handler,
+        created_from_ms=ms_from_timestamp(message.created_from) if has("created_from") else None,
+        created_to_ms=ms_from_timestamp(message.created_to) if has("created_to") else None,
+    )
+
+
+def wait_ms(message: pb.WaitTaskRequest) -> int:
+    """How long to wait; TaskApi caps it."""
+    return ms_from_duration(message.timeout) if message.HasField("timeout") else DEFAULT_WAIT_MS
+
+
+def stale_task(view: TaskView, *, full: bool, stale: bool) -> task_pb2.Task:
+    """A task as it was read."""
+    task = task_from_view(view, full=full)
+    task.stale = stale
+    return task
+
+
+def _states(message: pb.ListTasksRequest) -> frozenset[PublicState]:
+    """The wanted states; UNSPECIFIED asks for nothing in particular."""
+    return frozenset(_STATES_BACK[number] for number in message.states if number in _STATES_BACK)
