@@ -90,6 +90,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Whether the process is frozen or killed."""
         return process in self._held
 
+    def waiting(self) -> int:
+        """How many tasks have not ended, the caller's included."""
+        return len(self._living)
+
     def wind_up(self) -> None:
         """The run is over: cancel all tasks in the order of their making, the held ones too."""
         self._killed.clear()

@@ -155,7 +155,7 @@ class LocalSession:
         self._service = service
         self._session_timeout_ms = session_timeout_ms
         self._clock = clock
-        self._delay = delay
+        self.delay = delay
         self._state = SessionState.CONNECTED
         self._connection = 1
         self._proven_at_mono_ms: int | None = None
@@ -326,8 +326,8 @@ class LocalSession:
 
     async def _travel(self, name: str, leg: Leg) -> None:
         """Take as long as the simulator wants."""
-        if self._delay is not None:
-            await self._delay(name, leg)
+        if self.delay is not None:
+            await self.delay(name, leg)
 
     def _require(self, connection: int, name: str) -> None:
         """Fail fast unless the connection that the request began on still stands."""
