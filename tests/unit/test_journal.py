@@ -39,7 +39,12 @@ ENDS = {
 }
 ENDED = {E.ADOPTED: None, E.DELETED: S.DELETED}
 EXPECTED: dict[State, dict[EventKind, State | None]] = {
-    S.ABSENT: {E.CREATED: S.PENDING, E.BORN_CLAIMED: S.CLAIMED, E.VOID: S.VOID},
+    S.ABSENT: {
+        E.CREATED: S.PENDING,
+        E.BORN_CLAIMED: S.CLAIMED,
+        E.VOID: S.VOID,
+        E.SCHEDULE_CREATED: S.ACTIVE,
+    },
     S.PENDING: {
         **ENDS,
         E.UPDATED: S.PENDING,
@@ -67,6 +72,14 @@ EXPECTED: dict[State, dict[EventKind, State | None]] = {
     S.LOST: ENDED,
     S.DELETED: {E.ADOPTED: None},
     S.VOID: {E.ADOPTED: None},
+    S.ACTIVE: {
+        E.TICK: S.ACTIVE,
+        E.LAST_TICK: S.ENDED,
+        E.SCHEDULE_ENDED: S.ENDED,
+        E.VOID: S.VOID,
+        E.ADOPTED: None,
+    },
+    S.ENDED: {E.ADOPTED: None},
 }
 PAIRS = list(product(State, EventKind))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from timeball_server.core.ids import Minute, ShardId, TaskId
-from timeball_server.core.model import TaskSpec, TaskView
+from timeball_server.core.model import ScheduleSpec, ScheduleView, TaskSpec, TaskView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,38 @@ class AwaitTask:
     namespace: str
 
 
-Command = CreateTask | CancelTask | ReadTask
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateSchedule:
+    """Create a schedule whose home is (minute, shard). Its first nominal time lies after now."""
+
+    minute: Minute
+    shard: ShardId
+    unique: bytes
+    spec: ScheduleSpec
+    request_id: str
+    actor: str
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadSchedule:
+    """Answer with the schedule as its owner knows it. `task_id` is the schedule's id."""
+
+    task_id: TaskId
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndSchedule:
+    """No nominal time is launched after the answer (rule S6). `task_id` is the schedule's id."""
+
+    task_id: TaskId
+    namespace: str
+    request_id: str
+    actor: str
+
+
+Command = CreateTask | CancelTask | ReadTask | CreateSchedule | ReadSchedule | EndSchedule
 """What coordinators send."""
 
 
@@ -93,4 +124,12 @@ class Rejected:
     task: TaskView | None = None
 
 
-Outcome = Done | Rejected
+@dataclass(frozen=True, slots=True)
+class ScheduleDone:
+    """The command on a schedule holds."""
+
+    schedule: ScheduleView
+    fresh: bool = True
+
+
+Outcome = Done | ScheduleDone | Rejected

@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
-from timeball_server.core.model import Failure, FailureCause, Payload, TaskSpec
+from timeball_server.core.model import Failure, FailureCause, Payload, ScheduleSpec, TaskSpec
 
 
 class State(StrEnum):
-    """Where a task stands; ABSENT is a task without a single event."""
+    """Where a task or a schedule stands; ABSENT is one without a single event."""
 
     ABSENT = "ABSENT"
     PENDING = "PENDING"
@@ -29,6 +29,8 @@ class State(StrEnum):
     LOST = "LOST"
     DELETED = "DELETED"
     VOID = "VOID"
+    ACTIVE = "ACTIVE"
+    ENDED = "ENDED"
 
 
 class EventKind(StrEnum):
@@ -50,13 +52,17 @@ class EventKind(StrEnum):
     DELETED = "DELETED"
     VOID = "VOID"
     ADOPTED = "ADOPTED"
+    SCHEDULE_CREATED = "SCHEDULE_CREATED"
+    TICK = "TICK"
+    LAST_TICK = "LAST_TICK"
+    SCHEDULE_ENDED = "SCHEDULE_ENDED"
 
 
 TERMINAL: Final = frozenset(
     {State.SUCCEEDED, State.DEAD, State.CANCELLED, State.TERMINATED, State.LOST}
 )
 """States in which a task's work is over; only ADOPTED and DELETED may follow."""
-CLOSED: Final = TERMINAL | {State.DELETED, State.VOID}
+CLOSED: Final = TERMINAL | {State.DELETED, State.VOID, State.ENDED}
 """States in which no alarm is live."""
 
 
@@ -98,6 +104,11 @@ def _table() -> Mapping[tuple[State, EventKind], State]:
         (State.CLAIMED, EventKind.TERMINATED): State.TERMINATED,
         (State.CLAIMED, EventKind.LOST): State.LOST,
         (State.CLAIMED, EventKind.VOID): State.VOID,
+        (State.ABSENT, EventKind.SCHEDULE_CREATED): State.ACTIVE,
+        (State.ACTIVE, EventKind.TICK): State.ACTIVE,
+        (State.ACTIVE, EventKind.LAST_TICK): State.ENDED,
+        (State.ACTIVE, EventKind.SCHEDULE_ENDED): State.ENDED,
+        (State.ACTIVE, EventKind.VOID): State.VOID,
     }
     for state in State:
         if state is not State.ABSENT:
@@ -163,7 +174,22 @@ class NoteDetail:
     text: str
 
 
-Detail = SpecDetail | OutcomeDetail | NoteDetail
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleDetail:
+    """All of a schedule, carried by each of its events: its head alone tells everything.
+
+    `nominal_ms` is the last nominal time that was decided, `launched` whether it was launched;
+    `recent` are the ids of the last tasks, newest first.
+    """
+
+    spec: ScheduleSpec
+    runs: int = 0
+    nominal_ms: int | None = None
+    launched: bool = False
+    recent: tuple[TaskId, ...] = ()
+
+
+Detail = SpecDetail | OutcomeDetail | NoteDetail | ScheduleDetail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +288,10 @@ class DeadLetterRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """One verdict on a nominal time. Key: ((schedule_id, month), nominal_ms, epoch)."""
+    """One verdict on nominal times. Key: ((schedule_id, month), nominal_ms, epoch).
+
+    Consecutive equal verdicts that launched nothing are one row: first, last and how many.
+    """
 
     schedule_id: TaskId
     nominal_ms: int
@@ -271,6 +300,8 @@ class LedgerRow:
     task_id: TaskId | None
     cause: str
     lateness_ms: int
+    last_nominal_ms: int | None = None
+    times: int | None = None
 
 
 Row = EventRow | DueRow | OwnerListRow | StateListRow | DeadLetterRow | LedgerRow

@@ -162,3 +162,32 @@ class TaskView:
     journal: tuple[EventView, ...] = ()
     unaccounted: tuple[str, ...] = ()
     terminal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSpec:
+    """What a schedule starts, and when: every `every_ms`, aligned to the epoch plus `phase_ms`.
+
+    Start and end are inclusive wall-clock milliseconds; `max_runs` 0 = no limit.
+    """
+
+    task: TaskSpec
+    every_ms: int
+    phase_ms: int = 0
+    start_ms: int | None = None
+    end_ms: int | None = None
+    max_runs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleView:
+    """A schedule as a reader sees it. `recent` are its last tasks, newest first."""
+
+    schedule_id: TaskId
+    spec: ScheduleSpec
+    next_ms: int | None
+    runs: int
+    created_ms: int
+    revision: int
+    ended: bool
+    recent: tuple[TaskId, ...] = ()

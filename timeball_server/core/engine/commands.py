@@ -9,22 +9,30 @@ from __future__ import annotations
 from timeball_server.core.commands import (
     AwaitTask,
     CancelTask,
+    CreateSchedule,
     CreateTask,
     Done,
+    EndSchedule,
     Outcome,
+    ReadSchedule,
     Rejected,
     RejectionReason,
 )
-from timeball_server.core.engine import creating, placing
+from timeball_server.core.engine import creating, placing, schedules
 from timeball_server.core.engine.effects import ReadTasks, Reply, Send
+from timeball_server.core.engine.firsts import void_row
 from timeball_server.core.engine.state import (
+    AnyCommand,
     Engine,
     Loading,
     Mutation,
     Phase,
+    ScheduleCommand,
+    ScheduleState,
     ShardState,
     TaskCommand,
     TaskState,
+    memory_for,
 )
 from timeball_server.core.engine.writing import (
     adopted_event,
@@ -34,26 +42,22 @@ from timeball_server.core.engine.writing import (
     reply,
     unknown,
 )
-from timeball_server.core.ids import Bucket, Incarnation, InvalidId, TaskId, decode_id
+from timeball_server.core.ids import Bucket, InvalidId, TaskId, decode_id
 from timeball_server.core.journal import (
     TERMINAL,
     EventKind,
-    EventRef,
-    EventRow,
     History,
     NoteDetail,
     State,
-    next_state,
 )
 from timeball_server.core.messages import CancelRun, Revoke, RevokeAnswer, RevokeReply
 from timeball_server.core.model import TaskView
 from timeball_server.core.view import task_view
 
-NO_INCARNATION = Incarnation(0)
 _HIDDEN = frozenset({State.ABSENT, State.VOID, State.DELETED})
 
 
-def arrive(engine: Engine, token: int, command: TaskCommand | CreateTask) -> None:
+def arrive(engine: Engine, token: int, command: AnyCommand) -> None:
     """Take a command in: wrong node, shard still loading, expired id, or to its task."""
     home = _home(command)
     shard = engine.shards.get(home.shard) if home is not None else None
@@ -66,12 +70,14 @@ def arrive(engine: Engine, token: int, command: TaskCommand | CreateTask) -> Non
         reply(engine, token, Rejected(RejectionReason.EXPIRED, message))
     elif isinstance(command, CreateTask):
         creating.arrive(engine, shard, token, command)
+    elif isinstance(command, CreateSchedule):
+        schedules.arrive(engine, shard, token, command)
     else:
         _to_task(engine, shard, token, command)
 
 
-def _home(command: TaskCommand | CreateTask) -> Bucket | None:
-    if isinstance(command, CreateTask):
+def _home(command: AnyCommand) -> Bucket | None:
+    if isinstance(command, CreateTask | CreateSchedule):
         return Bucket(command.minute, command.shard)
     try:
         return decode_id(command.task_id).home
@@ -79,7 +85,7 @@ def _home(command: TaskCommand | CreateTask) -> Bucket | None:
         return None
 
 
-def _hold(engine: Engine, shard: ShardState, token: int, command: TaskCommand | CreateTask) -> None:
+def _hold(engine: Engine, shard: ShardState, token: int, command: AnyCommand) -> None:
     if len(shard.held) >= engine.config.held_commands:
         message = f"shard {shard.shard} is being taken over and too many callers wait already"
         engine.out.append(Reply(token, Rejected(RejectionReason.OVERLOADED, message)))
@@ -87,7 +93,9 @@ def _hold(engine: Engine, shard: ShardState, token: int, command: TaskCommand | 
         shard.held.append((token, command))
 
 
-def _to_task(engine: Engine, shard: ShardState, token: int, command: TaskCommand) -> None:
+def _to_task(
+    engine: Engine, shard: ShardState, token: int, command: TaskCommand | ScheduleCommand
+) -> None:
     task = shard.tasks.get(command.task_id)
     if task is None:
         task = read_into_memory(engine, shard, command.task_id)
@@ -97,7 +105,7 @@ def _to_task(engine: Engine, shard: ShardState, token: int, command: TaskCommand
 
 def read_into_memory(engine: Engine, shard: ShardState, task_id: TaskId) -> TaskState:
     """A placeholder that loads respect, and the read that fills it (rule R9)."""
-    task = TaskState(task_id, shard.shard)
+    task = memory_for(task_id, shard.shard)
     task.loading = Loading.READING
     shard.tasks[task_id] = task
     engine.out.append(ReadTasks(shard.shard, shard.epoch, (task_id,)))
@@ -105,16 +113,24 @@ def read_into_memory(engine: Engine, shard: ShardState, task_id: TaskId) -> Task
 
 
 def decide(
-    engine: Engine, shard: ShardState, task: TaskState, token: int, command: TaskCommand
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    token: int,
+    command: TaskCommand | ScheduleCommand,
 ) -> None:
-    """Carry out a command on a task that nothing holds."""
+    """Carry out a command on a task or schedule that nothing holds."""
     if task.chain and task.spec.namespace != command.namespace:
-        reply(engine, token, _not_found())
+        reply(engine, token, not_found())
+    elif isinstance(task, ScheduleState):
+        schedules.decide(engine, shard, task, token, command)
+    elif isinstance(command, ReadSchedule | EndSchedule):
+        reply(engine, token, not_found())
     elif isinstance(command, CancelTask):
         _cancel(engine, shard, task, token, command)
     elif task.state in _HIDDEN:
-        reply(engine, token, _not_found())
-    elif _pinned(engine, shard, task, token, command):
+        reply(engine, token, not_found())
+    elif pinned(engine, shard, task, token, command):
         _show(engine, shard, task, token, command)
 
 
@@ -127,8 +143,8 @@ def _show(
         reply(engine, token, Done(view_of(task), fresh=False))
 
 
-def _pinned(
-    engine: Engine, shard: ShardState, task: TaskState, token: int, command: TaskCommand
+def pinned(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: AnyCommand
 ) -> bool:
     """Whether the head is of our epoch; if not, it is adopted first and the command waits (R17)."""
     if task.head.epoch == shard.epoch:
@@ -148,7 +164,7 @@ def _cancel(
         _write_cancelled(engine, shard, task, token, command)
     elif task.state is State.CLAIMED:
         _cancel_sent(engine, shard, task, token, command)
-    elif _pinned(engine, shard, task, token, command):
+    elif pinned(engine, shard, task, token, command):
         reply(engine, token, _cancel_after_end(task))
 
 
@@ -156,7 +172,7 @@ def _cancel_after_end(task: TaskState) -> Outcome:
     if task.state in (State.CANCELLED, State.TERMINATED):
         return Done(view_of(task), fresh=False)
     if task.state in _HIDDEN:
-        return _not_found()
+        return not_found()
     return Rejected(
         RejectionReason.TOO_LATE, "the task had already ended; nothing was changed", view_of(task)
     )
@@ -166,34 +182,19 @@ def _void(
     engine: Engine, shard: ShardState, task: TaskState, token: int, command: CancelTask
 ) -> None:
     """Nobody knows the id: a creation that is still under way must never win (rule R8)."""
-    row = EventRow(
-        task_id=task.task_id,
-        epoch=shard.epoch,
-        seq=1,
-        kind=EventKind.VOID,
-        state=next_state(State.ABSENT, EventKind.VOID),
-        alarm=None,
-        attempt=0,
-        run=None,
-        executor=None,
-        incarnation=NO_INCARNATION,
-        prev_epoch=shard.epoch,
-        spec_at=EventRef(1, shard.epoch),
-        revision=0,
-        priority=0,
-        unaccounted=(),
-        request_id=command.request_id,
-        at_ms=engine.now_ms,
-        created_ms=engine.now_ms,
+    row = void_row(
+        engine,
+        shard,
+        task.task_id,
         actor=command.actor,
-        detail=NoteDetail(text="cancelled before it was created"),
+        request_id=command.request_id,
+        why="cancelled before it was created",
     )
-    engine.counters.voided += 1
     begin(engine, shard, task, row, token=token, then=_voided)
 
 
 def _voided(engine: Engine, mutation: Mutation) -> None:
-    reply(engine, mutation.token, _not_found())
+    reply(engine, mutation.token, not_found())
 
 
 def _write_cancelled(
@@ -291,5 +292,6 @@ def _too_late(task: TaskState) -> Rejected:
     return Rejected(RejectionReason.TOO_LATE, message, view_of(task))
 
 
-def _not_found() -> Rejected:
+def not_found() -> Rejected:
+    """There is no such thing for this caller."""
     return Rejected(RejectionReason.NOT_FOUND, "there is no such task in this namespace")

@@ -87,7 +87,7 @@ def _take_result(engine: Engine, shard: ShardState, task: TaskState, result: Run
     task.started_ms = None
 
     def then(engine: Engine, mutation: Mutation) -> None:
-        name = _COUNTERS[mutation.row.kind]
+        name = _COUNTERS[row.kind]
         setattr(engine.counters, name, getattr(engine.counters, name) + 1)
         _acknowledge(engine, shard, task, result)
 

@@ -13,6 +13,7 @@ from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import CreateTask, Done, Rejected, RejectionReason
 from timeball_server.core.engine import commands, dispatching, placing
 from timeball_server.core.engine.effects import FindTask
+from timeball_server.core.engine.firsts import first_row
 from timeball_server.core.engine.state import Engine, ExecutorState, Mutation, ShardState, TaskState
 from timeball_server.core.engine.writing import (
     adopted_event,
@@ -22,17 +23,14 @@ from timeball_server.core.engine.writing import (
     open_part,
     reply,
 )
-from timeball_server.core.ids import Bucket, IdParts, Incarnation, TaskId, encode_id
+from timeball_server.core.ids import Bucket, IdParts, TaskId, encode_id
 from timeball_server.core.journal import (
     CLOSED,
-    Alarm,
     DueRow,
     EventKind,
-    EventRef,
     EventRow,
     SpecDetail,
     State,
-    next_state,
 )
 
 _ROW_BYTES = 400
@@ -135,7 +133,15 @@ def _create(engine: Engine, shard: ShardState, token: int, command: CreateTask) 
     executor = None
     if due_ms <= now_ms and not engine.suspended:
         executor = dispatching.choose_now(engine, task, due_ms)
-    row = _first_event(engine, shard, task, command, due_ms, executor)
+    row = first_event(
+        engine,
+        shard,
+        task,
+        due_ms,
+        executor,
+        actor=command.actor,
+        request_id=command.request_id,
+    )
     hint = due_row(shard, task, row, alarm_minute(engine, shard, task, due_ms))
     engine.counters.created += 1
     begin(engine, shard, task, row, hint=hint, token=token, then=_created, reserved=executor)
@@ -170,42 +176,35 @@ def _remember(engine: Engine, shard: ShardState, unique: bytes, task_id: TaskId)
         del shard.recent[next(iter(shard.recent))]
 
 
-def _first_event(
+def first_event(
     engine: Engine,
     shard: ShardState,
     task: TaskState,
-    command: CreateTask,
     due_ms: int,
     executor: ExecutorState | None,
+    *,
+    actor: str,
+    request_id: str,
 ) -> EventRow:
+    """CREATED, or BORN_CLAIMED for an executor that can start it at once."""
     kind = EventKind.CREATED if executor is None else EventKind.BORN_CLAIMED
-    first = EventRef(1, shard.epoch)
-    row = EventRow(
-        task_id=task.task_id,
-        epoch=shard.epoch,
-        seq=1,
-        kind=kind,
-        state=next_state(State.ABSENT, kind),
-        alarm=Alarm(due_ms, 1, shard.epoch),
-        attempt=0,
-        run=None,
-        executor=None,
-        incarnation=Incarnation(0),
-        prev_epoch=shard.epoch,
-        spec_at=first,
-        revision=1,
-        priority=command.spec.priority,
-        unaccounted=(),
-        request_id=command.request_id,
-        at_ms=engine.now_ms,
-        created_ms=engine.now_ms,
-        actor=command.actor,
-        detail=SpecDetail(spec=command.spec),
+    row = first_row(
+        engine,
+        shard,
+        task.task_id,
+        kind,
+        due_ms=due_ms,
+        priority=task.spec.priority,
+        actor=actor,
+        request_id=request_id,
+        detail=SpecDetail(spec=task.spec),
     )
     if executor is None:
         return row
     facts = executor.facts
-    return replace(row, attempt=1, run=first, executor=facts.node, incarnation=facts.incarnation)
+    return replace(
+        row, attempt=1, run=row.spec_at, executor=facts.node, incarnation=facts.incarnation
+    )
 
 
 def _created(engine: Engine, mutation: Mutation) -> None:

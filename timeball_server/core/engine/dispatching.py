@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 
-from timeball_server.core.engine import placing
+from timeball_server.core.engine import placing, schedules
 from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves
 from timeball_server.core.engine.ready import WaitingClass
 from timeball_server.core.engine.state import (
@@ -17,6 +17,7 @@ from timeball_server.core.engine.state import (
     ExecutorState,
     Mutation,
     Phase,
+    ScheduleState,
     ShardState,
     TaskState,
 )
@@ -45,7 +46,9 @@ def advance(engine: Engine) -> None:
 def _act(engine: Engine, shard: ShardState, task: TaskState) -> None:
     if shard.phase is Phase.RELEASING or task.waits:
         return
-    if task.sent:
+    if isinstance(task, ScheduleState):
+        schedules.act(engine, shard, task)
+    elif task.sent:
         _renew(engine, shard, task)
     elif task.due_ms <= engine.now_ms:
         engine.ready.push(task, engine.now_ms)

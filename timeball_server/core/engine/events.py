@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from timeball_server.core.commands import AwaitTask, CancelTask, CreateTask, ReadTask
+from timeball_server.core.commands import AwaitTask, Command
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.ids import Epoch, Incarnation, Minute, ShardId, TaskId
 from timeball_server.core.journal import DueRow, EventRow
@@ -60,7 +60,7 @@ class CommandArrived:
     """A caller asks; the answer carries the token."""
 
     token: int
-    command: CreateTask | CancelTask | ReadTask | AwaitTask
+    command: Command | AwaitTask
 
 
 @dataclass(frozen=True, slots=True)

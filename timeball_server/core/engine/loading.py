@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from timeball_server.core.buckets import SLICE_MS, end_ms, minute_of, start_ms
-from timeball_server.core.engine import commands, completing, placing
+from timeball_server.core.engine import commands, completing, placing, schedules
 from timeball_server.core.engine.effects import LoadSlice
 from timeball_server.core.engine.events import ShardAcquired, SliceLoaded, TasksRead
 from timeball_server.core.engine.state import (
@@ -19,7 +19,7 @@ from timeball_server.core.engine.state import (
     Phase,
     ShardState,
     Slice,
-    TaskState,
+    memory_for,
 )
 from timeball_server.core.engine.writing import drop_shard
 from timeball_server.core.ids import TaskId
@@ -147,7 +147,7 @@ def _enter(engine: Engine, shard: ShardState, hint: DueRow, rows: Sequence[Event
         return False
     if history.head.alarm.due_ms >= shard.issued_until_ms:
         return False
-    task = TaskState(hint.task_id, shard.shard)
+    task = memory_for(hint.task_id, shard.shard)
     shard.tasks[hint.task_id] = task
     task.alarm_minute = hint.minute
     placing.fill(engine, shard, task, rows)
@@ -175,4 +175,5 @@ def tasks_read(engine: Engine, event: TasksRead) -> None:
         task = shard.tasks.get(task_id)
         if task is not None and task.loading is Loading.READING:
             placing.fill(engine, shard, task, event.journals.get(task_id, ()))
+            schedules.occurrence_read(engine, shard, task)
             placing.free(engine, shard, task)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from timeball_server.core.commands import CreateTask, Done
-from timeball_server.core.engine import commands, completing, creating, takeover
-from timeball_server.core.engine.state import Engine, Loading, ShardState, TaskState
+from timeball_server.core.commands import CreateSchedule, CreateTask, Done
+from timeball_server.core.engine import commands, completing, creating, schedules, takeover
+from timeball_server.core.engine.state import Engine, Loading, ScheduleState, ShardState, TaskState
 from timeball_server.core.engine.writing import reply
 from timeball_server.core.journal import CLOSED, TERMINAL, EventRow, State, fold
 
@@ -21,7 +21,9 @@ def fill(engine: Engine, shard: ShardState, task: TaskState, rows: Iterable[Even
         task.append(row)
     task.not_accepted = history.not_accepted
     task.alarm_minute = task.alarm_minute or shard.scan_from
-    if task.state is State.CLAIMED and task.head.run is not None:
+    if isinstance(task, ScheduleState):
+        schedules.settle(engine, shard, task)
+    elif task.state is State.CLAIMED and task.head.run is not None:
         takeover.resolve(engine, shard, task)
 
 
@@ -34,6 +36,8 @@ def free(engine: Engine, shard: ShardState, task: TaskState) -> None:
             token, command = task.waiting.pop(0)
             if isinstance(command, CreateTask):
                 creating.answer_again(engine, shard, task, token, command)
+            elif isinstance(command, CreateSchedule):
+                schedules.answer_again(engine, shard, task, token, command)
             else:
                 commands.decide(engine, shard, task, token, command)
         else:
@@ -46,7 +50,7 @@ def place(engine: Engine, shard: ShardState, task: TaskState) -> None:
     if task.state in CLOSED or task.state is State.ABSENT:
         _tell_waiters(engine, shard, task)
         forget(shard, task)
-    elif task.state is State.PENDING:
+    elif task.state in (State.PENDING, State.ACTIVE):
         if task.due_ms >= shard.issued_until_ms:
             forget(shard, task)
         elif not task.waits:

@@ -11,11 +11,37 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from timeball_server.core.commands import AwaitTask, CancelTask, CreateTask, ReadTask
+from timeball_server.core.commands import (
+    AwaitTask,
+    CancelTask,
+    CreateSchedule,
+    CreateTask,
+    EndSchedule,
+    ReadSchedule,
+    ReadTask,
+)
 from timeball_server.core.engine.effects import Effect
 from timeball_server.core.engine.identity import ExecutorFacts
-from timeball_server.core.ids import Bucket, Epoch, Incarnation, Minute, ShardId, TaskId, home_of
-from timeball_server.core.journal import DueRow, EventRow, Row, SpecDetail, State
+from timeball_server.core.ids import (
+    KIND_SCHEDULE,
+    Bucket,
+    Epoch,
+    Incarnation,
+    Minute,
+    ShardId,
+    TaskId,
+    decode_id,
+    home_of,
+)
+from timeball_server.core.journal import (
+    Alarm,
+    DueRow,
+    EventRow,
+    Row,
+    ScheduleDetail,
+    SpecDetail,
+    State,
+)
 from timeball_server.core.messages import InventoryEntry, RunId, RunOrder, RunResult
 from timeball_server.core.model import TaskSpec
 from timeball_server.core.priority import effective_priority
@@ -25,7 +51,9 @@ if TYPE_CHECKING:
     from timeball_server.core.engine.ready import ReadyQueue
 
 TaskCommand = CancelTask | ReadTask | AwaitTask
-Waiting = tuple[int, TaskCommand | CreateTask]
+ScheduleCommand = ReadSchedule | EndSchedule
+AnyCommand = TaskCommand | ScheduleCommand | CreateTask | CreateSchedule
+Waiting = tuple[int, AnyCommand]
 """A caller's token and what it asked, held until the task is free."""
 
 
@@ -137,12 +165,49 @@ class TaskState:
 _NO_SPEC = TaskSpec(namespace="", owner="", handler="")
 
 
+class ScheduleState(TaskState):
+    """One schedule in memory. Each of its events says everything, so only the head is kept.
+
+    `hinted` is the alarm whose hint is durable already (rule S2). `asked` are occurrences whose
+    existence a take-over must know before the next tick is decided, `existing` those that are
+    there (rule S3).
+    """
+
+    __slots__ = ("asked", "detail", "existing", "hinted", "settled")
+
+    def __init__(self, task_id: TaskId, shard: ShardId) -> None:
+        super().__init__(task_id, shard)
+        self.detail: ScheduleDetail | None = None
+        self.hinted: Alarm | None = None
+        self.asked: set[TaskId] = set()
+        self.existing: set[TaskId] = set()
+        self.settled = False
+
+    def append(self, row: EventRow) -> None:
+        """Take a durable event as the head; what came before is not needed any more."""
+        self.chain = [row]
+        self.stamp += 1
+        if isinstance(row.detail, ScheduleDetail):
+            self.detail = row.detail
+            self.spec = row.detail.spec.task
+
+
+def memory_for(task_id: TaskId, shard: ShardId) -> TaskState:
+    """An empty record for a task or a schedule, whichever the id names."""
+    kind = decode_id(task_id).kind
+    return ScheduleState(task_id, shard) if kind == KIND_SCHEDULE else TaskState(task_id, shard)
+
+
 @dataclass(slots=True, kw_only=True)
 class Mutation:
-    """An event on its way to the store, and what follows when it is durable."""
+    """An event on its way to the store, and what follows when it is durable.
+
+    Without an event it only makes other rows durable and holds nothing.
+    """
 
     task: TaskState
-    row: EventRow
+    epoch: Epoch
+    row: EventRow | None
     rows: tuple[Row, ...]
     due_first: DueRow | None
     token: int | None
@@ -187,9 +252,10 @@ class ShardState:
     tasks: dict[TaskId, TaskState] = field(default_factory=dict)
     touched: set[TaskId] = field(default_factory=set)
     recent: dict[bytes, TaskId] = field(default_factory=dict)
+    asking: dict[TaskId, list[ScheduleState]] = field(default_factory=dict)
     finding: dict[bytes, list[tuple[int, CreateTask]]] = field(default_factory=dict)
     held_results: list[tuple[Incarnation, RunResult]] = field(default_factory=list)
-    held: list[tuple[int, TaskCommand | CreateTask]] = field(default_factory=list)
+    held: list[Waiting] = field(default_factory=list)
     waiters: dict[TaskId, list[int]] = field(default_factory=dict)
     inventories: dict[Incarnation, dict[RunId, InventoryEntry]] = field(default_factory=dict)
     unresolved: dict[Incarnation, list[TaskState]] = field(default_factory=dict)
@@ -261,6 +327,7 @@ class Counters:
     adopted: int = 0
     voided: int = 0
     late_found: int = 0
+    ticks: int = 0
     given_up: int = 0
 
 

@@ -16,6 +16,7 @@ from timeball_server.core.engine.state import (
     ExecutorState,
     Mutation,
     Phase,
+    ScheduleState,
     ShardState,
     TaskState,
 )
@@ -38,6 +39,7 @@ from timeball_server.core.journal import (
     StateListRow,
     next_state,
 )
+from timeball_server.core.model import TaskSpec
 
 Then = Callable[[Engine, Mutation], None]
 _SPEC_EVENTS = frozenset({EventKind.CREATED, EventKind.BORN_CLAIMED, EventKind.UPDATED})
@@ -152,21 +154,24 @@ def begin(
     token: int | None = None,
     then: Then | None = None,
     reserved: ExecutorState | None = None,
+    also: tuple[Row, ...] = (),
 ) -> None:
     """Send an event on its way. The task is held until it is durable or the epoch ends.
 
-    A hint in another partition than the journal is made durable first (rule R9).
+    A hint in another partition than the journal is made durable first (rule R9). `also` are
+    rows that become durable together with the event.
     """
     if task.pending is not None:
         raise AssertionError(f"{task.task_id} has an event in flight")
     task.pending = row
     shard.mutations += 1
-    rows = (row, *_projections(task, row))
+    rows = (row, *_projections(task, row), *also)
     together = hint is not None and (hint.minute, hint.part) == (task.home.minute, task.home.part)
     if hint is not None and together:
         rows = (hint, *rows)
     mutation = Mutation(
         task=task,
+        epoch=shard.epoch,
         row=row,
         rows=rows,
         due_first=None if together else hint,
@@ -177,6 +182,16 @@ def begin(
     )
     if reserved is not None:
         reserved.reserved += 1
+    _send(engine, shard, mutation)
+
+
+def write_rows(
+    engine: Engine, shard: ShardState, task: TaskState, rows: tuple[Row, ...], then: Then
+) -> None:
+    """Make rows durable that change nothing by themselves; the task is not held."""
+    mutation = Mutation(
+        task=task, epoch=shard.epoch, row=None, rows=rows, due_first=None, token=None, then=then
+    )
     _send(engine, shard, mutation)
 
 
@@ -191,7 +206,7 @@ def _send(engine: Engine, shard: ShardState, mutation: Mutation) -> None:
 def _projections(task: TaskState, row: EventRow) -> tuple[Row, ...]:
     """Rows of listings that follow from an event; each carries the epoch or is idempotent."""
     if row.seq == 1 and isinstance(row.detail, SpecDetail):
-        return (_listing(row, row.detail),)
+        return (listing(row, row.detail.spec),)
     if row.kind is not EventKind.RETRY and row.state not in TERMINAL:
         return ()
     if row.kind is EventKind.ADOPTED:
@@ -220,13 +235,14 @@ def _projections(task: TaskState, row: EventRow) -> tuple[Row, ...]:
     return (listed, letter)
 
 
-def _listing(row: EventRow, detail: SpecDetail) -> OwnerListRow:
+def listing(row: EventRow, spec: TaskSpec) -> OwnerListRow:
+    """The task's line in its user's list."""
     return OwnerListRow(
-        namespace=detail.spec.namespace,
-        owner=detail.spec.owner,
+        namespace=spec.namespace,
+        owner=spec.owner,
         created_ms=row.created_ms,
         task_id=row.task_id,
-        handler=detail.spec.handler,
+        handler=spec.handler,
     )
 
 
@@ -240,12 +256,16 @@ def written(engine: Engine, number: int) -> Mutation | None:
     if mutation is None:
         return None
     shard = engine.owned(mutation.task)
-    if shard is None or mutation.row.epoch != shard.epoch:
+    if shard is None or mutation.epoch != shard.epoch:
         return None
     if mutation.due_first is not None:
         _send_second_half(engine, shard, mutation)
         return None
     task = mutation.task
+    if mutation.row is None:
+        if mutation.then is not None:
+            mutation.then(engine, mutation)
+        return None
     task.append(mutation.row)
     task.pending = None
     if mutation.alarm_minute is not None:
@@ -267,7 +287,8 @@ def _send_second_half(engine: Engine, shard: ShardState, mutation: Mutation) -> 
 
 def adopted_event(engine: Engine, shard: ShardState, task: TaskState) -> EventRow:
     """The same state once more, in our own epoch: now it may be shown (rule R17)."""
-    return following_event(engine, shard, task, EventKind.ADOPTED, actor=engine.node)
+    detail = task.detail if isinstance(task, ScheduleState) else None
+    return following_event(engine, shard, task, EventKind.ADOPTED, actor=engine.node, detail=detail)
 
 
 def reply(engine: Engine, token: int | None, outcome: Outcome) -> None:

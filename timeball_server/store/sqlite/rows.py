@@ -162,12 +162,13 @@ def dead_letter_from(values: Values) -> DeadLetterRow:
 def ledger_values(row: LedgerRow) -> Values:
     """The tuple of a verdict."""
     key = (row.schedule_id, month_of(row.nominal_ms), row.nominal_ms, row.epoch)
-    return (*key, row.verdict, row.task_id, row.cause, row.lateness_ms)
+    verdict = (row.verdict, row.task_id, row.cause, row.lateness_ms)
+    return (*key, *verdict, row.last_nominal_ms, row.times)
 
 
 def ledger_from(values: Values) -> LedgerRow:
     """The verdict of a tuple."""
-    schedule_id, _, nominal_ms, epoch, verdict, task_id, cause, lateness_ms = values
+    schedule_id, _, nominal_ms, epoch, verdict, task_id, cause, lateness_ms, last, times = values
     return LedgerRow(
         schedule_id=TaskId(schedule_id),
         nominal_ms=nominal_ms,
@@ -176,6 +177,8 @@ def ledger_from(values: Values) -> LedgerRow:
         task_id=None if task_id is None else TaskId(task_id),
         cause=cause,
         lateness_ms=lateness_ms,
+        last_nominal_ms=last,
+        times=times,
     )
 
 

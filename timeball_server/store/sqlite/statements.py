@@ -25,7 +25,15 @@ BY_STATE_COLUMNS: Final = BY_STATE_KEY
 DEAD_LETTER_KEY: Final = ("namespace", "day", "at_ms", "task_id", "epoch")
 DEAD_LETTER_COLUMNS: Final = (*DEAD_LETTER_KEY, "handler", "cause", "message")
 LEDGER_KEY: Final = ("schedule_id", "month", "nominal_ms", "epoch")
-LEDGER_COLUMNS: Final = (*LEDGER_KEY, "verdict", "task_id", "cause", "lateness_ms")
+LEDGER_COLUMNS: Final = (
+    *LEDGER_KEY,
+    "verdict",
+    "task_id",
+    "cause",
+    "lateness_ms",
+    "last_nominal_ms",
+    "times",
+)
 
 
 def insert(table: str, columns: tuple[str, ...]) -> str:
