@@ -1,4 +1,4 @@
-"""How an executor becomes a member and learns that it is none any more."""
+"""One membership after another: how an executor joins anew when a session has ended."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from timeball_server.core.ids import Incarnation
-from timeball_server.ports.coordination import CoordinationSession, Member, SessionState
+from timeball_server.ports.coordination import Member, Membership, SessionState
+
+Connect = Callable[[], Awaitable[Membership]]
+"""Opens a new session."""
 
 
-class Membership(Protocol):
-    """Being a member. Each `join` makes a new incarnation; one at a time."""
+class Memberships(Protocol):
+    """Being a member, one incarnation at a time."""
 
     async def join(self, member: Member) -> Incarnation:
-        """Become a member in a session of its own.
+        """Become a member in a new session; the former one is closed.
 
         Raises:
             CoordinationUnavailable: not now; joining again may succeed.
+            AlreadyExists: the former session has not expired yet; joining again will succeed.
         """
         ...
 
@@ -30,22 +34,22 @@ class Membership(Protocol):
         ...
 
 
-class SessionMembership:
-    """A `Membership` in a coordination session, which is closed with it.
+class SessionMemberships:
+    """`Memberships` in sessions of the coordination port.
 
     Args:
-        open_session: opens a new session; called once per `join`.
+        connect: opens a new session; called once per `join`.
     """
 
-    def __init__(self, open_session: Callable[[], Awaitable[CoordinationSession]]) -> None:
-        self._open_session = open_session
-        self._session: CoordinationSession | None = None
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._session: Membership | None = None
         self._ended = asyncio.Event()
 
     async def join(self, member: Member) -> Incarnation:
         """Become a member in a new session."""
         await self.leave()
-        session = self._session = await self._open_session()
+        session = self._session = await self._connect()
         ended = self._ended = asyncio.Event()
 
         def look() -> None:

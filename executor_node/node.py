@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import assert_never
+from typing import Final, assert_never
 
-from timeball.errors import CoordinationUnavailable, Unavailable
+import structlog
+from timeball.errors import AlreadyExists, CoordinationUnavailable, Unavailable
 from timeball.registry import Handler
 
-from executor_node.membership import Membership
+from executor_node.membership import Memberships
 from executor_node.runner import Runner
 from executor_node.start_log import StartLog
 from timeball_server.core.executor_runs import (
@@ -33,8 +34,9 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Member
 from timeball_server.ports.executors import ExecutorServer
 
-REJOIN_PAUSE_MS = 1_000
-"""Between two attempts to become a member again."""
+log = structlog.stdlib.get_logger("executor_node")
+REJOIN_PAUSE_MS: Final = 500
+"""Between two attempts to become a member."""
 
 
 class ExecutorNode:
@@ -43,7 +45,7 @@ class ExecutorNode:
     Args:
         member: how it introduces itself; the incarnation is filled in by joining.
         handlers: what it serves, by name.
-        membership: makes it a member.
+        memberships: make it a member.
         clock: the machine's.
         start_log: the witness of starts, if wanted.
         backlog: runs that may wait for a slot; None = a quarter of the slots.
@@ -54,13 +56,13 @@ class ExecutorNode:
         *,
         member: Member,
         handlers: Mapping[str, Handler],
-        membership: Membership,
+        memberships: Memberships,
         clock: Clock,
         start_log: StartLog | None = None,
         backlog: int | None = None,
     ) -> None:
         self._member = replace(member, handlers=tuple(sorted(handlers)))
-        self._membership = membership
+        self._memberships = memberships
         self._clock = clock
         self._backlog = backlog
         self._runner = Runner(
@@ -94,10 +96,10 @@ class ExecutorNode:
         """Become a member. From now on streams are accepted.
 
         Raises:
-            CoordinationUnavailable: joining failed; call again.
+            CoordinationUnavailable, AlreadyExists: joining failed; call again.
         """
         member = replace(self._member, incarnation=Incarnation(0))
-        incarnation = await self._membership.join(member)
+        incarnation = await self._memberships.join(member)
         self._member = replace(member, incarnation=incarnation)
         self._state = ExecutorState(
             incarnation=incarnation,
@@ -107,11 +109,22 @@ class ExecutorNode:
             held=self._runner.active,
         )
 
+    async def join_patiently(self) -> None:
+        """Try to become a member until it succeeds or the node is drained."""
+        while self._state is None and not self._draining:
+            try:
+                await self.join()
+            except (CoordinationUnavailable, AlreadyExists) as refusal:
+                log.warning("cannot join yet", node=self._member.node, reason=str(refusal))
+                await self._clock.sleep_ms(REJOIN_PAUSE_MS)
+
     async def stay(self) -> None:
-        """Join anew whenever the membership is lost, until drained. Call after `join`."""
+        """Join anew whenever the membership is lost, until drained. Call after joining."""
         while not self._draining:
-            await self._membership.lost()
-            await self._renew()
+            await self._memberships.lost()
+            log.warning("the membership is lost; its runs are given up", node=self._member.node)
+            self.abandon()
+            await self.join_patiently()
 
     def abandon(self) -> None:
         """Give up everything of an incarnation that has ended: its owners have given it up too."""
@@ -119,15 +132,6 @@ class ExecutorNode:
         for stream in tuple(self._streams.values()):
             stream.close()
         self._runner.abandon_all()
-
-    async def _renew(self) -> None:
-        """The membership has ended: give up its runs and become a new incarnation."""
-        self.abandon()
-        while self._state is None and not self._draining:
-            try:
-                await self.join()
-            except CoordinationUnavailable:
-                await self._clock.sleep_ms(REJOIN_PAUSE_MS)
 
     # Streams ------------------------------------------------------------------------------------
 
@@ -231,7 +235,7 @@ class ExecutorNode:
         self._draining = True
         self.abandon()
         self._runner.close()
-        await self._membership.leave()
+        await self._memberships.leave()
 
     async def _until(
         self, reached: Callable[[], bool], limit_ms: int, hurried: bool = False

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 from timeball.outcomes import Cancelled, Fail, Retry, Snooze
 
+from timeball_server.core.limits import MAX_RESULT_BYTES
 from timeball_server.core.model import Failure, Payload
 
-MAX_RESULT_BYTES: Final = 1_048_576
 MAX_MESSAGE_CHARACTERS: Final = 2_000
 MAX_STACK_CHARACTERS: Final = 16_000
 _ONE_MS = timedelta(milliseconds=1)

@@ -18,7 +18,7 @@ from timeball.registry import Handler
 from executor_node.node import ExecutorNode
 from tests.support.executor_words import (
     EXECUTOR,
-    StandingMembership,
+    StandingMemberships,
     acknowledge,
     dispatch,
     hello,
@@ -38,10 +38,10 @@ from timeball_server.internal.v1 import executor_service_pb2_grpc as pb_grpc
 from timeball_server.ports.coordination import Member
 from timeball_server.ports.executors import ExecutorStream
 from timeball_server.rpc.executor_transport import (
-    SERVE_OPTIONS,
     ExecutorServicer,
     GrpcExecutorDialer,
 )
+from timeball_server.rpc.options import server_options
 from timeball_server.runtime.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio
@@ -74,10 +74,10 @@ async def executor(slots: int = 600) -> AsyncIterator[World]:
     node = ExecutorNode(
         member=member(slots=slots),
         handlers={"echo": Handler("echo", echo), "forever": Handler("forever", forever)},
-        membership=StandingMembership(),
+        memberships=StandingMemberships(),
         clock=SystemClock(),
     )
-    server = grpc.aio.server(options=SERVE_OPTIONS)
+    server = grpc.aio.server(options=list(server_options(internal=True)))
     pb_grpc.add_ExecutorServiceServicer_to_server(ExecutorServicer(node.serve), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -86,7 +86,7 @@ def member(address: str = "", slots: int = 4) -> Member:
     return Member(role=Role.EXECUTOR, node=NodeId("x1"), address=address, slots=slots)
 
 
-class StandingMembership:
+class StandingMemberships:
     """Gives the incarnations 500, 501, ...; `lose` ends one."""
 
     def __init__(self) -> None:

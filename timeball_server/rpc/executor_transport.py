@@ -28,24 +28,11 @@ from timeball_server.rpc.executor_convert import (
     read_owner_message,
 )
 from timeball_server.rpc.message_stream import MessageStream
+from timeball_server.rpc.options import internal_channel_options
+from timeball_server.rpc.status import abort_with
 
 OPEN_TIMEOUT_S: Final = 5.0
 """From dialling to the executor's first words."""
-KEEPALIVE_MS: Final = 5_000
-"""Silence after which a connection is asked whether it is alive, and the time it has to answer."""
-DIAL_OPTIONS: Final = (
-    # A connection of our own: another channel's back-off must not delay a reopened stream.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-    ("grpc.http2.max_pings_without_data", 0),
-)
-SERVE_OPTIONS: Final = (
-    ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
-    ("grpc.http2.max_ping_strikes", 0),
-)
-"""What a server that executors' owners dial must be built with, because of their keepalive."""
-
 _BROKEN: Final = (
     grpc.aio.AioRpcError,
     grpc.aio.BaseError,
@@ -84,8 +71,7 @@ class GrpcExecutorStream:
 
     async def close(self) -> None:
         """Write what is queued if that is quick, then end the stream."""
-        await self._end.finish()
-        self._call.cancel()
+        await self._end.finish(self._call.cancel)
         await self._channel.close()
 
     async def _read(self) -> Iterable[FromExecutor] | None:
@@ -137,9 +123,10 @@ class GrpcExecutorDialer:
         return GrpcExecutorStream(channel, call, first)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
+        options = list(internal_channel_options())
         if self._credentials is None:
-            return grpc.aio.insecure_channel(address, options=DIAL_OPTIONS)
-        return grpc.aio.secure_channel(address, self._credentials, options=DIAL_OPTIONS)
+            return grpc.aio.insecure_channel(address, options=options)
+        return grpc.aio.secure_channel(address, self._credentials, options=options)
 
 
 class GrpcExecutorServer:
@@ -169,7 +156,7 @@ class GrpcExecutorServer:
         self._end.end()
 
     async def finish(self) -> None:
-        """Write what is queued if that is quick; nothing is read or written afterwards."""
+        """Write what is queued if that is quick; nothing is written afterwards."""
         await self._end.finish()
 
     async def _read(self) -> Iterable[ToExecutor] | None:
@@ -202,7 +189,7 @@ class ExecutorServicer(pb_grpc.ExecutorServiceServicer):
             await self._serve(hello_from_proto(first.hello), stream)
         except TimeballError as refusal:
             await stream.finish()
-            await context.abort(grpc.StatusCode[refusal.code], refusal.message)
+            await abort_with(context, refusal)
         finally:
             await stream.finish()
 

@@ -97,17 +97,23 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         self._readable.set()
         self._sendable.set()
 
-    async def finish(self) -> None:
-        """End, write what is queued if that is quick, and stop both tasks."""
+    async def finish(self, cut: Callable[[], object] | None = None) -> None:
+        """End, and write what is queued if that is quick. Safe to call twice.
+
+        The reader is never cancelled, because grpc.aio leaks a cancelled read: it ends with its
+        call, which `cut` cancels, or which ends by itself.
+        """
         self.end()
+        self._room.set()
         tasks, self._tasks = self._tasks, ()
         if not tasks:
             return
         reader, writer = tasks
-        reader.cancel()
         await asyncio.wait((writer,), timeout=FLUSH_S)
         writer.cancel()
-        await asyncio.wait(tasks)
+        if cut is not None:
+            cut()
+            await asyncio.wait((reader,), timeout=FLUSH_S)
 
     async def _read_all(self) -> None:
         try:

@@ -11,11 +11,11 @@ from timeball.context import current
 from timeball.errors import CoordinationUnavailable, Unavailable
 from timeball.registry import Handler
 
-from executor_node.membership import SessionMembership
+from executor_node.membership import SessionMemberships
 from executor_node.node import ExecutorNode
 from tests.support.executor_words import (
     EXECUTOR,
-    StandingMembership,
+    StandingMemberships,
     acknowledge,
     dispatch,
     hello,
@@ -91,16 +91,16 @@ async def patient() -> str:
     return "stopped"
 
 
-def executor(membership: StandingMembership | None = None, slots: int = 8) -> ExecutorNode:
+def executor(membership: StandingMemberships | None = None, slots: int = 8) -> ExecutorNode:
     return ExecutorNode(
         member=member(slots=slots),
         handlers={"echo": Handler("echo", echo), "patient": Handler("patient", patient)},
-        membership=membership or StandingMembership(),
+        memberships=membership or StandingMemberships(),
         clock=SystemClock(),
     )
 
 
-async def joined(membership: StandingMembership | None = None, slots: int = 8) -> ExecutorNode:
+async def joined(membership: StandingMemberships | None = None, slots: int = 8) -> ExecutorNode:
     node = executor(membership, slots)
     await node.join()
     return node
@@ -115,7 +115,7 @@ async def test_before_joining_every_stream_is_refused() -> None:
 
 
 async def test_it_joins_with_its_handlers_in_order() -> None:
-    membership = StandingMembership()
+    membership = StandingMemberships()
     node = await joined(membership)
     assert [m.handlers for m in membership.joined] == [("echo", "patient")]
     assert (node.member.incarnation, node.is_serving) == (EXECUTOR, True)
@@ -167,7 +167,7 @@ async def test_a_broken_stream_loses_no_result() -> None:
 
 
 async def test_a_lost_membership_gives_everything_up_and_joins_anew() -> None:
-    membership = StandingMembership()
+    membership = StandingMemberships()
     node = await joined(membership)
     staying = asyncio.create_task(node.stay())
     wire = Wire(node, hello(1))
@@ -223,7 +223,7 @@ async def test_a_second_request_to_stop_hands_back_at_once() -> None:
     await wire.serving
 
 
-class Flickering(StandingMembership):
+class Flickering(StandingMemberships):
     """Joining fails the second time."""
 
     def __init__(self) -> None:
@@ -247,7 +247,9 @@ class ImpatientClock(SystemClock):
 
 async def test_joining_anew_is_tried_until_it_succeeds() -> None:
     membership = Flickering()
-    node = ExecutorNode(member=member(), handlers={}, membership=membership, clock=ImpatientClock())
+    node = ExecutorNode(
+        member=member(), handlers={}, memberships=membership, clock=ImpatientClock()
+    )
     await node.join()
     staying = asyncio.create_task(node.stay())
     membership.lose()
@@ -260,7 +262,7 @@ async def test_joining_anew_is_tried_until_it_succeeds() -> None:
 
 async def test_a_session_makes_a_member_and_its_end_is_noticed() -> None:
     service = LocalCoordinator(100, SystemClock())
-    membership = SessionMembership(lambda: service.connect(10_000))
+    membership = SessionMemberships(lambda: service.connect(10_000))
     first = await membership.join(member())
     observer = await service.connect(10_000)
     (known,) = await observer.members(Role.EXECUTOR)

@@ -15,10 +15,10 @@ from timeball.errors import InvalidRequest
 from timeball.outcomes import Cancelled, Fail, Retry, Snooze
 from timeball.registry import Handler
 
-from executor_node.outcomes import MAX_RESULT_BYTES
 from executor_node.runner import Runner
 from executor_node.start_log import StartLog
 from tests.support.executor_words import order, run_id
+from timeball_server.core.limits import MAX_RESULT_BYTES
 from timeball_server.core.messages import RunId, RunResult
 from timeball_server.core.model import Failure
 from timeball_server.ports.clock import Now
