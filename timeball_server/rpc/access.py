@@ -1,0 +1,121 @@
+"""What each public method needs, and what a principal may put into a request.
+
+One row per method; a method without a row is refused, and fails a test. Namespaces come from
+the credential alone: a name in another one is not found, a parent in another one is denied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from timeball.errors import PermissionDenied, TaskNotFound, TimeballError, Violation
+from timeball.v1 import schedule_service_pb2, task_pb2, task_service_pb2
+
+from timeball_server.core.limits import MAX_PRIORITY
+from timeball_server.rpc.auth import Principal, Role
+
+OWN_NAMESPACE: Final = "-"
+"""Stands for the credential's namespace in names and parents."""
+
+ACCESS: Final[Mapping[str, Role]] = {
+    "/timeball.v1.TaskService/CreateTask": Role.SUBMITTER,
+    "/timeball.v1.TaskService/BatchCreateTasks": Role.SUBMITTER,
+    "/timeball.v1.TaskService/CreateTasks": Role.SUBMITTER,
+    "/timeball.v1.TaskService/GetTask": Role.VIEWER,
+    "/timeball.v1.TaskService/ListTasks": Role.VIEWER,
+    "/timeball.v1.TaskService/CancelTask": Role.SUBMITTER,
+    "/timeball.v1.TaskService/WaitTask": Role.VIEWER,
+    "/timeball.v1.ScheduleService/CreateSchedule": Role.SUBMITTER,
+    "/timeball.v1.ScheduleService/GetSchedule": Role.VIEWER,
+    "/timeball.v1.ScheduleService/DeleteSchedule": Role.SUBMITTER,
+    "/timeball.v1.AdminService/GetCluster": Role.OPERATOR,
+}
+"""The role that each public method needs."""
+OPEN: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
+"""Methods that need no credential: load balancers have none, and learn nothing but yes or no."""
+
+
+def check_role(principal: Principal, method: str) -> None:
+    """Refuse a method that the principal's roles do not allow.
+
+    Raises:
+        PermissionDenied: the role is missing, or the method has no row.
+    """
+    name = method.rpartition("/")[2]
+    needed = ACCESS.get(method)
+    if needed is None:
+        raise PermissionDenied(f"{name} is not offered to anybody: it has no access rule")
+    if needed not in principal.roles:
+        raise PermissionDenied(
+            f"{name} needs the role {needed}, which your credential does not have",
+            metadata={"role": needed},
+        )
+
+
+def check_namespace(principal: Principal, request: Any) -> None:
+    """Refuse what lies in another namespace than the credential's.
+
+    Raises:
+        TaskNotFound: a name in another namespace; the same answer as for nothing at all.
+        PermissionDenied: a parent in another namespace, whether it exists or not.
+    """
+    fields = request.DESCRIPTOR.fields_by_name
+    if "name" in fields and _foreign(principal, request.name):
+        raise TaskNotFound(f"there is no {request.name} in your namespace")
+    if "parent" in fields and _foreign(principal, request.parent):
+        raise PermissionDenied(
+            f"your credential belongs to namespace {principal.namespace}: write "
+            "namespaces/- for your own",
+            violations=[Violation("parent", "must be your credential's own namespace")],
+        )
+
+
+def check_content(
+    principal: Principal, request: Any, item_errors: Mapping[int, TimeballError]
+) -> Mapping[int, TimeballError]:
+    """Refuse content that needs a role; for requests of many, item by item.
+
+    Returns:
+        The item errors, these included.
+
+    Raises:
+        PermissionDenied: the request as a whole is refused.
+    """
+    if Role.OPERATOR in principal.roles:
+        return item_errors
+    match request:
+        case task_service_pb2.CreateTaskRequest():
+            _check_priority(request.task, "task")
+        case schedule_service_pb2.CreateScheduleRequest():
+            _check_priority(request.schedule.task, "schedule.task")
+        case task_service_pb2.BatchCreateTasksRequest() | task_service_pb2.CreateTasksRequest():
+            return {**_items_denied(request.requests), **item_errors}
+        case _:
+            pass  # other requests hold nothing that needs a role of its own
+    return item_errors
+
+
+def _items_denied(
+    requests: Iterable[task_service_pb2.CreateTaskRequest],
+) -> dict[int, TimeballError]:
+    denied: dict[int, TimeballError] = {}
+    for position, item in enumerate(requests):
+        try:
+            _check_priority(item.task, "task")
+        except PermissionDenied as error:
+            denied[position] = error
+    return denied
+
+
+def _check_priority(task: task_pb2.Task, path: str) -> None:
+    if task.priority == MAX_PRIORITY:
+        field = f"{path}.priority"
+        sentence = f"must be at most {MAX_PRIORITY - 1} without the role operator"
+        raise PermissionDenied(f"{field}: {sentence}", violations=[Violation(field, sentence)])
+
+
+def _foreign(principal: Principal, name: str) -> bool:
+    """Whether namespaces/{namespace}... names another namespace; an empty name does not."""
+    namespace = name.split("/")[1] if name.count("/") else ""
+    return namespace not in ("", OWN_NAMESPACE, principal.namespace)

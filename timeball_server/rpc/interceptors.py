@@ -1,0 +1,203 @@
+"""What happens around every public call, in one interceptor and in one order.
+
+Authenticate, check the role, parse and validate, check namespace and content, run the
+servicer, turn errors into statuses. Servicers see parsed, valid requests only, ask `principal`
+who calls, and raise errors of the family. Decides nothing itself: tables and validators do.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import Message
+from timeball.errors import Internal, TimeballError, Unauthenticated
+
+from timeball_server.rpc.access import OPEN, check_content, check_namespace, check_role
+from timeball_server.rpc.auth import Authenticator, Principal
+from timeball_server.rpc.status import abort_with
+from timeball_server.rpc.validation import RequestValidator
+
+OnBug = Callable[[str, BaseException], None]
+Context = grpc.aio.ServicerContext[Any, Any]
+_BUG_SENTENCE: Final = "the server failed at this; it was noted, and trying again may help"
+_NO_ERRORS: Final[Mapping[int, TimeballError]] = {}
+
+
+@dataclass(slots=True)
+class _Call:
+    """The call in hand. `items` holds the errors of each message's items, by its id()."""
+
+    principal: Principal
+    items: dict[int, Mapping[int, TimeballError]] = field(default_factory=dict)
+
+
+_CALL: ContextVar[_Call] = ContextVar("timeball_call")
+
+
+def principal() -> Principal:
+    """Who makes the call that is being served; only inside a servicer's method."""
+    return _CALL.get().principal
+
+
+def item_errors(request: Message) -> Mapping[int, TimeballError]:
+    """Why items of a request of many must not be carried out, by position.
+
+    Args:
+        request: exactly the message that the servicer was given; ask before the next one.
+    """
+    return _CALL.get().items.get(id(request), _NO_ERRORS)
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """The interceptor. `refused` counts refusals before a servicer ran, by reason.
+
+    Args:
+        authenticator: says who calls.
+        validator: parses and checks requests.
+        on_bug: is told the method and the exception when a servicer fails; counts and logs.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, validator: RequestValidator, on_bug: OnBug
+    ) -> None:
+        self._authenticator = authenticator
+        self._validator = validator
+        self._on_bug = on_bug
+        self._wrapped: dict[str, Any] = {}
+        self.refused: Counter[str] = Counter()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Answer with the servicer's handler, wrapped; made once per method."""
+        method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is not None:
+            return known
+        handler = await continuation(handler_call_details)
+        if handler is None or method in OPEN:
+            return handler
+        return self._wrapped.setdefault(method, self._wrap(method, handler))
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        kind = _request_class(method)
+        serialize = handler.response_serializer
+        if handler.unary_unary is not None:
+            call = self._unary_unary(method, kind, handler.unary_unary)
+            return grpc.unary_unary_rpc_method_handler(call, None, serialize)
+        if handler.unary_stream is not None:
+            call = self._unary_stream(method, kind, handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(call, None, serialize)
+        if handler.stream_unary is not None:
+            call = self._stream_unary(method, kind, handler.stream_unary)
+            return grpc.stream_unary_rpc_method_handler(call, None, serialize)
+        call = self._stream_stream(method, kind, handler.stream_stream)
+        return grpc.stream_stream_rpc_method_handler(call, None, serialize)
+
+    def _unary_unary(self, method: str, kind: type[Message], servicer: Any) -> Any:
+        async def call(raw: bytes, context: Context) -> Any:
+            async with self._around(method, context) as current:
+                return await servicer(self._check(current, raw, kind), context)
+
+        return call
+
+    def _unary_stream(self, method: str, kind: type[Message], servicer: Any) -> Any:
+        async def call(raw: bytes, context: Context) -> AsyncIterator[Any]:
+            async with self._around(method, context) as current:
+                async for answer in _answers(servicer, self._check(current, raw, kind), context):
+                    yield answer
+
+        return call
+
+    def _stream_unary(self, method: str, kind: type[Message], servicer: Any) -> Any:
+        async def call(raws: AsyncIterator[bytes], context: Context) -> Any:
+            async with self._around(method, context) as current:
+                return await servicer(self._checked(current, raws, kind), context)
+
+        return call
+
+    def _stream_stream(self, method: str, kind: type[Message], servicer: Any) -> Any:
+        async def call(raws: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+            async with self._around(method, context) as current:
+                requests = self._checked(current, raws, kind)
+                async for answer in _answers(servicer, requests, context):
+                    yield answer
+
+        return call
+
+    @asynccontextmanager
+    async def _around(self, method: str, context: Context) -> AsyncIterator[_Call]:
+        """Admit a call, and end it with a status when an error comes out."""
+        try:
+            current = _Call(self._admit(method, context))
+            _CALL.set(current)
+            yield current
+        except TimeballError as error:
+            await abort_with(context, error)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as bug:  # noqa: BLE001 - counted; its words are not for callers
+            self._on_bug(method, bug)
+            await abort_with(context, Internal(_BUG_SENTENCE))
+
+    def _admit(self, method: str, context: Context) -> Principal:
+        try:
+            caller = self._authenticator.authenticate(_authorization(context))
+            check_role(caller, method)
+        except TimeballError as error:
+            self.refused[error.reason] += 1
+            raise
+        return caller
+
+    def _check(self, current: _Call, raw: bytes, kind: type[Message]) -> Message:
+        try:
+            message, invalid = self._validator.check(raw, kind)
+            check_namespace(current.principal, message)
+            errors = check_content(current.principal, message, invalid)
+        except TimeballError as error:
+            self.refused[error.reason] += 1
+            raise
+        current.items.clear()
+        if errors:
+            current.items[id(message)] = errors
+        return message
+
+    async def _checked(
+        self, current: _Call, raws: AsyncIterator[bytes], kind: type[Message]
+    ) -> AsyncIterator[Message]:
+        async for raw in raws:
+            yield self._check(current, raw, kind)
+
+
+async def _answers(servicer: Any, requests: Any, context: Context) -> AsyncIterator[Any]:
+    """The answers of a servicer that yields them; one that writes them itself yields none."""
+    if inspect.isasyncgenfunction(servicer):
+        async for answer in servicer(requests, context):
+            yield answer
+    else:
+        await servicer(requests, context)
+
+
+def _authorization(context: Context) -> str | None:
+    """The credential; two of them are none, because nobody can say which one counts."""
+    found = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+    if len(found) > 1:
+        raise Unauthenticated("send one authorization header, not several")
+    return found[0] if found and isinstance(found[0], str) else None
+
+
+def _request_class(method: str) -> type[Message]:
+    """The message class of a method such as /timeball.v1.TaskService/GetTask."""
+    _, service, name = method.split("/")
+    descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    return message_factory.GetMessageClass(descriptor.input_type)
