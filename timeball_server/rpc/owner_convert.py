@@ -11,38 +11,43 @@ from typing import Final, assert_never
 from timeball_server.core.commands import (
     CancelTask,
     Command,
+    CreateSchedule,
     CreateTask,
     Done,
+    EndSchedule,
     Outcome,
+    ReadSchedule,
     ReadTask,
     Rejected,
     RejectionReason,
+    ScheduleDone,
 )
 from timeball_server.core.ids import Incarnation, Minute, NodeId, ShardId, TaskId
 from timeball_server.core.model import (
     AttemptView,
-    DeliveryMode,
     EventView,
     Failure,
     FailureCause,
-    Payload,
     PublicState,
-    RetryPolicy,
     TaskSpec,
     TaskView,
-    Timeouts,
 )
 from timeball_server.internal.v1 import shard_service_pb2 as pb
+from timeball_server.rpc.schedule_convert import (
+    read_schedule_command,
+    read_schedule_view,
+    write_schedule_command,
+    write_schedule_view,
+)
+from timeball_server.rpc.spec_convert import read_payload, read_spec, write_payload, write_spec
 
 _REASONS: Final = {reason: pb.RejectionReason.Value(f"REJECTION_REASON_{reason.name}")
                    for reason in RejectionReason}  # fmt: skip
 _STATES: Final = {state: pb.PublicState.Value(f"PUBLIC_STATE_{state}") for state in PublicState}
 _CAUSES: Final = {cause: pb.FailureCause.Value(f"FAILURE_CAUSE_{cause}") for cause in FailureCause}
-_MODES: Final = {mode: pb.DeliveryMode.Value(f"DELIVERY_MODE_{mode}") for mode in DeliveryMode}
 _REASONS_BACK: Final = {number: reason for reason, number in _REASONS.items()}
 _STATES_BACK: Final = {number: state for state, number in _STATES.items()}
 _CAUSES_BACK: Final = {number: cause for cause, number in _CAUSES.items()}
-_MODES_BACK: Final = {number: mode for mode, number in _MODES.items()}
 
 
 def write_command(target: pb.Command, command: Command) -> None:
@@ -62,6 +67,8 @@ def write_command(target: pb.Command, command: Command) -> None:
         case ReadTask():
             target.read.task_id = command.task_id
             target.read.namespace = command.namespace
+        case CreateSchedule() | ReadSchedule() | EndSchedule():
+            write_schedule_command(target, command)
         case _:
             assert_never(command)
 
@@ -88,6 +95,9 @@ def read_command(message: pb.Command) -> Command:
         )
     if kind == "read":
         return ReadTask(task_id=TaskId(message.read.task_id), namespace=message.read.namespace)
+    schedule_command = read_schedule_command(message)
+    if schedule_command is not None:
+        return schedule_command
     raise ValueError("the message holds no command that this version knows")
 
 
@@ -100,6 +110,9 @@ def write_outcome(target: pb.Outcome, outcome: Outcome, command: Command | None 
             _write_view(done.task, outcome.task, with_spec=not as_sent)
             done.fresh = outcome.fresh
             done.spec_as_sent = as_sent
+        case ScheduleDone():
+            write_schedule_view(target.schedule_done.schedule, outcome.schedule)
+            target.schedule_done.fresh = outcome.fresh
         case Rejected():
             target.rejected.reason = _REASONS[outcome.reason]
             target.rejected.message = outcome.message
@@ -120,6 +133,9 @@ def read_outcome(message: pb.Outcome, command: Command | None = None) -> Outcome
         done = message.done
         spec = command.spec if done.spec_as_sent and isinstance(command, CreateTask) else None
         return Done(_read_view(done.task, spec), done.fresh)
+    if kind == "schedule_done":
+        done_schedule = message.schedule_done
+        return ScheduleDone(read_schedule_view(done_schedule.schedule), done_schedule.fresh)
     if kind == "rejected":
         rejected = message.rejected
         task = _read_view(rejected.task, None) if rejected.HasField("task") else None
@@ -134,7 +150,7 @@ def _write_create(target: pb.CreateTask, command: CreateTask) -> None:
     target.minute = command.minute
     target.shard = command.shard
     target.unique = command.unique
-    _write_spec(target.spec, command.spec)
+    write_spec(target.spec, command.spec)
     if command.due_ms is not None:
         target.due_ms = command.due_ms
     target.delay_ms = command.delay_ms
@@ -148,100 +164,13 @@ def _read_create(message: pb.CreateTask) -> CreateTask:
         minute=Minute(message.minute),
         shard=ShardId(message.shard),
         unique=message.unique,
-        spec=_read_spec(message.spec),
+        spec=read_spec(message.spec),
         due_ms=message.due_ms if message.HasField("due_ms") else None,
         delay_ms=message.delay_ms,
         request_id=message.request_id,
         actor=message.actor,
         resend=message.resend,
     )
-
-
-def _write_spec(target: pb.TaskSpec, spec: TaskSpec) -> None:
-    target.namespace = spec.namespace
-    target.owner = spec.owner
-    target.handler = spec.handler
-    _write_payload(target.payload, spec.payload)
-    target.priority = spec.priority
-    for key, value in spec.labels:
-        target.labels.add(key=key, value=value)
-    for key, value in spec.selector:
-        target.selector.add(key=key, value=value)
-    _write_retry(target.retry, spec.retry)
-    _write_timeouts(target.timeouts, spec.timeouts)
-    target.mode = _MODES[spec.mode]
-    if spec.schedule_id is not None:
-        target.schedule_id = spec.schedule_id
-    if spec.nominal_ms is not None:
-        target.nominal_ms = spec.nominal_ms
-
-
-def _read_spec(message: pb.TaskSpec) -> TaskSpec:
-    return TaskSpec(
-        namespace=message.namespace,
-        owner=message.owner,
-        handler=message.handler,
-        payload=_read_payload(message.payload),
-        priority=message.priority,
-        labels=tuple([(label.key, label.value) for label in message.labels]),
-        selector=tuple([(label.key, label.value) for label in message.selector]),
-        retry=_read_retry(message.retry),
-        timeouts=_read_timeouts(message.timeouts),
-        mode=_MODES_BACK[message.mode],
-        schedule_id=TaskId(message.schedule_id) if message.HasField("schedule_id") else None,
-        nominal_ms=message.nominal_ms if message.HasField("nominal_ms") else None,
-    )
-
-
-def _write_retry(target: pb.RetryPolicy, retry: RetryPolicy) -> None:
-    target.max_attempts = retry.max_attempts
-    target.initial_delay_ms = retry.initial_delay_ms
-    target.coefficient = retry.coefficient
-    target.max_delay_ms = retry.max_delay_ms
-    if retry.max_age_ms is not None:
-        target.max_age_ms = retry.max_age_ms
-    target.jitter = retry.jitter
-
-
-def _read_retry(message: pb.RetryPolicy) -> RetryPolicy:
-    return RetryPolicy(
-        max_attempts=message.max_attempts,
-        initial_delay_ms=message.initial_delay_ms,
-        coefficient=message.coefficient,
-        max_delay_ms=message.max_delay_ms,
-        max_age_ms=message.max_age_ms if message.HasField("max_age_ms") else None,
-        jitter=message.jitter,
-    )
-
-
-def _write_timeouts(target: pb.Timeouts, timeouts: Timeouts) -> None:
-    if timeouts.schedule_to_start_ms is not None:
-        target.schedule_to_start_ms = timeouts.schedule_to_start_ms
-    if timeouts.start_to_close_ms is not None:
-        target.start_to_close_ms = timeouts.start_to_close_ms
-    if timeouts.schedule_to_close_ms is not None:
-        target.schedule_to_close_ms = timeouts.schedule_to_close_ms
-    if timeouts.heartbeat_ms is not None:
-        target.heartbeat_ms = timeouts.heartbeat_ms
-
-
-def _read_timeouts(message: pb.Timeouts) -> Timeouts:
-    has = message.HasField
-    return Timeouts(
-        schedule_to_start_ms=message.schedule_to_start_ms if has("schedule_to_start_ms") else None,
-        start_to_close_ms=message.start_to_close_ms if has("start_to_close_ms") else None,
-        schedule_to_close_ms=message.schedule_to_close_ms if has("schedule_to_close_ms") else None,
-        heartbeat_ms=message.heartbeat_ms if has("heartbeat_ms") else None,
-    )
-
-
-def _write_payload(target: pb.Payload, payload: Payload) -> None:
-    target.content_type = payload.content_type
-    target.data = payload.data
-
-
-def _read_payload(message: pb.Payload) -> Payload:
-    return Payload(content_type=message.content_type, data=message.data)
 
 
 def _write_failure(target: pb.Failure, failure: Failure) -> None:
@@ -266,7 +195,7 @@ def _read_failure(message: pb.Failure) -> Failure:
 def _write_view(target: pb.TaskView, view: TaskView, *, with_spec: bool) -> None:
     target.task_id = view.task_id
     if with_spec:
-        _write_spec(target.spec, view.spec)
+        write_spec(target.spec, view.spec)
     target.state = _STATES[view.state]
     if view.cause is not None:
         target.cause = _CAUSES[view.cause]
@@ -277,7 +206,7 @@ def _write_view(target: pb.TaskView, view: TaskView, *, with_spec: bool) -> None
     target.attempt = view.attempt
     target.effective_priority = view.effective_priority
     if view.result is not None:
-        _write_payload(target.result, view.result)
+        write_payload(target.result, view.result)
     if view.failure is not None:
         _write_failure(target.failure, view.failure)
     for attempt in view.attempts:
@@ -291,7 +220,7 @@ def _write_view(target: pb.TaskView, view: TaskView, *, with_spec: bool) -> None
 def _read_view(message: pb.TaskView, spec: TaskSpec | None) -> TaskView:
     return TaskView(
         task_id=TaskId(message.task_id),
-        spec=_read_spec(message.spec) if spec is None else spec,
+        spec=read_spec(message.spec) if spec is None else spec,
         state=_STATES_BACK[message.state],
         cause=_CAUSES_BACK.get(message.cause),
         due_ms=message.due_ms,
@@ -300,7 +229,7 @@ def _read_view(message: pb.TaskView, spec: TaskSpec | None) -> TaskView:
         revision=message.revision,
         attempt=message.attempt,
         effective_priority=message.effective_priority,
-        result=_read_payload(message.result) if message.HasField("result") else None,
+        result=read_payload(message.result) if message.HasField("result") else None,
         failure=_read_failure(message.failure) if message.HasField("failure") else None,
         attempts=tuple([_read_attempt(attempt) for attempt in message.attempts]),
         journal=tuple([_read_event(event) for event in message.journal]),

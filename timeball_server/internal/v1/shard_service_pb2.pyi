@@ -346,6 +346,9 @@ class Command(_message.Message):
     CREATE_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     READ_FIELD_NUMBER: _builtins.int
+    CREATE_SCHEDULE_FIELD_NUMBER: _builtins.int
+    READ_SCHEDULE_FIELD_NUMBER: _builtins.int
+    END_SCHEDULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateTask:
         """Create a task."""
@@ -358,22 +361,280 @@ class Command(_message.Message):
     def read(self) -> Global___ReadTask:
         """Read a task."""
 
+    @_builtins.property
+    def create_schedule(self) -> Global___CreateSchedule:
+        """Create a schedule."""
+
+    @_builtins.property
+    def read_schedule(self) -> Global___ReadSchedule:
+        """Read a schedule."""
+
+    @_builtins.property
+    def end_schedule(self) -> Global___EndSchedule:
+        """End a schedule."""
+
     def __init__(
         self,
         *,
         create: Global___CreateTask | None = ...,
         cancel: Global___CancelTask | None = ...,
         read: Global___ReadTask | None = ...,
+        create_schedule: Global___CreateSchedule | None = ...,
+        read_schedule: Global___ReadSchedule | None = ...,
+        end_schedule: Global___EndSchedule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "kind", b"kind", "read", b"read"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "kind", b"kind", "read", b"read"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "cancel", "read"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "cancel", "read", "create_schedule", "read_schedule", "end_schedule"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Command: _TypeAlias = Command  # noqa: Y015
+
+@_typing.final
+class CreateSchedule(_message.Message):
+    """Creates a schedule whose home is (minute, shard)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MINUTE_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    UNIQUE_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
+    minute: _builtins.int
+    """Home minute, whole minutes since 1970."""
+    shard: _builtins.int
+    """Home shard."""
+    unique: _builtins.bytes
+    """16 bytes: the unique number in the schedule's id."""
+    request_id: _builtins.str
+    """Recognises repetitions."""
+    actor: _builtins.str
+    """Who asks."""
+    resend: _builtins.bool
+    """True on every repetition, whoever repeats."""
+    @_builtins.property
+    def spec(self) -> Global___ScheduleSpec:
+        """What was asked for."""
+
+    def __init__(
+        self,
+        *,
+        minute: _builtins.int = ...,
+        shard: _builtins.int = ...,
+        unique: _builtins.bytes = ...,
+        spec: Global___ScheduleSpec | None = ...,
+        request_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        resend: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "minute", b"minute", "request_id", b"request_id", "resend", b"resend", "shard", b"shard", "spec", b"spec", "unique", b"unique"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSchedule: _TypeAlias = CreateSchedule  # noqa: Y015
+
+@_typing.final
+class ReadSchedule(_message.Message):
+    """Reads a schedule as its owner knows it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """Id of the schedule."""
+    namespace: _builtins.str
+    """Namespace that the caller may see."""
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "schedule_id", b"schedule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadSchedule: _TypeAlias = ReadSchedule  # noqa: Y015
+
+@_typing.final
+class EndSchedule(_message.Message):
+    """Ends a schedule: no nominal time is launched after the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """Id of the schedule."""
+    namespace: _builtins.str
+    """Namespace that the caller may see."""
+    request_id: _builtins.str
+    """Recognises repetitions."""
+    actor: _builtins.str
+    """Who asks."""
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "namespace", b"namespace", "request_id", b"request_id", "schedule_id", b"schedule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSchedule: _TypeAlias = EndSchedule  # noqa: Y015
+
+@_typing.final
+class ScheduleSpec(_message.Message):
+    """What a schedule starts, and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    EVERY_MS_FIELD_NUMBER: _builtins.int
+    PHASE_MS_FIELD_NUMBER: _builtins.int
+    START_MS_FIELD_NUMBER: _builtins.int
+    END_MS_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
+    every_ms: _builtins.int
+    """Distance of nominal times."""
+    phase_ms: _builtins.int
+    """Shift of nominal times from the epoch."""
+    start_ms: _builtins.int
+    """First instant, inclusive."""
+    end_ms: _builtins.int
+    """Last instant, inclusive."""
+    max_runs: _builtins.int
+    """Launches after which it ends; 0 = no limit."""
+    @_builtins.property
+    def task(self) -> Global___TaskSpec:
+        """The task of each nominal time."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___TaskSpec | None = ...,
+        every_ms: _builtins.int = ...,
+        phase_ms: _builtins.int = ...,
+        start_ms: _builtins.int | None = ...,
+        end_ms: _builtins.int | None = ...,
+        max_runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end_ms", b"_end_ms", "_start_ms", b"_start_ms", "end_ms", b"end_ms", "start_ms", b"start_ms", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_ms", b"_end_ms", "_start_ms", b"_start_ms", "end_ms", b"end_ms", "every_ms", b"every_ms", "max_runs", b"max_runs", "phase_ms", b"phase_ms", "start_ms", b"start_ms", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end_ms: _TypeAlias = _typing.Literal["end_ms"]  # noqa: Y015
+    _WhichOneofArgType__end_ms: _TypeAlias = _typing.Literal["_end_ms", b"_end_ms"]  # noqa: Y015
+    _WhichOneofReturnType__start_ms: _TypeAlias = _typing.Literal["start_ms"]  # noqa: Y015
+    _WhichOneofArgType__start_ms: _TypeAlias = _typing.Literal["_start_ms", b"_start_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_ms) -> _WhichOneofReturnType__end_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_ms) -> _WhichOneofReturnType__start_ms | None: ...
+
+Global___ScheduleSpec: _TypeAlias = ScheduleSpec  # noqa: Y015
+
+@_typing.final
+class ScheduleView(_message.Message):
+    """A schedule as its owner knows it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    NEXT_MS_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    CREATED_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    RECENT_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """Id of the schedule."""
+    next_ms: _builtins.int
+    """Next nominal time; absent = it has ended."""
+    runs: _builtins.int
+    """Launches so far."""
+    created_ms: _builtins.int
+    """When it was created."""
+    revision: _builtins.int
+    """Counts what users change."""
+    ended: _builtins.bool
+    """Whether it has ended."""
+    @_builtins.property
+    def spec(self) -> Global___ScheduleSpec:
+        """What was asked for."""
+
+    @_builtins.property
+    def recent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of its last tasks, newest first."""
+
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        spec: Global___ScheduleSpec | None = ...,
+        next_ms: _builtins.int | None = ...,
+        runs: _builtins.int = ...,
+        created_ms: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        ended: _builtins.bool = ...,
+        recent: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_ms", b"_next_ms", "next_ms", b"next_ms", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_ms", b"_next_ms", "created_ms", b"created_ms", "ended", b"ended", "next_ms", b"next_ms", "recent", b"recent", "revision", b"revision", "runs", b"runs", "schedule_id", b"schedule_id", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_ms: _TypeAlias = _typing.Literal["next_ms"]  # noqa: Y015
+    _WhichOneofArgType__next_ms: _TypeAlias = _typing.Literal["_next_ms", b"_next_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_ms) -> _WhichOneofReturnType__next_ms | None: ...
+
+Global___ScheduleView: _TypeAlias = ScheduleView  # noqa: Y015
+
+@_typing.final
+class ScheduleDone(_message.Message):
+    """The command on a schedule holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
+    fresh: _builtins.bool
+    """False when this answers a repetition."""
+    @_builtins.property
+    def schedule(self) -> Global___ScheduleView:
+        """The schedule afterwards."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Global___ScheduleView | None = ...,
+        fresh: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleDone: _TypeAlias = ScheduleDone  # noqa: Y015
 
 @_typing.final
 class CreateTask(_message.Message):
@@ -513,6 +774,7 @@ class Outcome(_message.Message):
 
     DONE_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    SCHEDULE_DONE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def done(self) -> Global___Done:
         """The command holds."""
@@ -521,17 +783,22 @@ class Outcome(_message.Message):
     def rejected(self) -> Global___Rejected:
         """The command does not hold, or nobody knows."""
 
+    @_builtins.property
+    def schedule_done(self) -> Global___ScheduleDone:
+        """The command on a schedule holds."""
+
     def __init__(
         self,
         *,
         done: Global___Done | None = ...,
         rejected: Global___Rejected | None = ...,
+        schedule_done: Global___ScheduleDone | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "kind", b"kind", "rejected", b"rejected"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "kind", b"kind", "rejected", b"rejected", "schedule_done", b"schedule_done"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "kind", b"kind", "rejected", b"rejected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "kind", b"kind", "rejected", b"rejected", "schedule_done", b"schedule_done"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["done", "rejected"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["done", "rejected", "schedule_done"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
