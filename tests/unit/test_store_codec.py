@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields, replace
+from typing import get_args
 
 import msgspec
 import pytest
@@ -11,13 +12,20 @@ from hypothesis import strategies as st
 from timeball.errors import Internal
 
 from timeball_server.core.ids import TaskId
-from timeball_server.core.journal import Detail, NoteDetail, OutcomeDetail, SpecDetail
+from timeball_server.core.journal import (
+    Detail,
+    NoteDetail,
+    OutcomeDetail,
+    ScheduleDetail,
+    SpecDetail,
+)
 from timeball_server.core.model import (
     DeliveryMode,
     Failure,
     FailureCause,
     Payload,
     RetryPolicy,
+    ScheduleSpec,
     TaskSpec,
     Timeouts,
 )
@@ -80,8 +88,34 @@ OUTCOME = st.builds(
     failure=st.none() | FAILURE,
     cause=st.none() | st.sampled_from(FailureCause),
 )
-DETAIL = st.builds(SpecDetail, spec=SPEC) | OUTCOME | st.builds(NoteDetail, text=st.text())
+SCHEDULE = st.builds(
+    ScheduleSpec,
+    task=SPEC,
+    every_ms=INT,
+    phase_ms=INT,
+    start_ms=MAYBE_INT,
+    end_ms=MAYBE_INT,
+    max_runs=INT,
+)
+DETAILS: dict[type, st.SearchStrategy[Detail]] = {
+    SpecDetail: st.builds(SpecDetail, spec=SPEC),
+    OutcomeDetail: OUTCOME,
+    NoteDetail: st.builds(NoteDetail, text=st.text()),
+    ScheduleDetail: st.builds(
+        ScheduleDetail,
+        spec=SCHEDULE,
+        runs=INT,
+        nominal_ms=MAYBE_INT,
+        launched=st.booleans(),
+        recent=st.lists(st.text().map(TaskId), max_size=3).map(tuple),
+    ),
+}
+DETAIL = st.one_of(*DETAILS.values())
 PLAIN = TaskSpec(namespace="bank", owner="teller", handler="billing.charge")
+
+
+def test_every_kind_of_detail_is_tried_here() -> None:
+    assert set(DETAILS) == set(get_args(Detail))
 
 
 @given(detail=st.none() | DETAIL)
