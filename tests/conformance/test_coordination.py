@@ -137,6 +137,7 @@ async def test_closing_a_suspended_session_leaves_its_entries_to_expiry(world: W
     await until_state(world, session, SessionState.SUSPENDED)
     await session.close()
     assert session.state is SessionState.LOST
+    assert await nodes(watcher) == [A, B]
     await until_gone(world, watcher, A)
 
 

@@ -143,6 +143,11 @@ def test_a_strong_node_gets_more() -> None:
     assert Counter(plan(EIGHT, nodes, {}).shards.values()) == {A: 6, B: 2}
 
 
+def test_the_one_more_goes_to_the_largest_broken_part() -> None:
+    nodes = [WeighedNode(node=A, weight=1), WeighedNode(node=B, weight=3)]
+    assert plan(EIGHT[:1], nodes, {}).shards == {EIGHT[0]: B}
+
+
 def test_a_dead_nodes_neighbouring_shards_are_spread() -> None:
     current = {shard: (A, B, C)[shard // 4] for shard in [ShardId(number) for number in range(12)]}
     after = plan(list(current), living(B, C), current)

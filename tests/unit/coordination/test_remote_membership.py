@@ -245,7 +245,9 @@ async def test_a_silent_service_suspends_heals_and_then_ends_the_membership() ->
         states = [remote.state]
         remote.on_change(lambda: states.append(remote.state))
         proof = asyncio.ensure_future(remote.prove())
-        await clock.pass_by(TIMEOUT_MS / 2, steps=3)
+        await clock.pass_by(TIMEOUT_MS / 3, steps=2)
+        assert states == [SessionState.CONNECTED]
+        await clock.pass_by(TIMEOUT_MS / 6)
         for request in (proof, remote.prove(), remote.join(EXECUTOR)):
             with pytest.raises(CoordinationUnavailable):
                 await request
