@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from timeball.errors import OutcomeUnknown, Unavailable
 
@@ -62,6 +62,7 @@ from timeball_server.core.journal import (
 )
 from timeball_server.core.model import ScheduleView
 from timeball_server.core.view import task_view
+from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.owners import OwnerClient
 from timeball_server.ports.store import OwnerRow
@@ -69,6 +70,7 @@ from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
 EXECUTOR = NodeId("executor-red")
+ClockT = TypeVar("ClockT", bound=Clock)
 
 
 class Fault(Enum):
@@ -98,7 +100,7 @@ _APPLIED = {Fault.BREAK_AFTER, Fault.SAYS_UNKNOWN_APPLIED}
 class FakeOwner:
     """One scheduler node; implements `OwnerClient`."""
 
-    def __init__(self, store: MemoryStore, clock: VirtualClock) -> None:
+    def __init__(self, store: MemoryStore, clock: Clock) -> None:
         self.epochs: dict[ShardId, Epoch] = {}
         self.faults: deque[Fault] = deque()
         self.calls: list[list[Command]] = []
@@ -267,12 +269,11 @@ class FakeDialer:
         """Nothing is open."""
 
 
-class Rig:
-    """A coordinator's insides on virtual time, with in-process coordination and fake owners."""
+class Surroundings(Generic[ClockT]):
+    """A coordinator's insides with in-process coordination and fake owners."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.loop = loop
-        self.clock = VirtualClock(loop)
+    def __init__(self, clock: ClockT) -> None:
+        self.clock = clock
         self.database = MemoryDatabase()
         self.store = MemoryStore(self.database)
         self.service = LocalCoordinator(100, self.clock)
@@ -332,11 +333,15 @@ class Rig:
         )
 
 
+class Rig(Surroundings[VirtualClock]):
+    """The same in virtual time."""
+
+
 def on_rig(test: Callable[[Rig], Awaitable[None]]) -> Callable[[], None]:
     """Run a test coroutine on a rig in virtual time."""
 
     async def main(loop: VirtualLoop) -> None:
-        rig = Rig(loop)
+        rig = Rig(VirtualClock(loop))
         await rig.start()
         try:
             await test(rig)

@@ -1,0 +1,129 @@
+"""The coordinator with its doors: public services behind the gate, internal ones on their port.
+
+Owns the order of starting and stopping: doors open before others learn the address, and close
+before the session ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from grpc.aio import Server
+from timeball.v1 import admin_service_pb2_grpc, schedule_service_pb2_grpc, task_service_pb2_grpc
+
+from coordinator.admin_servicer import AdminServicer
+from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
+from coordinator.schedule_servicer import ScheduleServicer
+from coordinator.schedules import ScheduleApi
+from coordinator.task_servicer import TaskServicer
+from timeball_server.core.buckets import Layout
+from timeball_server.rpc.auth import Authenticator
+from timeball_server.rpc.interceptors import Gate
+from timeball_server.rpc.server import RpcServer
+from timeball_server.rpc.server import Service as RpcService
+from timeball_server.rpc.validation import RequestValidator
+from timeball_server.runtime.lifecycle import Service
+
+log = structlog.stdlib.get_logger("coordinator")
+GRACE_MS: Final = 5_000
+"""How long running calls may go on after new ones are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """Where a coordinator listens and whom it lets in; host:port, port 0 takes a free one.
+
+    `internal_services` are for our own processes only and stand behind no gate; without any,
+    `internal_listen` is not opened. `store` says what the store is, for operators.
+    """
+
+    listen: str
+    authenticator: Authenticator
+    internal_listen: str = "127.0.0.1:0"
+    internal_services: Sequence[RpcService] = ()
+    store: str = ""
+
+
+class Coordinator(Service):
+    """The service. Its public and internal addresses are known once it has started."""
+
+    def __init__(
+        self,
+        config: CoordinatorConfig,
+        ports: CoordinatorPorts,
+        layout: Layout,
+        doors: Doors,
+        validator: RequestValidator,
+    ) -> None:
+        super().__init__(f"coordinator {config.node} with doors")
+        self.bugs = 0
+        self.node = CoordinatorNode(config, ports, layout)
+        self._advertised = config.address
+        self._gate = Gate(doors.authenticator, validator, self._note_bug)
+        self._public = RpcServer(
+            doors.listen, _public_services(self.node, doors), interceptors=[self._gate]
+        )
+        self._internal = RpcServer(doors.internal_listen, doors.internal_services, internal=True)
+        self._has_internal = bool(doors.internal_services)
+
+    @property
+    def address(self) -> str:
+        """host:port of the public door."""
+        return self._public.address
+
+    @property
+    def internal_address(self) -> str:
+        """host:port of the internal door."""
+        return self._internal.address
+
+    async def _begin(self) -> None:
+        await self._public.start()
+        if self._has_internal:
+            await self._internal.start()
+        address = self._advertised or self._public.address
+        self.node.config = replace(self.node.config, address=address)
+        await self.node.start()
+        self.spawn("node", self._watch())
+        log.info("serving", address=self.address)
+
+    async def _drain(self) -> None:
+        await self._public.stop(GRACE_MS)
+
+    async def _end(self) -> None:
+        await self._public.stop()
+        await self._internal.stop()
+        await self.node.stop()
+
+    async def _watch(self) -> None:
+        """A node that stops by itself takes the doors along."""
+        await self.node.wait_stopped()
+
+    def _note_bug(self, method: str, bug: BaseException) -> None:
+        """Count and log what a servicer should not have raised."""
+        self.bugs += 1
+        log.error("a call failed on a bug", method=method, exc_info=bug)
+
+
+def _public_services(node: CoordinatorNode, doors: Doors) -> list[RpcService]:
+    """What callers may use."""
+    tasks = TaskServicer(node.api)
+    schedules = ScheduleServicer(ScheduleApi(node.cluster))
+    admin = AdminServicer(node.overview, store=doors.store, version=node.config.version)
+
+    def add_tasks(server: Server) -> None:
+        task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, server)
+
+    def add_schedules(server: Server) -> None:
+        schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, server)
+
+    def add_admin(server: Server) -> None:
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
+
+    return [
+        RpcService(name="timeball.v1.TaskService", register=add_tasks),
+        RpcService(name="timeball.v1.ScheduleService", register=add_schedules),
+        RpcService(name="timeball.v1.AdminService", register=add_admin),
+    ]

@@ -1,0 +1,147 @@
+"""TaskService over gRPC: a thin door to TaskApi. Requests come here checked by the gate."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+from timeball.errors import TimeballError
+from timeball.v1 import task_service_pb2 as pb
+from timeball.v1 import task_service_pb2_grpc as stubs
+
+from coordinator.api import TaskApi
+from coordinator.calls_in import LONGEST_PATIENCE_MS, caller, patience_ms
+from coordinator.pipeline import answered_in_order
+from coordinator.requests import Caller, CreateRequest
+from coordinator.task_messages import (
+    cancel_request,
+    create_request,
+    create_result,
+    list_query,
+    stale_task,
+    wait_ms,
+)
+from timeball_server.core.model import TaskView
+from timeball_server.rpc.access import check_namespace
+from timeball_server.rpc.convert import parse_task_name, task_from_spec, task_from_view
+from timeball_server.rpc.interceptors import item_errors, principal
+
+CHUNKS_AT_ONCE: Final = 8
+"""Chunks of one creation stream in hand; more are not read."""
+
+
+class TaskServicer(stubs.TaskServiceServicer):
+    """Serves tasks. `context` is Any throughout: the stubs mix two kinds of it."""
+
+    def __init__(self, api: TaskApi) -> None:
+        self._api = api
+
+    async def CreateTask(  # noqa: N802 - the name is the proto's
+        self, request: pb.CreateTaskRequest, context: Any
+    ) -> pb.CreateTaskResponse:
+        """Create one task, or only check it."""
+        who = caller()
+        wish = create_request(request, who)
+        if request.validate_only:
+            return pb.CreateTaskResponse(task=task_from_spec(wish.spec, full=False))
+        (result,) = await self._api.create(who, [wish], patience_ms(context))
+        if isinstance(result, TimeballError):
+            raise result
+        return pb.CreateTaskResponse(task=task_from_view(result, full=False))
+
+    async def BatchCreateTasks(  # noqa: N802 - the name is the proto's
+        self, request: pb.BatchCreateTasksRequest, context: Any
+    ) -> pb.BatchCreateTasksResponse:
+        """Create many tasks; each item succeeds or fails by itself."""
+        errors = item_errors(request)
+        results = await self._create(request.requests, errors, patience_ms(context))
+        return pb.BatchCreateTasksResponse(results=results)
+
+    async def CreateTasks(  # noqa: N802 - the name is the proto's
+        self, request_iterator: Any, context: Any
+    ) -> AsyncIterator[pb.CreateTasksResponse]:
+        """Create tasks chunk by chunk; answers in the order of the chunks."""
+
+        async def chunks() -> AsyncIterator[tuple[pb.CreateTasksRequest, Mapping[int, Any]]]:
+            async for chunk in request_iterator:
+                yield chunk, item_errors(chunk)  # asked before the next chunk is read
+
+        async def answer(
+            chunk: tuple[pb.CreateTasksRequest, Mapping[int, TimeballError]],
+        ) -> pb.CreateTasksResponse:
+            request, errors = chunk
+            results = await self._create(request.requests, errors, patience_ms(context))
+            return pb.CreateTasksResponse(results=results)
+
+        async for response in answered_in_order(chunks(), answer, CHUNKS_AT_ONCE):
+            yield response
+
+    async def GetTask(  # noqa: N802 - the name is the proto's
+        self, request: pb.GetTaskRequest, context: Any
+    ) -> pb.GetTaskResponse:
+        """Read a task, by default with everything."""
+        task_id = parse_task_name(request.name).task_id
+        result = await self._api.get(
+            caller(), task_id, patience_ms(context), allow_stale=request.allow_stale
+        )
+        full = request.view != pb.TASK_VIEW_BASIC
+        return pb.GetTaskResponse(task=stale_task(result.task, full=full, stale=result.stale))
+
+    async def ListTasks(  # noqa: N802 - the name is the proto's
+        self, request: pb.ListTasksRequest, context: Any
+    ) -> pb.ListTasksResponse:
+        """A page of one user's tasks."""
+        query = list_query(request, caller())
+        page = await self._api.list_by_owner(
+            query, request.page_size, request.page_token, patience_ms(context)
+        )
+        tasks = [task_from_view(view, full=False) for view in page.tasks]
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=page.next_token)
+
+    async def CancelTask(  # noqa: N802 - the name is the proto's
+        self, request: pb.CancelTaskRequest, context: Any
+    ) -> pb.CancelTaskResponse:
+        """Cancel a task."""
+        view = await self._api.cancel(caller(), cancel_request(request), patience_ms(context))
+        return pb.CancelTaskResponse(task=task_from_view(view, full=True))
+
+    async def WaitTask(  # noqa: N802 - the name is the proto's
+        self, request: pb.WaitTaskRequest, context: Any
+    ) -> pb.WaitTaskResponse:
+        """Wait for the end of a task."""
+        task_id = parse_task_name(request.name).task_id
+        longest_ms = patience_ms(context)
+        timeout_ms = min(
+            wait_ms(request), LONGEST_PATIENCE_MS if longest_ms is None else longest_ms
+        )
+        view = await self._api.wait(caller(), task_id, timeout_ms)
+        return pb.WaitTaskResponse(task=task_from_view(view, full=True), done=view.terminal)
+
+    async def _create(
+        self,
+        items: Sequence[pb.CreateTaskRequest],
+        errors: Mapping[int, TimeballError],
+        longest_ms: int | None,
+    ) -> list[pb.CreateResult]:
+        """Create what may be created; one result per item."""
+        who = caller()
+        results: list[TaskView | TimeballError | None] = []
+        wishes: list[CreateRequest] = []
+        for position, item in enumerate(items):
+            wish = errors.get(position) or _wish(item, who)
+            if isinstance(wish, TimeballError):
+                results.append(wish)
+            else:
+                results.append(None)
+                wishes.append(wish)
+        made = iter(await self._api.create(who, wishes, longest_ms))
+        return [create_result(next(made) if result is None else result) for result in results]
+
+
+def _wish(item: pb.CreateTaskRequest, who: Caller) -> CreateRequest | TimeballError:
+    """One item of many as a wish, or why it cannot be one."""
+    try:
+        check_namespace(principal(), item)
+    except TimeballError as error:
+        return error
+    return create_request(item, who)

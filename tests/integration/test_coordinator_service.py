@@ -1,0 +1,236 @@
+"""The coordinator's doors over real gRPC on loopback; owners are fakes with real journals."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from timeball import errors
+from timeball.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    schedule_service_pb2,
+    schedule_service_pb2_grpc,
+    task_pb2,
+    task_service_pb2,
+    task_service_pb2_grpc,
+)
+
+from coordinator.node import CoordinatorConfig
+from coordinator.service import Coordinator, Doors
+from coordinator.wiring import coordinator, coordinator_ports
+from tests.support.fake_owners import EXECUTOR, LAYOUT, FakeOwner, Surroundings
+from timeball_server.coordination.local import LocalSession
+from timeball_server.core.ids import NodeId, TaskId
+from timeball_server.core.journal import EventKind, OutcomeDetail
+from timeball_server.core.model import Payload
+from timeball_server.rpc.auth import OpenLoopback
+from timeball_server.rpc.status import error_from_rpc
+from timeball_server.runtime.clock import SystemClock
+
+LISTEN = "127.0.0.1:0"
+pytestmark = pytest.mark.asyncio
+
+
+class Door:
+    """A running coordinator, a fake owner of all shards, and stubs to call it with."""
+
+    def __init__(self, service: Coordinator, owner: FakeOwner, channel: grpc.aio.Channel) -> None:
+        self.service = service
+        self.owner = owner
+        self.channel = channel
+        self.tasks = task_service_pb2_grpc.TaskServiceStub(channel)
+        self.schedules = schedule_service_pb2_grpc.ScheduleServiceStub(channel)
+        self.admin = admin_service_pb2_grpc.AdminServiceStub(channel)
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Door]:
+    around = Surroundings(SystemClock())
+    owner = await around.node("west", 0, 1, 2, 3)
+
+    async def connect() -> LocalSession:
+        return await around.service.connect(3_000)
+
+    ports = coordinator_ports(
+        store=around.store,
+        connect=connect,
+        dialer=around.dialer,
+        clock=around.clock,
+        layout=LAYOUT,
+    )
+    config = CoordinatorConfig(node=NodeId("front"), address="", version="1.2.3")
+    doors = Doors(listen=LISTEN, authenticator=OpenLoopback(LISTEN), store="memory")
+    service = coordinator(config, ports, LAYOUT, doors)
+    await service.start()
+    try:
+        async with grpc.aio.insecure_channel(service.address) as channel:
+            yield Door(service, owner, channel)
+    finally:
+        await service.stop()
+        await around.service.close()
+    assert service.bugs == 0
+
+
+def wish(
+    handler: str = "billing.charge", request_id: str = ""
+) -> task_service_pb2.CreateTaskRequest:
+    task = task_pb2.Task(handler=handler, delay=Duration(seconds=60))
+    return task_service_pb2.CreateTaskRequest(
+        parent="namespaces/-", task=task, request_id=request_id
+    )
+
+
+async def refusal(call: object) -> errors.TimeballError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call  # type: ignore[misc]
+    return error_from_rpc(caught.value)
+
+
+async def test_a_task_is_created_read_listed_awaited_and_cancelled() -> None:
+    async with opened() as door:
+        made = (await door.tasks.CreateTask(wish())).task
+        assert made.name.startswith("namespaces/default/tasks/")
+        assert (made.state, made.owner) == (task_pb2.TASK_STATE_SCHEDULED, "dev")
+        got = (await door.tasks.GetTask(task_service_pb2.GetTaskRequest(name=made.name))).task
+        assert [entry.event for entry in got.journal] == ["CREATED"]
+        waited = await door.tasks.WaitTask(
+            task_service_pb2.WaitTaskRequest(name=made.name, timeout=Duration(nanos=1_000_000))
+        )
+        assert not waited.done
+        listed = await door.tasks.ListTasks(task_service_pb2.ListTasksRequest())
+        assert [task.name for task in listed.tasks] == [made.name]
+        cancelled = await door.tasks.CancelTask(
+            task_service_pb2.CancelTaskRequest(name=made.name, reason="changed my mind")
+        )
+        assert cancelled.task.state == task_pb2.TASK_STATE_CANCELLED
+        again = task_service_pb2.CancelTaskRequest(name=made.name)
+        assert isinstance(await refusal(door.tasks.CancelTask(again)), errors.TooLate)
+
+
+async def test_basic_view_leaves_the_heavy_parts_out() -> None:
+    async with opened() as door:
+        made = (await door.tasks.CreateTask(wish())).task
+        task_id = TaskId(made.name.rpartition("/")[2])
+        await door.owner.append(task_id, EventKind.CLAIMED, executor=EXECUTOR, attempt=1)
+        done = OutcomeDetail(started_ms=1, ended_ms=2, result=Payload(data=b"42"))
+        await door.owner.append(task_id, EventKind.SUCCEEDED, detail=done)
+        full = (await door.tasks.GetTask(task_service_pb2.GetTaskRequest(name=made.name))).task
+        assert (full.result.data, len(full.attempts)) == (b"42", 1)
+        basic = task_service_pb2.GetTaskRequest(
+            name=made.name, view=task_service_pb2.TASK_VIEW_BASIC
+        )
+        task = (await door.tasks.GetTask(basic)).task
+        assert (task.result.data, len(task.attempts), task.attempt) == (b"", 0, 1)
+        waited = await door.tasks.WaitTask(task_service_pb2.WaitTaskRequest(name=made.name))
+        assert (waited.done, waited.task.result.data) == (True, b"42")
+
+
+async def test_validate_only_creates_nothing() -> None:
+    async with opened() as door:
+        request = wish()
+        request.validate_only = True
+        task = (await door.tasks.CreateTask(request)).task
+        assert (task.name, task.handler, door.owner.calls) == ("", "billing.charge", [])
+
+
+async def test_each_item_of_a_batch_succeeds_or_fails_by_itself() -> None:
+    async with opened() as door:
+        foreign = wish()
+        foreign.parent = "namespaces/bank"
+        batch = task_service_pb2.BatchCreateTasksRequest(
+            requests=[wish(), wish(handler="not a handler"), foreign, wish()]
+        )
+        results = (await door.tasks.BatchCreateTasks(batch)).results
+        assert [result.WhichOneof("outcome") for result in results] == [
+            "task",
+            "error",
+            "error",
+            "task",
+        ]
+        assert (results[1].error.code, results[1].error.field) == (
+            "INVALID_ARGUMENT",
+            "task.handler",
+        )
+        assert results[2].error.reason == "PERMISSION_DENIED"
+
+
+async def test_a_stream_of_chunks_is_answered_chunk_by_chunk() -> None:
+    async def chunks() -> AsyncIterator[task_service_pb2.CreateTasksRequest]:
+        for size in (3, 1, 5):
+            items = [wish() for _ in range(size)]
+            items[0] = wish(handler="")
+            yield task_service_pb2.CreateTasksRequest(requests=items)
+
+    async with opened() as door:
+        answers = [answer async for answer in door.tasks.CreateTasks(chunks())]
+        assert [len(answer.results) for answer in answers] == [3, 1, 5]
+        kinds = [[each.WhichOneof("outcome") for each in answer.results] for answer in answers]
+        assert kinds == [["error", "task", "task"], ["error"], ["error", *["task"] * 4]]
+
+
+async def test_a_repeated_request_gets_the_same_task() -> None:
+    async with opened() as door:
+        request = wish(request_id=str(uuid.uuid4()))
+        first = (await door.tasks.CreateTask(request)).task
+        request.resend = True
+        assert (await door.tasks.CreateTask(request)).task.name == first.name
+
+
+async def test_a_schedule_is_created_read_and_deleted() -> None:
+    async with opened() as door:
+        schedule = schedule_service_pb2.Schedule(
+            task=task_pb2.Task(handler="report.daily"),
+            interval=schedule_service_pb2.Interval(every=Duration(seconds=2)),
+        )
+        made = await door.schedules.CreateSchedule(
+            schedule_service_pb2.CreateScheduleRequest(parent="namespaces/-", schedule=schedule)
+        )
+        name = made.schedule.name
+        assert made.schedule.interval.every.seconds == 2
+        await door.schedules.DeleteSchedule(schedule_service_pb2.DeleteScheduleRequest(name=name))
+        got = await door.schedules.GetSchedule(schedule_service_pb2.GetScheduleRequest(name=name))
+        assert (got.schedule.ended, got.schedule.HasField("next_time")) == (True, False)
+
+
+async def test_the_cluster_is_shown() -> None:
+    async with opened() as door:
+        cluster = await door.admin.GetCluster(admin_service_pb2.GetClusterRequest())
+        assert [(node.name, node.role) for node in cluster.nodes] == [
+            ("front", "coordinator"),
+            ("west", "scheduler_node"),
+        ]
+        assert cluster.nodes[0].address == door.service.address
+        assert [shard.owner for shard in cluster.shards] == ["west"] * 4
+        assert (cluster.store, cluster.version) == ("memory", "1.2.3")
+
+
+async def test_health_is_served_and_a_stopped_coordinator_is_gone() -> None:
+    async with opened() as door:
+        health: Any = health_pb2_grpc.HealthStub(door.channel)
+        answer = await health.Check(
+            health_pb2.HealthCheckRequest(service="timeball.v1.TaskService")
+        )
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        await door.service.stop()
+        request = task_service_pb2.ListTasksRequest()
+        assert isinstance(await refusal(door.tasks.ListTasks(request)), errors.Unavailable)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("namespaces/default/tasks/" + "z" * 40, errors.InvalidRequest),
+        ("namespaces/bank/tasks/" + "0" * 40, errors.TaskNotFound),
+    ],
+)
+async def test_wrong_names_are_refused(name: str, expected: type[errors.TimeballError]) -> None:
+    async with opened() as door:
+        request = task_service_pb2.GetTaskRequest(name=name)
+        assert type(await refusal(door.tasks.GetTask(request))) is expected
