@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final, Union, get_type_hints
 
 import msgspec
+
 from timeball.context import Context
 from timeball.errors import InvalidRequest, Violation
 from timeball.payload import CONTENT_TYPE, encode_arguments
