@@ -69,7 +69,7 @@ UNFIT = [
 # Path of the field, a request that must be refused there, words of the sentence.
 REFUSED: list[tuple[str, Create, str]] = [
     ("task", Create(), "must be set"),
-    ("task", create(run_time=Timestamp(), delay=Duration()), "either run_time or delay"),
+    ("task.delay", create(run_time=Timestamp(), delay=Duration()), "absent when run_time is set"),
     ("parent", Create(parent="default", task=create().task), "namespaces/{namespace}"),
     ("parent", Create(parent="namespaces/A", task=create().task), "namespaces/{namespace}"),
     ("parent", Create(parent="namespaces/../x", task=create().task), "namespaces/{namespace}"),

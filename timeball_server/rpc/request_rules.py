@@ -162,6 +162,19 @@ def _retry(retry: Any, path: str, found: Found) -> None:
             found.append(Violation(f"{path}max_delay", sentence))
 
 
+def _task(task: Any, path: str, found: Found) -> None:
+    if task.HasField("run_time") and task.HasField("delay"):
+        found.append(Violation(f"{path}delay", "must be absent when run_time is set"))
+
+
+def _schedule(schedule: Any, path: str, found: Found) -> None:
+    for name in ("run_time", "delay"):
+        if schedule.task.HasField(name):
+            sentence = "must be absent: a schedule's task has no time of its own"
+            found.append(Violation(f"{path}task.{name}", sentence))
+    _ordered("start_time", "end_time", schedule, path, found)
+
+
 def _interval(interval: Any, path: str, found: Found) -> None:
     every_ms, phase_ms = map(ms_from_duration, (interval.every, interval.phase))
     if phase_ms >= every_ms > 0:
@@ -179,7 +192,8 @@ def _ordered(first: str, last: str, message: Any, path: str, found: Found) -> No
 _PAIRS: Final[Mapping[str, Check]] = {
     "timeball.v1.RetryPolicy": _retry,
     "timeball.v1.Interval": _interval,
-    "timeball.v1.Schedule": partial(_ordered, "start_time", "end_time"),
+    "timeball.v1.Task": _task,
+    "timeball.v1.Schedule": _schedule,
     "timeball.v1.ListTasksRequest": partial(_ordered, "created_from", "created_to"),
 }
-"""Rules between two fields of one message."""
+"""Rules between two fields of one message. As CEL they would copy the message, payload and all."""

@@ -232,7 +232,8 @@ def schedule(**fields: Any) -> Any:
             ),
             "created_to",
         ),
-        (schedule(task=create(delay=Duration()).task), "schedule.task"),
+        (schedule(task=create(delay=Duration()).task), "schedule.task.delay"),
+        (schedule(task=create(run_time=Timestamp()).task), "schedule.task.run_time"),
         (schedule(interval=Interval()), "schedule.interval.every"),
         (schedule(interval=Interval(every=Duration(nanos=1))), "schedule.interval.every"),
         (
