@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import grpc
 import pytest
 from google.rpc import code_pb2, status_pb2
@@ -102,3 +104,10 @@ def test_every_rejection_is_an_error_of_the_family(reason: RejectionReason) -> N
     assert error.message == "sentence"
     wrong = [violation.field for violation in error.violations]
     assert wrong == (["task.run_time"] if reason is RejectionReason.HORIZON else [])
+
+
+def test_the_page_on_errors_has_a_row_for_every_reason() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "api" / "errors.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    said = {reason.strip(" `"): status.strip(" `") for reason, status in rows}
+    assert said == {each.reason: each.code for each in FAMILY}
