@@ -54,6 +54,7 @@ class ScriptedExecutor:
             handlers=handlers,
         )
         self.answers_fences = answers_fences
+        self.heard: list[ToExecutor] = []
         self.orders: list[RunOrder] = []
         self.revokes: list[tuple[Node, Revoke]] = []
         self.cancels: list[CancelRun] = []
@@ -74,6 +75,7 @@ class ScriptedExecutor:
         return [run.task_id for ack in self.acks for run, _, _ in ack.runs]
 
     def hear(self, node: Node, message: ToExecutor) -> None:
+        self.heard.append(message)
         match message:
             case Dispatch():
                 assert message.incarnation == self.facts.incarnation

@@ -19,11 +19,13 @@ from timeball_server.core.commands import (
     RejectionReason,
 )
 from timeball_server.core.engine import creating, placing, schedules
-from timeball_server.core.engine.effects import ReadTasks, Reply, Send
+from timeball_server.core.engine.effects import ReadTasks, Reply
 from timeball_server.core.engine.firsts import void_row
+from timeball_server.core.engine.pinning import pinned
 from timeball_server.core.engine.state import (
     AnyCommand,
     Engine,
+    Fate,
     Loading,
     Mutation,
     Phase,
@@ -35,7 +37,6 @@ from timeball_server.core.engine.state import (
     memory_for,
 )
 from timeball_server.core.engine.writing import (
-    adopted_event,
     begin,
     following_event,
     not_owned,
@@ -99,6 +100,7 @@ def _to_task(
     task = shard.tasks.get(command.task_id)
     if task is None:
         task = read_into_memory(engine, shard, command.task_id)
+        creating.remember(engine, shard, decode_id(command.task_id).unique, command.task_id)
     task.waiting.append((token, command))
     placing.free(engine, shard, task)
 
@@ -128,7 +130,7 @@ def decide(
         reply(engine, token, not_found())
     elif isinstance(command, CancelTask):
         _cancel(engine, shard, task, token, command)
-    elif task.state in _HIDDEN:
+    elif task.state is State.ABSENT:
         reply(engine, token, not_found())
     elif pinned(engine, shard, task, token, command):
         _show(engine, shard, task, token, command)
@@ -137,22 +139,12 @@ def decide(
 def _show(
     engine: Engine, shard: ShardState, task: TaskState, token: int, command: TaskCommand
 ) -> None:
-    if isinstance(command, AwaitTask) and task.state not in TERMINAL:
+    if task.state in _HIDDEN:
+        reply(engine, token, not_found())
+    elif isinstance(command, AwaitTask) and task.state not in TERMINAL:
         shard.waiters.setdefault(task.task_id, []).append(token)
     else:
         reply(engine, token, Done(view_of(task), fresh=False))
-
-
-def pinned(
-    engine: Engine, shard: ShardState, task: TaskState, token: int, command: AnyCommand
-) -> bool:
-    """Whether the head is of our epoch; if not, it is adopted first and the command waits (R17)."""
-    if task.head.epoch == shard.epoch:
-        return True
-    task.waiting.insert(0, (token, command))
-    engine.counters.adopted += 1
-    begin(engine, shard, task, adopted_event(engine, shard, task))
-    return False
 
 
 def _cancel(
@@ -162,9 +154,11 @@ def _cancel(
         _void(engine, shard, task, token, command)
     elif task.state is State.PENDING or (task.state is State.CLAIMED and not task.sent):
         _write_cancelled(engine, shard, task, token, command)
+    elif not pinned(engine, shard, task, token, command):
+        return
     elif task.state is State.CLAIMED:
         _cancel_sent(engine, shard, task, token, command)
-    elif pinned(engine, shard, task, token, command):
+    else:
         reply(engine, token, _cancel_after_end(task))
 
 
@@ -232,12 +226,12 @@ def _cancel_sent(
         raise AssertionError("a claimed task has a run")
     incarnation = executor.facts.incarnation
     if task.started_ms is not None:
-        engine.out.append(Send(incarnation, CancelRun(run, shard.shard, shard.epoch)))
+        engine.send(incarnation, CancelRun(run, shard.shard, shard.epoch))
         reply(engine, token, _too_late(task))
         return
     task.revokes.append((token, command))
     if len(task.revokes) == 1:
-        engine.out.append(Send(incarnation, Revoke(run, shard.shard, shard.epoch)))
+        engine.send(incarnation, Revoke(run, shard.shard, shard.epoch))
 
 
 def revoke_answered(engine: Engine, shard: ShardState, task: TaskState, said: RevokeReply) -> None:
@@ -248,8 +242,10 @@ def revoke_answered(engine: Engine, shard: ShardState, task: TaskState, said: Re
     asked, task.revokes = task.revokes, []
     if said.answer is RevokeAnswer.RUNNING:
         task.started_ms = said.started_ms or task.started_ms or engine.now_ms
-    else:
+    elif asked:
         placing.unsend(engine, task)
+    else:
+        task.results.append((task.head.incarnation, (said.run, Fate.UNSEEN)))
     task.waiting[:0] = asked
     placing.free(engine, shard, task)
 

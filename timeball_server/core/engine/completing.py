@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from timeball_server.core.engine import commands, placing
+from timeball_server.core.engine.pinning import adopt
 from timeball_server.core.engine.state import (
     Engine,
     Fate,
     Mutation,
     Phase,
+    Reported,
     ShardState,
     TaskState,
 )
@@ -48,21 +50,23 @@ def arrived(engine: Engine, incarnation: Incarnation, result: RunResult) -> None
     task = shard.tasks.get(result.run.task_id)
     if task is None:
         task = commands.read_into_memory(engine, shard, result.run.task_id)
-    task.results.append(result)
+    task.results.append((incarnation, result))
     task.waits = False
     placing.free(engine, shard, task)
 
 
-def take(
-    engine: Engine, shard: ShardState, task: TaskState, result: RunResult | tuple[RunId, Fate]
-) -> None:
+def take(engine: Engine, shard: ShardState, task: TaskState, reported: Reported) -> None:
     """Decide what a result means; for a run that is not the one in hand it means nothing."""
-    if isinstance(result, tuple):
-        _take_fate(engine, shard, task, *result)
-    elif task.state is not State.CLAIMED or task.run_id != result.run:
-        _acknowledge(engine, shard, task, result)
+    incarnation, said = reported
+    if isinstance(said, tuple):
+        _take_fate(engine, shard, task, *said)
+    elif task.state is State.CLAIMED and task.run_id == said.run:
+        _take_result(engine, shard, task, incarnation, said)
+    elif task.chain and task.head.epoch != shard.epoch:
+        task.results.insert(0, reported)
+        adopt(engine, shard, task)
     else:
-        _take_result(engine, shard, task, result)
+        _acknowledge(engine, shard, incarnation, said)
 
 
 def _take_fate(engine: Engine, shard: ShardState, task: TaskState, run: RunId, fate: Fate) -> None:
@@ -73,7 +77,13 @@ def _take_fate(engine: Engine, shard: ShardState, task: TaskState, run: RunId, f
     append_outcome(engine, shard, task, event(engine, shard, task))
 
 
-def _take_result(engine: Engine, shard: ShardState, task: TaskState, result: RunResult) -> None:
+def _take_result(
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    incarnation: Incarnation,
+    result: RunResult,
+) -> None:
     commands.revokes_too_late(engine, task, result.started_ms)
     row = outcome_event(engine, shard, task, result)
     hint = None
@@ -89,15 +99,14 @@ def _take_result(engine: Engine, shard: ShardState, task: TaskState, result: Run
     def then(engine: Engine, mutation: Mutation) -> None:
         name = _COUNTERS[row.kind]
         setattr(engine.counters, name, getattr(engine.counters, name) + 1)
-        _acknowledge(engine, shard, task, result)
+        _acknowledge(engine, shard, incarnation, result)
 
     begin(engine, shard, task, row, hint=hint, then=then)
 
 
-def _acknowledge(engine: Engine, shard: ShardState, task: TaskState, result: RunResult) -> None:
-    incarnation = next(
-        (row.incarnation for row in task.chain if row.run == result.run.run), Incarnation(0)
-    )
+def _acknowledge(
+    engine: Engine, shard: ShardState, incarnation: Incarnation, result: RunResult
+) -> None:
     if incarnation in engine.executors:
         acks = engine.acks.setdefault(incarnation, [])
         acks.append((result.run, shard.shard, shard.epoch))

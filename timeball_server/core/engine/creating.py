@@ -9,24 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import CreateTask, Done, Rejected, RejectionReason
 from timeball_server.core.engine import commands, dispatching, placing
 from timeball_server.core.engine.effects import FindTask
 from timeball_server.core.engine.firsts import first_row
+from timeball_server.core.engine.pinning import pinned
 from timeball_server.core.engine.state import Engine, ExecutorState, Mutation, ShardState, TaskState
 from timeball_server.core.engine.writing import (
-    adopted_event,
     alarm_minute,
     begin,
     due_row,
-    open_part,
     reply,
 )
 from timeball_server.core.ids import Bucket, IdParts, TaskId, encode_id
 from timeball_server.core.journal import (
-    CLOSED,
-    DueRow,
     EventKind,
     EventRow,
     SpecDetail,
@@ -65,7 +61,7 @@ def found(engine: Engine, shard: ShardState, unique: bytes, rows: Sequence[Event
             arrive(engine, shard, *later)
         return
     task_id = rows[0].task_id
-    _remember(engine, shard, unique, task_id)
+    remember(engine, shard, unique, task_id)
     task = shard.tasks.get(task_id)
     if task is None:
         task = TaskState(task_id, shard.shard)
@@ -78,41 +74,19 @@ def found(engine: Engine, shard: ShardState, unique: bytes, rows: Sequence[Event
 def answer_again(
     engine: Engine, shard: ShardState, task: TaskState, token: int, command: CreateTask
 ) -> None:
-    """A creation whose task exists: the hint once more, our epoch, then the same answer (R8)."""
-    if task.state in (State.VOID, State.DELETED):
+    """A creation whose task exists: confirmed in our epoch, then the same answer (R8, R17)."""
+    if task.state is State.ABSENT:
+        _create(engine, shard, token, command, task)
+    elif not pinned(engine, shard, task, token, command):
+        return
+    elif task.state in (State.VOID, State.DELETED):
         message = "the task was cancelled before this creation arrived, or deleted since"
         reply(engine, token, Rejected(RejectionReason.VOIDED, message))
     elif not _same_request(task, command):
         message = "this request_id was used before for a different task"
         reply(engine, token, Rejected(RejectionReason.REQUEST_ID_REUSED, message))
-    elif task.head.epoch == shard.epoch:
-        reply(engine, token, Done(commands.view_of(task), fresh=False))
     else:
-        row = adopted_event(engine, shard, task)
-        engine.counters.adopted += 1
-        begin(engine, shard, task, row, hint=_hint_again(shard, task), token=token, then=_answered)
-
-
-def _hint_again(shard: ShardState, task: TaskState) -> DueRow | None:
-    head = task.head
-    if head.state in CLOSED or head.alarm is None:
-        return None
-    minute = task.alarm_minute or max(minute_of(head.alarm.due_ms), shard.scan_from)
-    part = task.home.part if minute == task.home.minute else open_part(shard, minute)
-    return DueRow(
-        minute=minute,
-        part=part,
-        due_ms=head.alarm.due_ms,
-        task_id=task.task_id,
-        seq=head.alarm.seq,
-        epoch=head.alarm.epoch,
-        handler=task.spec.handler,
-        priority=task.spec.priority,
-    )
-
-
-def _answered(engine: Engine, mutation: Mutation) -> None:
-    reply(engine, mutation.token, Done(commands.view_of(mutation.task), fresh=False))
+        reply(engine, token, Done(commands.view_of(task), fresh=False))
 
 
 def _same_request(task: TaskState, command: CreateTask) -> bool:
@@ -122,14 +96,23 @@ def _same_request(task: TaskState, command: CreateTask) -> bool:
     return created == command.spec and same_due
 
 
-def _create(engine: Engine, shard: ShardState, token: int, command: CreateTask) -> None:
+def _create(
+    engine: Engine,
+    shard: ShardState,
+    token: int,
+    command: CreateTask,
+    task: TaskState | None = None,
+) -> None:
+    """Write the first event; `task` is the placeholder of an id that was asked for before."""
     now_ms = engine.now_ms
     due_ms = now_ms + command.delay_ms if command.due_ms is None else command.due_ms
     if max(due_ms, command.minute * 60_000) > now_ms + engine.config.horizon_ms:
         message = "the due time lies too far ahead; the horizon is five years"
         reply(engine, token, Rejected(RejectionReason.HORIZON, message))
         return
-    task = _new_task(engine, shard, command)
+    task = task or _new_task(engine, shard, command)
+    task.spec = command.spec
+    task.effective_priority = command.spec.priority
     executor = None
     if due_ms <= now_ms and not engine.suspended:
         executor = dispatching.choose_now(engine, task, due_ms)
@@ -153,10 +136,8 @@ def _new_task(engine: Engine, shard: ShardState, command: CreateTask) -> TaskSta
     home = Bucket(command.minute, command.shard, part)
     task_id = encode_id(IdParts(home, command.unique))
     task = TaskState(task_id, shard.shard)
-    task.spec = command.spec
-    task.effective_priority = command.spec.priority
     shard.tasks[task_id] = task
-    _remember(engine, shard, command.unique, task_id)
+    remember(engine, shard, command.unique, task_id)
     return task
 
 
@@ -170,7 +151,8 @@ def _part_for(engine: Engine, shard: ShardState, minute: int, size_bytes: int) -
     return counts[0]
 
 
-def _remember(engine: Engine, shard: ShardState, unique: bytes, task_id: TaskId) -> None:
+def remember(engine: Engine, shard: ShardState, unique: bytes, task_id: TaskId) -> None:
+    """The next creation of this unique number is not a fresh one, whatever its sender thinks."""
     shard.recent[unique] = task_id
     if len(shard.recent) > engine.config.recent_creations:
         del shard.recent[next(iter(shard.recent))]

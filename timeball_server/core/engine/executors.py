@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from timeball_server.core.engine import commands, completing, placing, takeover
-from timeball_server.core.engine.effects import Send
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.engine.state import Engine, ExecutorState, Fate, Loading, TaskState
 from timeball_server.core.engine.writing import give_up
@@ -33,21 +32,25 @@ from timeball_server.core.messages import (
 def seen(engine: Engine, executors: tuple[ExecutorFacts, ...]) -> None:
     """Take a snapshot of the living executors."""
     living = {facts.incarnation for facts in executors}
+    engine.members_known = True
     for incarnation in [known for known in engine.executors if known not in living]:
         _gone(engine, incarnation)
     for facts in executors:
         if facts.incarnation not in engine.executors:
             engine.executors[facts.incarnation] = ExecutorState(facts)
+    for incarnation in {name for shard in engine.shards.values() for name in shard.unresolved}:
+        if incarnation not in living:
+            takeover.gone(engine, incarnation)
 
 
 def _gone(engine: Engine, incarnation: Incarnation) -> None:
     executor = engine.executors.pop(incarnation)
-    executor.ready = False
+    executor.ready = executor.stream_open = False
     for run, task in list(executor.runs.items()):
         shard = engine.owned(task)
         if shard is None or task.run_id != run:
             continue
-        task.results.append((run, Fate.VANISHED))
+        task.results.append((incarnation, (run, Fate.VANISHED)))
         placing.free(engine, shard, task)
     takeover.gone(engine, incarnation)
 
@@ -91,7 +94,7 @@ def _fence(engine: Engine, executor: ExecutorState, shards: tuple[ShardId, ...])
     runs = frozenset(run for run, task in executor.runs.items() if task.shard in fenced)
     executor.fence_number = number
     executor.fenced_runs[number] = (epochs, runs)
-    engine.out.append(Send(executor.facts.incarnation, Fence(number, epochs)))
+    engine.send(executor.facts.incarnation, Fence(number, epochs))
 
 
 def said(engine: Engine, incarnation: Incarnation, message: FromExecutor) -> None:
@@ -128,8 +131,11 @@ def _revoke_answered(engine: Engine, executor: ExecutorState, message: RevokeRep
 
 
 def _inventory(engine: Engine, executor: ExecutorState, message: Inventory) -> None:
-    epochs, asked = executor.fenced_runs.pop(message.number, ((), frozenset()))
     _yield_to_higher(engine, message.refused)
+    fenced = executor.fenced_runs.pop(message.number, None)
+    if fenced is None:
+        return
+    epochs, asked = fenced
     entries = {entry.run: entry for entry in message.entries}
     for run in asked:
         task = executor.runs.get(run)
@@ -140,8 +146,8 @@ def _inventory(engine: Engine, executor: ExecutorState, message: Inventory) -> N
         if task is not None and entry.started_ms is not None:
             task.started_ms = entry.started_ms
     for number, epoch in epochs:
-        shard = engine.shards.get(number)
-        if shard is not None and shard.epoch == epoch:
+        shard = engine.holding(number, epoch)
+        if shard is not None:
             own = {run: entry for run, entry in entries.items() if entry.shard == number}
             takeover.answered(engine, shard, executor, own)
     if message.number == executor.fence_number or not executor.fenced_runs:
@@ -154,7 +160,7 @@ def _not_seen(engine: Engine, task: TaskState) -> None:
     run = task.run_id
     if shard is None or run is None or task.state is not State.CLAIMED:
         return
-    task.results.append((run, Fate.UNSEEN))
+    task.results.append((task.head.incarnation, (run, Fate.UNSEEN)))
     placing.free(engine, shard, task)
 
 
@@ -163,6 +169,8 @@ def _refused(engine: Engine, executor: ExecutorState, message: Refused) -> None:
         shards = {shard for _, shard in message.runs}
         _yield_to_higher(engine, tuple((shard, message.epoch) for shard in shards))
         return
+    if message.reason is RefusalReason.OTHER_INCARNATION:
+        executor.ready = False
     if message.reason is RefusalReason.NO_FREE_SLOT:
         executor.blocked = True
     if message.reason is RefusalReason.DRAINING:

@@ -105,8 +105,8 @@ def _issue_next(engine: Engine, shard: ShardState) -> None:
 
 def loaded(engine: Engine, event: SliceLoaded) -> None:
     """Take a page of a slice in; after the last one of a take-over the shard serves."""
-    shard = engine.shards.get(event.shard)
-    if shard is None or shard.epoch != event.epoch or event.number not in shard.slices:
+    shard = engine.holding(event.shard, event.epoch)
+    if shard is None or event.number not in shard.slices:
         return
     take_hints(engine, shard, event.hints, event.journals)
     if not event.last:
@@ -168,8 +168,8 @@ def _serve(engine: Engine, shard: ShardState) -> None:
 
 def tasks_read(engine: Engine, event: TasksRead) -> None:
     """Fill the placeholders of tasks that were read one by one."""
-    shard = engine.shards.get(event.shard)
-    if shard is None or shard.epoch != event.epoch:
+    shard = engine.holding(event.shard, event.epoch)
+    if shard is None:
         return
     for task_id in event.task_ids:
         task = shard.tasks.get(task_id)

@@ -34,11 +34,14 @@ def handle(
         mono_ms: a clock that never steps; decides whether the lease holds.
     """
     engine.now_ms, engine.mono_ms = wall_ms, mono_ms
-    for event in events:
+    happened = list(events)
+    for event in happened:
+        if isinstance(event, e.LeaseProven):
+            engine.lease_until_mono_ms = event.until_mono_ms
+    _end_without_lease(engine)
+    for event in happened:
         _HANDLERS[type(event)](engine, event)
-    if not engine.lease_holds:
-        for shard in list(engine.shards.values()):
-            writing.give_up(engine, shard, "the lease ended before it was proven again")
+    _end_without_lease(engine)
     loading.issue(engine)
     sweeping.issue(engine)
     dispatching.advance(engine)
@@ -47,11 +50,19 @@ def handle(
     return _flush(engine)
 
 
+def _end_without_lease(engine: Engine) -> None:
+    """Before anything is begun or answered, and after it, the lease must hold (rule R3)."""
+    if not engine.lease_holds:
+        for shard in list(engine.shards.values()):
+            writing.give_up(engine, shard, "the lease ended before it was proven again")
+
+
 def _flush(engine: Engine) -> list[Effect]:
     """One message per executor for all that this step hands out."""
     executors.fence_new_shards(engine)
     for incarnation, orders in engine.outbox.items():
-        engine.out.append(Send(incarnation, Dispatch(incarnation, tuple(orders))))
+        if orders:
+            engine.out.append(Send(incarnation, Dispatch(incarnation, tuple(orders))))
     engine.outbox.clear()
     for incarnation, runs in engine.acks.items():
         engine.out.append(Send(incarnation, AckResults(tuple(runs))))
@@ -77,7 +88,7 @@ def next_wake_ms(engine: Engine) -> int:
 
 
 def _lease_proven(engine: Engine, event: e.LeaseProven) -> None:
-    engine.lease_until_mono_ms = event.until_mono_ms
+    """Taken in before everything else of its step."""
 
 
 def _suspended(engine: Engine, event: e.Suspended) -> None:
@@ -121,8 +132,8 @@ def _written(engine: Engine, event: e.Written) -> None:
 
 
 def _found(engine: Engine, event: e.TaskFound) -> None:
-    shard = engine.shards.get(event.shard)
-    if shard is not None and shard.epoch == event.epoch:
+    shard = engine.holding(event.shard, event.epoch)
+    if shard is not None:
         creating.found(engine, shard, event.unique, event.rows)
 
 

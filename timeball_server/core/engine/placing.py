@@ -6,7 +6,14 @@ from collections.abc import Iterable
 
 from timeball_server.core.commands import CreateSchedule, CreateTask, Done
 from timeball_server.core.engine import commands, completing, creating, schedules, takeover
-from timeball_server.core.engine.state import Engine, Loading, ScheduleState, ShardState, TaskState
+from timeball_server.core.engine.state import (
+    Engine,
+    Loading,
+    Phase,
+    ScheduleState,
+    ShardState,
+    TaskState,
+)
 from timeball_server.core.engine.writing import reply
 from timeball_server.core.journal import CLOSED, TERMINAL, EventRow, State, fold
 
@@ -29,7 +36,7 @@ def fill(engine: Engine, shard: ShardState, task: TaskState, rows: Iterable[Even
 
 def free(engine: Engine, shard: ShardState, task: TaskState) -> None:
     """Hand the task to the next in line; with nobody in line, put it where it belongs (R10)."""
-    while task.idle and engine.owned(task) is shard:
+    while task.idle and engine.owned(task) is shard and shard.phase is not Phase.RELEASING:
         if task.results:
             completing.take(engine, shard, task, task.results.pop(0))
         elif task.waiting:

@@ -22,6 +22,7 @@ from timeball_server.core.commands import (
 )
 from timeball_server.core.engine import commands, launching, placing
 from timeball_server.core.engine.firsts import first_row
+from timeball_server.core.engine.pinning import pinned
 from timeball_server.core.engine.state import (
     Engine,
     Loading,
@@ -38,6 +39,7 @@ from timeball_server.core.engine.writing import (
     due_row,
     following_event,
     reply,
+    scan_floor,
     write_rows,
 )
 from timeball_server.core.ids import (
@@ -87,7 +89,7 @@ def answer_again(
     elif detail is None or detail.spec != command.spec:
         message = "this request_id was used before for a different schedule"
         reply(engine, token, Rejected(RejectionReason.REQUEST_ID_REUSED, message))
-    elif commands.pinned(engine, shard, task, token, command):
+    elif pinned(engine, shard, task, token, command):
         reply(engine, token, ScheduleDone(view_of(task), fresh=False))
 
 
@@ -141,7 +143,7 @@ def decide(
     elif isinstance(command, EndSchedule) and task.state is State.ACTIVE:
         row = _event(engine, shard, task, EventKind.SCHEDULE_ENDED, task.detail, command)
         begin(engine, shard, task, row, token=token, then=_shown)
-    elif commands.pinned(engine, shard, task, token, command):
+    elif pinned(engine, shard, task, token, command):
         reply(engine, token, ScheduleDone(view_of(task), fresh=False))
 
 
@@ -237,7 +239,7 @@ def act(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
         task.hinted = alarm
 
     hint = DueRow(
-        minute=max(minute_of(following_ms), shard.scan_from),
+        minute=max(minute_of(following_ms), scan_floor(shard)),
         part=0,
         due_ms=following_ms,
         task_id=task.task_id,

@@ -20,7 +20,7 @@ from timeball_server.core.commands import (
     ReadSchedule,
     ReadTask,
 )
-from timeball_server.core.engine.effects import Effect
+from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
@@ -42,7 +42,14 @@ from timeball_server.core.journal import (
     SpecDetail,
     State,
 )
-from timeball_server.core.messages import InventoryEntry, RunId, RunOrder, RunResult
+from timeball_server.core.messages import (
+    Dispatch,
+    InventoryEntry,
+    RunId,
+    RunOrder,
+    RunResult,
+    ToExecutor,
+)
 from timeball_server.core.model import TaskSpec
 from timeball_server.core.priority import effective_priority
 from timeball_server.core.retry import Rng
@@ -70,6 +77,10 @@ class Fate(StrEnum):
 
     UNSEEN = "UNSEEN"
     VANISHED = "VANISHED"
+
+
+Reported = tuple[Incarnation, RunResult | tuple[RunId, Fate]]
+"""What was said, or concluded, about a run, and the executor that it ran on."""
 
 
 class TaskState:
@@ -106,7 +117,7 @@ class TaskState:
         self.loading = Loading.PRESENT
         self.pending: EventRow | None = None
         self.waiting: list[Waiting] = []
-        self.results: list[RunResult | tuple[RunId, Fate]] = []
+        self.results: list[Reported] = []
         self.revokes: list[tuple[int, CancelTask]] = []
         self.sent = False
         self.started_ms: int | None = None
@@ -364,6 +375,7 @@ class Engine:
         self.suspended = False
         self.shards: dict[ShardId, ShardState] = {}
         self.executors: dict[Incarnation, ExecutorState] = {}
+        self.members_known = False
         self.inflight: dict[int, Mutation] = {}
         self.out: list[Effect] = []
         self.outbox: dict[Incarnation, list[RunOrder]] = {}
@@ -384,9 +396,23 @@ class Engine:
         """Rule R3: whether this node may still act as an owner."""
         return self.mono_ms < self.lease_until_mono_ms
 
+    def send(self, incarnation: Incarnation, message: ToExecutor) -> None:
+        """Queue a message behind the orders that this step has already handed out (rule R12)."""
+        orders = self.outbox.pop(incarnation, None)
+        if orders:
+            self.out.append(Send(incarnation, Dispatch(incarnation, tuple(orders))))
+        self.out.append(Send(incarnation, message))
+
     def at(self, task: TaskState, when_ms: int) -> None:
         """Look at the task at this instant, unless it changes before."""
         heapq.heappush(self.timeline, (when_ms, self.number(), task.stamp, task))
+
+    def holding(self, number: ShardId, epoch: Epoch) -> ShardState | None:
+        """The shard in this epoch; None if it was lost, taken again or is being handed over."""
+        shard = self.shards.get(number)
+        if shard is None or shard.epoch != epoch or shard.phase is Phase.RELEASING:
+            return None
+        return shard
 
     def owned(self, task: TaskState) -> ShardState | None:
         """The shard of a task, None if it was lost or taken again since."""

@@ -54,8 +54,8 @@ def _held_back(shard: ShardState, minute: Minute) -> bool:
 
 def swept(engine: Engine, event: BucketSwept) -> None:
     """Adopt or void what only the sweep found, then go on with the next bucket."""
-    shard = engine.shards.get(event.shard)
-    if shard is None or shard.epoch != event.epoch or shard.sweeping != event.minute:
+    shard = engine.holding(event.shard, event.epoch)
+    if shard is None or shard.sweeping != event.minute:
         return
     live = [hint for hint in event.hints if _is_news(shard, hint, event)]
     before = set(shard.tasks)

@@ -11,22 +11,25 @@ from timeball_server.core.engine.state import (
     Engine,
     ExecutorState,
     Loading,
+    Phase,
     ShardState,
     TaskState,
 )
 from timeball_server.core.ids import Incarnation
-from timeball_server.core.messages import InventoryEntry, RunId
+from timeball_server.core.messages import InventoryEntry, RunId, RunResult
 
 
 def resolve(engine: Engine, shard: ShardState, task: TaskState) -> None:
     """Find out what became of a claim that we did not make in this memory."""
     incarnation = task.head.incarnation
     executor = engine.executors.get(incarnation)
-    if executor is None:
+    if any(isinstance(said, RunResult) and said.run == task.run_id for _, said in task.results):
+        task.loading = Loading.PRESENT
+    elif executor is None and engine.members_known:
         task.loading = Loading.PRESENT
         row = completing.vanished_event(engine, shard, task)
         completing.append_outcome(engine, shard, task, row)
-    elif incarnation in shard.inventories:
+    elif executor is not None and incarnation in shard.inventories:
         _settle(engine, shard, task, executor, shard.inventories[incarnation])
     else:
         task.loading = Loading.UNRESOLVED
@@ -72,7 +75,10 @@ def answered(
 def gone(engine: Engine, incarnation: Incarnation) -> None:
     """An executor's session ended: nothing more will be heard of its runs."""
     for shard in list(engine.shards.values()):
+        if shard.phase is Phase.RELEASING:
+            continue
         shard.inventories.pop(incarnation, None)
         for task in shard.unresolved.pop(incarnation, []):
             if engine.owned(task) is shard:
                 resolve(engine, shard, task)
+                placing.free(engine, shard, task)

@@ -20,7 +20,7 @@ from timeball_server.core.engine.state import (
     ShardState,
     TaskState,
 )
-from timeball_server.core.ids import Incarnation, NodeId
+from timeball_server.core.ids import Incarnation, Minute, NodeId
 from timeball_server.core.journal import (
     CLOSED,
     TERMINAL,
@@ -139,9 +139,17 @@ def alarm_minute(engine: Engine, shard: ShardState, task: TaskState, due_ms: int
     one mutation; everything else lies in the minute of its due time, never below scan_from.
     """
     home = task.home.minute
-    if due_ms <= engine.now_ms and shard.scan_from <= home <= minute_of(engine.now_ms):
+    if due_ms <= engine.now_ms and scan_floor(shard) <= home <= minute_of(engine.now_ms):
         return home
-    return max(minute_of(due_ms), shard.scan_from)
+    return max(minute_of(due_ms), scan_floor(shard))
+
+
+def scan_floor(shard: ShardState) -> Minute:
+    """The first bucket that a later take-over is sure to read.
+
+    Buckets that were swept already count as passed: the watermark may be on its way over them.
+    """
+    return max(shard.scan_from, shard.swept_below)
 
 
 def begin(
@@ -243,6 +251,7 @@ def listing(row: EventRow, spec: TaskSpec) -> OwnerListRow:
         created_ms=row.created_ms,
         task_id=row.task_id,
         handler=spec.handler,
+        epoch=row.epoch,
     )
 
 
@@ -328,6 +337,8 @@ def drop_shard(engine: Engine, shard: ShardState) -> None:
     for executor in engine.executors.values():
         for run in [r for r, t in executor.runs.items() if t.shard == shard.shard]:
             del executor.runs[run]
+    for incarnation, orders in engine.outbox.items():
+        engine.outbox[incarnation] = [o for o in orders if o.shard != shard.shard]
     for task in shard.tasks.values():
         task.waits = False
         task.stamp += 1

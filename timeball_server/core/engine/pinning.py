@@ -1,0 +1,38 @@
+"""Showing only what is ours: the head is confirmed in our epoch before anyone is told of it.
+
+Rules R8 and R17. A row of an earlier epoch may have been seen on one replica only, and its hint
+on none that a scan reads; so a live task's hint is written again with the confirmation.
+"""
+
+from __future__ import annotations
+
+from timeball_server.core.buckets import minute_of
+from timeball_server.core.engine.state import AnyCommand, Engine, ShardState, TaskState
+from timeball_server.core.engine.writing import adopted_event, begin, due_row, scan_floor
+from timeball_server.core.journal import DueRow
+
+
+def pinned(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: AnyCommand
+) -> bool:
+    """Whether the head is of our epoch; if not, it is adopted first and the command waits."""
+    if task.head.epoch == shard.epoch:
+        return True
+    task.waiting.insert(0, (token, command))
+    adopt(engine, shard, task)
+    return False
+
+
+def adopt(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    """Write the head once more in our epoch, its hint first."""
+    engine.counters.adopted += 1
+    row = adopted_event(engine, shard, task)
+    begin(engine, shard, task, row, hint=_hint_again(shard, task))
+
+
+def _hint_again(shard: ShardState, task: TaskState) -> DueRow | None:
+    """The live alarm's hint, where a scan will find it; a closed task has none."""
+    alarm = task.head.alarm
+    if alarm is None:
+        return None
+    return due_row(shard, task, task.head, max(minute_of(alarm.due_ms), scan_floor(shard)))
