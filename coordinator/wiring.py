@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from random import SystemRandom
 
 from grpc.aio import Server
 
@@ -19,6 +18,7 @@ from timeball_server.ports.owners import OwnerDialer
 from timeball_server.ports.store import Store
 from timeball_server.rpc.server import Service as RpcService
 from timeball_server.rpc.validation import RequestValidator, shipped_rules
+from timeball_server.runtime.entropy import system_random
 
 
 def coordinator_ports(
@@ -31,7 +31,7 @@ def coordinator_ports(
         dialer=dialer,
         clock=clock,
         lead=leading(layout.all_shards(), clock),
-        entropy=SystemRandom(),
+        entropy=system_random(),
     )
 
 
