@@ -58,7 +58,7 @@ def issue(engine: Engine) -> None:
 
 
 def _wants_more(engine: Engine, shard: ShardState) -> bool:
-    return shard.issued_until_ms < engine.now_ms + SLICES_AHEAD * SLICE_MS
+    return shard.issued_until_ms <= engine.now_ms + SLICES_AHEAD * SLICE_MS
 
 
 def next_issue_ms(engine: Engine) -> int | None:
