@@ -1,0 +1,70 @@
+"""What one run is like: which faults at which rates, drawn from its seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Shares are of events, `_s` are seconds, rates are per minute of virtual time.
+
+    Attributes:
+        calm: no faults at all; the strictest checks apply.
+        skew_ms: nodes' wall clocks are wrong by at most this.
+    """
+
+    calm: bool = True
+    tasks: int = 140
+    clients: int = 4
+    work_s: float = 75.0
+    slow_share: float = 0.0
+    slow_s: float = 0.3
+    loss_share: float = 0.0
+    late_share: float = 0.0
+    store_unknown_share: float = 0.0
+    store_unavailable_share: float = 0.0
+    store_late_s: float = 3.0
+    crashes: float = 0.0
+    freezes: float = 0.0
+    freeze_s: float = 12.0
+    expiries: float = 0.0
+    session_cuts: float = 0.0
+    link_cuts: float = 0.0
+    snaps: float = 0.0
+    outages: float = 0.0
+    skew_ms: int = 0
+
+
+def draw(rng: random.Random) -> Profile:
+    """A run's profile: one in ten is calm, the others mix some classes of faults."""
+    tasks = rng.randint(100, 200)
+    clients = rng.randint(2, 6)
+    if rng.random() < 0.1:
+        return Profile(tasks=tasks, clients=clients)
+
+    def some(most: float, share: float = 0.6) -> float:
+        return rng.uniform(0, most) if rng.random() < share else 0.0
+
+    return Profile(
+        calm=False,
+        tasks=tasks,
+        clients=clients,
+        slow_share=some(0.1),
+        slow_s=rng.choice((0.05, 0.3, 1.5)),
+        loss_share=some(0.01),
+        late_share=rng.choice((0.0, 0.5)),
+        store_unknown_share=some(0.15),
+        store_unavailable_share=some(0.1),
+        store_late_s=rng.choice((0.5, 5.0, 20.0)),
+        crashes=some(4.0),
+        freezes=some(5.0),
+        freeze_s=rng.choice((2.0, 8.0, 15.0)),
+        expiries=some(4.0),
+        session_cuts=some(4.0),
+        link_cuts=some(5.0),
+        snaps=some(10.0),
+        outages=some(2.0, 0.3),
+        skew_ms=rng.choice((0, 0, 50, 500)),
+    )

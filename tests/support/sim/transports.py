@@ -1,0 +1,162 @@
+"""The owner and executor ports over the simulated network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from timeball.errors import OutcomeUnknown, Unavailable
+
+from executor_node.node import ExecutorNode
+from scheduler_node.calls import Calls
+from tests.support.sim.history import Sent
+from tests.support.sim.network import End, Listener, Network
+from timeball_server.core.commands import Command, Outcome, Rejected, RejectionReason
+from timeball_server.core.ids import TaskId
+from timeball_server.core.messages import Dispatch, FromExecutor, StreamHello, ToExecutor
+from timeball_server.ports.coordination import Member
+from timeball_server.ports.owners import OwnerClient
+
+OPEN_TIMEOUT_S = 5.0
+
+
+class SimOwnerClient:
+    """One scheduler node as a coordinator sees it; implements `OwnerClient`."""
+
+    def __init__(self, network: Network, source: str, address: str) -> None:
+        self._network = network
+        self._source = source
+        self._address = address
+
+    async def execute(self, commands: Sequence[Command]) -> Sequence[Outcome]:
+        """Carry out commands."""
+        names = ",".join(type(command).__name__ for command in commands)
+
+        async def invoke(calls: Calls) -> Sequence[Outcome]:
+            try:
+                return await calls.execute(commands)
+            except Unavailable as error:
+                return [Rejected(RejectionReason.NOT_READY, error.message)] * len(commands)
+
+        return await self._network.call(self._source, self._address, names, invoke)
+
+    async def wait(self, task_id: TaskId, namespace: str, timeout_ms: int) -> Outcome:
+        """Await a task."""
+
+        async def invoke(calls: Calls) -> Outcome:
+            return await calls.wait(task_id, namespace, timeout_ms)
+
+        try:
+            return await self._network.call(self._source, self._address, "wait", invoke)
+        except OutcomeUnknown as error:
+            raise Unavailable(error.message) from error
+
+
+class SimOwnerDialer:
+    """Implements `OwnerDialer`."""
+
+    def __init__(self, network: Network, source: str) -> None:
+        self._network = network
+        self._source = source
+
+    def client(self, address: str) -> OwnerClient:
+        """The client for an address."""
+        return SimOwnerClient(self._network, self._source, address)
+
+    async def close(self) -> None:
+        """Nothing stays open."""
+
+
+class SimExecutorStream:
+    """The owner's end; implements `ExecutorStream` and writes dispatches down."""
+
+    def __init__(self, network: Network, process: str, end: End[FromExecutor, ToExecutor]) -> None:
+        self._network = network
+        self._process = process
+        self._end = end
+
+    def send(self, message: ToExecutor) -> None:
+        """Queue a message."""
+        if isinstance(message, Dispatch):
+            self._note(message)
+        self._network.history.trace(self._process, f"-> {message}")
+        self._end.send(message)
+
+    async def receive(self) -> FromExecutor | None:
+        """The next message."""
+        message = await self._end.receive()
+        self._network.history.trace(self._process, f"<- {message}")
+        return message
+
+    async def close(self) -> None:
+        """End the stream."""
+        self._end.close()
+
+    def _note(self, message: Dispatch) -> None:
+        history = self._network.history
+        for order in message.orders:
+            history.sent.append(
+                Sent(
+                    task_id=order.run.task_id,
+                    shard=order.shard,
+                    epoch=order.epoch,
+                    process=self._process,
+                    at_us=history.now_us(),
+                )
+            )
+
+
+class SimExecutorDialer:
+    """Opens streams in the name of one scheduler process; implements `ExecutorDialer`."""
+
+    def __init__(self, network: Network, node: str, process: str) -> None:
+        self._network = network
+        self._me = (node, process)
+
+    async def open(self, executor: Member, hello: StreamHello) -> SimExecutorStream:
+        """Connect, introduce ourselves and wait for the executor's first words."""
+        network = self._network
+        listener = network.listener(executor.address)
+        if listener is None or network.is_cut(self._me[0], listener.node):
+            raise Unavailable("the executor cannot be reached")
+        mine, theirs = network.connect(self._me, (listener.node, listener.process))
+        network.after(network.delay_s(), self._arrive, listener, hello, theirs)
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await mine.news()
+        except TimeoutError:
+            mine.close()
+            raise Unavailable("the executor did not answer") from None
+        except BaseException:
+            mine.close()
+            raise
+        if not mine.spoken:
+            mine.close()
+            raise Unavailable("the executor ended the stream without a word")
+        return SimExecutorStream(network, self._me[1], mine)
+
+    def _arrive(self, listener: Listener, hello: StreamHello, end: End[Any, Any]) -> None:
+        if self._network.listener_is(listener):
+            serving = _serve(self._network, listener, hello, end)
+            self._network.loop.start_in(listener.process, serving)
+        else:
+            end.close()
+
+
+async def _serve(
+    network: Network, listener: Listener, hello: StreamHello, end: End[Any, Any]
+) -> None:
+    """The executor's side of one stream, as its gRPC servicer would run it."""
+    node: ExecutorNode = listener.service
+    try:
+        await node.serve(hello, end)
+    except Unavailable as error:
+        network.history.trace(listener.process, f"refuses a stream: {error}")
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        network.history.problem(listener.process, f"serving a stream failed with {error!r}")
+        raise
+    finally:
+        end.close()

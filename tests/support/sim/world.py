@@ -1,0 +1,195 @@
+"""A whole cluster from the production classes, with memory adapters swapped in.
+
+Owns processes: starts them, crashes them, starts them anew as new processes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from timeball.errors import CoordinationUnavailable, TimeballError
+
+from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
+from executor_node.membership import SessionMemberships
+from executor_node.node import ExecutorNode
+from scheduler_node.service import SchedulerNode, SchedulerNodeConfig
+from tests.support.sim.faulty_store import FaultyStore, Outage
+from tests.support.sim.handlers import handlers
+from tests.support.sim.history import History
+from tests.support.sim.leading import lead
+from tests.support.sim.network import Listener, Network
+from tests.support.sim.profile import Profile
+from tests.support.sim.transports import SimExecutorDialer, SimOwnerDialer
+from tests.support.virtual_loop import VirtualClock, VirtualLoop
+from timeball_server.coordination.local import Leg, LocalCoordinator, LocalSession
+from timeball_server.core.buckets import Layout, LayoutRow
+from timeball_server.core.ids import Minute, NodeId
+from timeball_server.ports.coordination import Member, Role
+from timeball_server.store.memory import MemoryDatabase, MemoryStore
+
+LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
+SESSION_MS = 6_000
+RESTART_MS = 500
+
+
+class NodeKind(StrEnum):
+    """What runs on a node."""
+
+    COORDINATOR = "coordinator"
+    SCHEDULER = "scheduler"
+    EXECUTOR = "executor"
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One life of a node."""
+
+    node: str
+    kind: NodeKind
+    name: str
+    clock: VirtualClock
+    sessions: list[LocalSession] = field(default_factory=list)
+    alive: bool = True
+    frozen: bool = False
+    unreachable: int = 0
+
+    @property
+    def address(self) -> str:
+        """Where the node is reached, in all its lives."""
+        return f"{self.node}:1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seams:
+    """Where a test may swap a class to switch a rule off; production classes otherwise."""
+
+    scheduler: Callable[..., SchedulerNode] = SchedulerNode
+    executor: Callable[..., ExecutorNode] = ExecutorNode
+
+
+class World:
+    """The cluster and everything around it."""
+
+    def __init__(self, loop: VirtualLoop, seed: int, profile: Profile, seams: Seams) -> None:
+        self.loop = loop
+        self.seed = seed
+        self.profile = profile
+        self.history = History(lambda: loop.now_us)
+        self.network = Network(loop, random.Random(f"{seed} network"), profile, self.history)
+        self.outage = Outage()
+        self.database = MemoryDatabase()
+        self.coordination = LocalCoordinator(100, VirtualClock(loop))
+        self.processes: dict[str, Process] = {}
+        self._seams = seams
+        self._lives: dict[str, int] = {}
+        self._rng = random.Random(f"{seed} world")
+
+    def start(self, node: str, kind: NodeKind) -> Process:
+        """Begin a new life of a node."""
+        life = self._lives[node] = self._lives.get(node, 0) + 1
+        skew_ms = round(self._rng.uniform(-1, 1) * self.profile.skew_ms)
+        clock = VirtualClock(self.loop, skew_ms, self._rng.randint(0, 10**9))
+        process = Process(node, kind, f"{node}#{life}", clock)
+        self.processes[node] = process
+        mains = {
+            NodeKind.COORDINATOR: self._coordinator,
+            NodeKind.SCHEDULER: self._scheduler,
+            NodeKind.EXECUTOR: self._executor,
+        }
+        self.loop.start_in(process.name, self._supervise(process, mains[kind]))
+        self.history.trace(process.name, "begins")
+        return process
+
+    def crash(self, process: Process) -> None:
+        """End a life at whatever it waits for."""
+        process.alive = False
+        self.loop.kill(process.name)
+        self.network.died(process.name)
+
+    async def _supervise(
+        self, process: Process, main: Callable[[Process], Awaitable[None]]
+    ) -> None:
+        """Start the service again when it could not start; a crash of its own is a problem."""
+        while True:
+            try:
+                await main(process)
+            except TimeballError as error:
+                self.history.trace(process.name, f"could not start: {error}")
+            except Exception as error:
+                self.history.problem(process.name, f"crashed by itself: {error!r}")
+                raise
+            await process.clock.sleep_ms(RESTART_MS)
+
+    async def _coordinator(self, process: Process) -> None:
+        ports = CoordinatorPorts(
+            store=self._store(process),
+            connect=self._connect(process),
+            dialer=SimOwnerDialer(self.network, process.node),
+            clock=process.clock,
+            lead=lambda session: lead(session, LAYOUT, process.clock),
+            entropy=random.Random(f"{self.seed} {process.name}"),
+        )
+        config = CoordinatorConfig(node=NodeId(process.node), address=process.address)
+        service = CoordinatorNode(config, ports, LAYOUT)
+        await service.start()
+        self._listen(process, service.api)
+        await service.wait_stopped()
+
+    async def _scheduler(self, process: Process) -> None:
+        service = self._seams.scheduler(
+            SchedulerNodeConfig(node=NodeId(process.node), address=process.address),
+            self._store(process),
+            self._connect(process),
+            SimExecutorDialer(self.network, process.node, process.name),
+            process.clock,
+            random.Random(f"{self.seed} {process.name}"),
+        )
+        self._listen(process, service.shell.calls)
+        await service.start()
+        await service.wait_stopped()
+
+    async def _executor(self, process: Process) -> None:
+        member = Member(
+            role=Role.EXECUTOR,
+            node=NodeId(process.node),
+            address=process.address,
+            strength=int(process.node[-1]),
+            slots=8,
+        )
+
+        def incarnation() -> int:
+            return service.member.incarnation
+
+        service = self._seams.executor(
+            member=member,
+            handlers=handlers(self.history, process.name, process.clock, incarnation),
+            memberships=SessionMemberships(self._connect(process)),
+            clock=process.clock,
+        )
+        self._listen(process, service)
+        await service.join()
+        await service.stay()
+
+    def _listen(self, process: Process, service: object) -> None:
+        self.network.listen(process.address, Listener(process.node, process.name, service))
+
+    def _store(self, process: Process) -> FaultyStore:
+        inner = MemoryStore(self.database)
+        return FaultyStore(inner, self.network, process.node, process.name, self.outage)
+
+    def _connect(self, process: Process) -> Callable[[], Awaitable[LocalSession]]:
+        async def delay(name: str, leg: Leg) -> None:
+            await VirtualClock(self.loop).sleep_ms(self.network.delay_s() * 1_000)
+
+        async def connect() -> LocalSession:
+            await delay("connect", Leg.REQUEST)
+            if process.unreachable:
+                raise CoordinationUnavailable("no route to the coordination service")
+            session = await self.coordination.connect(SESSION_MS, clock=process.clock, delay=delay)
+            process.sessions.append(session)
+            return session
+
+        return connect
