@@ -68,6 +68,7 @@ class Tasks(task_service_pb2_grpc.TaskServiceServicer):
     """Answers with who called; raises what a test sets."""
 
     error: BaseException | None = None
+    read_ahead: int = 0
     seen: list[Any] = field(default_factory=list)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -100,6 +101,9 @@ class Tasks(task_service_pb2_grpc.TaskServiceServicer):
         return task_service_pb2.BatchCreateTasksResponse(results=results(request))
 
     async def CreateTasks(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        requests = [await anext(request_iterator) for _ in range(self.read_ahead)]
+        for request in requests:
+            yield task_service_pb2.CreateTasksResponse(results=results(request))
         async for request in request_iterator:
             yield task_service_pb2.CreateTasksResponse(results=results(request))
             if self.error is not None:
@@ -318,6 +322,19 @@ async def test_items_are_judged_one_by_one_in_batches_and_streams() -> None:
         await call.done_writing()
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.asyncio
+async def test_a_servicer_that_reads_ahead_still_learns_what_is_wrong_with_each_item() -> None:
+    async with world() as it:
+        it.servicer.read_ahead = 3
+        call = it.stub.CreateTasks(metadata=it.credential)
+        chunks = [[create(handler="")], [create()], [create(priority=9)]]
+        for chunk in chunks:
+            await call.write(task_service_pb2.CreateTasksRequest(requests=chunk))
+        reasons = [(await call.read()).results[0].error.reason for _ in chunks]
+        assert reasons == ["INVALID_REQUEST", "", "PERMISSION_DENIED"]
+        await call.done_writing()
 
 
 @pytest.mark.asyncio

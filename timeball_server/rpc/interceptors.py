@@ -20,7 +20,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 from timeball.errors import Internal, TimeballError, Unauthenticated
 
-from timeball_server.rpc.access import OPEN, check_content, check_namespace, check_role
+from timeball_server.rpc.access import NODES, OPEN, check_content, check_namespace, check_role
 from timeball_server.rpc.auth import Authenticator, Principal
 from timeball_server.rpc.status import abort_with
 from timeball_server.rpc.validation import RequestValidator
@@ -33,10 +33,13 @@ _NO_ERRORS: Final[Mapping[int, TimeballError]] = {}
 
 @dataclass(slots=True)
 class _Call:
-    """The call in hand. `items` holds the errors of each message's items, by its id()."""
+    """The call in hand. `items` holds messages with wrong items, by id(), until they are asked for.
+
+    The message is held too: while it lives, no other one has its id().
+    """
 
     principal: Principal
-    items: dict[int, Mapping[int, TimeballError]] = field(default_factory=dict)
+    items: dict[int, tuple[Message, Mapping[int, TimeballError]]] = field(default_factory=dict)
 
 
 _CALL: ContextVar[_Call] = ContextVar("timeball_call")
@@ -51,9 +54,10 @@ def item_errors(request: Message) -> Mapping[int, TimeballError]:
     """Why items of a request of many must not be carried out, by position.
 
     Args:
-        request: exactly the message that the servicer was given; ask before the next one.
+        request: exactly the message that the servicer was given; ask once for each.
     """
-    return _CALL.get().items.get(id(request), _NO_ERRORS)
+    _, errors = _CALL.get().items.pop(id(request), (request, _NO_ERRORS))
+    return errors
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -87,7 +91,20 @@ class Gate(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or method in OPEN:
             return handler
-        return self._wrapped.setdefault(method, self._wrap(method, handler))
+        wrap = self._wrap_node_stream if method in NODES else self._wrap
+        return self._wrapped.setdefault(method, wrap(method, handler))
+
+    def _wrap_node_stream(self, method: str, handler: Any) -> Any:
+        """Admit a stream between our own processes; what it says is the servicer's to check."""
+
+        async def call(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            async with self._around(method, context):
+                async for answer in _answers(handler.stream_stream, requests, context):
+                    yield answer
+
+        return grpc.stream_stream_rpc_method_handler(
+            call, handler.request_deserializer, handler.response_serializer
+        )
 
     def _wrap(self, method: str, handler: Any) -> Any:
         kind = _request_class(method)
@@ -167,9 +184,8 @@ class Gate(grpc.aio.ServerInterceptor):
         except TimeballError as error:
             self.refused[error.reason] += 1
             raise
-        current.items.clear()
         if errors:
-            current.items[id(message)] = errors
+            current.items[id(message)] = (message, errors)
         return message
 
     async def _checked(
