@@ -1,4 +1,4 @@
-"""The coordinator with its doors: public services behind the gate, internal ones on their port.
+"""The coordinator with its doors: all services on one port, behind one gate.
 
 Owns the order of starting and stopping: doors open before others learn the address, and close
 before the session ends.
@@ -36,19 +36,18 @@ GRACE_MS: Final = 5_000
 class Doors:
     """Where a coordinator listens and whom it lets in; host:port, port 0 takes a free one.
 
-    `internal_services` are for our own processes only and stand behind no gate; without any,
-    `internal_listen` is not opened. `store` says what the store is, for operators.
+    `node_services` are for our own processes, behind the same gate. `store` says what the store
+    is, for operators.
     """
 
     listen: str
     authenticator: Authenticator
-    internal_listen: str = "127.0.0.1:0"
-    internal_services: Sequence[RpcService] = ()
+    node_services: Sequence[RpcService] = ()
     store: str = ""
 
 
 class Coordinator(Service):
-    """The service. Its public and internal addresses are known once it has started."""
+    """The service. Its address is known once it has started."""
 
     def __init__(
         self,
@@ -63,38 +62,27 @@ class Coordinator(Service):
         self.node = CoordinatorNode(config, ports, layout)
         self._advertised = config.address
         self._gate = Gate(doors.authenticator, validator, self._note_bug)
-        self._public = RpcServer(
-            doors.listen, _public_services(self.node, doors), interceptors=[self._gate]
-        )
-        self._internal = RpcServer(doors.internal_listen, doors.internal_services, internal=True)
-        self._has_internal = bool(doors.internal_services)
+        services = [*_public_services(self.node, doors), *doors.node_services]
+        self._server = RpcServer(doors.listen, services, interceptors=[self._gate])
 
     @property
     def address(self) -> str:
-        """host:port of the public door."""
-        return self._public.address
-
-    @property
-    def internal_address(self) -> str:
-        """host:port of the internal door."""
-        return self._internal.address
+        """host:port where it listens."""
+        return self._server.address
 
     async def _begin(self) -> None:
-        await self._public.start()
-        if self._has_internal:
-            await self._internal.start()
-        address = self._advertised or self._public.address
+        await self._server.start()
+        address = self._advertised or self._server.address
         self.node.config = replace(self.node.config, address=address)
         await self.node.start()
         self.spawn("node", self._watch())
         log.info("serving", address=self.address)
 
     async def _drain(self) -> None:
-        await self._public.stop(GRACE_MS)
+        await self._server.stop(GRACE_MS)
 
     async def _end(self) -> None:
-        await self._public.stop()
-        await self._internal.stop()
+        await self._server.stop()
         await self.node.stop()
 
     async def _watch(self) -> None:

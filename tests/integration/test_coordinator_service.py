@@ -24,13 +24,23 @@ from timeball.v1 import (
 
 from coordinator.node import CoordinatorConfig
 from coordinator.service import Coordinator, Doors
-from coordinator.wiring import coordinator, coordinator_ports
+from coordinator.wiring import coordinator, coordinator_ports, membership_service
 from tests.support.fake_owners import EXECUTOR, LAYOUT, FakeOwner, Surroundings
 from timeball_server.coordination.local import LocalSession
+from timeball_server.coordination.remote.client import RemoteMembership
 from timeball_server.core.ids import NodeId, TaskId
 from timeball_server.core.journal import EventKind, OutcomeDetail
 from timeball_server.core.model import Payload
-from timeball_server.rpc.auth import OpenLoopback
+from timeball_server.ports.coordination import Member
+from timeball_server.ports.coordination import Role as MemberRole
+from timeball_server.rpc.auth import (
+    ApiKeys,
+    Authenticator,
+    OpenLoopback,
+    Role,
+    StoredKey,
+    key_digest,
+)
 from timeball_server.rpc.status import error_from_rpc
 from timeball_server.runtime.clock import SystemClock
 
@@ -51,7 +61,7 @@ class Door:
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[Door]:
+async def opened(authenticator: Authenticator | None = None) -> AsyncIterator[Door]:
     around = Surroundings(SystemClock())
     owner = await around.node("west", 0, 1, 2, 3)
 
@@ -66,7 +76,12 @@ async def opened() -> AsyncIterator[Door]:
         layout=LAYOUT,
     )
     config = CoordinatorConfig(node=NodeId("front"), address="", version="1.2.3")
-    doors = Doors(listen=LISTEN, authenticator=OpenLoopback(LISTEN), store="memory")
+    doors = Doors(
+        listen=LISTEN,
+        authenticator=authenticator or OpenLoopback(LISTEN),
+        node_services=[membership_service(around.service.connect, around.clock)],
+        store="memory",
+    )
     service = coordinator(config, ports, LAYOUT, doors)
     await service.start()
     try:
@@ -218,6 +233,7 @@ async def test_health_is_served_and_a_stopped_coordinator_is_gone() -> None:
             health_pb2.HealthCheckRequest(service="timeball.v1.TaskService")
         )
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert door.service.bugs == 0
         await door.service.stop()
         request = task_service_pb2.ListTasksRequest()
         assert isinstance(await refusal(door.tasks.ListTasks(request)), errors.Unavailable)
@@ -234,3 +250,64 @@ async def test_wrong_names_are_refused(name: str, expected: type[errors.Timeball
     async with opened() as door:
         request = task_service_pb2.GetTaskRequest(name=name)
         assert type(await refusal(door.tasks.GetTask(request))) is expected
+
+
+PEPPER = b"pepper of the test, long enough"
+RED = Member(role=MemberRole.EXECUTOR, node=NodeId("red"), address="127.0.0.1:9", slots=4)
+
+
+def keys(**roles: Role) -> ApiKeys:
+    stored = {
+        key_id: StoredKey(
+            digest=key_digest(f"tb.{key_id}.secret", PEPPER),
+            subject=key_id,
+            namespace="shop",
+            roles=frozenset({role}),
+        )
+        for key_id, role in roles.items()
+    }
+    return ApiKeys(stored, PEPPER, SystemClock())
+
+
+def bearer(key_id: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer tb.{key_id}.secret"),)
+
+
+async def test_an_executor_without_a_coordination_client_joins_through_the_door() -> None:
+    async with opened() as door:
+        membership = RemoteMembership(door.channel, 3_000, SystemClock())
+        incarnation = await membership.join(RED)
+        request = admin_service_pb2.GetClusterRequest()
+        nodes = {node.name: node for node in (await door.admin.GetCluster(request)).nodes}
+        assert (nodes["red"].incarnation, nodes["red"].slots) == (incarnation, 4)
+        await membership.close()
+        assert "red" not in {node.name for node in (await door.admin.GetCluster(request)).nodes}
+
+
+async def test_joining_needs_a_credential_that_may() -> None:
+    async with opened(keys(boss=Role.OPERATOR, clerk=Role.SUBMITTER)) as door:
+        for metadata, expected in [
+            ((), errors.Unauthenticated),
+            (bearer("stranger"), errors.Unauthenticated),
+            (bearer("clerk"), errors.PermissionDenied),
+        ]:
+            refused = RemoteMembership(door.channel, 3_000, SystemClock(), metadata)
+            with pytest.raises(expected):
+                await refused.join(RED)
+            await refused.close()
+        admitted = RemoteMembership(door.channel, 3_000, SystemClock(), bearer("boss"))
+        assert await admitted.join(RED)
+        await admitted.close()
+
+
+async def test_the_namespace_and_owner_come_from_the_credential() -> None:
+    async with opened(keys(clerk=Role.SUBMITTER, guest=Role.VIEWER)) as door:
+        made = await door.tasks.CreateTask(wish(), metadata=bearer("clerk"))
+        assert made.task.name.startswith("namespaces/shop/tasks/")
+        assert made.task.owner == "clerk"
+        get = task_service_pb2.GetTaskRequest(name=made.task.name)
+        assert (await door.tasks.GetTask(get, metadata=bearer("guest"))).task.name == get.name
+        denied = await refusal(door.tasks.CreateTask(wish(), metadata=bearer("guest")))
+        assert isinstance(denied, errors.PermissionDenied)
+        unknown = await refusal(door.tasks.GetTask(get))
+        assert isinstance(unknown, errors.Unauthenticated)

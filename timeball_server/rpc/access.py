@@ -32,6 +32,11 @@ ACCESS: Final[Mapping[str, Role]] = {
     "/timeball.v1.AdminService/GetCluster": Role.OPERATOR,
 }
 """The role that each public method needs."""
+NODES: Final[Mapping[str, Role]] = {
+    "/timeball.internal.v1.MembershipService/Join": Role.OPERATOR,
+}
+"""Streams of our own processes that are served next to the public methods: the credential and its
+role are checked, their messages have no public rules."""
 OPEN: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
 """Methods that need no credential: load balancers have none, and learn nothing but yes or no."""
 
@@ -43,7 +48,7 @@ def check_role(principal: Principal, method: str) -> None:
         PermissionDenied: the role is missing, or the method has no row.
     """
     name = method.rpartition("/")[2]
-    needed = ACCESS.get(method)
+    needed = ACCESS.get(method) or NODES.get(method)
     if needed is None:
         raise PermissionDenied(f"{name} is not offered to anybody: it has no access rule")
     if needed not in principal.roles:
