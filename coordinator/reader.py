@@ -137,24 +137,24 @@ class Reader:
         return ReadResult(view)
 
 
-def shown(history: History) -> TaskView:
+def shown(history: History, *, with_journal: bool = True) -> TaskView:
     """The view of a journal that is to be shown.
 
     Raises:
         Internal: the journal is damaged.
     """
     try:
-        return task_view(history)
+        return task_view(history, with_journal=with_journal)
     except LookupError as error:
         raise Internal(f"{error}; report this with the task's id") from error
 
 
 def journal_view(rows: Sequence[EventRow], namespace: str) -> TaskView | None:
-    """The view of a journal for this namespace; None = nothing to show."""
+    """A list's view of a journal for this namespace, without its story; None = nothing to show."""
     history = fold(rows)
     if history is None or history.head.state in HIDDEN:
         return None
-    view = shown(history)
+    view = shown(history, with_journal=False)
     return view if view.spec.namespace == namespace else None
 
 

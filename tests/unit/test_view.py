@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from timeball_server.core.journal import (
     fold,
     next_state,
 )
+from timeball_server.core.journal_text import instant_text
 from timeball_server.core.model import Failure, FailureCause, Payload, PublicState, TaskSpec
 from timeball_server.core.view import HIDDEN, HiddenTask, task_view
 
@@ -208,6 +210,26 @@ def test_the_story_is_written_in_words() -> None:
         ),
         "cancelled: customer called",
     ]
+
+
+def test_the_story_can_be_left_out() -> None:
+    history = journal(CREATED, CLAIMED, RETRY)
+    brief = task_view(history, with_journal=False)
+    assert brief.journal == ()
+    assert replace(brief, journal=task_view(history).journal) == task_view(history)
+
+
+@pytest.mark.parametrize(
+    ("instant_ms", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_700_000_000_007, "2023-11-14T22:13:20.007Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (10**18, "1000000000000000000 ms after 1970"),
+    ],
+)
+def test_instants_are_written_in_utc(instant_ms: int, text: str) -> None:
+    assert instant_text(instant_ms) == text
 
 
 @given(st.data())

@@ -21,7 +21,7 @@ def instant_text(instant_ms: int) -> str:
         instant = _START + timedelta(milliseconds=instant_ms)
     except OverflowError:
         return f"{instant_ms} ms after 1970"
-    return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant_ms % 1000:03d}Z"
+    return f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def event_view(row: EventRow, *, accepted: bool) -> EventView:

@@ -79,13 +79,16 @@ class HiddenTask(ValueError):
     """There is no task to show: deleted, voided, or the journal of a schedule."""
 
 
-def task_view(history: History, started_ms: int | None = None) -> TaskView:
+def task_view(
+    history: History, started_ms: int | None = None, *, with_journal: bool = True
+) -> TaskView:
     """What a reader sees of a task.
 
     Args:
         history: the task's journal, folded.
         started_ms: when the attempt in hand began by its executor's clock, if the owner knows;
             ignored unless an attempt is in hand.
+        with_journal: tell the story in words; lists and acknowledgements do without.
 
     Raises:
         HiddenTask: the task is deleted or void, or this is a schedule.
@@ -109,7 +112,7 @@ def task_view(history: History, started_ms: int | None = None) -> TaskView:
         result=outcome.result if outcome and head.state is State.SUCCEEDED else None,
         failure=outcome.failure if outcome and head.state is not State.SUCCEEDED else None,
         attempts=_overlay(_attempts(history.chain), started_ms if running else None),
-        journal=_journal(history),
+        journal=_journal(history) if with_journal else (),
         unaccounted=head.unaccounted,
         terminal=head.state in TERMINAL,
     )
