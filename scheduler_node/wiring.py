@@ -1,0 +1,73 @@
+"""A scheduler node with its door: the gRPC server that coordinators reach it through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import structlog
+
+from scheduler_node.service import Connect, SchedulerNode, SchedulerNodeConfig
+from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
+from timeball_server.ports.clock import Clock
+from timeball_server.ports.store import Store
+from timeball_server.rpc.executor_transport import GrpcExecutorDialer
+from timeball_server.rpc.owner_servicer import ShardServicer
+from timeball_server.rpc.server import RpcServer
+from timeball_server.rpc.server import Service as RpcService
+from timeball_server.runtime.lifecycle import Service
+
+log = structlog.stdlib.get_logger("scheduler_node")
+_GRACE_MS = 2_000
+
+
+class SchedulerNodeProcess(Service):
+    """Listens first, so that the address it joins with is real; leaves in the reverse order."""
+
+    def __init__(
+        self, config: SchedulerNodeConfig, store: Store, connect: Connect, clock: Clock
+    ) -> None:
+        super().__init__(f"scheduler node process {config.node}")
+        self._dialer = GrpcExecutorDialer()
+        self.node = SchedulerNode(config, store, connect, self._dialer, clock, Random())
+        self._servicer = ShardServicer(self.node.shell.calls, _report_bug)
+        self._server = RpcServer(
+            config.address,
+            [
+                RpcService(
+                    name="timeball.internal.v1.ShardService",
+                    register=lambda server: stubs.add_ShardServiceServicer_to_server(
+                        self._servicer, server
+                    ),
+                )
+            ],
+            internal=True,
+        )
+
+    @property
+    def address(self) -> str:
+        """Where coordinators reach it."""
+        return self._server.address
+
+    async def _begin(self) -> None:
+        await self._server.start()
+        self.node.config = replace(self.node.config, address=self._server.address)
+        await self.node.start()
+        self.spawn("watch", self._watch())
+
+    async def _watch(self) -> None:
+        await self.node.wait_stopped()
+
+    async def _drain(self) -> None:
+        self._servicer.drain()
+        await self._server.drain()
+
+    async def _end(self) -> None:
+        await self.node.stop()
+        await self._server.stop(_GRACE_MS)
+        await self._servicer.close()
+
+
+def _report_bug(error: BaseException) -> None:
+    """Something that is no error of the family: a bug of ours."""
+    log.error("a command failed by a bug", exc_info=error)

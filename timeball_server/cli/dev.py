@@ -1,0 +1,107 @@
+"""`timeball dev`: everything in one process, for development and small machines."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import click
+from timeball._version import __version__
+from timeball.errors import TimeballError
+from timeball.settings import DEFAULT_ADDRESS
+
+from executor_node.apps import load_handlers
+from timeball_server.dev.wiring import DevCluster, DevConfig
+from timeball_server.rpc.auth import NotLoopback, OpenLoopback
+from timeball_server.rpc.server import CannotListen
+from timeball_server.runtime.config import EXIT_INVALID_CONFIGURATION
+from timeball_server.runtime.logs import configure_logs
+
+DEFAULT_DATA = Path(".timeball") / "dev.db"
+
+
+@click.command("dev", context_settings={"auto_envvar_prefix": "TIMEBALL_DEV"})
+@click.argument("apps", nargs=-1)
+@click.option("--listen", default=DEFAULT_ADDRESS, show_default=True,
+              help="host:port, loopback only; port 0 takes a free one.")  # fmt: skip
+@click.option("--data", type=click.Path(dir_okay=False, path_type=Path), default=DEFAULT_DATA,
+              show_default=True, help="The database file; made if it is not there.")  # fmt: skip
+@click.option("--memory", is_flag=True, help="Keep nothing after the end.")
+@click.option("--slots", type=click.IntRange(1, 10_000), default=100, show_default=True,
+              help="Attempts at once in the built-in executor.")  # fmt: skip
+@click.option("--start-log", type=click.Path(dir_okay=False, path_type=Path),
+              help="Append one JSON line per start to this file.")  # fmt: skip
+@click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the public address to this file when everything is ready.")  # fmt: skip
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
+              default="warning", show_default=True)  # fmt: skip
+def command(
+    *,
+    apps: tuple[str, ...],
+    listen: str,
+    data: Path,
+    memory: bool,
+    slots: int,
+    start_log: Path | None,
+    ready_file: Path | None,
+    log_level: str,
+) -> None:
+    """Coordinator, scheduler node and executor in one process, on an SQLite file.
+
+    APPS are modules or files with tasks, for example examples/hello.py. There is no replication
+    and no access control here: it listens on loopback only, and everybody who can reach it may do
+    everything.
+    """
+    configure_logs(sys.stderr, level=log_level, as_json=False, node="dev")
+    try:
+        authenticator = OpenLoopback(listen)
+        handlers = {name: each for app in apps for name, each in load_handlers(app).items()}
+    except (NotLoopback, TimeballError) as error:
+        click.echo(f"timeball dev: {error}", err=True)
+        raise SystemExit(EXIT_INVALID_CONFIGURATION) from error
+    if not memory:
+        data.parent.mkdir(parents=True, exist_ok=True)
+    config = DevConfig(
+        listen=listen,
+        data=None if memory else data,
+        slots=slots,
+        start_log=start_log,
+        version=__version__,
+    )
+    try:
+        asyncio.run(_run(DevCluster(config, authenticator, handlers), config, ready_file))
+    except (TimeballError, CannotListen, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+async def _run(cluster: DevCluster, config: DevConfig, ready_file: Path | None) -> None:
+    """Start, say so, and stop at the first SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stops: list[asyncio.Task[None]] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: stops.append(loop.create_task(cluster.stop())))
+    await cluster.start()
+    _say_ready(cluster, config)
+    if ready_file is not None:
+        _write_whole(ready_file, cluster.address)
+    await cluster.wait_stopped()
+
+
+def _say_ready(cluster: DevCluster, config: DevConfig) -> None:
+    kept = "in memory, gone at the end" if config.data is None else f"in {config.data}"
+    lines = (
+        f"timeball {config.version} dev is ready on {cluster.address}",
+        f"  more executors join with: timeball executor --server {cluster.address} --app ...",
+        f"  tasks are kept {kept}; one disk, no replication",
+        "  open to everybody on this machine: no keys are asked for",
+    )
+    click.echo("\n".join(lines), err=True)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Readers never see half of it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
