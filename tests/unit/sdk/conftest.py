@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import random
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -111,11 +112,10 @@ class Door:
     task_id = TASK_ID
     task_name = TASK_NAME
 
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
+    def __init__(self) -> None:
         self.time = grpc_testing.strict_fake_time(0)
         self.clock = FakeClock(self.time)
         self.channel = Noting(grpc_testing.channel(tuple(SERVICES.values()), self.time))
-        self.threads = threads
         self.client = self.connect(api_key="key-1", namespace="n")
 
     def connect(self, **settings: Any) -> Client:
@@ -125,8 +125,20 @@ class Door:
         )
 
     def start(self, verb: Callable[..., R], *args: Any, **kwargs: Any) -> Future[R]:
-        """Runs a verb in a thread, because the test plays the server."""
-        return self.threads.submit(verb, *args, **kwargs)
+        """Runs a verb in a thread, because the test plays the server.
+
+        The thread does not outlive the process: a failed test must not wait for it.
+        """
+        future: Future[R] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(verb(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - finish() raises it
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
 
     def finish(self, future: Future[R]) -> R:
         """What the verb came to."""
@@ -164,9 +176,8 @@ class Door:
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
-    with ThreadPoolExecutor(max_workers=2) as threads:
-        yield Door(threads)
+def door() -> Door:
+    return Door()
 
 
 @pytest.fixture
