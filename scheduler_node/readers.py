@@ -7,15 +7,22 @@ conditional write is resolved by a serial read (rules R1, R20).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from timeball.errors import OutcomeUnknown, Unavailable
 
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import FindTask, LoadSlice, MoveScanFrom, SweepBucket
-from timeball_server.core.ids import Epoch, Minute, ShardId, TaskId
-from timeball_server.core.journal import DueRow
+from timeball_server.core.ids import (
+    KIND_SCHEDULE,
+    Epoch,
+    Minute,
+    ShardId,
+    TaskId,
+    decode_id,
+)
+from timeball_server.core.journal import DueRow, EventRow
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Applied, OwnerRow, ShardRow, Store
 
@@ -120,7 +127,9 @@ class Readers:
             )
             more = page.more and bool(page.rows)
             after = page.rows[-1] if page.rows else None
-            journals = await self._journals(effect.shard, effect.epoch, page.rows)
+            journals = await self._journals(
+                effect.shard, effect.epoch, (hint.task_id for hint in page.rows)
+            )
             self._post(
                 events.SliceLoaded(
                     shard=effect.shard,
@@ -132,11 +141,21 @@ class Readers:
                 )
             )
 
-    async def _journals(self, shard: ShardId, epoch: Epoch, hints: tuple[DueRow, ...]) -> Any:
-        task_ids = list(dict.fromkeys(hint.task_id for hint in hints))
-        if not task_ids:
-            return {}
-        return await self._insist(shard, epoch, lambda: self._store.read_journals(task_ids))
+    async def _journals(
+        self, shard: ShardId, epoch: Epoch, task_ids: Iterable[TaskId]
+    ) -> Mapping[TaskId, Sequence[EventRow]]:
+        """Journals of tasks; of schedules only the head, which says everything."""
+        kinds: tuple[list[TaskId], list[TaskId]] = ([], [])
+        for task_id in dict.fromkeys(task_ids):
+            kinds[decode_id(task_id).kind == KIND_SCHEDULE].append(task_id)
+        tasks, schedules = kinds
+        found: dict[TaskId, Sequence[EventRow]] = {}
+        if tasks:
+            found.update(await self._insist(shard, epoch, lambda: self._store.read_journals(tasks)))
+        if schedules:
+            heads = await self._insist(shard, epoch, lambda: self._store.read_heads(schedules))
+            found.update({task_id: (head,) for task_id, head in heads.items()})
+        return found
 
     async def _sweep(self, effect: SweepBucket) -> None:
         hints: list[DueRow] = []
@@ -153,7 +172,9 @@ class Readers:
             hints += page.rows
             more = page.more and bool(page.rows)
             after = page.rows[-1] if page.rows else None
-        journals = await self._journals(effect.shard, effect.epoch, tuple(hints))
+        journals = await self._journals(
+            effect.shard, effect.epoch, (hint.task_id for hint in hints)
+        )
         self._post(
             events.BucketSwept(
                 shard=effect.shard,
@@ -165,7 +186,7 @@ class Readers:
         )
 
     async def _read(self, shard: ShardId, epoch: Epoch, task_ids: list[TaskId]) -> None:
-        journals = await self._insist(shard, epoch, lambda: self._store.read_journals(task_ids))
+        journals = await self._journals(shard, epoch, task_ids)
         self._post(events.TasksRead(shard, epoch, task_ids, journals))
 
     async def _find(self, effect: FindTask) -> None:

@@ -160,6 +160,17 @@ async def test_events_come_oldest_first_whatever_their_order_of_arrival(
     assert [(row.epoch, row.seq) for row in found] == sorted(keys)
 
 
+async def test_the_head_is_the_event_with_the_greatest_epoch_and_seq(store_client: Store) -> None:
+    for epoch, seq in [(2, 3), (1, 9), (3, 1), (2, 7)]:
+        await store_client.append([event(task(1), seq, epoch), event(task(2), seq, 1)])
+    heads = await store_client.read_heads([task(1), task(2), task(3)])
+    assert {task_id: (row.epoch, row.seq) for task_id, row in heads.items()} == {
+        task(1): (3, 1),
+        task(2): (1, 9),
+    }
+    assert await store_client.read_heads([]) == {}
+
+
 async def test_tasks_without_events_are_left_out(store_client: Store) -> None:
     known = [task(1), task(2, part=4), task(3, minute=5), task(4, shard=0)]
     await store_client.append([event(task_id) for task_id in known])

@@ -95,6 +95,13 @@ class Store(Protocol):
         """All events of these tasks, oldest first; tasks without events are left out."""
         ...
 
+    async def read_heads(self, task_ids: Sequence[TaskId]) -> Mapping[TaskId, EventRow]:
+        """The newest event of each (rule R5); those without events are left out.
+
+        Enough for schedules, whose events each say everything and whose journals grow for ever.
+        """
+        ...
+
     async def find_journal(self, home: Bucket, unique: bytes) -> list[EventRow]:
         """Events of the task with this unique number in any part of the home bucket, or [].
 

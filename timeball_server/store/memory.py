@@ -108,6 +108,12 @@ class MemoryStore:
         found = {task_id: journal.events(task_id) for task_id in task_ids}
         return {task_id: events for task_id, events in found.items() if events}
 
+    async def read_heads(self, task_ids: Sequence[TaskId]) -> Mapping[TaskId, EventRow]:
+        """The newest event of each."""
+        journal = self._open().journal
+        heads = {task_id: journal.head(task_id) for task_id in task_ids}
+        return {task_id: head for task_id, head in heads.items() if head is not None}
+
     async def find_journal(self, home: Bucket, unique: bytes) -> list[EventRow]:
         """Events of the task with this unique number in any part."""
         return self._open().journal.find_unique(home.minute, home.shard, unique)

@@ -91,6 +91,11 @@ class JournalTable:
         """Events of a task, oldest first."""
         return [row for _, row in sorted(self._tasks.get(task_id, {}).items())]
 
+    def head(self, task_id: TaskId) -> EventRow | None:
+        """The newest event of a task, None without events."""
+        events = self._tasks.get(task_id)
+        return events[max(events)] if events else None
+
     def find_unique(self, minute: Minute, shard: ShardId, unique: bytes) -> list[EventRow]:
         """Events of the task with this unique number in any part of a bucket."""
         home = self._homes.get((minute, shard), _Home())

@@ -73,6 +73,17 @@ def read_journals(
     return {task_id: events for task_id, events in found.items() if events}
 
 
+def heads_of(connection: sqlite3.Connection, task_ids: Iterable[TaskId]) -> dict[TaskId, EventRow]:
+    """The newest event of each task; tasks without events are left out."""
+    found: dict[TaskId, EventRow] = {}
+    for task_id in task_ids:
+        place = _place(task_id)
+        values = connection.execute(STATEMENTS["head_of_task"], place).fetchone()
+        if values is not None:
+            found[task_id] = event_from(values)
+    return found
+
+
 def find_journal(connection: sqlite3.Connection, home: Bucket, unique: bytes) -> list[EventRow]:
     """Events of the task with this unique number in any part."""
     for part in _parts(connection, "journal_parts", home.minute, home.shard):
@@ -217,9 +228,13 @@ def bind_name(connection: sqlite3.Connection, namespace: str, name: str, task_id
 
 
 def _events(connection: sqlite3.Connection, task_id: TaskId) -> list[EventRow]:
+    events = connection.execute(STATEMENTS["journal_of_task"], _place(task_id))
+    return [event_from(row) for row in events]
+
+
+def _place(task_id: TaskId) -> Values:
     home = home_bucket(task_id)
-    place = (home.minute, home.shard, home.part, task_id)
-    return [event_from(row) for row in connection.execute(STATEMENTS["journal_of_task"], place)]
+    return (home.minute, home.shard, home.part, task_id)
 
 
 def _parts(connection: sqlite3.Connection, name: str, minute: Minute, shard: ShardId) -> range:

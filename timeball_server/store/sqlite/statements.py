@@ -63,6 +63,8 @@ STATEMENTS: Final[dict[str, str]] = {
     "journal_parts": f"SELECT max(part) FROM journal {_IN_BUCKET}",
     "due_parts": f"SELECT max(part) FROM due {_IN_BUCKET}",
     "journal_of_task": f"{_EVENTS} {_IN_BUCKET} AND part = ? AND task_id = ? ORDER BY epoch, seq",
+    "head_of_task": f"{_EVENTS} {_IN_BUCKET} AND part = ? AND task_id = ?"
+    " ORDER BY epoch DESC, seq DESC LIMIT 1",
     "journals_of_part": f"{_EVENTS} {_IN_BUCKET} AND part = ? AND task_id > ?"
     " ORDER BY task_id, epoch DESC, seq DESC",
     "due_of_part": f"{_HINTS} {_IN_BUCKET} AND part = ?"

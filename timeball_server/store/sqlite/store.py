@@ -78,6 +78,10 @@ class SqliteStore:
             lambda connection: queries.read_journals(connection, task_ids)
         )
 
+    async def read_heads(self, task_ids: Sequence[TaskId]) -> Mapping[TaskId, EventRow]:
+        """The newest event of each."""
+        return await self.reader.submit(lambda connection: queries.heads_of(connection, task_ids))
+
     async def find_journal(self, home: Bucket, unique: bytes) -> list[EventRow]:
         """Events of the task with this unique number in any part."""
         return await self.reader.submit(
