@@ -90,9 +90,17 @@ class Abortable(Protocol):
         ...
 
 
+def row_of(kind: type[errors.TimeballError]) -> StatusRow:
+    """The row of an error's class, or of the nearest parent that has one.
+
+    Errors that never leave a process (a lost session, wrong settings) have no row of their own.
+    """
+    return next(STATUS_TABLE[each] for each in kind.__mro__ if each in STATUS_TABLE)
+
+
 def wire_status(error: errors.TimeballError) -> WireStatus:
     """An error as status, sentence and details."""
-    row = STATUS_TABLE[type(error)]
+    row = row_of(type(error))
     message = error.message[:MAX_MESSAGE_CHARACTERS]
     number: int = row.status.value[0]
     status = status_pb2.Status(code=number, message=message)

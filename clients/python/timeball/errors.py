@@ -233,11 +233,15 @@ class Internal(TimeballError):
 
 
 def leaves() -> dict[str, type[TimeballError]]:
-    """Every error class by its reason; the inverse of the status table."""
+    """Every error class of this module by its reason; the inverse of the status table.
+
+    Classes that other modules derive are their own business and never cross a wire by name.
+    """
     found: dict[str, type[TimeballError]] = {}
     pending: list[type[TimeballError]] = [TimeballError]
     while pending:
         cls = pending.pop()
-        found[cls.reason] = cls
         pending.extend(cls.__subclasses__())
+        if cls.__module__ == __name__:
+            found[cls.reason] = cls
     return found

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from timeball import errors
 
 from timeball_server.core.commands import Rejected, RejectionReason
+from timeball_server.ports.coordination import SessionLost
 from timeball_server.rpc.status import (
     MAX_FIELD_CHARACTERS,
     MAX_MESSAGE_CHARACTERS,
@@ -111,3 +112,8 @@ def test_the_page_on_errors_has_a_row_for_every_reason() -> None:
     rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
     said = {reason.strip(" `"): status.strip(" `") for reason, status in rows}
     assert said == {each.reason: each.code for each in FAMILY}
+
+
+def test_an_error_without_a_row_travels_as_its_parent() -> None:
+    status = wire_status(SessionLost("the session is over"))
+    assert status.code is grpc.StatusCode.UNAVAILABLE
