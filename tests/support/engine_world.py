@@ -471,10 +471,11 @@ class World:
             wanted = [next_wake_ms(node.engine) for node in awake]
             step_ms = min([end_ms, self.wall_ms + _LONGEST_STEP_MS, *wanted]) - self.wall_ms
             self.jump(max(1, step_ms))
+            assert all(next_wake_ms(node.engine) > self.wall_ms for node in awake), "it spins"
 
     def jump(self, ms: int) -> None:
-        """Move the clock at once and step."""
+        """Move the wall clock at once, backwards too, and step."""
         self.wall_ms += ms
-        self.mono_ms += ms
+        self.mono_ms += max(0, ms)
         for node in self.nodes:
             node.feed(ev.Tick())

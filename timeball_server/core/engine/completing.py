@@ -24,6 +24,7 @@ from timeball_server.core.ids import Incarnation
 from timeball_server.core.journal import EventKind, EventRow, OutcomeDetail, State
 from timeball_server.core.messages import RunId, RunResult
 from timeball_server.core.model import DeliveryMode, Failure, FailureCause
+from timeball_server.core.priority import effective_priority
 from timeball_server.core.retry import GiveUpTask, decide_retry
 
 _COUNTERS = {
@@ -128,21 +129,28 @@ def outcome_event(
         return _event(engine, shard, task, EventKind.CANCELLED, detail)
     if result.failure is None:
         return _event(engine, shard, task, EventKind.SUCCEEDED, detail)
-    row = failed_event(engine, shard, task, result.failure, detail)
-    if result.uncounted and row.kind is EventKind.RETRY:
-        row = replace(row, attempt=row.attempt - 1)
-    return row
+    return failed_event(engine, shard, task, result.failure, detail, counted=not result.uncounted)
 
 
 def failed_event(
-    engine: Engine, shard: ShardState, task: TaskState, failure: Failure, detail: OutcomeDetail
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    failure: Failure,
+    detail: OutcomeDetail,
+    *,
+    counted: bool = True,
 ) -> EventRow:
-    """RETRY at a later instant, or DEAD with its cause."""
+    """RETRY at a later instant with its raised priority, or DEAD with its cause.
+
+    An attempt that is not counted neither uses attempts up nor raises the priority.
+    """
     head = task.head
+    failed = head.attempt if counted else head.attempt - 1
     decision = decide_retry(
         task.spec.retry,
         failure,
-        attempt=head.attempt,
+        attempt=failed,
         created_ms=head.created_ms,
         now_ms=engine.now_ms,
         rng=engine.rng,
@@ -150,9 +158,10 @@ def failed_event(
     if isinstance(decision, GiveUpTask):
         detail = replace(detail, failure=failure, cause=decision.cause)
         return _event(engine, shard, task, EventKind.DEAD, detail)
-    return _event(
-        engine, shard, task, EventKind.RETRY, replace(detail, failure=failure), decision.due_ms
-    )
+    detail = replace(detail, failure=failure)
+    row = _event(engine, shard, task, EventKind.RETRY, detail, decision.due_ms)
+    raised = effective_priority(task.spec.priority, failed, 0)
+    return replace(row, attempt=failed, priority=raised)
 
 
 def _interrupted(

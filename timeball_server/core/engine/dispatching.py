@@ -11,7 +11,7 @@ import heapq
 
 from timeball_server.core.engine import placing, schedules
 from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves
-from timeball_server.core.engine.ready import WaitingClass
+from timeball_server.core.engine.ready import WaitingClass, start_expired
 from timeball_server.core.engine.state import (
     Engine,
     ExecutorState,
@@ -39,7 +39,11 @@ def advance(engine: Engine) -> None:
         shard = engine.owned(task)
         if stamp == task.stamp and task.idle and shard is not None:
             _act(engine, shard, task)
-    engine.ready.age(engine.now_ms)
+    for task in engine.ready.age(engine.now_ms):
+        shard = engine.owned(task)
+        if shard is not None and shard.phase is not Phase.RELEASING and task.idle:
+            task.waits = False
+            _expire(engine, shard, task)
     _match(engine)
 
 
@@ -142,7 +146,7 @@ def _serve_top(engine: Engine, waiting: WaitingClass, eligible: list[ExecutorSta
     if shard is None or shard.phase is Phase.RELEASING or not task.idle:
         task.waits = False
         return True
-    if _expired(engine, task):
+    if start_expired(task, engine.now_ms):
         waiting.pop().waits = False
         _expire(engine, shard, task)
         return True
@@ -216,11 +220,6 @@ def _renew(engine: Engine, shard: ShardState, task: TaskState) -> None:
     row = following_event(engine, shard, task, EventKind.RENEWED, actor=engine.node, due_ms=due_ms)
     hint = due_row(shard, task, row, alarm_minute(engine, shard, task, due_ms))
     begin(engine, shard, task, row, hint=hint)
-
-
-def _expired(engine: Engine, task: TaskState) -> bool:
-    limit_ms = task.spec.timeouts.schedule_to_start_ms
-    return limit_ms is not None and engine.now_ms > task.due_ms + limit_ms
 
 
 def _expire(engine: Engine, shard: ShardState, task: TaskState) -> None:

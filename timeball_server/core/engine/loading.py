@@ -50,11 +50,13 @@ def acquired(engine: Engine, event: ShardAcquired) -> None:
 
 def issue(engine: Engine) -> None:
     """Ask for the slices that memory should hold by now."""
-    for shard in engine.shards.values():
+    for shard in list(engine.shards.values()):
         if shard.phase is Phase.RELEASING:
             continue
         while len(shard.slices) < _PARALLEL_SLICES and _wants_more(engine, shard):
             _issue_next(engine, shard)
+        if shard.phase is Phase.LOADING and not shard.slices:
+            _serve(engine, shard)
 
 
 def _wants_more(engine: Engine, shard: ShardState) -> bool:

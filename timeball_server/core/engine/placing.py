@@ -69,13 +69,12 @@ def place(engine: Engine, shard: ShardState, task: TaskState) -> None:
 
 
 def _tell_waiters(engine: Engine, shard: ShardState, task: TaskState) -> None:
-    if task.state not in TERMINAL or task.head.epoch != shard.epoch:
-        return
     tokens = shard.waiters.pop(task.task_id, [])
     if tokens:
-        done = Done(commands.view_of(task), fresh=False)
+        ended = task.state in TERMINAL
+        outcome = Done(commands.view_of(task), fresh=False) if ended else commands.not_found()
         for token in tokens:
-            reply(engine, token, done)
+            reply(engine, token, outcome)
 
 
 def forget(shard: ShardState, task: TaskState) -> None:

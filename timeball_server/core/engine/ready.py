@@ -1,8 +1,8 @@
 """Due work that waits for a free executor: urgent first, then by due time, nobody starves.
 
-Tasks that the same executors can run form a class. Within a class three lanes keep the
-promises of the priority rules: raised retries take at most a fifth of dispatches while other
-work waits, and priority 9 takes at most half.
+Tasks that the same executors can run form a class. Three lanes keep the promises of the priority
+rules over all classes: raised retries take at most a fifth of dispatches while other work waits,
+and priority 9 takes at most half.
 """
 
 from __future__ import annotations
@@ -29,18 +29,45 @@ class Lane(IntEnum):
 
 
 _Entry = tuple[int, int, int, int, TaskState]
+Urgency = tuple[bool, int, int, int]
+"""Beyond a hard share or not, negated priority, due time, order of arrival."""
+
+
+class Shares:
+    """What each lane got since work of more than one lane began to wait for free executors."""
+
+    __slots__ = ("_sent", "_total")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Nobody competes: what a lane gets now is nobody's loss."""
+        self._sent = [0, 0, 0]
+        self._total = 0
+
+    def count(self, lane: Lane) -> None:
+        """A task of this lane was served."""
+        self._sent[lane] += 1
+        self._total += 1
+
+    def over(self, lane: Lane) -> bool:
+        """Whether one more would be more than the lane's share."""
+        if lane is Lane.NORMAL:
+            return False
+        share = _RAISED_SHARE if lane is Lane.RAISED else _NINE_SHARE
+        return self._sent[lane] + 1 > share * (self._total + 1)
 
 
 class WaitingClass:
     """Waiting tasks of one handler and selector."""
 
-    __slots__ = ("_lanes", "_sent", "_total", "key")
+    __slots__ = ("_lanes", "_shares", "key")
 
-    def __init__(self, key: ClassKey) -> None:
+    def __init__(self, key: ClassKey, shares: Shares) -> None:
         self.key = key
         self._lanes: tuple[list[_Entry], list[_Entry], list[_Entry]] = ([], [], [])
-        self._sent = [0, 0, 0]
-        self._total = 0
+        self._shares = shares
 
     def push(self, task: TaskState, order: int) -> None:
         """Queue a task by its effective priority and due time."""
@@ -58,13 +85,8 @@ class WaitingClass:
         lane = self._next_lane()
         if lane is None:
             raise IndexError("nobody waits")
-        task = heapq.heappop(self._lanes[lane])[4]
-        self._sent[lane] += 1
-        self._total += 1
-        if not self:
-            self._sent = [0, 0, 0]
-            self._total = 0
-        return task
+        self._shares.count(lane)
+        return heapq.heappop(self._lanes[lane])[4]
 
     def __bool__(self) -> bool:
         """Whether somebody waits."""
@@ -79,14 +101,25 @@ class WaitingClass:
                 if _is_current(entry):
                     yield entry[4]
 
-    def _next_lane(self) -> Lane | None:
-        waiting = [lane for lane in Lane if self._lane_waits(lane)]
-        return min(waiting, key=self._lane_key, default=None)
+    def lanes(self) -> list[Lane]:
+        """The lanes in which somebody waits."""
+        return [lane for lane in Lane if self._lane_waits(lane)]
 
-    def _lane_key(self, lane: Lane) -> tuple[bool, int, int, int]:
+    def urgency(self) -> Urgency:
+        """What the top task is compared by; the least goes first.
+
+        Raises:
+            IndexError: nobody waits.
+        """
+        return min(self._lane_key(lane) for lane in self.lanes())
+
+    def _next_lane(self) -> Lane | None:
+        return min(self.lanes(), key=self._lane_key, default=None)
+
+    def _lane_key(self, lane: Lane) -> Urgency:
         """Beyond its share a raised retry competes at its base, and a 9 lets others go first."""
         negated, due_ms, order, _, task = self._lanes[lane][0]
-        over = self._over_share(lane)
+        over = self._shares.over(lane)
         if over and lane is Lane.RAISED:
             negated = -task.spec.priority
         return (over and lane is Lane.NINE, negated, due_ms, order)
@@ -95,18 +128,13 @@ class WaitingClass:
         _drop_stale(self._lanes[lane])
         return bool(self._lanes[lane])
 
-    def _over_share(self, lane: Lane) -> bool:
-        if lane is Lane.NORMAL:
-            return False
-        share = _RAISED_SHARE if lane is Lane.RAISED else _NINE_SHARE
-        return self._sent[lane] + 1 > share * (self._total + 1)
-
 
 class ReadyQueue:
     """All waiting classes of a node."""
 
     def __init__(self) -> None:
         self._classes: dict[ClassKey, WaitingClass] = {}
+        self._shares = Shares()
         self._order = 0
         self._next_ageing_ms: int | None = None
 
@@ -117,7 +145,7 @@ class ReadyQueue:
         key = (task.spec.handler, task.spec.selector)
         waiting = self._classes.get(key)
         if waiting is None:
-            waiting = self._classes[key] = WaitingClass(key)
+            waiting = self._classes[key] = WaitingClass(key, self._shares)
         self._order += 1
         waiting.push(task, self._order)
         if self._next_ageing_ms is None:
@@ -135,31 +163,35 @@ class ReadyQueue:
         """How many tasks wait."""
         return sum(1 for waiting in self._classes.values() for _ in waiting.tasks())
 
-    def age(self, now_ms: int) -> None:
-        """Raise those who have waited long; a pass each second at most."""
+    def age(self, now_ms: int) -> list[TaskState]:
+        """Raise those who have waited long; a pass each second at most.
+
+        Returns those whose schedule-to-start timeout is over, whether or not anybody is free.
+        """
         if self._next_ageing_ms is None or now_ms < self._next_ageing_ms:
-            return
+            return []
         self._next_ageing_ms = now_ms + AGE_STEP_MS // 60
-        for waiting in self.classes():
-            for task in list(waiting.tasks()):
-                before = task.effective_priority
-                if task.refresh_priority(now_ms) != before:
-                    task.stamp += 1
-                    self._order += 1
-                    waiting.push(task, self._order)
+        everybody = [(waiting, task) for waiting in self.classes() for task in waiting.tasks()]
+        for waiting, task in everybody:
+            before = task.effective_priority
+            if task.refresh_priority(now_ms) != before:
+                task.stamp += 1
+                self._order += 1
+                waiting.push(task, self._order)
+        return [task for _, task in everybody if start_expired(task, now_ms)]
 
     def select(self, usable: Callable[[WaitingClass], bool]) -> WaitingClass | None:
         """The usable class whose top is the most urgent, then the earliest due."""
-        best: WaitingClass | None = None
-        best_key: tuple[int, int] | None = None
-        for waiting in self.classes():
-            task = waiting.top()
-            if task is None or not usable(waiting):
-                continue
-            key = (-task.effective_priority, task.due_ms)
-            if best_key is None or key < best_key:
-                best, best_key = waiting, key
-        return best
+        candidates = [waiting for waiting in self.classes() if usable(waiting)]
+        if len({lane for waiting in candidates for lane in waiting.lanes()}) < 2:
+            self._shares.reset()
+        return min(candidates, key=WaitingClass.urgency, default=None)
+
+
+def start_expired(task: TaskState, now_ms: int) -> bool:
+    """Whether the task may not be started any more: nobody was free in time."""
+    limit_ms = task.spec.timeouts.schedule_to_start_ms
+    return limit_ms is not None and now_ms > task.due_ms + limit_ms
 
 
 def _lane_of(task: TaskState) -> Lane:
