@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +18,7 @@ from google.rpc import error_details_pb2
 from timeball import errors
 from timeball.cli.failures import BY_CODE, exit_code
 from timeball.cli.lazy import LazyGroup
-from timeball.cli.output import plain
+from timeball.cli.output import draw, plain
 from timeball.cli.root import root
 from timeball.cli.session import Session
 from timeball.v1 import admin_service_pb2, task_pb2, task_service_pb2
@@ -275,6 +278,47 @@ def test_help_names_every_command_and_imports_none() -> None:
     assert group.list_commands(click.Context(group))[0] == "broken"
     for command in ("task", "cluster"):
         assert command in CliRunner().invoke(root, ["--help"]).stdout
+
+
+def test_drawn_tables_fold_and_cut_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    draw(("id", "state"), [("9" * 300, "FAILED")])
+    assert capsys.readouterr().out.count("9") == 300
+
+
+def joined(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program next to a distribution whose commands joined it."""
+    info = folder / "joined-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: joined\nVersion: 1.0\n")
+    points = "[timeball.commands]\nlater = joined_later:command\nbroken = joined_broken:command\n"
+    (info / "entry_points.txt").write_text(points)
+    code = "import click\n@click.command()\ndef command(): click.echo('joined in')\n"
+    (folder / "joined_later.py").write_text(code)
+    (folder / "joined_broken.py").write_text("import no_such_module_anywhere\n")
+    program = f"import sys; sys.path.insert(0, {str(folder)!r})\nfrom timeball.cli.main import main"
+    return subprocess.run(
+        [sys.executable, "-c", f"{program}\nmain()", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_commands_of_other_distributions_join_and_load_when_run(tmp_path: Path) -> None:
+    assert joined(tmp_path, "later").stdout == "joined in\n"
+
+
+def test_help_lists_joined_commands_without_importing_them(tmp_path: Path) -> None:
+    outcome = joined(tmp_path, "--help")
+    assert outcome.returncode == 0
+    assert "(of joined)" in outcome.stdout
+
+
+def test_a_joined_command_that_lacks_a_module_says_which(tmp_path: Path) -> None:
+    outcome = joined(tmp_path, "broken")
+    assert outcome.returncode == 1
+    assert "no_such_module_anywhere" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
 
 
 def test_plain_tables_line_up() -> None:

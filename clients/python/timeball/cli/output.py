@@ -61,7 +61,7 @@ def print_table(header: Row, rows: Sequence[Row]) -> None:
     """A table; drawn on a terminal, plain when piped."""
     cells = [[_one_line(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _draw(header, cells)
+        draw(header, cells)
     else:
         for line in plain(header, cells):
             click.echo(line)
@@ -78,7 +78,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()) or "-"
 
 
-def _draw(header: Row, rows: Sequence[Row]) -> None:
+def draw(header: Row, rows: Sequence[Row]) -> None:
+    """A table for a terminal: coloured states, long cells folded into lines, never cut."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -31,7 +31,12 @@ class Root(LazyGroup):
             ctx.exit(INTERRUPTED)
 
 
-@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+EPILOG = """Exit codes: 0 ok; 1 other failure; 2 usage, configuration or refused request; 3 not
+found; 4 not authenticated or not allowed; 5 conflict or precondition; 6 unavailable or deadline;
+7 limit; 130 interrupted. Waiting: 0 succeeded; 10 failed; 11 cancelled; 12 expired; 124 timeout."""
+
+
+@click.group(cls=Root, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="timeball", message="%(prog)s %(version)s")
 @click.option("--address", metavar="HOST:PORT", help="Default: TIMEBALL_ADDRESS, 127.0.0.1:7466.")
 @click.option("--namespace", metavar="NAME", help="Default: TIMEBALL_NAMESPACE, the key's own.")
