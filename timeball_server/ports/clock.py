@@ -1,4 +1,4 @@
-"""The clock port: two times, because a wall clock can step and a monotonic one cannot say the date."""
+"""The clock port: two times, as a wall clock can step and a monotonic one has no date."""
 
 from __future__ import annotations
 

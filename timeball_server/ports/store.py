@@ -119,7 +119,12 @@ class Store(Protocol):
         ...
 
     async def read_due(
-        self, minute: Minute, shard: ShardId, from_ms: int, to_ms: int, limit: int,
+        self,
+        minute: Minute,
+        shard: ShardId,
+        from_ms: int,
+        to_ms: int,
+        limit: int,
         after: DueRow | None = None,
     ) -> DuePage:
         """Hints of one bucket, all parts merged, with from_ms <= due_ms < to_ms, in due order."""
@@ -130,10 +135,12 @@ class Store(Protocol):
         ...
 
     async def read_shard(self, shard: ShardId) -> ShardRow | None:
-        """The fenced row, read serially: sees every conditional write that was or will be applied."""
+        """The fenced row, read serially: sees every conditional write that can be applied."""
         ...
 
-    async def raise_epoch(self, shard: ShardId, epoch: Epoch, scan_from: Minute) -> Applied | NotApplied:
+    async def raise_epoch(
+        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+    ) -> Applied | NotApplied:
         """Set the epoch if it is lower than this one (rule R1).
 
         Creates the row with `scan_from` and deleted_below 0 if there is none. NotApplied carries
