@@ -176,9 +176,8 @@ def _interrupted(
 def released_event(
     engine: Engine, shard: ShardState, task: TaskState, detail: OutcomeDetail | None = None
 ) -> EventRow:
-    """The claim is undone; a renewed alarm comes back to now."""
-    renewed = task.due_ms > engine.now_ms
-    due_ms = engine.now_ms if renewed else None
+    """The claim is undone; a renewed alarm comes back to now, a due time stays what it is."""
+    due_ms = engine.now_ms if task.renewed and task.due_ms > engine.now_ms else None
     return _event(engine, shard, task, EventKind.RELEASED, detail, due_ms)
 
 
@@ -194,6 +193,9 @@ def vanished_event(engine: Engine, shard: ShardState, task: TaskState) -> EventR
         detail = replace(detail, cause=FailureCause.LOST)
         return _event(engine, shard, task, EventKind.LOST, detail)
     row = failed_event(engine, shard, task, failure, detail)
+    if row.alarm is not None and row.alarm.due_ms < task.due_ms and not task.renewed:
+        # Claimed ahead of its instant: the next attempt is not before that instant either.
+        row = replace(row, alarm=row.alarm._replace(due_ms=task.due_ms))
     doubt = f"attempt {head.attempt} on {head.executor}"
     return replace(row, unaccounted=(*head.unaccounted, doubt))
 

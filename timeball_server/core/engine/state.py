@@ -36,6 +36,7 @@ from timeball_server.core.ids import (
 from timeball_server.core.journal import (
     Alarm,
     DueRow,
+    EventKind,
     EventRow,
     Row,
     ScheduleDetail,
@@ -142,6 +143,15 @@ class TaskState:
         """The due time that the head's alarm names (rule R6); a closed task has none."""
         alarm = self.chain[-1].alarm
         return alarm.due_ms if alarm is not None else 0
+
+    @property
+    def renewed(self) -> bool:
+        """Whether a long run has moved the alarm ahead: it is not a due time then (rule R18)."""
+        alarm = self.head.alarm
+        return alarm is not None and any(
+            row.kind is EventKind.RENEWED and (row.seq, row.epoch) == (alarm.seq, alarm.epoch)
+            for row in reversed(self.chain)
+        )
 
     @property
     def run_id(self) -> RunId | None:
