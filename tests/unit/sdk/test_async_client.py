@@ -41,6 +41,7 @@ class Service(
     def __init__(self) -> None:
         self.failures: list[grpc.StatusCode] = []
         self.requests: list[Any] = []
+        self.clients_clock = Impatient()
         self.metadata: list[dict[str, str | bytes]] = []
 
     async def admit(self, request: Any, context: Any) -> None:
@@ -101,7 +102,7 @@ async def service() -> AsyncIterator[tuple[Service, AsyncClient]]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     client = AsyncClient(
-        f"127.0.0.1:{port}", api_key="key-1", clock=Impatient(), source=random.Random(7)
+        f"127.0.0.1:{port}", api_key="key-1", clock=servicer.clients_clock, source=random.Random(7)
     )
     async with client:
         timeball.use(client)
@@ -120,6 +121,7 @@ async def test_a_task_is_submitted_once_whatever_breaks(
     assert "SCHEDULED" in repr(handle)
     assert len({each.request_id for each in servicer.requests}) == 1
     assert [each.resend for each in servicer.requests] == [False, True, True]
+    assert servicer.clients_clock.now_s > 0
     assert servicer.requests[0].task.payload.data == b'{"number":21}'
     assert servicer.metadata[0]["authorization"] == "Bearer key-1"
     assert await handle.result(timeout="5s") == 42
