@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from random import Random
 
 import structlog
 
@@ -15,6 +14,7 @@ from timeball_server.rpc.executor_transport import GrpcExecutorDialer
 from timeball_server.rpc.owner_servicer import ShardServicer
 from timeball_server.rpc.server import RpcServer
 from timeball_server.rpc.server import Service as RpcService
+from timeball_server.runtime.entropy import fresh_random
 from timeball_server.runtime.lifecycle import Service
 
 log = structlog.stdlib.get_logger("scheduler_node")
@@ -29,7 +29,7 @@ class SchedulerNodeProcess(Service):
     ) -> None:
         super().__init__(f"scheduler node process {config.node}")
         self._dialer = GrpcExecutorDialer()
-        self.node = SchedulerNode(config, store, connect, self._dialer, clock, Random())
+        self.node = SchedulerNode(config, store, connect, self._dialer, clock, fresh_random())
         self._servicer = ShardServicer(self.node.shell.calls, _report_bug)
         self._server = RpcServer(
             config.address,

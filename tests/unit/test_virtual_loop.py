@@ -48,7 +48,6 @@ def test_one_seed_is_one_history_and_two_are_two() -> None:
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_the_history_does_not_depend_on_the_hash_seed(hash_seed: str) -> None:
     environment = {
-        **os.environ,
         "PYTHONHASHSEED": hash_seed,
         "PYTHONPATH": os.pathsep.join(sys.path),
     }

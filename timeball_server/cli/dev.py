@@ -12,8 +12,7 @@ from timeball._version import __version__
 from timeball.errors import TimeballError
 from timeball.settings import DEFAULT_ADDRESS
 
-from executor_node.apps import load_handlers
-from timeball_server.dev.wiring import DevCluster, DevConfig
+from timeball_server.dev.wiring import DevCluster, DevConfig, handlers_of
 from timeball_server.rpc.auth import NotLoopback, OpenLoopback
 from timeball_server.rpc.server import CannotListen
 from timeball_server.runtime.config import EXIT_INVALID_CONFIGURATION
@@ -57,7 +56,7 @@ def command(
     configure_logs(sys.stderr, level=log_level, as_json=False, node="dev")
     try:
         authenticator = OpenLoopback(listen)
-        handlers = {name: each for app in apps for name, each in load_handlers(app).items()}
+        handlers = handlers_of(apps)
     except (NotLoopback, TimeballError) as error:
         click.echo(f"timeball dev: {error}", err=True)
         raise SystemExit(EXIT_INVALID_CONFIGURATION) from error

@@ -6,10 +6,9 @@ services. Nothing here is replicated: the promises hold for as long as this disk
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Final
 
 from timeball.registry import Handler
@@ -17,6 +16,7 @@ from timeball.registry import Handler
 from coordinator.node import CoordinatorConfig
 from coordinator.service import Coordinator, Doors
 from coordinator.wiring import coordinator, coordinator_ports, membership_service
+from executor_node.apps import load_handlers
 from executor_node.membership import SessionMemberships
 from executor_node.service import ExecutorConfig, ExecutorService
 from scheduler_node.service import SchedulerNodeConfig
@@ -30,6 +30,7 @@ from timeball_server.ports.store import Store
 from timeball_server.rpc.auth import Authenticator
 from timeball_server.rpc.owner_transport import GrpcOwnerDialer
 from timeball_server.runtime.clock import SystemClock
+from timeball_server.runtime.entropy import fresh_random
 from timeball_server.runtime.lifecycle import Service
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
 from timeball_server.store.sqlite.store import SqliteStore
@@ -56,6 +57,15 @@ class DevConfig:
     slots: int
     start_log: Path | None
     version: str
+
+
+def handlers_of(apps: Sequence[str]) -> dict[str, Handler]:
+    """Everything that these modules and files register.
+
+    Raises:
+        UnusableApp: one of them has nothing to offer.
+    """
+    return {name: handler for app in apps for name, handler in load_handlers(app).items()}
 
 
 class DevCluster(Service):
@@ -153,7 +163,7 @@ class DevCluster(Service):
         ports = coordinator_ports(
             store=store,
             connect=self._connect,
-            dialer=GrpcOwnerDialer(clock=self._clock, rng=Random()),
+            dialer=GrpcOwnerDialer(clock=self._clock, rng=fresh_random()),
             clock=self._clock,
             layout=layout,
         )

@@ -16,8 +16,6 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from timeball import errors
 
-from timeball_server.core.commands import Rejected
-
 DOMAIN: Final = "timeball.dev"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 MAX_MESSAGE_CHARACTERS: Final = 500
@@ -145,19 +143,6 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> errors.TimeballError:
     """The error that a failed call of grpc.aio meant."""
     trailing = error.trailing_metadata() or ()
     return error_from_wire(error.code(), error.details() or "", trailing)
-
-
-def error_from_rejection(rejected: Rejected, field: str = "task.run_time") -> errors.TimeballError:
-    """The error of the family for a command that was not carried out.
-
-    Args:
-        rejected: the owner's answer.
-        field: the field to name when the due time is what the owner refuses.
-    """
-    found = errors.leaves()[rejected.reason.value]
-    wrong = issubclass(found, errors.InvalidRequest)
-    violations = [errors.Violation(field, rejected.message)] if wrong else []
-    return found(rejected.message, violations=violations)
 
 
 def _bad_request(error: errors.TimeballError) -> error_details_pb2.BadRequest:

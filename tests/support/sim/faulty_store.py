@@ -127,6 +127,10 @@ class FaultyStore:
         """Events of tasks."""
         return await self._read("read_journals", lambda: self._inner.read_journals(task_ids))
 
+    async def read_heads(self, task_ids: Sequence[TaskId]) -> Mapping[TaskId, EventRow]:
+        """The newest event of each."""
+        return await self._read("read_heads", lambda: self._inner.read_heads(task_ids))
+
     async def find_journal(self, home: Bucket, unique: bytes) -> list[EventRow]:
         """Events of the task with this unique number."""
         return await self._read("find_journal", lambda: self._inner.find_journal(home, unique))

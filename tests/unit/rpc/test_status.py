@@ -9,14 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timeball import errors
 
-from timeball_server.core.commands import Rejected, RejectionReason
 from timeball_server.ports.coordination import SessionLost
 from timeball_server.rpc.status import (
     MAX_FIELD_CHARACTERS,
     MAX_MESSAGE_CHARACTERS,
     MAX_VIOLATIONS,
     STATUS_TABLE,
-    error_from_rejection,
     error_from_wire,
     wire_status,
 )
@@ -96,15 +94,6 @@ def test_a_reason_of_a_newer_version_falls_back_to_the_status() -> None:
     altered = sent.details.replace(b"UNAVAILABLE", b"UNAVAILABLY")
     got = error_from_wire(sent.code, "m", [("grpc-status-details-bin", altered)])
     assert type(got) is errors.Unavailable
-
-
-@pytest.mark.parametrize("reason", RejectionReason)
-def test_every_rejection_is_an_error_of_the_family(reason: RejectionReason) -> None:
-    error = error_from_rejection(Rejected(reason, "sentence"))
-    assert error.reason == reason.value
-    assert error.message == "sentence"
-    wrong = [violation.field for violation in error.violations]
-    assert wrong == (["task.run_time"] if reason is RejectionReason.HORIZON else [])
 
 
 def test_the_page_on_errors_has_a_row_for_every_reason() -> None:

@@ -277,9 +277,10 @@ def wait_ended(engine: Engine, token: int, task_id: TaskId) -> None:
                 del shard.waiters[task_id]
 
 
-def view_of(task: TaskState) -> TaskView:
+def view_of(task: TaskState, *, with_journal: bool = True) -> TaskView:
     """The task as people see it, with what only the owner knows."""
-    return task_view(History(tuple(task.chain), task.not_accepted), task.started_ms)
+    history = History(tuple(task.chain), task.not_accepted)
+    return task_view(history, task.started_ms, with_journal=with_journal)
 
 
 def _too_late(task: TaskState) -> Rejected:

@@ -86,7 +86,7 @@ def answer_again(
         message = "this request_id was used before for a different task"
         reply(engine, token, Rejected(RejectionReason.REQUEST_ID_REUSED, message))
     else:
-        reply(engine, token, Done(commands.view_of(task), fresh=False))
+        reply(engine, token, Done(commands.view_of(task, with_journal=False), fresh=False))
 
 
 def _same_request(task: TaskState, command: CreateTask) -> bool:
@@ -191,6 +191,6 @@ def first_event(
 
 def _created(engine: Engine, mutation: Mutation) -> None:
     task = mutation.task
-    reply(engine, mutation.token, Done(commands.view_of(task)))
+    reply(engine, mutation.token, Done(commands.view_of(task, with_journal=False)))
     if mutation.reserved is not None:
         dispatching.hand_out(engine, task, mutation.reserved)
