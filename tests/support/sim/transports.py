@@ -14,7 +14,17 @@ from tests.support.sim.history import Sent
 from tests.support.sim.network import End, Listener, Network
 from timeball_server.core.commands import Command, Outcome, Rejected, RejectionReason
 from timeball_server.core.ids import TaskId
-from timeball_server.core.messages import Dispatch, FromExecutor, StreamHello, ToExecutor
+from timeball_server.core.messages import (
+    AckResults,
+    Dispatch,
+    Finished,
+    FromExecutor,
+    Inventory,
+    Refused,
+    Started,
+    StreamHello,
+    ToExecutor,
+)
 from timeball_server.ports.coordination import Member
 from timeball_server.ports.owners import OwnerClient
 
@@ -80,13 +90,13 @@ class SimExecutorStream:
         """Queue a message."""
         if isinstance(message, Dispatch):
             self._note(message)
-        self._network.history.trace(self._process, f"-> {message}")
+        self._network.history.trace(self._process, f"-> {_named(message)}")
         self._end.send(message)
 
     async def receive(self) -> FromExecutor | None:
         """The next message."""
         message = await self._end.receive()
-        self._network.history.trace(self._process, f"<- {message}")
+        self._network.history.trace(self._process, f"<- {_named(message)}")
         return message
 
     async def close(self) -> None:
@@ -160,3 +170,20 @@ async def _serve(
         raise
     finally:
         end.close()
+
+
+def _named(message: ToExecutor | FromExecutor | None) -> str:
+    """A message in a few words."""
+    if isinstance(message, Dispatch):
+        runs = [(order.run.task_id, *order.run.run, order.epoch) for order in message.orders]
+        return f"Dispatch {runs}"
+    if isinstance(message, (Started, Refused)):
+        return f"{type(message).__name__} {[(run.task_id, *run.run) for run, _ in message.runs]}"
+    if isinstance(message, Finished):
+        return f"Finished {[(each.run.task_id, *each.run.run) for each in message.results]}"
+    if isinstance(message, AckResults):
+        return f"AckResults {[(run.task_id, *run.run) for run, _, _ in message.runs]}"
+    if isinstance(message, Inventory):
+        entries = [(e.run.task_id, *e.run.run, str(e.phase)) for e in message.entries]
+        return f"Inventory {message.number} {entries} {message.refused}"
+    return str(message)

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from timeball.errors import CoordinationUnavailable, TimeballError
 
+from coordinator.leadership import leading
 from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
 from executor_node.membership import SessionMemberships
 from executor_node.node import ExecutorNode
@@ -19,7 +20,6 @@ from scheduler_node.service import SchedulerNode, SchedulerNodeConfig
 from tests.support.sim.faulty_store import FaultyStore, Outage
 from tests.support.sim.handlers import handlers
 from tests.support.sim.history import History
-from tests.support.sim.leading import lead
 from tests.support.sim.network import Listener, Network
 from tests.support.sim.profile import Profile
 from tests.support.sim.transports import SimExecutorDialer, SimOwnerDialer
@@ -33,6 +33,9 @@ from timeball_server.store.memory import MemoryDatabase, MemoryStore
 LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
 SESSION_MS = 6_000
 RESTART_MS = 500
+NOTICEABLE_SHARE = 0.2
+"""Of the ways to and from the coordination service this share takes any time: most of a run's
+events would be these."""
 
 
 class NodeKind(StrEnum):
@@ -129,7 +132,7 @@ class World:
             connect=self._connect(process),
             dialer=SimOwnerDialer(self.network, process.node),
             clock=process.clock,
-            lead=lambda session: lead(session, LAYOUT, process.clock),
+            lead=leading(LAYOUT.all_shards(), process.clock),
             entropy=random.Random(f"{self.seed} {process.name}"),
         )
         config = CoordinatorConfig(node=NodeId(process.node), address=process.address)
@@ -181,8 +184,11 @@ class World:
         return FaultyStore(inner, self.network, process.node, process.name, self.outage)
 
     def _connect(self, process: Process) -> Callable[[], Awaitable[LocalSession]]:
+        clock = VirtualClock(self.loop)
+
         async def delay(name: str, leg: Leg) -> None:
-            await VirtualClock(self.loop).sleep_ms(self.network.delay_s() * 1_000)
+            if self._rng.random() < NOTICEABLE_SHARE:
+                await clock.sleep_ms(self.network.delay_s() * 1_000)
 
         async def connect() -> LocalSession:
             await delay("connect", Leg.REQUEST)

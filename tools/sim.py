@@ -1,0 +1,199 @@
+"""Runs simulated clusters, one seed after another, and says which seeds broke a promise.
+
+    tools/sim.py --seed 42          one history, with its verdict
+    tools/sim.py --seeds 50         seeds 0 to 49 (TIMEBALL_SIM_SEEDS sets another number)
+
+Exit 1 if any seed broke a promise or proved nothing. A broken one leaves its trace, one line per
+event, in .cache/sim/ and the command that runs it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.support.sim.simulation import Report, simulate  # noqa: E402 - needs the path above
+
+TRACES = ROOT / ".cache" / "sim"
+LAST_LINES = 25
+PROGRESS_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What is worth sending between processes."""
+
+    seed: int
+    digest: str
+    virtual_s: float
+    cpu_s: float
+    tasks: int
+    starts: int
+    faults: Counter[str]
+    vacuous: str
+    violations: tuple[str, ...]
+
+    @property
+    def word(self) -> str:
+        """GREEN, RED or VACUOUS."""
+        if self.violations:
+            return "RED"
+        return "VACUOUS" if self.vacuous else "GREEN"
+
+
+@dataclass(slots=True)
+class Sum:
+    """All verdicts so far."""
+
+    began_s: float
+    words: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    tasks: int = 0
+    starts: int = 0
+    virtual_s: float = 0.0
+    cpu_s: float = 0.0
+
+    def add(self, verdict: Verdict) -> None:
+        """Count one."""
+        self.words[verdict.word] += 1
+        self.faults += verdict.faults
+        self.tasks += verdict.tasks
+        self.starts += verdict.starts
+        self.virtual_s += verdict.virtual_s
+        self.cpu_s += verdict.cpu_s
+
+    def line(self) -> str:
+        """Where we are."""
+        words = ", ".join(f"{count} {word}" for word, count in sorted(self.words.items()))
+        factor = self.virtual_s / max(self.cpu_s, 1e-9)
+        return (
+            f"{self.words.total()} seeds: {words}; {self.tasks} tasks, {self.starts} starts, "
+            f"{self.faults.total()} faults, {self.virtual_s / 3_600:.1f} h of virtual time, "
+            f"{factor:.0f} x real time per core, {time.monotonic() - self.began_s:.0f} s"
+        )
+
+
+def run(seed: int) -> Verdict:
+    """Run one seed; a red one leaves its trace."""
+    began_s = time.process_time()
+    report = simulate(seed)
+    if report.violations:
+        keep(report)
+    return Verdict(
+        seed=seed,
+        digest=report.digest,
+        virtual_s=report.virtual_s,
+        cpu_s=time.process_time() - began_s,
+        tasks=report.tasks,
+        starts=report.starts,
+        faults=report.faults,
+        vacuous=report.vacuous,
+        violations=tuple(str(violation) for violation in report.violations),
+    )
+
+
+def trace_of(seed: int) -> Path:
+    """Where the trace of a seed is kept."""
+    return TRACES / f"{seed}.trace"
+
+
+def keep(report: Report) -> None:
+    """Write a trace down."""
+    TRACES.mkdir(parents=True, exist_ok=True)
+    verdicts = [f"VIOLATION {violation}" for violation in report.violations]
+    trace_of(report.seed).write_text("\n".join([*report.lines, *verdicts]) + "\n")
+
+
+def explain(verdict: Verdict) -> None:
+    """Say what broke, how it ended, and how to see it again."""
+    print(f"seed {verdict.seed} {verdict.word} {verdict.vacuous}")
+    for violation in verdict.violations:
+        print(f"  {violation[:400]}")
+    if verdict.violations:
+        trace = trace_of(verdict.seed)
+        for line in trace.read_text().splitlines()[-LAST_LINES:]:
+            print(f"    {line[:200]}")
+        print(f"  trace: {trace.relative_to(ROOT)}")
+    print(f"  again: make sim SEED={verdict.seed}", flush=True)
+
+
+def verdicts(seeds: Sequence[int], processes: int, until_s: float) -> Iterator[Verdict]:
+    """Verdicts as they come; no new seed is begun after the given instant."""
+    left = iter(seeds)
+    with ProcessPoolExecutor(processes) as pool:
+        running: set[Future[Verdict]] = set()
+        while True:
+            room = 2 * processes - len(running)
+            if time.monotonic() < until_s:
+                running |= {pool.submit(run, seed) for seed in islice(left, room)}
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+
+
+def run_many(seeds: Sequence[int], processes: int, budget_s: float) -> int:
+    """Run seeds and report as they come; the exit code."""
+    total = Sum(time.monotonic())
+    told_s = total.began_s
+    for verdict in verdicts(seeds, processes, total.began_s + budget_s):
+        total.add(verdict)
+        if verdict.word == "RED":
+            explain(verdict)
+        elif verdict.word == "VACUOUS":
+            print(f"seed {verdict.seed} VACUOUS: {verdict.vacuous}", flush=True)
+        if time.monotonic() - told_s > PROGRESS_S:
+            told_s = time.monotonic()
+            print(total.line(), flush=True)
+    print(total.line())
+    print("faults: " + ", ".join(f"{count} {name}" for name, count in sorted(total.faults.items())))
+    if total.words.total() < len(seeds):
+        print(f"the time was over: {len(seeds) - total.words.total()} seeds were not run")
+    few = total.words["VACUOUS"] * 10 <= total.words.total()
+    return 0 if total.words["RED"] == 0 and few and total.words.total() > 0 else 1
+
+
+def run_one(seed: int) -> int:
+    """Run one seed and say everything about it; the exit code."""
+    verdict = run(seed)
+    if verdict.word != "GREEN":
+        explain(verdict)
+    factor = verdict.virtual_s / max(verdict.cpu_s, 1e-9)
+    faults = ", ".join(f"{count} {name}" for name, count in sorted(verdict.faults.items()))
+    print(f"seed {seed} {verdict.word}: {verdict.tasks} tasks, {verdict.starts} starts")
+    print(f"  {verdict.virtual_s:.0f} s of virtual time, {factor:.0f} x real time")
+    print(f"  faults: {faults or 'none'}")
+    print(f"  trace hash {verdict.digest}")
+    return 0 if verdict.word == "GREEN" else 1
+
+
+def main() -> int:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seed", type=int, help="run this seed only")
+    parser.add_argument("--seeds", type=int, help="run so many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds to begin new seeds in")
+    chosen = parser.parse_args()
+    if chosen.seed is not None:
+        return run_one(chosen.seed)
+    count = chosen.seeds or int(os.environ.get("TIMEBALL_SIM_SEEDS", "50"))
+    seeds = range(chosen.first, chosen.first + count)
+    return run_many(seeds, chosen.processes, chosen.budget)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
