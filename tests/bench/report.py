@@ -1,0 +1,163 @@
+"""What the benchmark says: tables for the terminal, a page and a plot for docs/."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+from rich.table import Table
+
+from tests.bench.figures import Spread, percentile
+from tests.bench.plot import histogram
+from tests.bench.workloads import Result
+
+PLOT = Path("images") / "lateness.svg"
+GIB = 1024**3
+INTRODUCTION = """\
+Dev mode (`timeball dev` on an SQLite file, every commit synced), measured from outside by
+`{command}`, which writes this page. An open loop starts calls by the clock, never by answers;
+lateness is start minus due time in the executor's own start log; lost and doubled are counted by
+id. The machine was shared with other work while this was taken (see *machine busy with other
+programs*), so CPU per task is the steadier figure. A run with less than 5 % idle is marked
+SATURATED: its latencies say more about the machine than about the service."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything of one call of the benchmark."""
+
+    facts: dict[str, str]
+    command: str
+    results: dict[str, list[Result]]
+
+
+def machine_facts() -> dict[str, str]:
+    """Where and with what it was measured."""
+    names = ("grpcio", "protobuf", "uvloop")
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} cores, {_processor()}, "
+        f"{psutil.virtual_memory().total / GIB:.0f} GiB, {platform.system()} {platform.release()}",
+        "versions": f"Timeball {version('timeball-server')}, Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in names)
+        + f", SQLite {sqlite3.sqlite_version}",
+        "load of others before": f"{os.getloadavg()[0]:.1f} (one-minute load average)",
+    }
+
+
+def _processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    for line in facts.read_text().splitlines() if facts.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def spreads(results: Sequence[Result]) -> dict[str, Spread]:
+    """Every figure over the repetitions."""
+    return {
+        name: Spread.of([each.figures[name] for each in results]) for name in results[0].figures
+    }
+
+
+def counts(results: Sequence[Result]) -> dict[str, int]:
+    """What must be zero, summed over the repetitions."""
+    names = {name for each in results for name in each.faults}
+    return {name: sum(len(each.faults.get(name, [])) for each in results) for name in sorted(names)}
+
+
+def number(value: float) -> str:
+    """As few digits as carry meaning."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}"
+
+
+def title(name: str, results: Sequence[Result]) -> str:
+    saturated = sum(each.saturated for each in results)
+    runs = f"{len(results)} run{'s' if len(results) > 1 else ''}"
+    return f"{name}, {runs}" + (f", SATURATED in {saturated}" if saturated else "")
+
+
+def table(name: str, results: Sequence[Result]) -> Table:
+    """For the terminal."""
+    made = Table(title=title(name, results))
+    made.add_column("figure")
+    for head in ("min", "median", "max"):
+        made.add_column(head, justify="right")
+    for figure, spread in spreads(results).items():
+        made.add_row(figure, number(spread.least), number(spread.median), number(spread.most))
+    for fault, count in counts(results).items():
+        made.add_row(f"{fault} (all runs)", "", f"[{'red' if count else 'green'}]{count}[/]", "")
+    return made
+
+
+def write_page(docs: Path, report: Report) -> None:
+    """docs/benchmarks.md and its plot."""
+    (docs / PLOT.parent).mkdir(parents=True, exist_ok=True)
+    lateness = [value for each in report.results.get("steady", []) for value in each.lateness_ms]
+    if lateness:
+        marks = [(f"p{share}", percentile(lateness, share / 100)) for share in (50, 99)]
+        (docs / PLOT).write_text(histogram(lateness, marks), encoding="utf-8")
+    text = "\n".join([*_head(report), *_goals(report), *_plot(report), *_tables(report)])
+    (docs / "benchmarks.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def _head(report: Report) -> list[str]:
+    facts = [f"- {name}: {fact}" for name, fact in report.facts.items()]
+    return [
+        "# Benchmarks",
+        "",
+        *(line.format(command=report.command) for line in INTRODUCTION.splitlines()),
+        "",
+        *facts,
+        "",
+    ]
+
+
+GOALS = (
+    ("200 tasks/s, lateness p99", "steady", "lateness p99 ms", 20, "ms"),
+    ("immediate task, submit to result, p50", "immediate", "one at a time p50 ms", 10, "ms"),
+    ("ready", "ready", "ready ms", 1_500, "ms"),
+    ("memory, greatest", "steady", "RSS peak MiB", 150, "MiB"),
+)
+
+
+def _goals(report: Report) -> list[str]:
+    lines = ["## Goals", "", "| goal | at most | median of runs | held |", "|---|---:|---:|---|"]
+    for words, workload, figure, limit, unit in GOALS:
+        if workload not in report.results:
+            continue
+        median = spreads(report.results[workload])[figure].median
+        held = "yes" if median <= limit else "**no**"
+        lines.append(f"| {words} | {limit:,} {unit} | {number(median)} {unit} | {held} |")
+    return [*lines, ""]
+
+
+def _plot(report: Report) -> list[str]:
+    if "steady" not in report.results:
+        return []
+    return [f"![Lateness of starts at 200 tasks/s]({PLOT.as_posix()})", ""]
+
+
+def _tables(report: Report) -> list[str]:
+    lines: list[str] = []
+    for name, results in report.results.items():
+        lines += [f"## {title(name, results)}", "", "| figure | min | median | max |"]
+        lines.append("|---|---:|---:|---:|")
+        for figure, spread in spreads(results).items():
+            cells = (number(spread.least), number(spread.median), number(spread.most))
+            lines.append(f"| {figure} | {' | '.join(cells)} |")
+        lines += [
+            f"| {fault}, all runs | | {count} | |" for fault, count in counts(results).items()
+        ]
+        lines.append("")
+    return lines

@@ -1,0 +1,115 @@
+"""`make bench`: measure a running service from outside and write docs/benchmarks.md.
+
+    python tests/bench/run.py [steady immediate create ready] [--seconds 60] [--repeat 3]
+
+Figures never fail anything; lost, doubled or early tasks do: the exit code is 1. Progress goes
+to the terminal, results to .cache/bench/<name>.json, and with --write into docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tests.bench.report import Report, machine_facts, table, write_page
+from tests.bench.workloads import WORKLOADS, Options, Result
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / ".cache" / "bench"
+DEFAULT_SECONDS = {"steady": 60.0, "immediate": 20.0, "create": 20.0, "ready": 0.0}
+DEFAULT_REPEAT = {"steady": 3, "immediate": 3, "create": 3, "ready": 5}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, []], default=[])
+    parser.add_argument("--seconds", type=float, help="length of each measured window")
+    parser.add_argument("--warm-up", type=float, default=10.0)
+    parser.add_argument("--rate", type=float, default=200.0, help="tasks per second (steady)")
+    parser.add_argument("--repeat", type=int, help="runs of each workload")
+    parser.add_argument("--dev-option", action="append", default=[], help="for `timeball dev`")
+    parser.add_argument("--no-write", action="store_true", help="leave docs/ as it is")
+    return parser.parse_args()
+
+
+def run(console: Console, name: str, wanted: argparse.Namespace) -> list[Result]:
+    """All repetitions of one workload."""
+    repeat = wanted.repeat or DEFAULT_REPEAT[name]
+    results: list[Result] = []
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, refresh_per_second=2) as progress:
+        line = progress.add_task(name)
+        for number in range(repeat):
+            prefix = f"{name} {number + 1}/{repeat}"
+
+            def say(text: str, prefix: str = prefix) -> None:
+                progress.update(line, description=f"{prefix}: {text}")
+
+            options = Options(
+                seconds=DEFAULT_SECONDS[name] if wanted.seconds is None else wanted.seconds,
+                warm_up_s=wanted.warm_up,
+                rate=wanted.rate,
+                seed=number + 1,
+                dev=tuple(wanted.dev_option),
+            )
+            results.append(asyncio.run(WORKLOADS[name](options, say)))
+    return results
+
+
+def main() -> int:
+    wanted = arguments()
+    console = Console(width=110) if not Console().is_terminal else Console()
+    names = wanted.workloads or list(WORKLOADS)
+    report = Report(facts=machine_facts(), command=command_of(wanted), results={})
+    for name in names:
+        results = run(console, name, wanted)
+        report.results[name] = results
+        console.print(table(name, results))
+        keep(name, report, results)
+    if not wanted.no_write and not wanted.workloads:
+        write_page(ROOT / "docs", report)
+    faults = [
+        fault for results in report.results.values() for each in results for fault in broken(each)
+    ]
+    for fault in faults:
+        console.print(f"[bold red]{fault}[/]")
+    return 1 if faults else 0
+
+
+def command_of(wanted: argparse.Namespace) -> str:
+    """The command as a reader would type it."""
+    words = ["python tests/bench/run.py", *wanted.workloads]
+    if wanted.seconds is not None:
+        words.append(f"--seconds {wanted.seconds:g}")
+    if wanted.repeat is not None:
+        words.append(f"--repeat {wanted.repeat}")
+    words += [f"--dev-option={option}" for option in wanted.dev_option]
+    return "make bench" if len(words) == 1 else " ".join(words)
+
+
+def broken(result: Result) -> list[str]:
+    """What must never happen and did."""
+    return [
+        f"{name}: {len(ids)} ({', '.join(ids[:3])} ...)"
+        for name, ids in result.faults.items()
+        if ids
+    ]
+
+
+def keep(name: str, report: Report, results: list[Result]) -> None:
+    """The raw results, for programs."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    facts = {"facts": report.facts, "command": report.command, "at": time.time()}
+    text = json.dumps({**facts, "runs": [asdict(each) for each in results]}, indent=1)
+    (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
