@@ -22,7 +22,8 @@ from timeball.errors import InvalidRequest, Violation
 from timeball.payload import CONTENT_TYPE, encode_arguments
 
 NAME_LIMIT = 200
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+# The rule of Task.handler in proto/timeball/v1/task.proto.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _AT = re.compile(r"^(?P<text>.*) - at `(?P<path>[^`]*)`$", re.DOTALL)
 _FIELD = re.compile(r"(?:missing required|contains unknown) field `(?P<name>[^`]*)`")
 _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
