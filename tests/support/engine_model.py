@@ -372,4 +372,3 @@ class Model:
         unanswered = [c for c in self.calls if c.outcome is None and not c.node.frozen]
         assert unanswered == []
         assert self.world.disk.scan_from[SHARD] > START_MS // 60_000
-

@@ -386,3 +386,31 @@ def test_parts_are_limited_by_bytes_too() -> None:
     payload = Payload(data=b"x" * 900)
     calls = [node.create(in_ms=30_000, payload=payload) for _ in range(3)]
     assert [decode_id(call.view.task_id).home.part for call in calls] == [0, 1, 2]
+
+
+def test_r09_what_a_search_found_is_read_again_if_it_was_touched_since() -> None:
+    world = World()
+    first = world.owner()
+    call = first.create(in_ms=30_000)
+    first.frozen = True
+    second = world.owner()
+    second.hold_reads = True
+    again = second.repeat(call)
+    search, second.reads, second.hold_reads = second.reads, [], False
+    assert second.cancel(call.task_id).view.terminal
+    second.feed(*search)
+    assert again.view.terminal
+    assert world.disk.kinds(call.task_id) == [K.CREATED, K.CANCELLED]
+
+
+def test_r09_a_search_that_found_nothing_before_the_id_was_voided_does_not_create() -> None:
+    world = World()
+    node = world.owner()
+    address = World().node().create(in_ms=30_000)
+    node.hold_reads = True
+    late = node.create(in_ms=30_000, unique=decode_id(address.task_id).unique, resend=True)
+    search, node.reads, node.hold_reads = node.reads, [], False
+    assert node.cancel(address.task_id).refusal is R.NOT_FOUND
+    node.feed(*search)
+    assert late.refusal is R.VOIDED
+    assert world.disk.kinds(address.task_id) == [K.VOID]

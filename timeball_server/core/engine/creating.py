@@ -52,23 +52,33 @@ def arrive(engine: Engine, shard: ShardState, token: int, command: CreateTask) -
 def found(engine: Engine, shard: ShardState, unique: bytes, rows: Sequence[EventRow]) -> None:
     """What the store knows of a repeated creation: nothing, or the task itself."""
     waiting = shard.finding.pop(unique, [])
-    if not waiting:
-        return
-    if not rows:
-        token, command = waiting.pop(0)
-        _create(engine, shard, token, command)
-        for later in waiting:
+    task = _found_task(engine, shard, unique, rows) if waiting else None
+    shard.read_ended()
+    if task is not None:
+        task.waiting += waiting
+        placing.free(engine, shard, task)
+    elif waiting:
+        _create(engine, shard, *waiting[0])
+        for later in waiting[1:]:
             arrive(engine, shard, *later)
-        return
-    task_id = rows[0].task_id
+
+
+def _found_task(
+    engine: Engine, shard: ShardState, unique: bytes, rows: Sequence[EventRow]
+) -> TaskState | None:
+    """The task in memory, read again if it was touched since the search began (rule R9)."""
+    task_id = rows[0].task_id if rows else shard.recent.get(unique)
+    if task_id is None:
+        return None
     remember(engine, shard, unique, task_id)
     task = shard.tasks.get(task_id)
-    if task is None:
+    if task is None and task_id in shard.touched:
+        task = commands.read_into_memory(engine, shard, task_id)
+    elif task is None and rows:
         task = TaskState(task_id, shard.shard)
         shard.tasks[task_id] = task
         placing.fill(engine, shard, task, rows)
-    task.waiting += waiting
-    placing.free(engine, shard, task)
+    return task
 
 
 def answer_again(

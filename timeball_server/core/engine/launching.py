@@ -186,8 +186,7 @@ def _launched(
     """The whole batch is durable: the occurrence may be handed out."""
     occurrence.append(row)
     occurrence.pending = None
-    if shard.slices or shard.sweeping is not None:
-        shard.touched.add(occurrence.task_id)
+    shard.touch(occurrence.task_id)
     if mutation.reserved is not None:
         dispatching.hand_out(engine, occurrence, mutation.reserved)
     placing.free(engine, shard, occurrence)

@@ -114,8 +114,7 @@ def loaded(engine: Engine, event: SliceLoaded) -> None:
     if not event.last:
         return
     del shard.slices[event.number]
-    if not shard.slices and shard.sweeping is None:
-        shard.touched.clear()
+    shard.read_ended()
     if shard.phase is Phase.LOADING and not shard.slices and not _wants_more(engine, shard):
         _serve(engine, shard)
 

@@ -287,6 +287,16 @@ class ShardState:
     moving_scan_from: bool = False
     next_sweep_mono_ms: int = 0
 
+    def touch(self, task_id: TaskId) -> None:
+        """A task changed: reads of several tasks that are under way may show its past (R9)."""
+        if self.slices or self.sweeping is not None or self.finding:
+            self.touched.add(task_id)
+
+    def read_ended(self) -> None:
+        """A read of several tasks is over; with the last one nothing can be stale any more."""
+        if not self.slices and self.sweeping is None and not self.finding:
+            self.touched.clear()
+
 
 class ExecutorState:
     """An executor as this node sees it. `ready` = stream open and inventory answered."""

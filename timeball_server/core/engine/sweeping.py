@@ -64,8 +64,7 @@ def swept(engine: Engine, event: BucketSwept) -> None:
         engine.counters.late_found += 1
         _void_if_old(engine, shard, shard.tasks[task_id])
     shard.sweeping = None
-    if not shard.slices:
-        shard.touched.clear()
+    shard.read_ended()
     if not _held_back(shard, event.minute):
         shard.swept_below = Minute(event.minute + 1)
         _next(engine, shard)

@@ -282,8 +282,7 @@ def written(engine: Engine, number: int) -> Mutation | None:
     shard.mutations -= 1
     if mutation.reserved is not None:
         mutation.reserved.reserved -= 1
-    if shard.slices or shard.sweeping is not None:
-        shard.touched.add(task.task_id)
+    shard.touch(task.task_id)
     if mutation.then is not None:
         mutation.then(engine, mutation)
     return mutation
