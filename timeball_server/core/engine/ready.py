@@ -36,20 +36,25 @@ Urgency = tuple[bool, int, int, int]
 class Shares:
     """What each lane got since work of more than one lane began to wait for free executors."""
 
-    __slots__ = ("_sent", "_total")
+    __slots__ = ("_contested", "_sent", "_total")
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Nobody competes: what a lane gets now is nobody's loss."""
+        self._contested = False
         self._sent = [0, 0, 0]
         self._total = 0
 
+    def contest(self, contested: bool) -> None:
+        """Say whether lanes compete; while they do not, what one gets is nobody's loss."""
+        self._contested = contested
+        if not contested:
+            self._sent = [0, 0, 0]
+            self._total = 0
+
     def count(self, lane: Lane) -> None:
         """A task of this lane was served."""
-        self._sent[lane] += 1
-        self._total += 1
+        if self._contested:
+            self._sent[lane] += 1
+            self._total += 1
 
     def over(self, lane: Lane) -> bool:
         """Whether one more would be more than the lane's share."""
@@ -183,8 +188,7 @@ class ReadyQueue:
     def select(self, usable: Callable[[WaitingClass], bool]) -> WaitingClass | None:
         """The usable class whose top is the most urgent, then the earliest due."""
         candidates = [waiting for waiting in self.classes() if usable(waiting)]
-        if len({lane for waiting in candidates for lane in waiting.lanes()}) < 2:
-            self._shares.reset()
+        self._shares.contest(len({lane for one in candidates for lane in one.lanes()}) > 1)
         return min(candidates, key=WaitingClass.urgency, default=None)
 
 
