@@ -90,7 +90,7 @@ def anything(waiting: WaitingClass) -> bool:
 
 def served(queue: ReadyQueue, count: int) -> list[TaskState]:
     """The next ones, in the order in which executors get them."""
-    tasks = []
+    tasks: list[TaskState] = []
     while len(tasks) < count and (waiting := queue.select(anything)) is not None:
         task = waiting.pop()
         task.waits = False
