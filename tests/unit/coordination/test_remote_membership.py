@@ -327,3 +327,13 @@ async def test_a_wrong_member_is_refused_over_the_wire() -> None:
         with pytest.raises(InvalidRequest) as caught:
             await remote.join(replace(EXECUTOR, strength=101))
         assert caught.value.violations[0].field == "member.strength"
+
+
+async def test_a_service_that_is_not_there_is_unavailable_and_no_reason_to_give_up() -> None:
+    """A joining executor outlives the restart of the process that it joins."""
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        remote = RemoteMembership(channel, TIMEOUT_MS, ManualClock())
+        with pytest.raises(CoordinationUnavailable, match="cannot be reached"):
+            await remote.join(EXECUTOR)
+        assert remote.state is SessionState.LOST
+        await remote.close()

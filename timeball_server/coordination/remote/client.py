@@ -153,7 +153,7 @@ class RemoteMembership:
             while isinstance(response := await call.read(), pb.JoinResponse):
                 self._take(response)
         except grpc.aio.AioRpcError as broken:
-            error = error_from_rpc(broken)
+            error = _what_it_means(error_from_rpc(broken))
         except asyncio.CancelledError:
             error = SessionLost("the membership has ended without an answer in time")
         self._enter(SessionState.LOST, error)
@@ -221,6 +221,13 @@ class RemoteMembership:
         if (joined.role, joined.node) != (member.role, member.node):
             raise FailedPrecondition(f"this membership joined as {joined.role} {joined.node!r}")
         return joined.incarnation
+
+
+def _what_it_means(error: TimeballError) -> TimeballError:
+    """The port's word for a broken stream; refusals that joining again cannot mend stay."""
+    if not error.retryable or isinstance(error, CoordinationUnavailable):
+        return error
+    return CoordinationUnavailable(f"the coordination service cannot be reached: {error.message}")
 
 
 def _heartbeat(number: int) -> pb.JoinRequest:
