@@ -93,6 +93,24 @@ def test_secrets_are_never_written(name: str) -> None:
 
 
 @pytest.mark.usefixtures("fresh_logs")
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_crash_is_logged_without_what_its_variables_held(as_json: bool) -> None:
+    stream = io.StringIO()
+
+    def crash(api_key: str) -> None:
+        raise ValueError(f"a key of {len(api_key)} characters is not known")
+
+    configure_logs(stream, level="info", as_json=as_json, node="node-a")
+    try:
+        crash("open" + "sesame")
+    except ValueError:
+        structlog.stdlib.get_logger("x").exception("crashed")
+    assert "a key of 10 characters" in stream.getvalue()
+    assert "in crash" in stream.getvalue() or '"crash"' in stream.getvalue()
+    assert "opensesame" not in stream.getvalue()
+
+
+@pytest.mark.usefixtures("fresh_logs")
 def test_a_crash_is_logged_with_its_place() -> None:
     stream = io.StringIO()
     configure_logs(stream, level="info", as_json=True, node="node-a")

@@ -1,7 +1,8 @@
 """Log output of a process: one line per fact, for people on a terminal or as JSON.
 
 Called once, by a main. Libraries that use the standard logging come out in the same form.
-Fields that carry secrets are never written.
+Fields that carry secrets are never written, and neither are the local variables of a traceback:
+they hold credentials and payloads.
 """
 
 from __future__ import annotations
@@ -77,5 +78,10 @@ def _shared_processors(node: str) -> list[Processor]:
 def _renderers(stream: TextIO, *, as_json: bool) -> list[Processor]:
     """The last steps: from fields to one text."""
     if as_json:
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        trace = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [structlog.processors.ExceptionRenderer(trace), structlog.processors.JSONRenderer()]
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    ]
