@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -19,6 +18,7 @@ from executor_node.service import ExecutorConfig
 from executor_node.wiring import ClusterAddress, DataDirectoryLock, run_executor
 from timeball_server.core.ids import NodeId
 from timeball_server.runtime.logs import configure_logs
+from timeball_server.runtime.loops import loop_factory
 
 
 class Labels(click.ParamType[tuple[str, str]]):
@@ -111,17 +111,8 @@ def _run(app: str, config: ExecutorConfig, cluster: ClusterAddress, data_dir: Pa
     names = ", ".join(sorted(handlers))
     click.echo(f"executor {config.node}: {config.slots} slots, serves {names}", err=True)
     try:
-        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run_executor(config, handlers, cluster))
     finally:
         if lock is not None:
             lock.release()
-
-
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The faster event loop where it is installed; None = the standard library's."""
-    if importlib.util.find_spec("uvloop") is None:
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop

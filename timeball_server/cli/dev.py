@@ -17,6 +17,7 @@ from timeball_server.rpc.auth import NotLoopback, OpenLoopback
 from timeball_server.rpc.server import CannotListen
 from timeball_server.runtime.config import EXIT_INVALID_CONFIGURATION
 from timeball_server.runtime.logs import configure_logs
+from timeball_server.runtime.loops import LoopChoice, loop_factory
 
 DEFAULT_DATA = Path(".timeball") / "dev.db"
 
@@ -34,6 +35,9 @@ DEFAULT_DATA = Path(".timeball") / "dev.db"
               help="Append one JSON line per start to this file.")  # fmt: skip
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the public address to this file when everything is ready.")  # fmt: skip
+@click.option("--loop", type=click.Choice([each.value for each in LoopChoice]),
+              default=LoopChoice.AUTO.value, show_default=True,
+              help="Event loop; auto = uvloop where it is installed.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="warning", show_default=True)  # fmt: skip
 def command(
@@ -45,6 +49,7 @@ def command(
     slots: int,
     start_log: Path | None,
     ready_file: Path | None,
+    loop: str,
     log_level: str,
 ) -> None:
     """Coordinator, scheduler node and executor in one process, on an SQLite file.
@@ -70,7 +75,8 @@ def command(
         version=__version__,
     )
     try:
-        asyncio.run(_run(DevCluster(config, authenticator, handlers), config, ready_file))
+        with asyncio.Runner(loop_factory=loop_factory(LoopChoice(loop))) as runner:
+            runner.run(_run(DevCluster(config, authenticator, handlers), config, ready_file))
     except (TimeballError, CannotListen, OSError) as error:
         raise click.ClickException(str(error)) from error
 
