@@ -111,7 +111,7 @@ def _public_services(node: CoordinatorNode, doors: Doors) -> list[RpcService]:
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
 
     return [
-        RpcService(name="timeball.v1.TaskService", register=add_tasks),
+        RpcService(name="timeball.v1.TaskService", register=add_tasks, stopping=tasks.end_waits),
         RpcService(name="timeball.v1.ScheduleService", register=add_schedules),
         RpcService(name="timeball.v1.AdminService", register=add_admin),
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-from timeball.errors import TimeballError
+from timeball.errors import Draining, TimeballError
 from timeball.v1 import task_service_pb2 as pb
 from timeball.v1 import task_service_pb2_grpc as stubs
 
@@ -35,6 +36,14 @@ class TaskServicer(stubs.TaskServiceServicer):
 
     def __init__(self, api: TaskApi) -> None:
         self._api = api
+        self._waits: set[asyncio.Task[TaskView]] = set()
+        self._stopping = False
+
+    def end_waits(self) -> None:
+        """This process stops: who waits for a task is sent to another coordinator at once."""
+        self._stopping = True
+        for wait in tuple(self._waits):
+            wait.cancel()
 
     async def CreateTask(  # noqa: N802 - the name is the proto's
         self, request: pb.CreateTaskRequest, context: Any
@@ -114,8 +123,24 @@ class TaskServicer(stubs.TaskServiceServicer):
         timeout_ms = min(
             wait_ms(request), LONGEST_PATIENCE_MS if longest_ms is None else longest_ms
         )
-        view = await self._api.wait(caller(), task_id, timeout_ms)
+        view = await self._unless_stopped(self._api.wait(caller(), task_id, timeout_ms))
         return pb.WaitTaskResponse(task=task_from_view(view, full=True), done=view.terminal)
+
+    async def _unless_stopped(self, waiting: Coroutine[Any, Any, TaskView]) -> TaskView:
+        """What is waited for, unless this process stops first."""
+        wait = asyncio.create_task(waiting)
+        self._waits.add(wait)
+        try:
+            return await wait
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            raise Draining(
+                "This coordinator is stopping; ask again, another one will wait."
+            ) from None
+        finally:
+            wait.cancel()
+            self._waits.discard(wait)
 
     async def _create(
         self,

@@ -27,10 +27,15 @@ class CannotListen(OSError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One service: its full name, for health, and what registers its servicer."""
+    """One service: its full name, for health, and what registers its servicer.
+
+    `stopping` is told when the server begins to stop, so that calls which only wait for something
+    far away end at once instead of using up the grace of the others.
+    """
 
     name: str
     register: Callable[[grpc.aio.Server], None]
+    stopping: Callable[[], None] | None = None
 
 
 class RpcServer:
@@ -54,6 +59,7 @@ class RpcServer:
         internal: bool = False,
     ) -> None:
         self._names = ("", *(service.name for service in services))
+        self._stopping = [service.stopping for service in services if service.stopping]
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=list(interceptors),
@@ -107,6 +113,8 @@ class RpcServer:
             return
         self._stopped = True
         await self.drain()
+        for tell in self._stopping:
+            tell()
         await self._server.stop(grace_ms / 1000)
 
     def _bind(self) -> int:
