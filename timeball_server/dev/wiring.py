@@ -38,6 +38,8 @@ from timeball_server.store.sqlite.store import SqliteStore
 SHARDS: Final = 4
 """Shards of a new dev database; an existing one keeps the layout it was made with."""
 SESSION_TIMEOUT_MS: Final = 4_000
+DRAIN_MS: Final = 3_000
+"""A person waits for the prompt: what still runs after most of this time is handed back."""
 _LOOPBACK: Final = "127.0.0.1:0"
 
 
@@ -154,6 +156,7 @@ class DevCluster(Service):
             node=NodeId("executor-1"),
             slots=self._config.slots,
             start_log=self._config.start_log,
+            drain_ms=DRAIN_MS,
             version=self._config.version,
         )
         memberships = SessionMemberships(self._connect_member)
