@@ -122,7 +122,7 @@ class ExecutorNode:
         """Join anew whenever the membership is lost, until drained. Call after joining."""
         while not self._draining:
             await self._memberships.lost()
-            if self._draining:
+            if not self.is_serving:
                 return
             log.warning("the membership is lost; its runs are given up", node=self._member.node)
             self.abandon()
