@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.support.sim.history import History, Kind, Op, Start, Wish
+from tests.support.sim.history import End, History, Kind, Op, Start, Wish
 from tests.support.sim.profile import Profile
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.model import DeliveryMode, PublicState, TaskView
@@ -85,8 +85,8 @@ class _Case:
         view = None if final is None or final.kind is not Kind.OK else final.view
         yield from self._early(task_id, wish, starts)
         yield from self._cancelled(task_id, starts)
-        if wish.mode is DeliveryMode.AT_MOST_ONCE and len(_attempt_starts(starts)) < len(starts):
-            yield Violation("at most once", task_id, f"an attempt started twice: {starts}")
+        if wish.mode is DeliveryMode.AT_MOST_ONCE:
+            yield from self._at_most_once(task_id, starts)
         if view is None:
             reason = "never read" if final is None else final.reason
             yield Violation("durable", task_id, f"acknowledged but the last read says {reason}")
@@ -97,6 +97,19 @@ class _Case:
         yield from self._ended(task_id, wish, view, starts)
         if self._profile.calm:
             yield from self._calm(task_id, view, starts)
+
+    def _at_most_once(self, task_id: str, starts: Sequence[Start]) -> Iterator[Violation]:
+        """No second start unless the first one is known to have ended without success."""
+        for number, start in enumerate(starts):
+            for earlier in starts[:number]:
+                end = self._end_of(earlier)
+                if end is None or end.succeeded or end.at_us > start.at_us:
+                    text = f"attempt {start.attempt} on {start.process} began at {start.at_us} us"
+                    text += f" after attempt {earlier.attempt} on {earlier.process}"
+                    yield Violation("at most once", task_id, text)
+                elif earlier.attempt == start.attempt:
+                    text = f"attempt {start.attempt} began twice"
+                    yield Violation("at most once", task_id, text)
 
     def _ended(
         self, task_id: str, wish: Wish, view: TaskView, starts: Sequence[Start]
@@ -147,9 +160,7 @@ class _Case:
 
     def _unknown_starts(self, created: dict[str, Wish]) -> Iterator[Violation]:
         """Creates that certainly failed must not run; nothing runs that nobody asked for."""
-        doubtful = any(
-            op.name == "create" and op.kind is Kind.INFO for op in self._history.ops
-        )
+        doubtful = any(op.name == "create" and op.kind is Kind.INFO for op in self._history.ops)
         if not doubtful:
             for task_id in self._starts:
                 if task_id not in created:
@@ -168,8 +179,11 @@ class _Case:
                 yield Violation("punctual", task_id, text)
 
     def _succeeded(self, start: Start) -> bool:
-        end = self._ends.get((start.task_id, start.attempt, start.process))
+        end = self._end_of(start)
         return end is not None and end.succeeded
+
+    def _end_of(self, start: Start) -> End | None:
+        return self._ends.get((start.task_id, start.attempt, start.process))
 
     # Owners -------------------------------------------------------------------------------------
 
@@ -230,10 +244,6 @@ class _Case:
                 if first != op.task_id:
                     text = f"one request made {first} and {op.task_id}"
                     yield Violation("idempotence", op.task_id, text)
-
-
-def _attempt_starts(starts: Sequence[Start]) -> dict[int, Start]:
-    return {start.attempt: start for start in starts}
 
 
 def _place(view: TaskView | None) -> tuple[bool, int, int]:

@@ -119,9 +119,7 @@ class Client:
         time = CreateTime(run_ms=wish.due_ms, delay_ms=wish.delay_ms)
 
         async def call(api: TaskApi, resend: bool) -> TaskView:
-            request = CreateRequest(
-                spec=spec, time=time, request_id=wish.request_id, resend=resend
-            )
+            request = CreateRequest(spec=spec, time=time, request_id=wish.request_id, resend=resend)
             (answer,) = await api.create(self._caller, [request], 8_000)
             if isinstance(answer, TimeballError):
                 raise answer
@@ -162,9 +160,7 @@ class Client:
         request_id = fresh_request_id(0, self._rng.randbytes(10))
 
         async def call(api: TaskApi, resend: bool) -> TaskView:
-            request = CancelRequest(
-                task_id=TaskId(task_id), request_id=request_id, resend=resend
-            )
+            request = CancelRequest(task_id=TaskId(task_id), request_id=request_id, resend=resend)
             return await api.cancel(self._caller, request, 8_000)
 
         await self._insist(self._begin("cancel", task_id), call)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from timeball.errors import OutcomeUnknown, Unavailable
@@ -34,13 +34,17 @@ OPEN_TIMEOUT_S = 5.0
 class SimOwnerClient:
     """One scheduler node as a coordinator sees it; implements `OwnerClient`."""
 
-    def __init__(self, network: Network, source: str, address: str) -> None:
+    def __init__(
+        self, network: Network, source: str, address: str, seam: Callable[[Command], Command]
+    ) -> None:
         self._network = network
         self._source = source
         self._address = address
+        self._seam = seam
 
     async def execute(self, commands: Sequence[Command]) -> Sequence[Outcome]:
         """Carry out commands."""
+        commands = [self._seam(command) for command in commands]
         names = ",".join(type(command).__name__ for command in commands)
 
         async def invoke(calls: Calls) -> Sequence[Outcome]:
@@ -66,13 +70,14 @@ class SimOwnerClient:
 class SimOwnerDialer:
     """Implements `OwnerDialer`."""
 
-    def __init__(self, network: Network, source: str) -> None:
+    def __init__(self, network: Network, source: str, seam: Callable[[Command], Command]) -> None:
         self._network = network
         self._source = source
+        self._seam = seam
 
     def client(self, address: str) -> OwnerClient:
         """The client for an address."""
-        return SimOwnerClient(self._network, self._source, address)
+        return SimOwnerClient(self._network, self._source, address, self._seam)
 
     async def close(self) -> None:
         """Nothing stays open."""

@@ -26,8 +26,10 @@ from tests.support.sim.transports import SimExecutorDialer, SimOwnerDialer
 from tests.support.virtual_loop import VirtualClock, VirtualLoop
 from timeball_server.coordination.local import Leg, LocalCoordinator, LocalSession
 from timeball_server.core.buckets import Layout, LayoutRow
+from timeball_server.core.commands import Command
 from timeball_server.core.ids import Minute, NodeId
-from timeball_server.ports.coordination import Member, Role
+from timeball_server.ports.coordination import CoordinationSession, Member, Role
+from timeball_server.ports.store import Store
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
@@ -67,10 +69,21 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seams:
-    """Where a test may swap a class to switch a rule off; production classes otherwise."""
+    """Where a test may put something in between to switch a rule off; nothing otherwise.
 
-    scheduler: Callable[..., SchedulerNode] = SchedulerNode
-    executor: Callable[..., ExecutorNode] = ExecutorNode
+    Attributes:
+        store: wraps the store of a scheduler process.
+        session: wraps the sessions of a scheduler process.
+        wall_ms: added to the wall clock of a scheduler process.
+        executor: the executor's class.
+        command: changes what coordinators send to owners.
+    """
+
+    store: Callable[[FaultyStore, VirtualClock], Store] = lambda store, _: store
+    session: Callable[[LocalSession, VirtualClock], CoordinationSession] = lambda each, _: each
+    wall_ms: int = 0
+    executor: type[ExecutorNode] = ExecutorNode
+    command: Callable[[Command], Command] = lambda command: command
 
 
 class World:
@@ -94,6 +107,7 @@ class World:
         """Begin a new life of a node."""
         life = self._lives[node] = self._lives.get(node, 0) + 1
         skew_ms = round(self._rng.uniform(-1, 1) * self.profile.skew_ms)
+        skew_ms += self._seams.wall_ms if kind is NodeKind.SCHEDULER else 0
         clock = VirtualClock(self.loop, skew_ms, self._rng.randint(0, 10**9))
         process = Process(node, kind, f"{node}#{life}", clock)
         self.processes[node] = process
@@ -130,7 +144,7 @@ class World:
         ports = CoordinatorPorts(
             store=self._store(process),
             connect=self._connect(process),
-            dialer=SimOwnerDialer(self.network, process.node),
+            dialer=SimOwnerDialer(self.network, process.node, self._seams.command),
             clock=process.clock,
             lead=leading(LAYOUT.all_shards(), process.clock),
             entropy=random.Random(f"{self.seed} {process.name}"),
@@ -142,10 +156,15 @@ class World:
         await service.wait_stopped()
 
     async def _scheduler(self, process: Process) -> None:
-        service = self._seams.scheduler(
+        connect = self._connect(process)
+
+        async def connect_through_seam() -> CoordinationSession:
+            return self._seams.session(await connect(), process.clock)
+
+        service = SchedulerNode(
             SchedulerNodeConfig(node=NodeId(process.node), address=process.address),
-            self._store(process),
-            self._connect(process),
+            self._seams.store(self._store(process), process.clock),
+            connect_through_seam,
             SimExecutorDialer(self.network, process.node, process.name),
             process.clock,
             random.Random(f"{self.seed} {process.name}"),
