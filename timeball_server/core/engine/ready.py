@@ -28,6 +28,7 @@ class Lane(IntEnum):
     NINE = 2
 
 
+_LANES: Final = tuple(Lane)
 _Entry = tuple[int, int, int, int, TaskState]
 Urgency = tuple[bool, int, int, int]
 """Beyond a hard share or not, negated priority, due time, order of arrival."""
@@ -108,7 +109,7 @@ class WaitingClass:
 
     def lanes(self) -> list[Lane]:
         """The lanes in which somebody waits."""
-        return [lane for lane in Lane if self._lane_waits(lane)]
+        return [lane for lane in _LANES if self._lane_waits(lane)]
 
     def urgency(self) -> Urgency:
         """What the top task is compared by; the least goes first.
@@ -187,6 +188,8 @@ class ReadyQueue:
 
     def select(self, usable: Callable[[WaitingClass], bool]) -> WaitingClass | None:
         """The usable class whose top is the most urgent, then the earliest due."""
+        if not self._classes:
+            return None
         candidates = [waiting for waiting in self.classes() if usable(waiting)]
         self._shares.contest(len({lane for one in candidates for lane in one.lanes()}) > 1)
         return min(candidates, key=WaitingClass.urgency, default=None)

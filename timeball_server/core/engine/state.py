@@ -183,6 +183,8 @@ class TaskState:
         return self.effective_priority
 
 
+_TIMELINE_LEAST = 4_096
+"""Entries below which the timeline is not worth tidying."""
 _NO_SPEC = TaskSpec(namespace="", owner="", handler="")
 
 
@@ -405,6 +407,7 @@ class Engine:
         self.spill_at_ms: int | None = None
         self.counters = Counters()
         self._numbers = 0
+        self._timeline_limit = _TIMELINE_LEAST
 
     def number(self) -> int:
         """A fresh number for tokens, slices, fences and ties."""
@@ -426,6 +429,18 @@ class Engine:
     def at(self, task: TaskState, when_ms: int) -> None:
         """Look at the task at this instant, unless it changes before."""
         heapq.heappush(self.timeline, (when_ms, self.number(), task.stamp, task))
+        if len(self.timeline) > self._timeline_limit:
+            self._drop_stale()
+
+    def _drop_stale(self) -> None:
+        """Let go of entries that changed tasks have left behind: they hold ended tasks in memory.
+
+        Done when the timeline has doubled, so that it costs little; in place, because `advance`
+        may be walking along it.
+        """
+        self.timeline[:] = [entry for entry in self.timeline if entry[2] == entry[3].stamp]
+        heapq.heapify(self.timeline)
+        self._timeline_limit = max(_TIMELINE_LEAST, 2 * len(self.timeline))
 
     def holding(self, number: ShardId, epoch: Epoch) -> ShardState | None:
         """The shard in this epoch; None if it was lost, taken again or is being handed over."""
