@@ -351,7 +351,9 @@ class Model:
         heads = {task_id: disk.history(task_id).head for task_id in disk.journal}
         lost = [t for t in self.promises.created if t not in heads]
         assert lost == []
-        assert [head for head in heads.values() if head.state not in CLOSED] == []
+        # A write that lands below every scan was never acknowledged; its repetition would find it.
+        still_open = [head for head in heads.values() if head.state not in CLOSED]
+        assert all(head.epoch < disk.epochs[SHARD] for head in still_open)
         for task_id in self.promises.created:
             assert heads[task_id].state in TERMINAL, heads[task_id]
         for task_id, state in self.promises.ended.items():
