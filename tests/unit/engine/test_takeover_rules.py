@@ -12,7 +12,7 @@ from timeball_server.core.engine import effects as fx
 from timeball_server.core.engine import events as ev
 from timeball_server.core.engine.executors import unresolved_count
 from timeball_server.core.engine.state import EngineConfig
-from timeball_server.core.ids import ShardId, TaskId
+from timeball_server.core.ids import ShardId, TaskId, decode_id
 from timeball_server.core.journal import DeadLetterRow, DueRow, EventKind, EventRow
 from timeball_server.core.messages import RevokeAnswer
 from timeball_server.core.model import DeliveryMode, FailureCause, PublicState, RetryPolicy
@@ -496,3 +496,25 @@ def test_r14_cancelling_an_adopted_run_asks_its_executor() -> None:
     executor.answers_revoke(RevokeAnswer.REVOKED)
     assert cancel.view.state is PublicState.CANCELLED
     assert kinds(world, call.task_id) == [K.BORN_CLAIMED, K.ADOPTED, K.CANCELLED]
+
+
+def test_r17_not_found_for_a_voided_id_is_pinned() -> None:
+    """A creation of an epoch in between may land after the answer and must not win."""
+    world = World()
+    first = world.owner()
+    address = World().node().create(in_ms=2_000)
+    first.hold_writes = True
+    first.cancel(address.task_id)
+    first.frozen = True
+    between = world.owner()
+    between.hold_writes = True
+    between.create(in_ms=2_000, unique=decode_id(address.task_id).unique)
+    first.land_unheard()
+    last = handed_over(world, between)
+    assert last.cancel(address.task_id).refusal is RejectionReason.NOT_FOUND
+    between.land_unheard()
+    executor = ScriptedExecutor(world)
+    handed_over(world, last)
+    world.run(10_000)
+    assert executor.orders == []
+    assert kinds(world, address.task_id) == [K.VOID, K.ADOPTED]

@@ -122,7 +122,7 @@ def decide(
     command: TaskCommand | ScheduleCommand,
 ) -> None:
     """Carry out a command on a task or schedule that nothing holds."""
-    if task.chain and task.spec.namespace != command.namespace:
+    if task.foreign_to(command.namespace):
         reply(engine, token, not_found())
     elif isinstance(task, ScheduleState):
         schedules.decide(engine, shard, task, token, command)

@@ -164,6 +164,10 @@ class TaskState:
         """Whether nothing holds the task: no event in flight, no read, no unresolved claim."""
         return self.pending is None and self.loading is Loading.PRESENT
 
+    def foreign_to(self, namespace: str) -> bool:
+        """Whether it belongs to another namespace; what was voided at first belongs to nobody."""
+        return self.spec is not _NO_SPEC and self.spec.namespace != namespace
+
     def append(self, row: EventRow) -> None:
         """Take a durable event as the new head."""
         self.chain.append(row)
