@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.support.sim.history import End, History, Kind, Op, Start, Wish
+from tests.support.sim.history import NEVER_US, End, History, Kind, Op, Start, Wish
 from tests.support.sim.profile import Profile
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.model import DeliveryMode, PublicState, TaskView
@@ -85,6 +85,7 @@ class _Case:
         view = None if final is None or final.kind is not Kind.OK else final.view
         yield from self._early(task_id, wish, starts)
         yield from self._cancelled(task_id, starts)
+        yield from self._doubled(task_id, starts)
         if wish.mode is DeliveryMode.AT_MOST_ONCE:
             yield from self._at_most_once(task_id, starts)
         if view is None:
@@ -97,6 +98,28 @@ class _Case:
         yield from self._ended(task_id, wish, view, starts)
         if self._profile.calm:
             yield from self._calm(task_id, view, starts)
+
+    def _doubled(self, task_id: str, starts: Sequence[Start]) -> Iterator[Violation]:
+        """No attempt begins twice; a further one has a failure or a broken executor as its cause."""
+        for number, start in enumerate(starts):
+            for earlier in starts[:number]:
+                same_life = earlier.incarnation == start.incarnation
+                if earlier.attempt == start.attempt and same_life:
+                    text = f"attempt {start.attempt} began twice on {start.process}"
+                    yield Violation("duplicates", task_id, text)
+                elif earlier.attempt == start.attempt:
+                    text = f"attempt {start.attempt} began on {earlier.process}, {start.process}"
+                    yield Violation("duplicates", task_id, text)
+                elif not self._has_cause(earlier, start):
+                    text = f"attempt {start.attempt} began though {earlier.attempt} was well"
+                    yield Violation("duplicates", task_id, text)
+
+    def _has_cause(self, earlier: Start, start: Start) -> bool:
+        """Whether the earlier attempt failed, or its executor was struck, before the later one."""
+        end = self._end_of(earlier)
+        if end is not None and not end.succeeded and end.at_us <= start.at_us:
+            return True
+        return self._history.struck.get(earlier.process, NEVER_US) <= start.at_us
 
     def _at_most_once(self, task_id: str, starts: Sequence[Start]) -> Iterator[Violation]:
         """No second start unless the first one is known to have ended without success."""

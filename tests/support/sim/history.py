@@ -99,6 +99,7 @@ class History:
     sent: list[Sent] = field(default_factory=list)
     owners: list[tuple[int, int, str]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    struck: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     final: dict[str, Op] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
@@ -113,6 +114,11 @@ class History:
         """Note an injected fault."""
         self.faults[name] += 1
         self.trace(who, f"FAULT {name} {detail}")
+
+    def strike(self, name: str, who: str) -> None:
+        """Note a fault that may make the cluster give a process up."""
+        self.struck.setdefault(who, self.now_us())
+        self.fault(name, who)
 
     def problem(self, who: str, what: str) -> None:
         """Note something that must never happen, whatever the faults were."""

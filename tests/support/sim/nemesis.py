@@ -71,7 +71,7 @@ class Nemesis:
         victim = self._victim()
         if victim is None:
             return
-        self._world.history.fault("crash", victim.name)
+        self._world.history.strike("crash", victim.name)
         self._world.crash(victim)
         await self._pause(self._rng.uniform(0.01, 10.0))
         self._world.start(victim.node, victim.kind)
@@ -80,7 +80,7 @@ class Nemesis:
         victim = self._victim()
         if victim is None:
             return
-        self._world.history.fault("freeze", victim.name)
+        self._world.history.strike("freeze", victim.name)
         victim.frozen = True
         self._world.loop.freeze(victim.name)
         await self._pause(self._rng.uniform(0.05, self._world.profile.freeze_s))
@@ -92,14 +92,14 @@ class Nemesis:
         victim = self._victim()
         if victim is None or not victim.sessions:
             return
-        self._world.history.fault("expiry", victim.name)
+        self._world.history.strike("expiry", victim.name)
         self._world.coordination.expire(victim.sessions[-1])
 
     async def _cut_session(self) -> None:
         victim = self._victim()
         if victim is None or not victim.sessions:
             return
-        self._world.history.fault("session cut", victim.name)
+        self._world.history.strike("session cut", victim.name)
         session = victim.sessions[-1]
         victim.unreachable += 1
         session.cut()
