@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 from timeball.errors import TimeballError, Unavailable
 
-from timeball_server.core.messages import FromExecutor, StreamHello, ToExecutor
+from timeball_server.core.messages import AckResults, FromExecutor, StreamHello, ToExecutor
 from timeball_server.internal.v1 import executor_service_pb2 as pb
 from timeball_server.internal.v1 import executor_service_pb2_grpc as pb_grpc
 from timeball_server.ports.coordination import Member
@@ -62,8 +62,11 @@ class GrpcExecutorStream:
         self._end.start()
 
     def send(self, message: ToExecutor) -> None:
-        """Queue a message in order, without waiting. After the end it is dropped."""
-        self._end.send(message)
+        """Queue a message in order, without waiting. After the end it is dropped.
+
+        Acknowledged results travel with the next order: an executor only forgets upon them.
+        """
+        self._end.send(message, patient=isinstance(message, AckResults))
 
     async def receive(self) -> FromExecutor | None:
         """The next message, None when the stream has ended."""

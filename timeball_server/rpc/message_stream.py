@@ -27,6 +27,8 @@ MAX_UNREAD_MESSAGES: Final = 10_000
 """Messages that may wait to be received; at this number reading pauses."""
 MAX_FRAME_BYTES: Final = 2_097_152
 """Parts go into one frame up to this size; a single larger part is a frame of its own."""
+PATIENCE_S: Final = 0.02
+"""How long a patient message waits for another one to travel with."""
 FLUSH_S: Final = 1.0
 """How long a close may take to write what is queued."""
 
@@ -64,6 +66,7 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         self._readable = asyncio.Event()
         self._room = asyncio.Event()
         self._sendable = asyncio.Event()
+        self._waking: asyncio.TimerHandle | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     def start(self) -> None:
@@ -71,12 +74,19 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         loop = asyncio.get_running_loop()
         self._tasks = (loop.create_task(self._read_all()), loop.create_task(self._write_all()))
 
-    def send(self, message: Out) -> None:
-        """Queue a message in order, without waiting; dropped after the end."""
+    def send(self, message: Out, *, patient: bool = False) -> None:
+        """Queue a message in order, without waiting; dropped after the end.
+
+        A patient message, that nobody waits for, travels with the next one or a little later:
+        each frame of its own costs both ends more than all that it says.
+        """
         if self._ended:
             return
         self._unsent.append(message)
-        self._sendable.set()
+        if not patient:
+            self._sendable.set()
+        elif self._waking is None:
+            self._waking = asyncio.get_running_loop().call_later(PATIENCE_S, self._wake)
         if len(self._unsent) > MAX_QUEUED_MESSAGES:
             self._unsent.clear()
             self.end()
@@ -91,9 +101,15 @@ class MessageStream(Generic[In, Out, Part, Frame]):
             await self._readable.wait()
         return self._unread.popleft()
 
+    def _wake(self) -> None:
+        self._waking = None
+        self._sendable.set()
+
     def end(self) -> None:
         """Say that it is over: `receive` answers None, later sends are dropped."""
         self._ended = True
+        if self._waking is not None:
+            self._waking.cancel()
         self._readable.set()
         self._sendable.set()
 

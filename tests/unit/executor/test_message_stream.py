@@ -26,6 +26,7 @@ class Wire:
     def __init__(self, part_bytes: int = 1, gate_open: bool = True) -> None:
         self.incoming: asyncio.Queue[list[int] | None] = asyncio.Queue()
         self.frames: list[list[int]] = []
+        self.reached = asyncio.Event()
         self.gate = asyncio.Event()
         if gate_open:
             self.gate.set()
@@ -44,6 +45,7 @@ class Wire:
         return [pb.RunPayload(content_type=str(message), data=b"x" * self._part_bytes)]
 
     async def _write(self, parts: list[pb.RunPayload]) -> None:
+        self.reached.set()
         await self.gate.wait()
         if self.breaks:
             raise ConnectionError
@@ -56,6 +58,27 @@ async def test_what_waits_travels_in_one_frame_in_order() -> None:
         wire.stream.send(number)
     await wire.stream.finish()
     assert wire.frames == [[0, 1, 2, 3, 4]]
+
+
+async def test_a_patient_message_travels_with_the_next_one() -> None:
+    wire = Wire()
+    await asyncio.sleep(0)  # noqa: TID251 - the writer waits now
+    wire.stream.send(1, patient=True)
+    await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, in which an impatient one goes
+    assert wire.frames == []
+    wire.stream.send(2)
+    await wire.stream.finish()
+    assert wire.frames == [[1, 2]]
+
+
+async def test_a_patient_message_does_not_wait_for_ever() -> None:
+    wire = Wire(gate_open=False)
+    wire.stream.send(1, patient=True)
+    async with asyncio.timeout(DEADLINE_S):
+        await wire.reached.wait()
+    wire.gate.set()
+    await wire.stream.finish()
+    assert wire.frames == [[1]]
 
 
 async def test_a_frame_is_closed_before_it_is_too_large() -> None:
