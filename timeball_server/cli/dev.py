@@ -12,9 +12,11 @@ from timeball._version import __version__
 from timeball.errors import TimeballError
 from timeball.settings import DEFAULT_ADDRESS
 
-from timeball_server.dev.wiring import DevCluster, DevConfig, handlers_of
-from timeball_server.rpc.auth import NotLoopback, OpenLoopback
+from timeball_server.dev.problems import address_problems, apps_and_problems, file_problems
+from timeball_server.dev.wiring import DevCluster, DevConfig
+from timeball_server.rpc.auth import OpenLoopback
 from timeball_server.rpc.server import CannotListen
+from timeball_server.runtime.collector import settle_collector
 from timeball_server.runtime.config import EXIT_INVALID_CONFIGURATION
 from timeball_server.runtime.logs import configure_logs
 from timeball_server.runtime.loops import LoopChoice, loop_factory
@@ -59,24 +61,26 @@ def command(
     everything.
     """
     configure_logs(sys.stderr, level=log_level, as_json=False, node="dev")
-    try:
-        authenticator = OpenLoopback(listen)
-        handlers = handlers_of(apps)
-    except (NotLoopback, TimeballError) as error:
-        click.echo(f"timeball dev: {error}", err=True)
-        raise SystemExit(EXIT_INVALID_CONFIGURATION) from error
-    if not memory:
-        data.parent.mkdir(parents=True, exist_ok=True)
+    kept = None if memory else data
+    handlers, problems = apps_and_problems(apps)
+    problems += address_problems(listen)
+    problems += file_problems(kept, {"--start-log": start_log, "--ready-file": ready_file})
+    if problems:
+        click.echo("\n".join(f"timeball dev: {problem}" for problem in problems), err=True)
+        raise SystemExit(EXIT_INVALID_CONFIGURATION)
     config = DevConfig(
         listen=listen,
-        data=None if memory else data,
+        data=kept,
         slots=slots,
         start_log=start_log,
         version=__version__,
     )
+    cluster = DevCluster(config, OpenLoopback(listen), handlers)
     try:
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
         with asyncio.Runner(loop_factory=loop_factory(LoopChoice(loop))) as runner:
-            runner.run(_run(DevCluster(config, authenticator, handlers), config, ready_file))
+            runner.run(_run(cluster, config, ready_file))
     except (TimeballError, CannotListen, OSError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -91,6 +95,7 @@ async def _run(cluster: DevCluster, config: DevConfig, ready_file: Path | None) 
     _say_ready(cluster, config)
     if ready_file is not None:
         _write_whole(ready_file, cluster.address)
+    settle_collector()
     await cluster.wait_stopped()
 
 

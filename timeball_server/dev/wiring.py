@@ -6,7 +6,7 @@ services. Nothing here is replicated: the promises hold for as long as this disk
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,6 @@ from timeball.registry import Handler
 from coordinator.node import CoordinatorConfig
 from coordinator.service import Coordinator, Doors
 from coordinator.wiring import coordinator, coordinator_ports, membership_service
-from executor_node.apps import load_handlers
 from executor_node.membership import SessionMemberships
 from executor_node.service import ExecutorConfig, ExecutorService
 from scheduler_node.service import SchedulerNodeConfig
@@ -59,15 +58,6 @@ class DevConfig:
     slots: int
     start_log: Path | None
     version: str
-
-
-def handlers_of(apps: Sequence[str]) -> dict[str, Handler]:
-    """Everything that these modules and files register.
-
-    Raises:
-        UnusableApp: one of them has nothing to offer.
-    """
-    return {name: handler for app in apps for name, handler in load_handlers(app).items()}
 
 
 class DevCluster(Service):
