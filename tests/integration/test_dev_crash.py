@@ -36,7 +36,7 @@ PATIENCE = "30s"
 QUICK = timeball.RetryPolicy(max_attempts=10, initial_delay="50ms", max_delay="200ms")
 ONCE = timeball.RetryPolicy(max_attempts=1)
 EVERY_S = 0.01
-ALIVE_S = (0.6, 0.2, 0.9)
+ALIVE_S = (0.5, 0.1, 0.8)
 DELAYS_MS = (0, 40, 300, 700, 1_500)
 STOP_WITHIN_S = 8.0
 PAUSE_S = 5.0
@@ -85,6 +85,15 @@ class Creator:
     def stop(self) -> None:
         self._going = False
 
+    async def one_more(self) -> None:
+        """Return when the service acknowledges again."""
+        before = len(self.acknowledged)
+
+        async def look() -> bool:
+            return len(self.acknowledged) > before
+
+        await eventually(look, "one more acknowledged")
+
     async def _create(self, number: int) -> None:
         task = dev_tasks.echo.options(
             delay=f"{DELAYS_MS[number % len(DELAYS_MS)]}ms", retry=QUICK
@@ -102,11 +111,12 @@ async def test_power_cuts_lose_nothing_that_was_acknowledged(tmp_path: Path) -> 
             creating = asyncio.create_task(creator.run())
             cuts_ms: list[int] = []
             for seconds in ALIVE_S:
+                await creator.one_more()
                 await moment(seconds)
                 await asyncio.to_thread(dev.kill)
                 cuts_ms.append(wall_ms())
                 await asyncio.to_thread(dev.start)
-            await moment(0.2)
+            await creator.one_more()
             creator.stop()
             await creating
             assert creator.refused == []
