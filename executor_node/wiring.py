@@ -20,6 +20,7 @@ from executor_node.service import ExecutorConfig, ExecutorService
 from timeball_server.coordination.remote.client import RemoteMembership
 from timeball_server.rpc.options import internal_channel_options
 from timeball_server.runtime.clock import SystemClock
+from timeball_server.runtime.collector import settle_collector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,4 +86,5 @@ async def run_executor(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         await service.start()
+        settle_collector()
         await service.wait_stopped()
