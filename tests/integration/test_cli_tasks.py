@@ -1,0 +1,144 @@
+"""The command line as a user types it, against a running `timeball dev`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from timeball._version import __version__
+
+from tests.support.dev_server import ROOT, DevServer, dev_server, environment, timeball_command
+
+LIMIT_S = 30
+HOUR = ("--in", "1h")
+ABSENT = "0" * 40
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    with dev_server(tmp_path_factory.mktemp("dev")) as server:
+        yield server
+
+
+class Shell:
+    """Runs the program with TIMEBALL_ADDRESS set; keeps nothing between two commands."""
+
+    def __init__(self, address: str) -> None:
+        self._environment = environment(TIMEBALL_ADDRESS=address)
+
+    def run(self, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            timeball_command(*words),
+            cwd=ROOT,
+            env=self._environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *words: str, code: int = 0, text: str = "") -> Any:
+        done = self.run(*words, "-o", "json", text=text)
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
+
+    def created(self, *words: str) -> str:
+        """The id of a created task."""
+        return str(self.json("task", "create", *words)["name"]).rpartition("/")[2]
+
+
+@pytest.fixture(scope="module")
+def shell(dev: DevServer) -> Shell:
+    return Shell(dev.address)
+
+
+def test_create_get_list_and_cancel_tell_the_same_story(shell: Shell) -> None:
+    labels = ("--label", "team=a", "--priority", "7", "--owner", "anna")
+    task = shell.created("it.echo", '{"value": "x"}', *HOUR, *labels)
+    found = shell.json("task", "get", task)
+    assert found["name"].endswith(task)
+    assert (found["handler"], found["state"]) == ("it.echo", "TASK_STATE_SCHEDULED")
+    assert (found["priority"], found["labels"]) == (7, {"team": "a"})
+    assert [entry["event"] for entry in found["journal"]] == ["CREATED"]
+    listed = shell.json("task", "list", "--owner", "anna", "--state", "SCHEDULED")
+    assert [each["name"] for each in listed["tasks"]] == [found["name"]]
+    cancelled = shell.json("task", "cancel", task, "--reason", "not needed")
+    assert cancelled["state"] == "TASK_STATE_CANCELLED"
+    table = shell.run("task", "list", "--owner", "anna")
+    header, row = table.stdout.splitlines()
+    assert header.split() == ["ID", "HANDLER", "STATE", "DUE", "ATTEMPT", "PRIORITY"]
+    assert row.split()[:3] == [task, "it.echo", "CANCELLED"]
+    told = shell.run("task", "get", task).stdout
+    assert "not needed" in told
+    assert "team=a" in told
+
+
+def test_waiting_ends_with_the_code_of_the_end(shell: Shell) -> None:
+    value = '{"value": "x"}'
+    done = shell.run("task", "create", "it.echo", "-", "--wait", text=value)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "SUCCEEDED" in done.stdout
+    failed = shell.run("task", "create", "it.refuse", '{"why": "closed"}', "--wait")
+    assert failed.returncode == 10
+    unwanted = shell.created("it.echo", value, *HOUR)
+    assert shell.run("task", "cancel", unwanted).returncode == 0
+    assert shell.run("task", "wait", unwanted).returncode == 11
+    far = shell.created("it.echo", value, *HOUR)
+    late = shell.run("task", "wait", far, "--timeout", "100ms")
+    assert late.returncode == 124
+    assert "hint:" in late.stderr
+
+
+def test_what_is_wrong_goes_to_standard_error_with_its_code(shell: Shell) -> None:
+    ended = shell.created("it.echo", '{"value": "x"}', "--wait")
+    for code, words, said in (
+        (2, ("task", "create", "it.echo", "not json"), "JSON"),
+        (2, ("task", "create", "it.echo", "{}", "--priority", "10"), "between 0 and 9"),
+        (2, ("task", "create", "it.echo", "{}", "--at", "2030-01-31T09:00"), "zone"),
+        (2, ("task", "create", "it.echo", "{}", "--in", "soon"), "soon"),
+        (2, ("task", "get", "damaged"), "name"),
+        (2, ("task", "list", "--state", "DREAMING"), "DREAMING"),
+        (5, ("task", "cancel", ended), "ended"),
+        (6, ("--address", "127.0.0.1:1", "--deadline", "500ms", "cluster", "status"), "hint"),
+    ):
+        done = shell.run(*words)
+        assert (done.returncode, done.stdout) == (code, ""), (words, done)
+        assert said in done.stderr, (words, done)
+
+
+def test_a_task_that_is_not_there_has_a_code_of_its_own(shell: Shell) -> None:
+    known = shell.created("it.echo", '{"value": "x"}', *HOUR)
+    absent = known[:-1] + ("0" if known[-1] != "0" else "1")
+    done = shell.run("task", "get", absent)
+    assert done.returncode == 3
+    assert "hint:" in done.stderr
+
+
+def test_repeating_a_request_id_answers_the_same_task(shell: Shell) -> None:
+    request = ("--request-id", "018f2f5e-7a3b-7c21-9d4e-5f6071829304", *HOUR)
+    first = shell.created("it.echo", '{"value": "x"}', *request)
+    assert shell.created("it.echo", '{"value": "x"}', *request) == first
+    other = shell.run("task", "create", "it.echo", '{"value": "y"}', *request)
+    assert other.returncode == 5
+
+
+def test_the_cluster_is_shown_with_its_members_and_shards(shell: Shell) -> None:
+    cluster = shell.json("cluster", "status")
+    roles = {node["role"] for node in cluster["nodes"]}
+    assert roles == {"coordinator", "scheduler_node", "executor"}
+    assert cluster["leader"] == "coordinator-1"
+    assert cluster["store"] == "sqlite"
+    assert {shard.get("owner") for shard in cluster["shards"]} == {"scheduler-1"}
+    assert "coordinator (leader)" in shell.run("cluster", "status").stdout
+
+
+def test_the_version_needs_no_server() -> None:
+    done = Shell("127.0.0.1:1").run("--version")
+    assert done.stdout == f"timeball {__version__}\n"
+    assert done.returncode == 0
