@@ -164,6 +164,18 @@ def test_shares_bind_only_while_others_wait() -> None:
     assert sum(1 for task in order if task.spec.priority == 9) == 5
 
 
+def test_an_unused_share_is_not_saved_for_later() -> None:
+    modest = waiting_task(1, priority=0, failed=3)
+    queue = queue_of(modest, *[waiting_task(10 + n) for n in range(50)])
+    assert served(queue, 51)[-1] is modest
+    queue.push(waiting_task(2, failed=1), NOW_MS)
+    served(queue, 1)
+    for number in range(20):
+        queue.push(waiting_task(100 + number, failed=3), NOW_MS)
+        queue.push(waiting_task(200 + number, priority=6), NOW_MS)
+    assert sum(1 for task in served(queue, 10) if task.failed_attempts) == 2
+
+
 def test_what_is_beyond_its_share_still_runs_when_nobody_else_waits() -> None:
     retries = [waiting_task(n, failed=2) for n in range(10)]
     assert len(served(queue_of(*retries), 99)) == 10

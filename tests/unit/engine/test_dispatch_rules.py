@@ -404,3 +404,32 @@ def test_r18_a_long_run_renews_its_alarm() -> None:
     assert chain[-1].alarm.due_ms == world.wall_ms + 30_000
     executor.succeeds(executor.last)
     assert world.disk.kinds(call.task_id)[-1] is K.SUCCEEDED
+
+
+def test_r03_a_claim_that_is_durable_while_the_service_is_out_of_sight_is_not_sent() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node = world.owner()
+    node.hold_writes = True
+    call = node.create()
+    node.feed(ev.Suspended(True))
+    node.release_writes()
+    assert call.view.state is PublicState.SCHEDULED
+    assert executor.orders == []
+    node.feed(ev.Suspended(False))
+    assert executor.last.run.task_id == call.task_id
+
+
+def test_r24_a_claim_is_not_sent_if_the_clock_stepped_back_before_it_was_durable() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node = world.owner()
+    node.hold_writes = True
+    node.create()
+    world.jump(-500)
+    node.release_writes()
+    assert executor.orders == []
+    world.run(499)
+    assert executor.orders == []
+    world.run(1)
+    assert len(executor.orders) == 1
