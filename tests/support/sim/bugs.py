@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from timeball.errors import OutcomeUnknown, Unavailable
 
 from executor_node.node import ExecutorNode
 from tests.support.sim.faulty_store import FaultyStore
+from tests.support.sim.profile import Profile
 from tests.support.sim.world import Seams
 from tests.support.virtual_loop import VirtualClock
 from timeball_server.coordination.local import LocalSession
@@ -22,7 +23,7 @@ from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import CancelTask, Command, CreateTask
 from timeball_server.core.executor_runs import StreamKey
 from timeball_server.core.executor_state import ExecutorState
-from timeball_server.core.ids import Epoch, Incarnation, ShardId
+from timeball_server.core.ids import Incarnation, ShardId
 from timeball_server.core.journal import EventRow, Row
 from timeball_server.ports.coordination import Member, SessionState
 from timeball_server.ports.store import ShardRow
@@ -88,14 +89,6 @@ class IgnoresLease(_Wrapped):
         return self._clock.now().mono_ms
 
 
-class BlindState(ExecutorState):
-    """An executor that follows any epoch (R13)."""
-
-    def _follow(self, stream: StreamKey, shard: ShardId, epoch: Epoch) -> bool:
-        super()._follow(stream, shard, max(epoch, self._epoch_of(shard)))
-        return True
-
-
 class ForgetfulState(ExecutorState):
     """An executor that drops its results when a stream ends (R12)."""
 
@@ -121,12 +114,6 @@ class _OtherState(ExecutorNode):
             handlers=member.handlers,
             held=self._runner.active,
         )
-
-
-class BlindExecutor(_OtherState):
-    """See `BlindState`."""
-
-    state_class = BlindState
 
 
 class ForgetfulExecutor(_OtherState):
@@ -162,16 +149,72 @@ def _session(session: LocalSession, clock: VirtualClock) -> Any:
     return IgnoresLease(session, clock)
 
 
-BUGS: Final[Mapping[str, Seams]] = MappingProxyType(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bug:
+    """A rule switched off.
+
+    Attributes:
+        breaks: invariants of which at least one must notice.
+        profile: faults in whose light the bug shows; drawn ones rarely mix that way.
+        within: so many seeds must be enough.
+    """
+
+    seams: Seams
+    breaks: frozenset[str]
+    profile: Profile
+    within: int = 3
+
+
+_STORM: Final = Profile(calm=False, tasks=150)
+_LOST_WORK: Final = frozenset({"durable", "live"})
+
+BUGS: Final[Mapping[str, Bug]] = MappingProxyType(
     {
-        "acknowledge before durable": _store(AckBeforeDurable),
-        "unknown counts as written": _store(NeverResend),
-        "dispatch one second early": Seams(wall_ms=1_000),
-        "take over from this minute": _store(FromThisMinute),
-        "ignore the lease": Seams(session=_session),
-        "executor follows any epoch": Seams(executor=BlindExecutor),
-        "executor forgets results": Seams(executor=ForgetfulExecutor),
-        "repetitions unmarked": Seams(command=unmarked),
-        "stale journals": _store(OldHeads),
+        "acknowledge before durable": Bug(
+            seams=_store(AckBeforeDurable),
+            breaks=_LOST_WORK,
+            profile=replace(_STORM, store_unknown_share=0.1),
+        ),
+        "unknown counts as written": Bug(
+            seams=_store(NeverResend),
+            breaks=_LOST_WORK,
+            profile=replace(_STORM, store_unknown_share=0.1),
+        ),
+        "dispatch one second early": Bug(
+            seams=Seams(wall_ms=1_000),
+            breaks=frozenset({"never early"}),
+            profile=Profile(tasks=100),
+            within=1,
+        ),
+        "take over from this minute": Bug(
+            seams=_store(FromThisMinute),
+            breaks=_LOST_WORK,
+            profile=replace(_STORM, crashes=12.0, work_s=130.0),
+            within=10,
+        ),
+        "executor forgets results": Bug(
+            seams=Seams(executor=ForgetfulExecutor),
+            breaks=frozenset({"at most once", "duplicates", "live"}),
+            profile=replace(_STORM, snaps=30.0),
+        ),
+        "repetitions unmarked": Bug(
+            seams=Seams(command=unmarked),
+            breaks=frozenset({"at most once", "duplicates", "sanity"}),
+            profile=replace(
+                _STORM, tasks=200, loss_share=0.03, crashes=8.0, expiries=12.0, session_cuts=8.0
+            ),
+            within=8,
+        ),
+        "stale journals": Bug(
+            seams=_store(OldHeads),
+            breaks=frozenset({"at most once", "duplicates", "reads", "sanity", "cancel", "live"}),
+            profile=replace(_STORM, crashes=8.0),
+        ),
+        "ignore the lease": Bug(
+            seams=Seams(session=_session),
+            breaks=frozenset({"reads", "durable", "live", "cancel", "duplicates", "one owner"}),
+            profile=replace(_STORM, tasks=200, freezes=20.0, freeze_s=15.0, session_cuts=20.0),
+            within=10,
+        ),
     }
 )

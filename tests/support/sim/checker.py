@@ -100,7 +100,7 @@ class _Case:
             yield from self._calm(task_id, view, starts)
 
     def _doubled(self, task_id: str, starts: Sequence[Start]) -> Iterator[Violation]:
-        """No attempt begins twice; a further one has a failure or a broken executor as its cause."""
+        """No attempt begins twice; a further one has a failed or broken one as its cause."""
         for number, start in enumerate(starts):
             for earlier in starts[:number]:
                 same_life = earlier.incarnation == start.incarnation
@@ -115,11 +115,12 @@ class _Case:
                     yield Violation("duplicates", task_id, text)
 
     def _has_cause(self, earlier: Start, start: Start) -> bool:
-        """Whether the earlier attempt failed, or its executor was struck, before the later one."""
+        """Whether the earlier attempt failed, or the executor of the lower one was struck."""
         end = self._end_of(earlier)
         if end is not None and not end.succeeded and end.at_us <= start.at_us:
             return True
-        return self._history.struck.get(earlier.process, NEVER_US) <= start.at_us
+        given_up = min(earlier, start, key=lambda each: each.attempt)
+        return self._history.struck.get(given_up.process, NEVER_US) <= start.at_us
 
     def _at_most_once(self, task_id: str, starts: Sequence[Start]) -> Iterator[Violation]:
         """No second start unless the first one is known to have ended without success."""
