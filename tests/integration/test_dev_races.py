@@ -1,0 +1,107 @@
+"""Many things at one instant, and cancels that race it: what was answered is what happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+import timeball
+from timeball.states import TaskState, state_of
+
+from tests.support import dev_tasks
+from tests.support.dev_server import DevServer, Start, dev_server, early
+from tests.support.polls import eventually, moment
+
+pytestmark = pytest.mark.asyncio
+PATIENCE = "30s"
+CROWD = 500
+LEVELS = 9
+"""0 to 8; 9 has a share of its own."""
+RACES = 300
+APART_MS = 10
+LEAD_S = 2.5
+OFFSETS_MS = (*range(-5, 6), -50)
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    with dev_server(tmp_path_factory.mktemp("dev")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def client(dev: DevServer) -> AsyncIterator[timeball.AsyncClient]:
+    async with timeball.AsyncClient(dev.address) as made:
+        yield made
+
+
+def soon() -> datetime:
+    """An instant far enough away to create everything before it."""
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=LEAD_S)
+
+
+def sent(handles: list[timeball.Handle[str] | timeball.TimeballError]) -> list[str]:
+    ids = [handle.id for handle in handles if isinstance(handle, timeball.Handle)]
+    assert len(ids) == len(handles)
+    return ids
+
+
+async def test_a_crowd_due_at_one_instant_starts_once_each_the_most_urgent_first(
+    dev: DevServer, client: timeball.AsyncClient
+) -> None:
+    run_at = soon()
+    wishes = [
+        dev_tasks.echo.options(run_at=run_at, priority=number % LEVELS).prepare(f"{number}")
+        for number in range(CROWD)
+    ]
+    crowd = set(sent(list(await client.batch_submit(wishes))))
+
+    async def all_started() -> list[Start] | None:
+        starts = [start for start in dev.starts() if start.task_id in crowd]
+        return starts if len(starts) >= CROWD else None
+
+    starts = await eventually(all_started, "everybody has started")
+    assert {start.task_id for start in starts} == crowd
+    assert len(starts) == CROWD
+    assert early(starts) == []
+    assert {start.due_ms for start in starts} == {round(run_at.timestamp() * 1000)}
+    priorities = [start.priority for start in starts]
+    assert priorities == sorted(priorities, reverse=True)
+
+
+async def test_cancels_that_race_the_instant_tell_the_truth(
+    dev: DevServer, client: timeball.AsyncClient
+) -> None:
+    first = soon()
+    due = [first + timedelta(milliseconds=APART_MS * number) for number in range(RACES)]
+    wishes = [dev_tasks.echo.options(run_at=instant).prepare("x") for instant in due]
+    ids = sent(list(await client.batch_submit(wishes)))
+
+    async def race(number: int) -> bool:
+        """Whether the cancel was told that it won."""
+        offset = timedelta(milliseconds=OFFSETS_MS[number % len(OFFSETS_MS)])
+        left_s = (due[number] + offset - datetime.now(UTC)).total_seconds()
+        await moment(max(0.0, left_s))
+        try:
+            answer = await client.cancel(ids[number])
+        except timeball.TooLate:
+            return False
+        assert state_of(answer.state) is TaskState.CANCELLED
+        assert list(answer.unaccounted) == []
+        return True
+
+    won = await asyncio.gather(*(race(number) for number in range(RACES)))
+    ended = [await client.wait(task, timeout=PATIENCE) for task in ids]
+    states = [state_of(task.state) for task in ended]
+    started = [start.task_id for start in dev.starts() if start.task_id in set(ids)]
+    told = [
+        (TaskState.CANCELLED, 0) if cancelled else (TaskState.SUCCEEDED, 1) for cancelled in won
+    ]
+    happened = [(state, started.count(task)) for task, state in zip(ids, states, strict=True)]
+    assert happened == told
+    assert True in won
+    assert False in won
+    assert early(dev.starts()) == []
