@@ -1,4 +1,4 @@
-"""The checker can fail: with a rule switched off it says so; the same faults alone break nothing."""
+"""The checker can fail: with a rule off it says so; the same faults alone break nothing."""
 
 from __future__ import annotations
 
