@@ -1,0 +1,266 @@
+"""What a task costs in writes and messages: counts that a careless change would raise.
+
+A coordinator, a scheduler node and an executor from the production classes, joined in process,
+on the store in memory. Counts only, never times: batching that no load forces is not asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from timeball.registry import Handler
+
+from coordinator.leadership import leading
+from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
+from coordinator.requests import Caller, CreateRequest
+from executor_node.membership import SessionMemberships
+from executor_node.node import ExecutorNode
+from scheduler_node.calls import Calls
+from scheduler_node.service import SchedulerNode, SchedulerNodeConfig
+from tests.support.polls import eventually
+from timeball_server.coordination.local import LocalCoordinator, LocalSession
+from timeball_server.core.buckets import Layout, LayoutRow
+from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId, TaskId
+from timeball_server.core.journal import EventKind, EventRow, Row, State
+from timeball_server.core.messages import FromExecutor, StreamHello, ToExecutor
+from timeball_server.core.minting import CreateTime
+from timeball_server.core.model import TaskSpec, TaskView
+from timeball_server.ports.coordination import Member, Role
+from timeball_server.ports.executors import ExecutorStream
+from timeball_server.ports.owners import OwnerClient
+from timeball_server.ports.store import Applied, NotApplied
+from timeball_server.runtime.clock import SystemClock
+from timeball_server.store.memory import MemoryStore
+
+pytestmark = pytest.mark.asyncio
+LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
+TASKS = 500
+SLOTS = 1_000
+AHEAD_MS = 1_500
+SPREAD_MS = 1_000
+PER_CLUSTER = 30
+"""What is written and said whatever the number of tasks: fences, inventories, watermarks."""
+CALLER = Caller("bank", "teller")
+SPEC = TaskSpec(namespace="bank", owner="teller", handler="work")
+LIFE = (EventKind.CREATED, EventKind.CLAIMED, EventKind.SUCCEEDED)
+
+
+class CountingStore(MemoryStore):
+    """The store in memory, and what was asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appends = 0
+        self.conditional = 0
+        self.rows: list[Row] = []
+
+    async def append(self, rows: Sequence[Row]) -> None:
+        self.appends += 1
+        self.rows += rows
+        await super().append(rows)
+
+    async def raise_epoch(
+        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+    ) -> Applied | NotApplied:
+        self.conditional += 1
+        return await super().raise_epoch(shard, epoch, scan_from)
+
+    async def move_scan_from(
+        self, shard: ShardId, epoch: Epoch, old: Minute, new: Minute
+    ) -> Applied | NotApplied:
+        self.conditional += 1
+        return await super().move_scan_from(shard, epoch, old, new)
+
+    async def bind_name(self, namespace: str, name: str, task_id: TaskId) -> TaskId:
+        self.conditional += 1
+        return await super().bind_name(namespace, name, task_id)
+
+    def events(self) -> Counter[EventKind]:
+        """Events by kind."""
+        return Counter(row.kind for row in self.rows if isinstance(row, EventRow))
+
+    def ended(self) -> int:
+        """Events with which a task ended well."""
+        return sum(isinstance(row, EventRow) and row.state is State.SUCCEEDED for row in self.rows)
+
+
+class Pipe:
+    """Both ends of a stream between a scheduler node and an executor; counts messages."""
+
+    def __init__(self) -> None:
+        self.down: asyncio.Queue[ToExecutor | None] = asyncio.Queue()
+        self.up: asyncio.Queue[FromExecutor | None] = asyncio.Queue()
+        self.sent_down = 0
+        self.sent_up = 0
+
+
+class OwnerEnd:
+    """Implements `ExecutorStream`."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+
+    def send(self, message: ToExecutor) -> None:
+        self._pipe.sent_down += 1
+        self._pipe.down.put_nowait(message)
+
+    async def receive(self) -> FromExecutor | None:
+        return await self._pipe.up.get()
+
+    async def close(self) -> None:
+        self._pipe.down.put_nowait(None)
+
+
+class ExecutorEnd:
+    """Implements `ExecutorServer`."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+
+    async def receive(self) -> ToExecutor | None:
+        return await self._pipe.down.get()
+
+    def send(self, message: FromExecutor) -> None:
+        self._pipe.sent_up += 1
+        self._pipe.up.put_nowait(message)
+
+    def close(self) -> None:
+        self._pipe.up.put_nowait(None)
+
+
+class Cluster:
+    """One node of each kind; implements both dialers."""
+
+    def __init__(self) -> None:
+        clock = self.clock = SystemClock()
+        self.store = CountingStore()
+        self.coordination = LocalCoordinator(100, clock)
+        self.pipe = Pipe()
+        self.serving: list[asyncio.Task[None]] = []
+        self.scheduler = SchedulerNode(
+            SchedulerNodeConfig(node=NodeId("scheduler"), address="scheduler"),
+            self.store,
+            self.connect,
+            self,
+            clock,
+            random.Random(1),
+        )
+        self.executor = ExecutorNode(
+            member=Member(role=Role.EXECUTOR, node=NodeId("executor"), address="-", slots=SLOTS),
+            handlers={"work": Handler("work", work)},
+            memberships=SessionMemberships(self.connect),
+            clock=clock,
+        )
+        ports = CoordinatorPorts(
+            store=self.store,
+            connect=self.connect,
+            dialer=self,
+            clock=clock,
+            lead=leading(LAYOUT.all_shards(), clock),
+            entropy=random.Random(2),
+        )
+        config = CoordinatorConfig(node=NodeId("coordinator"), address="coordinator")
+        self.coordinator = CoordinatorNode(config, ports, LAYOUT)
+
+    async def connect(self) -> LocalSession:
+        return await self.coordination.connect(20_000)
+
+    def client(self, address: str) -> OwnerClient:
+        calls: Calls = self.scheduler.shell.calls
+        return calls
+
+    async def open(self, executor: Member, hello: StreamHello) -> ExecutorStream:
+        serve = self.executor.serve(hello, ExecutorEnd(self.pipe))
+        self.serving.append(asyncio.create_task(serve))
+        return OwnerEnd(self.pipe)
+
+    async def close(self) -> None:
+        """A dialer of this cluster keeps nothing."""
+
+    async def create(self, times: Sequence[CreateTime]) -> None:
+        """Create tasks in one call."""
+        requests = [CreateRequest(spec=SPEC, time=time) for time in times]
+        made = await self.coordinator.api.create(CALLER, requests)
+        assert all(isinstance(each, TaskView) for each in made), made[:3]
+
+    async def all_ended(self, count: int) -> None:
+        async def look() -> bool:
+            return self.store.ended() >= count
+
+        await eventually(look, f"{count} tasks have ended")
+
+
+async def work() -> None:
+    """The task."""
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Cluster]:
+    """A cluster that has run its first task; only what comes after that counts."""
+    cluster = Cluster()
+    await cluster.scheduler.start()
+    await cluster.executor.join()
+    await cluster.coordinator.start()
+    try:
+        await cluster.create([CreateTime()])
+        await cluster.all_ended(1)
+        cluster.store.rows.clear()
+        cluster.store.appends = cluster.store.conditional = 0
+        cluster.pipe.sent_down = cluster.pipe.sent_up = 0
+        yield cluster
+    finally:
+        await cluster.coordinator.stop()
+        await cluster.executor.close()
+        await cluster.scheduler.stop()
+        await asyncio.gather(*cluster.serving)
+        await cluster.coordination.close()
+
+
+async def test_a_scheduled_task_is_three_events_and_six_rows() -> None:
+    async with running() as cluster:
+        first_ms = cluster.clock.now().wall_ms + AHEAD_MS
+        spread = random.Random(3)
+        await cluster.create(
+            [CreateTime(run_ms=first_ms + spread.randrange(SPREAD_MS)) for _ in range(TASKS)]
+        )
+        await cluster.all_ended(TASKS)
+        events = cluster.store.events()
+        assert events == dict.fromkeys(LIFE, TASKS)
+        # Hint, creation and its line in the list; the claim; the end and its line in the list.
+        assert len(cluster.store.rows) == 6 * TASKS
+        # Creations come together; claims and ends lie at random instants.
+        assert cluster.store.appends <= 2 * TASKS + PER_CLUSTER
+        assert cluster.store.conditional <= PER_CLUSTER
+        assert cluster.pipe.sent_down <= 2 * TASKS + PER_CLUSTER
+        assert cluster.pipe.sent_up <= 2 * TASKS + PER_CLUSTER
+
+
+async def test_an_immediate_task_is_two_events_and_five_rows() -> None:
+    async with running() as cluster:
+        for _ in range(TASKS):
+            await cluster.create([CreateTime()])
+        await cluster.all_ended(TASKS)
+        events = cluster.store.events()
+        assert events == {EventKind.BORN_CLAIMED: TASKS, EventKind.SUCCEEDED: TASKS}
+        assert len(cluster.store.rows) == 5 * TASKS
+        assert cluster.store.appends <= 2 * TASKS + PER_CLUSTER
+        assert cluster.store.conditional <= PER_CLUSTER
+        assert cluster.pipe.sent_down <= 2 * TASKS + PER_CLUSTER
+        assert cluster.pipe.sent_up <= 2 * TASKS + PER_CLUSTER
+
+
+async def test_a_thousand_tasks_at_one_instant_are_a_few_batches() -> None:
+    async with running() as cluster:
+        due_ms = cluster.clock.now().wall_ms + AHEAD_MS
+        await cluster.create([CreateTime(run_ms=due_ms)] * SLOTS)
+        await cluster.all_ended(SLOTS)
+        assert cluster.store.events() == dict.fromkeys(LIFE, SLOTS)
+        assert cluster.store.appends <= PER_CLUSTER
+        assert cluster.store.conditional <= PER_CLUSTER
+        assert cluster.pipe.sent_down <= PER_CLUSTER
+        assert cluster.pipe.sent_up <= PER_CLUSTER
