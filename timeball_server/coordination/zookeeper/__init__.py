@@ -1,0 +1,1 @@
+"""Coordination on ZooKeeper. `open_session` in session.py is the way in; kazoo stays in here."""
