@@ -140,7 +140,7 @@ async def test_a_pause_beyond_the_session_loses_and_repeats_nothing(tmp_path: Pa
     with dev_server(tmp_path) as dev:
         async with timeball.AsyncClient(dev.address, deadline=PATIENCE) as client:
             timeball.use(client)
-            delays_ms = [100 * number for number in range(70)]
+            delays_ms = [60 * number for number in range(80)]
             handles = [
                 await dev_tasks.echo.options(delay=f"{delay}ms", retry=QUICK).submit("x")
                 for delay in delays_ms

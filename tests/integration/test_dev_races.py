@@ -22,7 +22,7 @@ LEVELS = 9
 """0 to 8; 9 has a share of its own."""
 RACES = 300
 APART_MS = 10
-LEAD_S = 2.5
+LEAD_S = 3
 OFFSETS_MS = (*range(-5, 6), -50)
 
 
