@@ -1,8 +1,11 @@
 """What the coordination suite needs of each adapter, and the worlds that give it.
 
-An adapter joins the suite by adding one world to `WORLDS`; no test changes.
+An adapter joins the suite by adding one world to `WORLDS`; no test changes. ZooKeeper takes part
+when TIMEBALL_TEST_ZOOKEEPER names a server.
 """
 
+import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
@@ -100,4 +103,20 @@ async def eventually(world: World, check: Callable[[], Awaitable[bool]], hope: s
         await world.clock.sleep_ms(POLL_MS)
 
 
+def zookeeper_runner(address: str) -> Runner:
+    """Runs scenarios on a real server, in real time."""
+    from tests.support.zookeeper_worlds import zookeeper_world
+
+    async def main(scenario: Scenario) -> None:
+        async with zookeeper_world(address) as world:
+            await scenario(world)
+
+    def run(scenario: Scenario) -> None:
+        asyncio.run(main(scenario))
+
+    return run
+
+
 WORLDS: dict[str, Runner] = {"local": run_local}
+if ZOOKEEPER := os.environ.get("TIMEBALL_TEST_ZOOKEEPER"):
+    WORLDS["zookeeper"] = zookeeper_runner(ZOOKEEPER)
