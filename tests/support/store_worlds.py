@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
+from tests.support import cassandra_world
 from timeball_server.core.ids import (
     Bucket,
     Epoch,
@@ -85,6 +86,7 @@ class SqliteWorld:
 WORLDS: Final[Mapping[str, Callable[[Path], World]]] = {
     "memory": MemoryWorld,
     "sqlite": SqliteWorld,
+    **({"cassandra": cassandra_world.CassandraWorld} if cassandra_world.is_given() else {}),
 }
 DETECTING: Final = ("memory", "sqlite")
 

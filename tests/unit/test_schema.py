@@ -78,7 +78,8 @@ def cql_tables() -> dict[str, Table]:
 
 def cql_table(statement: str) -> tuple[str, Table]:
     match = re.fullmatch(
-        r"\s*CREATE TABLE (\w+) \((.*?)\s+PRIMARY KEY \(\((.*?)\)(.*?)\)\s*\) WITH (.*)",
+        r"\s*CREATE TABLE IF NOT EXISTS (\w+) "
+        r"\((.*?)\s+PRIMARY KEY \(\((.*?)\)(.*?)\)\s*\) WITH (.*)",
         statement,
         re.DOTALL,
     )

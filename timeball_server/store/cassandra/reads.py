@@ -1,0 +1,133 @@
+"""Journals, heads and hints as the Cassandra store reads them.
+
+Parts of a bucket are numbered without gaps, and nothing but the partitions themselves says how many
+there are: `parts_of` asks for a run of them at once. A whole run must be missing before the parts
+after it are, so that a part whose first rows never landed hides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+from typing import Any, Final
+
+from timeball_server.core.ids import Bucket, IdParts, Minute, ShardId, TaskId, encode_id
+from timeball_server.core.journal import DueRow, EventRow
+from timeball_server.ports.store import DuePage
+from timeball_server.store.cassandra.rows import Values, event_from
+from timeball_server.store.cassandra.session import Session
+from timeball_server.store.keys import due_order, home_bucket
+from timeball_server.store.sqlite.rows import due_from
+
+PARTS_AT_ONCE: Final = 8
+TASKS_AT_ONCE: Final = 100
+"""Journals of one partition that one request reads."""
+
+
+async def parts_of(session: Session, name: str, minute: Minute, shard: ShardId) -> list[int]:
+    """The parts of a bucket that have rows, in order."""
+    found: list[int] = []
+    first = 0
+    while True:
+        asked = list(range(first, first + PARTS_AT_ONCE))
+        here = [row[0] for row in await session.read(name, (minute, shard, asked))]
+        found += sorted(here)
+        if not here or max(here) != asked[-1]:
+            return found
+        first += PARTS_AT_ONCE
+
+
+async def journals(session: Session, task_ids: Sequence[TaskId]) -> dict[TaskId, list[EventRow]]:
+    """Events of tasks, oldest first; tasks without events are left out."""
+    homes: dict[Bucket, list[TaskId]] = {}
+    for task_id in dict.fromkeys(task_ids):
+        homes.setdefault(home_bucket(task_id), []).append(task_id)
+    requests = [
+        session.read("journals", (*_key(home), tasks[start : start + TASKS_AT_ONCE]))
+        for home, tasks in homes.items()
+        for start in range(0, len(tasks), TASKS_AT_ONCE)
+    ]
+    found: dict[TaskId, list[EventRow]] = {}
+    for rows in await _all(requests):
+        for row in reversed(rows):
+            event = event_from(row)
+            found.setdefault(event.task_id, []).append(event)
+    return found
+
+
+async def heads(session: Session, task_ids: Sequence[TaskId]) -> dict[TaskId, EventRow]:
+    """The newest event of each task, one row read for each."""
+    asked = list(dict.fromkeys(task_ids))
+    requests = [session.read("head", (*_key(home_bucket(task)), task)) for task in asked]
+    rows = [row for answer in await _all(requests) for row in answer]
+    return {event.task_id: event for event in map(event_from, rows)}
+
+
+async def find_journal(session: Session, home: Bucket, unique: bytes) -> list[EventRow]:
+    """Events of the task with this unique number in any part."""
+    parts = await parts_of(session, "journal_parts", home.minute, home.shard)
+    asked = [encode_id(IdParts(Bucket(home.minute, home.shard, part), unique)) for part in parts]
+    found = await journals(session, asked)
+    return next((found[task_id] for task_id in asked if task_id in found), [])
+
+
+async def bucket_heads(
+    session: Session, minute: Minute, shard: ShardId, after: TaskId | None, limit: int
+) -> list[EventRow]:
+    """Heads of a bucket's tasks. Ids sort by part first, so part after part is their order."""
+    first = 0 if after is None else home_bucket(after).part
+    found: list[Values] = []
+    for part in await parts_of(session, "journal_parts", minute, shard):
+        if part >= first and len(found) < limit:
+            place = (minute, shard, part, after or "", limit - len(found))
+            found += await session.read("heads", place)
+    return [event_from(row) for row in found]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueQuery:
+    """Which hints of a bucket."""
+
+    minute: Minute
+    shard: ShardId
+    from_ms: int
+    to_ms: int
+    limit: int
+    after: DueRow | None
+
+
+async def due(session: Session, query: DueQuery) -> DuePage:
+    """Hints of all parts, merged."""
+    parts = await parts_of(session, "due_parts", query.minute, query.shard)
+    requests = [
+        session.read(
+            "due",
+            (query.minute, query.shard, part, *_start(query, part), query.to_ms, query.limit + 1),
+        )
+        for part in parts
+    ]
+    pages = [map(due_from, page) for page in await _all(requests)]
+    rows = tuple(islice(merge(*pages, key=due_order), query.limit + 1))
+    return DuePage(rows[: query.limit], len(rows) > query.limit)
+
+
+def _start(query: DueQuery, part: int) -> tuple[int, str, int, int]:
+    """The place after which a part is read: equal hints of later parts are still to come."""
+    after = query.after
+    first = (query.from_ms, "", 0, 0)
+    if after is None:
+        return first
+    epoch = after.epoch if part <= after.part else after.epoch - 1
+    return max(first, (after.due_ms, after.task_id, after.seq, epoch))
+
+
+async def _all(requests: Iterable[Coroutine[Any, Any, list[Values]]]) -> list[list[Values]]:
+    """The session bounds how many of them are sent at a time."""
+    return await asyncio.gather(*requests)
+
+
+def _key(home: Bucket) -> tuple[int, int, int]:
+    return (home.minute, home.shard, home.part)

@@ -1,0 +1,152 @@
+"""Rows as values to bind and back, and the timestamp that each row is written with.
+
+Timestamps. Rows are immutable, so no write of ours ever has to win over another one; it only has
+to be the same write when it is repeated, and it has to lose against the removal of its partition.
+A timestamp from a clock gives neither: a resend would carry a later one, and a row written by a
+node whose clock was ahead would outlive the tombstone. So the timestamp is a function of the key:
+a row of a bucket is written at the first instant of the bucket's minute, a row of a listing at the
+instant that it is listed under. A resend, by whatever process, is the identical mutation. CREATED
+and its hint are one mutation with one timestamp. A removal is stamped with the later of now and the
+bucket's end plus five minutes (rule R20), and thereby beats every row of the bucket that is there,
+is on its way or still lies in a hint, however wrong any clock was; rows of other buckets have other
+partitions. What this gives up: if a rule were broken and one key had two contents, the greater
+value would win cell by cell, not the later row. And the name of a column that was dropped may never
+be used again: Cassandra ignores cells that are stamped before the drop, which ours are.
+
+`owners` alone has a row that is written over, by one writer: its timestamp is its own instant.
+Absent values are left unset: a null would be written as a tombstone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cassandra.query import UNSET_VALUE
+
+from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
+from timeball_server.core.journal import (
+    Alarm,
+    DeadLetterRow,
+    DueRow,
+    EventKind,
+    EventRef,
+    EventRow,
+    LedgerRow,
+    OwnerListRow,
+    Row,
+    State,
+    StateListRow,
+)
+from timeball_server.store.codec import decode_detail, encode_detail
+from timeball_server.store.keys import home_bucket
+from timeball_server.store.sqlite.rows import (
+    by_owner_values,
+    by_state_values,
+    dead_letter_values,
+    due_values,
+    ledger_values,
+)
+
+# What the driver binds and returns: None, unset, int, str, bytes or a list of str.
+Values = tuple[Any, ...]
+MINUTE_US: Final = 60_000_000
+MS_US: Final = 1_000
+_CELL_BYTES: Final = 12
+"""What a value costs in a request besides its text: its length, and up to 8 bytes of number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """How rows of one type are written: which value is the partition's instant, in which unit."""
+
+    statement: str
+    to_values: Callable[[Any], Values]
+    partition_size: int
+    instant_at: int
+    unit_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One row, ready to be bound. Writes of equal partitions are one mutation."""
+
+    statement: str
+    values: Values
+    partition: tuple[object, ...]
+    size_bytes: int
+
+
+def event_values(row: EventRow) -> Values:
+    """The values of an event."""
+    home = home_bucket(row.task_id)
+    return (
+        *(home.minute, home.shard, home.part, row.task_id, row.epoch, row.seq),
+        *(row.kind.value, row.state.value, *(row.alarm or (None, None, None)), row.attempt),
+        *(*(row.run or (None, None)), row.executor, row.incarnation, row.prev_epoch),
+        *(*row.spec_at, row.revision, row.priority, list(row.unaccounted) or None),
+        *(row.request_id, row.at_ms, row.created_ms, row.actor, encode_detail(row.detail)),
+    )
+
+
+def event_from(values: Values) -> EventRow:
+    """The event of a row."""
+    (_, _, _, task_id, epoch, seq, kind, state, alarm_due_ms, alarm_seq, alarm_epoch, attempt,
+     run_seq, run_epoch, executor, incarnation, prev_epoch, spec_seq, spec_epoch, revision,
+     priority, unaccounted, request_id, at_ms, created_ms, actor, detail) = values  # fmt: skip
+    return EventRow(
+        task_id=TaskId(task_id),
+        epoch=Epoch(epoch),
+        seq=seq,
+        kind=EventKind(kind),
+        state=State(state),
+        alarm=None if alarm_seq is None else Alarm(alarm_due_ms, alarm_seq, Epoch(alarm_epoch)),
+        attempt=attempt,
+        run=None if run_seq is None else EventRef(run_seq, Epoch(run_epoch)),
+        executor=None if executor is None else NodeId(executor),
+        incarnation=Incarnation(incarnation),
+        prev_epoch=Epoch(prev_epoch),
+        spec_at=EventRef(spec_seq, Epoch(spec_epoch)),
+        revision=revision,
+        priority=priority,
+        unaccounted=tuple(unaccounted or ()),
+        request_id=request_id,
+        at_ms=at_ms,
+        created_ms=created_ms,
+        actor=actor,
+        detail=decode_detail(detail),
+    )
+
+
+# journal and due share the shape of their partition key, so that one bucket is one mutation.
+_BUCKETS: Final = ("add_event", "add_due")
+_TABLES: Final[Mapping[type[Row], _Table]] = {
+    EventRow: _Table("add_event", event_values, 3, 0, MINUTE_US),
+    DueRow: _Table("add_due", due_values, 3, 0, MINUTE_US),
+    OwnerListRow: _Table("add_by_owner", by_owner_values, 3, 3, MS_US),
+    StateListRow: _Table("add_by_state", by_state_values, 4, 4, MS_US),
+    DeadLetterRow: _Table("add_dead_letter", dead_letter_values, 2, 2, MS_US),
+    LedgerRow: _Table("add_verdict", ledger_values, 2, 2, MS_US),
+}
+
+
+def write_of(row: Row) -> Write:
+    """The one write that this row ever is."""
+    table = _TABLES[type(row)]
+    values = table.to_values(row)
+    name = "bucket" if table.statement in _BUCKETS else table.statement
+    return Write(
+        table.statement,
+        (*map(_or_unset, values), values[table.instant_at] * table.unit_us),
+        (name, *values[: table.partition_size]),
+        sum(_size(value) for value in values),
+    )
+
+
+def _or_unset(value: object) -> object:
+    return UNSET_VALUE if value is None else value
+
+
+def _size(value: object) -> int:
+    return _CELL_BYTES + (len(value) if isinstance(value, (str, bytes)) else 0)

@@ -1,0 +1,209 @@
+"""Runs statements by name from the event loop. Owns requests in flight and the end of service.
+
+Never waits for the driver on the loop: answers come through the bridge, each within the request
+timeout, because the driver's own timer ends a request that no node answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from cassandra.query import BatchStatement, BatchType
+from timeball.errors import Internal, OutcomeUnknown, StoreUnavailable
+
+from timeball_server.store.cassandra.bridge import Bridge, Call
+from timeball_server.store.cassandra.failures import Effect, meaning
+from timeball_server.store.cassandra.rows import Values, Write
+from timeball_server.store.cassandra.statements import STATEMENTS, Level
+
+PAGE_ROWS: Final = 1_000
+"""Rows of one answer; more are fetched page by page."""
+MAX_READS_IN_FLIGHT: Final = 32
+MAX_BATCHES_IN_FLIGHT: Final = 8
+_MISTAKES: Final = (TypeError, ValueError, OverflowError, struct.error)
+
+ResultT = TypeVar("ResultT")
+
+
+class Session:
+    """One connected keyspace; made on the loop from a driver session that `prepare` has seen."""
+
+    def __init__(self, cluster: Any, driver: Any, prepared: dict[str, Any]) -> None:
+        self.bridge = Bridge()
+        self.requests: Counter[str] = Counter()
+        """How often each statement was sent, pages and rows of batches not counted."""
+        self._cluster = cluster
+        self._driver = driver
+        self._prepared = prepared
+        self._reads = asyncio.Semaphore(MAX_READS_IN_FLIGHT)
+        self._batches = asyncio.Semaphore(MAX_BATCHES_IN_FLIGHT)
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing: asyncio.Task[None] | None = None
+
+    async def read(self, name: str, values: Sequence[object]) -> list[Values]:
+        """All rows of a query, page after page.
+
+        Raises:
+            StoreUnavailable: no answer, or the store is closed.
+        """
+        return await self._in_service(self._read(name, self._bind(name, values)))
+
+    async def write(self, name: str, values: Sequence[object]) -> None:
+        """One plain write on one partition.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+            OutcomeUnknown: nobody knows.
+        """
+        bound = self._bind(name, values)
+        self.requests[name] += 1
+        await self._in_service(self._once(bound, Level.PLAIN, Effect.ONE_PARTITION))
+
+    async def write_batches(self, batches: Sequence[Sequence[Write]]) -> None:
+        """Plain writes, several requests at a time; returns when all are durable.
+
+        Raises:
+            StoreUnavailable: nothing of any batch was written.
+            OutcomeUnknown: something may have been written; the others have ended too.
+        """
+        # Everything is bound before anything is sent: a value that does not fit writes nothing.
+        ready = [(self._batch(batch), _effect(batch)) for batch in batches]
+        for batch in batches:
+            self.requests.update({write.statement for write in batch})
+        await self._in_service(self._send_all(ready))
+
+    async def conditional(self, name: str, values: Sequence[object]) -> dict[str, Any] | None:
+        """None when it was applied, otherwise what the server says stands there.
+
+        Raises:
+            StoreUnavailable: it was not sent.
+            OutcomeUnknown: it may be applied, now or by a later round; read serially.
+        """
+        bound = self._bind(name, values)
+        self.requests[name] += 1
+        answer = await self._in_service(
+            self._once(bound, Level.CONDITIONAL, Effect.MANY_PARTITIONS)
+        )
+        row: dict[str, Any] = answer[0]
+        return None if row["[applied]"] else row
+
+    async def close(self) -> None:
+        """Refuse new requests, wait for those in flight, disconnect; safe to repeat."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        await self._idle.wait()
+        await asyncio.to_thread(self._cluster.shutdown)
+
+    async def _in_service(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        if self._closing is not None:
+            work.close()
+            raise StoreUnavailable("The store is closed; nothing was written.")
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            return await work
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def _read(self, name: str, bound: Any) -> list[Values]:
+        self.requests[name] += 1
+        async with self._reads:
+            call = Call()
+            try:
+                response = self._send(bound, STATEMENTS[name].level, call)
+                rows: list[Values] = await call.answer
+                while response.has_more_pages:
+                    call.next_page()
+                    response.start_fetching_next_page()
+                    rows += await call.answer
+            except Exception as error:
+                raise meaning(error, Effect.READ) from error
+            return rows
+
+    async def _send_all(self, ready: Sequence[tuple[Any, Effect]]) -> None:
+        if len(ready) == 1:
+            await self._send_batch(*ready[0])
+            return
+        outcomes = await asyncio.gather(
+            *(self._send_batch(*each) for each in ready), return_exceptions=True
+        )
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        if failures:
+            raise _of_all(failures, is_partial=len(failures) < len(outcomes))
+
+    async def _send_batch(self, statement: Any, effect: Effect) -> None:
+        async with self._batches:
+            await self._once(statement, Level.PLAIN, effect)
+
+    async def _once(self, statement: Any, level: Level, effect: Effect) -> Any:
+        call = Call()
+        try:
+            self._send(statement, level, call)
+            return await call.answer
+        except Exception as error:
+            raise meaning(error, effect) from error
+
+    def _send(self, statement: Any, level: Level, call: Call) -> Any:
+        response = self._driver.execute_async(statement, execution_profile=level.value)
+        response.add_callbacks(
+            self.bridge.arrived, self.bridge.failed, callback_args=(call,), errback_args=(call,)
+        )
+        return response
+
+    def _bind(self, name: str, values: Sequence[object]) -> Any:
+        try:
+            return self._prepared[name].bind(values)
+        except _MISTAKES as error:
+            raise Internal(
+                f"A value of {name} cannot be stored: {error}. Nothing was written. "
+                "Please report this."
+            ) from error
+
+    def _batch(self, writes: Sequence[Write]) -> Any:
+        bound = [self._bind(write.statement, write.values) for write in writes]
+        if len(bound) == 1:
+            return bound[0]
+        batch = BatchStatement(batch_type=BatchType.UNLOGGED)
+        for statement in bound:
+            batch.add(statement)
+        return batch
+
+
+def prepare(driver: Any) -> dict[str, Any]:
+    """Prepare every statement; called on a thread that may wait."""
+    prepared: dict[str, Any] = {}
+    for name, statement in STATEMENTS.items():
+        found = driver.prepare(statement.cql)
+        found.fetch_size = PAGE_ROWS
+        found.is_idempotent = statement.is_idempotent
+        prepared[name] = found
+    return prepared
+
+
+def _of_all(failures: Sequence[BaseException], *, is_partial: bool) -> BaseException:
+    """What several failures mean together: untouched only if every part of it is."""
+    for kind in (Internal, OutcomeUnknown):
+        for failure in failures:
+            if isinstance(failure, kind):
+                return failure
+    if not is_partial:
+        return failures[0]
+    return OutcomeUnknown(
+        "A part of the rows was written, another was not. Send the same rows again."
+    )
+
+
+def _effect(batch: Sequence[Write]) -> Effect:
+    is_one = len({write.partition for write in batch}) == 1
+    return Effect.ONE_PARTITION if is_one else Effect.MANY_PARTITIONS
