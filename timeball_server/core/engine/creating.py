@@ -21,7 +21,7 @@ from timeball_server.core.engine.writing import (
     due_row,
     reply,
 )
-from timeball_server.core.ids import Bucket, IdParts, TaskId, encode_id
+from timeball_server.core.ids import Bucket, IdParts, TaskId, encode_id, request_time_ms
 from timeball_server.core.journal import (
     EventKind,
     EventRow,
@@ -41,12 +41,25 @@ def arrive(engine: Engine, shard: ShardState, token: int, command: CreateTask) -
         placing.free(engine, shard, task)
     elif command.unique in shard.finding:
         shard.finding[command.unique].append((token, command))
-    elif command.resend or known is not None:
+    elif command.resend or known is not None or _may_be_late(engine, shard, command):
         shard.finding[command.unique] = [(token, command)]
         home = Bucket(command.minute, command.shard)
         engine.out.append(FindTask(shard.shard, shard.epoch, home, command.unique))
     else:
         _create(engine, shard, token, command)
+
+
+def _may_be_late(engine: Engine, shard: ShardState, command: CreateTask) -> bool:
+    """Whether this first send may have been overtaken by its repetition in an earlier epoch (R8).
+
+    It may have waited in a network or a frozen coordinator while its caller repeated it, marked,
+    and an earlier owner carried that out. Only a request made after our epoch began is surely
+    fresh; its own time stamp says when that was, by a clock that may be ahead of ours.
+    """
+    made_ms = request_time_ms(command.unique)
+    if made_ms is None:
+        return False
+    return made_ms < shard.acquired_ms + engine.config.trusted_skew_ms
 
 
 def found(engine: Engine, shard: ShardState, unique: bytes, rows: Sequence[EventRow]) -> None:

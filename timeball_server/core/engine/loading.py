@@ -40,6 +40,7 @@ def acquired(engine: Engine, event: ShardAcquired) -> None:
         epoch=event.epoch,
         scan_from=event.scan_from,
         deleted_below=event.deleted_below,
+        acquired_ms=engine.now_ms,
         issued_until_ms=start_ms(event.scan_from),
         swept_below=event.scan_from,
         next_sweep_mono_ms=engine.mono_ms + engine.config.sweep_every_ms,

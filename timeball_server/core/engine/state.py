@@ -266,7 +266,8 @@ class ShardState:
     """An owned shard.
 
     Hints with a due time below `issued_until_ms` have been read or are being read: what becomes
-    durable from now on with such a due time enters memory directly (rule R9).
+    durable from now on with such a due time enters memory directly (rule R9). `acquired_ms` is
+    the owner's wall clock when this epoch began.
     """
 
     shard: ShardId
@@ -274,6 +275,7 @@ class ShardState:
     scan_from: Minute
     deleted_below: Minute
     phase: Phase = Phase.LOADING
+    acquired_ms: int = 0
     issued_until_ms: int = 0
     slices: dict[int, Slice] = field(default_factory=dict)
     tasks: dict[TaskId, TaskState] = field(default_factory=dict)
@@ -380,6 +382,7 @@ class EngineConfig:
     horizon_ms: int = 5 * 366 * 86_400_000
     held_commands: int = 10_000
     recent_creations: int = 10_000
+    trusted_skew_ms: int = 10_000
     part_rows: int = 50_000
     part_bytes: int = 32 * 1024 * 1024
 
