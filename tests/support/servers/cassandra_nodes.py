@@ -48,6 +48,10 @@ RECONNECT_S = 0.2
 CONNECT_TIMEOUT_S = 5.0
 PORT_TIMEOUT_S = 0.5
 TOKENS = 2**64
+COMMITLOGS = {
+    "batch": "commitlog_sync: batch",
+    "periodic": "commitlog_sync: periodic\ncommitlog_sync_period: 1000ms",
+}
 # Empty, in every cluster from its first moment, and copied three times: reading all of it at ALL
 # succeeds only when every node is seen alive.
 EVERYBODY = "SELECT view_name FROM system_distributed.view_build_status"
@@ -147,8 +151,12 @@ def existing(text: str) -> CassandraCluster:
     return CassandraCluster(nodes=nodes)
 
 
-def prepared(count: int, *, name: str, folder: Path, logs: Path) -> CassandraCluster:
+def prepared(
+    count: int, *, name: str, folder: Path, logs: Path, commitlog: str = "batch"
+) -> CassandraCluster:
     """A cluster of `count` nodes with everything written and nothing started.
+
+    `commitlog` is a name of COMMITLOGS: `batch` keeps every acknowledged write, `periodic` is fast.
 
     Raises:
         JarsError: Java 17 or the jars are missing.
@@ -165,6 +173,7 @@ def prepared(count: int, *, name: str, folder: Path, logs: Path) -> CassandraClu
             "cql_port": cql_port,
             "storage_port": storage_port,
             "seeds": ",".join(on),
+            "commitlog": COMMITLOGS[commitlog],
             "token": number * (TOKENS // count) - TOKENS // 2,
         }
         write_from_template("cassandra.yaml", home / "cassandra.yaml", facts)
