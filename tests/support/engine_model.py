@@ -137,9 +137,9 @@ class ModelExecutor:
             return
         stream, message = self.outbox.pop(0)
         for node in self.model.world.nodes:
-            if node.engine.node == stream.owner and self.facts.incarnation in node.open:
-                if self.numbers[stream.owner] == stream.number:
-                    node.feed(ev.ExecutorSaid(self.facts.incarnation, message))
+            open_here = node.engine.node == stream.owner and self.facts.incarnation in node.open
+            if open_here and self.numbers[stream.owner] == stream.number:
+                node.feed(ev.ExecutorSaid(self.facts.incarnation, message))
 
     def end(self, order: RunOrder, how: str) -> None:
         """A handler ends."""

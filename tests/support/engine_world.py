@@ -314,6 +314,13 @@ class Node:
         )
         return self.ask(command, task_id)
 
+    def terminate(self, task_id: TaskId) -> Call:
+        """Cancel a task and fence its attempt."""
+        command = CancelTask(
+            task_id=task_id, namespace="shop", request_id="end", actor="clerk", terminate=True
+        )
+        return self.ask(command, task_id)
+
     def read(self, task_id: TaskId, namespace: str = "shop") -> Call:
         """Read a task."""
         return self.ask(ReadTask(task_id=task_id, namespace=namespace), task_id)

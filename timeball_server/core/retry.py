@@ -62,17 +62,25 @@ def decide_retry(
     created_ms: int,
     now_ms: int,
     rng: Rng,
+    once: bool = False,
+    close_by_ms: int | None = None,
 ) -> RetryAt | GiveUpTask:
     """Whether and when to try again after attempt number `attempt` failed.
 
     The handler's own wish for a delay wins over the policy's backoff, never over its limits.
+
+    Args:
+        once: delivered at most once: an attempt that began is the last one, whatever it says.
+        close_by_ms: end of schedule-to-close; no attempt may start at it or later.
     """
     if not failure.retriable or failure.kind in NON_RETRIABLE_KINDS:
         return GiveUpTask(FailureCause.NON_RETRIABLE)
-    if attempt >= policy.max_attempts:
+    if once or attempt >= policy.max_attempts:
         return GiveUpTask(FailureCause.EXHAUSTED)
     wish = failure.delay_ms
     due_ms = now_ms + (backoff_ms(policy, attempt, rng) if wish is None else max(1, wish))
     if policy.max_age_ms is not None and due_ms > created_ms + policy.max_age_ms:
         return GiveUpTask(FailureCause.EXHAUSTED)
+    if close_by_ms is not None and due_ms >= close_by_ms:
+        return GiveUpTask(FailureCause.EXPIRED)
     return RetryAt(due_ms)

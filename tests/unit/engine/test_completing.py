@@ -15,6 +15,7 @@ from timeball_server.core.model import (
     Payload,
     PublicState,
     RetryPolicy,
+    Timeouts,
 )
 
 K = EventKind
@@ -199,3 +200,70 @@ def test_while_the_coordination_service_is_out_of_sight_nothing_starts() -> None
     assert executor.orders == []
     node.feed(ev.Suspended(False))
     assert {order.run.task_id for order in executor.orders} == {now.task_id, soon.task_id}
+
+
+def test_an_at_most_once_task_is_never_started_twice_whatever_its_handler_says() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node = world.owner()
+    call = node.create(mode=DeliveryMode.AT_MOST_ONCE, retry=AT_ONCE)
+    world.run(40)
+    executor.fails(executor.last, delay_ms=1)
+    world.run(5_000)
+    view = node.read(call.task_id).view
+    assert (view.state, view.cause) == (PublicState.FAILED, FailureCause.EXHAUSTED)
+    assert len(executor.orders) == 1
+
+
+def test_schedule_to_close_bounds_all_attempts_together() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node = world.owner()
+    limits = Timeouts(start_to_close_ms=60_000, schedule_to_close_ms=2_000)
+    call = node.create(retry=AT_ONCE, timeouts=limits)
+    world.run(40)
+    assert executor.last.start_to_close_ms is not None
+    assert executor.last.start_to_close_ms <= 2_000
+    executor.fails(executor.last, delay_ms=1_000)
+    order = run_until_order(world, executor, 2)
+    assert order.start_to_close_ms is not None
+    assert order.start_to_close_ms < 1_000
+    executor.fails(order, delay_ms=1_500)
+    view = node.read(call.task_id).view
+    assert (view.state, view.cause) == (PublicState.FAILED, FailureCause.EXPIRED)
+
+
+def test_a_retry_that_found_no_executor_ends_with_schedule_to_close() -> None:
+    world = World()
+    node = world.owner()
+    call = node.create(timeouts=Timeouts(schedule_to_close_ms=3_000))
+    world.run(5_000)
+    view = node.read(call.task_id).view
+    assert (view.state, view.cause) == (PublicState.FAILED, FailureCause.EXPIRED)
+
+
+def test_terminating_a_running_task_fences_its_attempt_at_once() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node = world.owner()
+    call = node.create()
+    world.run(40)
+    order = executor.last
+    executor.starts(order)
+    ended = node.terminate(call.task_id).view
+    assert ended.state is PublicState.TERMINATED
+    executor.succeeds(order)
+    assert node.read(call.task_id).view.state is PublicState.TERMINATED
+
+
+def test_reading_a_running_task_again_and_again_piles_nothing_up() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node = world.owner()
+    call = node.create()
+    world.run(40)
+    executor.starts(executor.last)
+    before = len(node.engine.timeline)
+    for _ in range(50):
+        node.read(call.task_id)
+    assert len(node.engine.timeline) <= before + 1

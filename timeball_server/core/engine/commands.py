@@ -226,8 +226,13 @@ def _cancel_sent(
         raise AssertionError("a claimed task has a run")
     incarnation = executor.facts.incarnation
     if task.started_ms is not None:
-        engine.send(incarnation, CancelRun(run, shard.shard, shard.epoch))
-        reply(engine, token, _too_late(task))
+        fence = command.terminate
+        engine.send(incarnation, CancelRun(run, shard.shard, shard.epoch, terminate=fence))
+        if fence:
+            placing.unsend(engine, task)
+            _write_cancelled(engine, shard, task, token, command)
+        else:
+            reply(engine, token, _too_late(task))
         return
     task.revokes.append((token, command))
     if len(task.revokes) == 1:

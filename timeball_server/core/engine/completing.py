@@ -154,6 +154,8 @@ def failed_event(
         created_ms=head.created_ms,
         now_ms=engine.now_ms,
         rng=engine.rng,
+        once=task.spec.mode is DeliveryMode.AT_MOST_ONCE,
+        close_by_ms=task.close_by_ms,
     )
     if isinstance(decision, GiveUpTask):
         detail = replace(detail, failure=failure, cause=decision.cause)

@@ -191,10 +191,19 @@ def hand_out(engine: Engine, task: TaskState, executor: ExecutorState) -> None:
     task.sent = True
     executor.runs[run] = task
     engine.counters.dispatched += 1
-    engine.outbox.setdefault(executor.facts.incarnation, []).append(_order(shard, task))
+    engine.outbox.setdefault(executor.facts.incarnation, []).append(_order(engine, shard, task))
 
 
-def _order(shard: ShardState, task: TaskState) -> RunOrder:
+def _run_limit_ms(engine: Engine, task: TaskState) -> int | None:
+    """How long the attempt may run: start-to-close, cut by what is left of schedule-to-close."""
+    limit_ms, close_by_ms = task.spec.timeouts.start_to_close_ms, task.close_by_ms
+    if close_by_ms is None:
+        return limit_ms
+    left_ms = max(1, close_by_ms - engine.now_ms)
+    return left_ms if limit_ms is None else min(limit_ms, left_ms)
+
+
+def _order(engine: Engine, shard: ShardState, task: TaskState) -> RunOrder:
     head, spec, run = task.head, task.spec, task.run_id
     if run is None:
         raise AssertionError("an order names a run")
@@ -207,7 +216,7 @@ def _order(shard: ShardState, task: TaskState) -> RunOrder:
         payload=spec.payload,
         priority=head.priority,
         due_ms=task.due_ms,
-        start_to_close_ms=spec.timeouts.start_to_close_ms,
+        start_to_close_ms=_run_limit_ms(engine, task),
         namespace=spec.namespace,
         owner=spec.owner,
         nominal_ms=spec.nominal_ms,
@@ -225,7 +234,7 @@ def _renew(engine: Engine, shard: ShardState, task: TaskState) -> None:
 def _expire(engine: Engine, shard: ShardState, task: TaskState) -> None:
     failure = Failure(
         kind="SCHEDULE_TO_START",
-        message="no executor was free before the schedule-to-start timeout",
+        message="no attempt could start before the schedule-to-start or -close timeout",
         retriable=False,
     )
     row = following_event(

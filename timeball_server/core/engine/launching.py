@@ -16,6 +16,7 @@ from timeball_server.core.engine.firsts import void_row
 from timeball_server.core.engine.state import (
     Engine,
     ExecutorState,
+    Loading,
     Mutation,
     ScheduleState,
     ShardState,
@@ -156,7 +157,9 @@ def _new_occurrence(
     detail: ScheduleDetail,
     nominal_ms: int,
 ) -> TaskState:
-    occurrence = TaskState(occurrence_id(task, nominal_ms), shard.shard)
+    run = occurrence_id(task, nominal_ms)
+    occurrence = shard.tasks.get(run) or TaskState(run, shard.shard)
+    occurrence.loading = Loading.PRESENT  # whoever asked for the id before is answered in its turn
     occurrence.spec = replace(detail.spec.task, schedule_id=task.task_id, nominal_ms=nominal_ms)
     occurrence.effective_priority = occurrence.spec.priority
     shard.tasks[occurrence.task_id] = occurrence

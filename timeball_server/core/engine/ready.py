@@ -198,7 +198,10 @@ class ReadyQueue:
 def start_expired(task: TaskState, now_ms: int) -> bool:
     """Whether the task may not be started any more: nobody was free in time."""
     limit_ms = task.spec.timeouts.schedule_to_start_ms
-    return limit_ms is not None and now_ms > task.due_ms + limit_ms
+    if limit_ms is not None and now_ms > task.due_ms + limit_ms:
+        return True
+    close_by_ms = task.close_by_ms
+    return close_by_ms is not None and now_ms >= close_by_ms
 
 
 def _lane_of(task: TaskState) -> Lane:

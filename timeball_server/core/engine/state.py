@@ -94,6 +94,7 @@ class TaskState:
         "failed_attempts",
         "home",
         "loading",
+        "looked_stamp",
         "not_accepted",
         "pending",
         "results",
@@ -124,6 +125,7 @@ class TaskState:
         self.started_ms: int | None = None
         self.waits = False
         self.stamp = 0
+        self.looked_stamp = -1
         self.alarm_minute = 0
         self.effective_priority = 0
         self.failed_attempts = 0
@@ -152,6 +154,13 @@ class TaskState:
             row.kind is EventKind.RENEWED and (row.seq, row.epoch) == (alarm.seq, alarm.epoch)
             for row in reversed(self.chain)
         )
+
+    @property
+    def close_by_ms(self) -> int | None:
+        """End of schedule-to-close, counted from the first due time; None = no such limit."""
+        limit_ms = self.spec.timeouts.schedule_to_close_ms
+        first = self.chain[0].alarm
+        return None if limit_ms is None or first is None else first.due_ms + limit_ms
 
     @property
     def run_id(self) -> RunId | None:

@@ -60,7 +60,7 @@ def swept(engine: Engine, event: BucketSwept) -> None:
     live = [hint for hint in event.hints if _is_news(shard, hint, event)]
     before = set(shard.tasks)
     loading.take_hints(engine, shard, live, event.journals)
-    for task_id in set(shard.tasks) - before:
+    for task_id in sorted(set(shard.tasks) - before):
         engine.counters.late_found += 1
         _void_if_old(engine, shard, shard.tasks[task_id])
     shard.sweeping = None

@@ -197,6 +197,7 @@ def write_rows(
     engine: Engine, shard: ShardState, task: TaskState, rows: tuple[Row, ...], then: Then
 ) -> None:
     """Make rows durable that change nothing by themselves; the task is not held."""
+    shard.mutations += 1
     mutation = Mutation(
         task=task, epoch=shard.epoch, row=None, rows=rows, due_first=None, token=None, then=then
     )
@@ -271,6 +272,7 @@ def written(engine: Engine, number: int) -> Mutation | None:
         _send_second_half(engine, shard, mutation)
         return None
     task = mutation.task
+    shard.mutations -= 1
     if mutation.row is None:
         if mutation.then is not None:
             mutation.then(engine, mutation)
@@ -279,7 +281,6 @@ def written(engine: Engine, number: int) -> Mutation | None:
     task.pending = None
     if mutation.alarm_minute is not None:
         task.alarm_minute = mutation.alarm_minute
-    shard.mutations -= 1
     if mutation.reserved is not None:
         mutation.reserved.reserved -= 1
     shard.touch(task.task_id)
