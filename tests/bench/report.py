@@ -27,7 +27,8 @@ Dev mode (`timeball dev` on an SQLite file, every commit synced), measured from 
 lateness is start minus due time in the executor's own start log; lost and doubled are counted by
 id. The machine was shared with other work while this was taken (see *machine busy with other
 programs*), so CPU per task is the steadier figure. A run with less than 5 % idle is marked
-SATURATED: its latencies say more about the machine than about the service."""
+SATURATED: its latencies say more about the machine than about the service. Writes and messages
+of a task are counted, and held, by tests/integration/test_costs.py."""
 
 
 @dataclass(slots=True)

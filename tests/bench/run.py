@@ -2,8 +2,8 @@
 
     python tests/bench/run.py [steady immediate create ready] [--seconds 60] [--repeat 3]
 
-Figures never fail anything; lost, doubled or early tasks do: the exit code is 1. Progress goes
-to the terminal, results to .cache/bench/<name>.json, and with --write into docs/benchmarks.md.
+Figures never fail anything; lost, doubled or early tasks do: the exit code is 1. Results go to
+.cache/bench/<workload>.json; docs/benchmarks.md is written when all workloads have run.
 """
 
 from __future__ import annotations
