@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from timeball.errors import InvalidRequest
+from timeball.errors import InvalidRequest, Unavailable
 
 from executor_node.apps import load_handlers
 from tests.support.executor_words import acknowledge, dispatch, hello, order
+from tests.support.polls import eventually
 from timeball_server.coordination.local import LocalCoordinator, LocalSession
 from timeball_server.coordination.remote.servicer import MembershipServicer
 from timeball_server.core.messages import Dispatch, Finished, RunResult, Started, ToExecutor
@@ -85,6 +87,17 @@ async def joined(session: LocalSession) -> Member:
     return members[0]
 
 
+async def reached(member: Member) -> GrpcExecutorStream:
+    """A stream to it. Others see a member a moment before it learns that it is one."""
+
+    async def look() -> GrpcExecutorStream | None:
+        with contextlib.suppress(Unavailable):
+            return await GrpcExecutorDialer().open(member, hello(1, executor=member.incarnation))
+        return None
+
+    return await eventually(look, f"{member.node} serves")
+
+
 def addressed(message: Dispatch, executor: Member) -> ToExecutor:
     return Dispatch(executor.incarnation, message.orders)
 
@@ -112,7 +125,7 @@ async def test_it_joins_serves_logs_and_hands_back_on_sigterm(tmp_path: Path) ->
         member = await joined(session)
         assert (member.node, member.slots, member.strength) == ("x1", 3, 70)
         assert (member.handlers, member.labels) == (("double", "forever"), (("region", "north"),))
-        stream = await GrpcExecutorDialer().open(member, hello(1, executor=member.incarnation))
+        stream = await reached(member)
         first = order(1, handler="double", data=b'{"number":21}')
         stream.send(addressed(dispatch(first), member))
         (result,) = await next_results(stream)
