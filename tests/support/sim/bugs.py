@@ -21,10 +21,11 @@ from tests.support.virtual_loop import VirtualClock
 from timeball_server.coordination.local import LocalSession
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import CancelTask, Command, CreateTask
+from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.executor_runs import StreamKey
 from timeball_server.core.executor_state import ExecutorState
 from timeball_server.core.ids import Incarnation, ShardId
-from timeball_server.core.journal import EventRow, Row
+from timeball_server.core.journal import Row
 from timeball_server.ports.coordination import Member, SessionState
 from timeball_server.ports.store import ShardRow
 
@@ -129,15 +130,6 @@ def unmarked(command: Command) -> Command:
     return command
 
 
-class OldHeads(_Wrapped):
-    """Journals as they were before the last foreign event: take-over trusts its own past (R5)."""
-
-    async def read_journals(self, task_ids: Sequence[Any]) -> Mapping[Any, list[EventRow]]:
-        """All but the newest event."""
-        found = await self._inner.read_journals(task_ids)
-        return {task: rows[:-1] or rows for task, rows in found.items()}
-
-
 def _store(wrapper: type[_Wrapped]) -> Seams:
     def wrap(store: FaultyStore, clock: VirtualClock) -> Any:
         return wrapper(store, clock)
@@ -197,18 +189,13 @@ BUGS: Final[Mapping[str, Bug]] = MappingProxyType(
             breaks=frozenset({"at most once", "duplicates", "live"}),
             profile=replace(_STORM, snaps=30.0),
         ),
-        "repetitions unmarked": Bug(
-            seams=Seams(command=unmarked),
+        "repetitions unmarked and taken for fresh": Bug(
+            seams=Seams(command=unmarked, engine=EngineConfig(trusted_skew_ms=-(10**12))),
             breaks=frozenset({"at most once", "duplicates", "sanity"}),
             profile=replace(
                 _STORM, tasks=200, loss_share=0.03, crashes=8.0, expiries=12.0, session_cuts=8.0
             ),
             within=8,
-        ),
-        "stale journals": Bug(
-            seams=_store(OldHeads),
-            breaks=frozenset({"at most once", "duplicates", "reads", "sanity", "cancel", "live"}),
-            profile=replace(_STORM, crashes=8.0),
         ),
         "ignore the lease": Bug(
             seams=Seams(session=_session),

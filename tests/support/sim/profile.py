@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +38,14 @@ class Profile:
 
 
 def draw(rng: random.Random) -> Profile:
-    """A run's profile: one in ten is calm, the others mix some classes of faults."""
+    """A run's profile: a tenth is calm, a fifth is a storm, the others mix classes of faults."""
     tasks = rng.randint(100, 200)
     clients = rng.randint(2, 6)
-    if rng.random() < 0.1:
+    kind = rng.random()
+    if kind < 0.1:
         return Profile(tasks=tasks, clients=clients)
+    if kind < 0.3:
+        return STORMS[rng.choice(list(STORMS))]
 
     def some(most: float, share: float = 0.6) -> float:
         return rng.uniform(0, most) if rng.random() < share else 0.0
@@ -68,3 +71,24 @@ def draw(rng: random.Random) -> Profile:
         outages=some(2.0, 0.3),
         skew_ms=rng.choice((0, 0, 50, 500)),
     )
+
+
+_STORM = Profile(calm=False, tasks=200)
+STORMS = {
+    "late requests": replace(_STORM, expiries=30.0, loss_share=0.05, late_share=1.0),
+    "long pauses": replace(_STORM, freezes=25.0, freeze_s=8.0, session_cuts=25.0),
+    "late writes": replace(_STORM, store_unknown_share=0.4, store_late_s=20.0, crashes=12.0),
+    "bad links": replace(_STORM, link_cuts=30.0, snaps=40.0, slow_share=0.2, slow_s=1.5),
+    "everything": replace(
+        _STORM,
+        freezes=25.0,
+        crashes=10.0,
+        expiries=10.0,
+        snaps=10.0,
+        loss_share=0.02,
+        late_share=0.5,
+        store_unknown_share=0.1,
+        store_late_s=20.0,
+    ),
+}
+"""Much of one kind, for holes that a mixture finds too rarely."""

@@ -27,6 +27,7 @@ from tests.support.virtual_loop import VirtualClock, VirtualLoop
 from timeball_server.coordination.local import Leg, LocalCoordinator, LocalSession
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.commands import Command
+from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.ids import Minute, NodeId
 from timeball_server.ports.coordination import CoordinationSession, Member, Role
 from timeball_server.ports.store import Store
@@ -77,6 +78,7 @@ class Seams:
         wall_ms: added to the wall clock of a scheduler process.
         executor: the executor's class.
         command: changes what coordinators send to owners.
+        engine: the engines' numbers.
     """
 
     store: Callable[[FaultyStore, VirtualClock], Store] = lambda store, _: store
@@ -84,6 +86,7 @@ class Seams:
     wall_ms: int = 0
     executor: type[ExecutorNode] = ExecutorNode
     command: Callable[[Command], Command] = lambda command: command
+    engine: EngineConfig = EngineConfig()
 
 
 class World:
@@ -162,7 +165,9 @@ class World:
             return self._seams.session(await connect(), process.clock)
 
         service = SchedulerNode(
-            SchedulerNodeConfig(node=NodeId(process.node), address=process.address),
+            SchedulerNodeConfig(
+                node=NodeId(process.node), address=process.address, engine=self._seams.engine
+            ),
             self._seams.store(self._store(process), process.clock),
             connect_through_seam,
             SimExecutorDialer(self.network, process.node, process.name),
