@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from cassandra import DriverException, RequestValidationException
+from cassandra import DriverException, RequestValidationException, protocol
 from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException
 from timeball.errors import Aborted, FailedPrecondition, StoreUnavailable
@@ -36,7 +36,15 @@ _TABLES: Final = {
     " applied_at_ms bigint, PRIMARY KEY ((cluster), version))",
     "schema_lock": "(name text PRIMARY KEY, owner text)",
 }
-_UNSURE: Final = (NoHostAvailable, DriverException, ConnectionException, OSError)
+# The driver tells some of the servers' errors in its own words and hands others on as messages.
+_REFUSED: Final = (RequestValidationException, protocol.RequestValidationException)
+_UNSURE: Final = (
+    NoHostAvailable,
+    DriverException,
+    ConnectionException,
+    protocol.ErrorMessage,
+    OSError,
+)
 
 Say = Callable[[str], None]
 
@@ -175,7 +183,7 @@ def _told() -> Iterator[None]:
     """Turn the driver's errors into ours."""
     try:
         yield
-    except RequestValidationException as error:
+    except _REFUSED as error:
         raise FailedPrecondition(
             f"The servers refuse a statement of the schema: {error}. Nothing after it was done."
         ) from error

@@ -18,9 +18,11 @@ from cassandra import (
     ConsistencyLevel,
     DriverException,
     UnresolvableContactPoints,
+    protocol,
 )
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.connection import ConnectionException
 from cassandra.policies import (
     ConstantReconnectionPolicy,
     DCAwareRoundRobinPolicy,
@@ -40,7 +42,14 @@ _HEARTBEAT_TIMEOUT_S: Final = 2
 _CONNECT_TIMEOUT_S: Final = 2
 _RECONNECT_S: Final = 1.0
 _PAUSE_MS: Final = 500
-_FAILURES: Final = (NoHostAvailable, DriverException, UnresolvableContactPoints, OSError)
+_FAILURES: Final = (
+    NoHostAvailable,
+    DriverException,
+    UnresolvableContactPoints,
+    ConnectionException,
+    protocol.ErrorMessage,
+    OSError,
+)
 
 Say = Callable[[str], None]
 """Takes one line for people."""
@@ -183,6 +192,6 @@ async def connect(
             if clock.now().mono_ms + _PAUSE_MS >= deadline_ms:
                 raise
             if not has_said:
-                say(f"waiting for Cassandra at {config.address}: {error}")
+                say(f"{error} Trying for up to {config.connect_deadline_ms // 1_000} s.")
                 has_said = True
         await clock.sleep_ms(_PAUSE_MS)

@@ -9,9 +9,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from cassandra import AuthenticationFailed, InvalidRequest, Unauthorized, Unavailable
+from cassandra import (
+    AuthenticationFailed,
+    RequestValidationException,
+    Unauthorized,
+    Unavailable,
+    protocol,
+)
 from cassandra.cluster import NoHostAvailable
-from cassandra.protocol import IsBootstrappingErrorMessage, SyntaxException
 from timeball.errors import (
     FailedPrecondition,
     Internal,
@@ -33,23 +38,24 @@ class Effect(Enum):
 
 
 # Never sent: our policies never retry, so an empty plan means that no node was asked at all.
-_NEVER_SENT: Final = (NoHostAvailable, IsBootstrappingErrorMessage)
-_REFUSED: Final = (InvalidRequest, SyntaxException)
+_NEVER_SENT: Final = (NoHostAvailable, protocol.IsBootstrappingErrorMessage)
+# Checked before execution. The driver words some of these itself, others are its messages.
+_REFUSED: Final = (RequestValidationException, protocol.RequestValidationException)
 
 
 def meaning(error: BaseException, effect: Effect) -> TimeballError:
     """The error that the caller of a store sees."""
     if isinstance(error, TimeballError):
         return error
-    if isinstance(error, _REFUSED):
-        return Internal(
-            f"The database refused a statement ({_line(error)}). Nothing was written. "
-            "If the schema is up to date, please report this."
-        )
     if isinstance(error, (Unauthorized, AuthenticationFailed)):
         return FailedPrecondition(
             "The database does not allow this user to do that; nothing was written. Grant it "
             "SELECT and MODIFY on the keyspace."
+        )
+    if isinstance(error, _REFUSED):
+        return Internal(
+            f"The database refused a statement ({_line(error)}). Nothing was written. "
+            "If the schema is up to date, please report this."
         )
     if effect is Effect.READ:
         return StoreUnavailable(f"The database could not be read ({_line(error)}). Try again.")
