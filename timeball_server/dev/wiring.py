@@ -39,6 +39,7 @@ SHARDS: Final = 4
 SESSION_TIMEOUT_MS: Final = 4_000
 DRAIN_MS: Final = 3_000
 """A person waits for the prompt: what still runs after most of this time is handed back."""
+_LOOK_EVERY_MS: Final = 5
 _LOOPBACK: Final = "127.0.0.1:0"
 
 
@@ -95,6 +96,12 @@ class DevCluster(Service):
         for service in self._services:
             await service.start()
             self.spawn(f"watch {service.name}", service.wait_stopped())
+        await self._shards_owned(self._coordinator)
+
+    async def _shards_owned(self, coordinator: Coordinator) -> None:
+        """Ready means that a first task need not wait for anybody to take its shard."""
+        while None in {shard.owner for shard in (await coordinator.node.overview()).shards}:
+            await self._clock.sleep_ms(_LOOK_EVERY_MS)
 
     async def _end(self) -> None:
         for service in reversed(self._services):
