@@ -11,6 +11,7 @@ import contextlib
 import struct
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 from kazoo.client import KazooClient
 from kazoo.protocol.serialization import Connect
@@ -47,7 +48,11 @@ class ZooKeeperWorld:
         return await self.open(session_timeout_ms=session_timeout_ms)
 
     async def open(
-        self, *, session_timeout_ms: int = SESSION_TIMEOUT_MS, stall_limit_ms: int | None = None
+        self,
+        *,
+        session_timeout_ms: int = SESSION_TIMEOUT_MS,
+        stall_limit_ms: int | None = None,
+        recheck_ms: int = 5_000,
     ) -> ZooKeeperSession:
         """A new session behind a wire."""
         host, _, port = self.address.partition(":")
@@ -57,11 +62,21 @@ class ZooKeeperWorld:
             root=self.root,
             session_timeout_ms=session_timeout_ms,
             stall_limit_ms=stall_limit_ms,
+            recheck_ms=recheck_ms,
         )
-        session = await open_session(options, self.clock)
-        self._stack.push_async_callback(session.close)
+        session = await self.open_directly(options)
         self._wires[session] = wire
         return session
+
+    async def open_directly(self, options: ZooKeeperOptions) -> ZooKeeperSession:
+        """A new session without a wire, closed at the end of the world at the latest."""
+        session = await open_session(options, self.clock)
+        self._stack.push_async_callback(session.close)
+        return session
+
+    def options(self, **others: Any) -> ZooKeeperOptions:
+        """What a session without a wire needs."""
+        return ZooKeeperOptions(**{"hosts": self.address, "root": self.root} | others)
 
     def wire(self, session: CoordinationSession) -> TcpProxy:
         """The session's wire."""

@@ -54,6 +54,12 @@ class InlineHandler(SequentialThreadingHandler):  # type: ignore[misc]
         """Hand over a watch event now."""
         callback.func(*callback.args)
 
+    def spawn(self, func: Any, *args: Any, **options: Any) -> threading.Thread:
+        """Start the connection's thread, with a name that tells whose it is."""
+        thread: threading.Thread = super().spawn(func, *args, **options)
+        thread.name = f"zookeeper session: {func.__name__}"
+        return thread
+
     def create_connection(self, *args: Any, timeout: float, **options: Any) -> Any:
         """Connect, in less time than kazoo would give it."""
         return super().create_connection(

@@ -150,7 +150,7 @@ class Link:
             self.end_now()
             self._bridge.post(lambda: _settle_plain(ended))
 
-        threading.Thread(target=end, name="end of zookeeper session", daemon=True).start()
+        threading.Thread(target=end, name="zookeeper session: end", daemon=True).start()
         await ended
 
     def end_now(self) -> None:

@@ -30,7 +30,9 @@ class Watchdog:
         self._beats = 0
         self._stopped = threading.Event()
         self._beat_timer: asyncio.TimerHandle | None = None
-        self._thread = threading.Thread(target=self._watch, name="loop watchdog", daemon=True)
+        self._thread = threading.Thread(
+            target=self._watch, name="zookeeper session: watchdog", daemon=True
+        )
 
     def start(self) -> None:
         """Begin; on the loop."""
