@@ -23,9 +23,16 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A reading of one process: CPU seconds so far, resident memory now."""
+    """A reading of one process.
+
+    Attributes:
+        cpu_s: CPU seconds so far.
+        queued_s: seconds so far in which its main thread was ready to run and had no CPU.
+        rss_bytes: resident memory now.
+    """
 
     cpu_s: float
+    queued_s: float
     rss_bytes: int
 
 
@@ -59,7 +66,12 @@ class Process:
         with self._process.oneshot():
             times, memory = self._process.cpu_times(), self._process.memory_info()
         self.rss_peak_bytes = max(self.rss_peak_bytes, memory.rss)
-        return Usage(times.user + times.system, memory.rss)
+        return Usage(times.user + times.system, self._queued_s(), memory.rss)
+
+    def _queued_s(self) -> float:
+        """Linux says it per thread; elsewhere it is not known and counts as nothing."""
+        facts = Path(f"/proc/{self.pid}/schedstat")
+        return int(facts.read_text().split()[1]) / 1e9 if facts.exists() else 0.0
 
     def stop(self) -> int:
         """Stop it politely, by force when it does not listen; its exit code."""
@@ -132,14 +144,17 @@ class Meter:
         self._processes = processes
         self._own = psutil.Process()
         self._first: dict[str, float] = {}
+        self._queued: dict[str, float] = {}
         self._machine = Machine.now()
+        self._began_s = 0.0
         self.cpu_s: dict[str, float] = {}
+        self.queued_percent: dict[str, float] = {}
         self.idle_percent = 0.0
         self.foreign_percent = 0.0
 
     def begin(self) -> None:
-        self._first = self._read()
-        self._machine = Machine.now()
+        self._first, self._queued = self._read(), self._read_queued()
+        self._machine, self._began_s = Machine.now(), time.monotonic()
 
     def sample(self) -> None:
         """Keep the peaks of memory up to date; call now and then."""
@@ -149,6 +164,11 @@ class Meter:
     def end(self) -> None:
         last, machine = self._read(), Machine.now()
         self.cpu_s = {name: last[name] - self._first[name] for name in last}
+        percent = 100 / max(time.monotonic() - self._began_s, 1e-9)
+        queued = self._read_queued()
+        self.queued_percent = {
+            name: percent * (queued[name] - self._queued[name]) for name in queued
+        }
         total_s = max(machine.total_s - self._machine.total_s, 1e-9)
         idle_s = machine.idle_s - self._machine.idle_s
         self.idle_percent = 100 * idle_s / total_s
@@ -160,3 +180,6 @@ class Meter:
         read = {"load generator": times.user + times.system}
         read.update({process.name: process.usage().cpu_s for process in self._processes})
         return read
+
+    def _read_queued(self) -> dict[str, float]:
+        return {process.name: process.usage().queued_s for process in self._processes}

@@ -25,10 +25,11 @@ INTRODUCTION = """\
 Dev mode (`timeball dev` on an SQLite file, every commit synced), measured from outside by
 `{command}`, which writes this page. An open loop starts calls by the clock, never by answers;
 lateness is start minus due time in the executor's own start log; lost and doubled are counted by
-id. The machine was shared with other work while this was taken (see *machine busy with other
-programs*), so CPU per task is the steadier figure. A run with less than 5 % idle is marked
-SATURATED: its latencies say more about the machine than about the service. Writes and messages
-of a task are counted, and held, by tests/integration/test_costs.py."""
+id. The machine was shared with other work while this was taken: *busy with other programs* says
+how much of it they had, *kept waiting for a CPU* for how much of the time the main thread was ready
+to run and something else ran. CPU per task is the steadier figure. A run with less than 5 % idle is
+marked SATURATED: its latencies say more about the machine than about the service.
+Writes and messages of a task are counted, and held, by tests/integration/test_costs.py."""
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@
     python tests/bench/run.py [steady immediate create ready] [--seconds 60] [--repeat 3]
 
 Figures never fail anything; lost, doubled or early tasks do: the exit code is 1. Results go to
-.cache/bench/<workload>.json; docs/benchmarks.md is written when all workloads have run.
+.cache/bench/<workload>.json; docs/benchmarks.md is written when all workloads have run, or by
+--page from the last results of each.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, help="runs of each workload")
     parser.add_argument("--dev-option", action="append", default=[], help="for `timeball dev`")
     parser.add_argument("--no-write", action="store_true", help="leave docs/ as it is")
+    parser.add_argument("--page", action="store_true", help="only write the page of kept results")
     return parser.parse_args()
 
 
@@ -65,6 +67,9 @@ def run(console: Console, name: str, wanted: argparse.Namespace) -> list[Result]
 
 def main() -> int:
     wanted = arguments()
+    if wanted.page:
+        write_page(ROOT / "docs", kept())
+        return 0
     console = Console(width=110) if not Console().is_terminal else Console()
     names = wanted.workloads or list(WORKLOADS)
     report = Report(facts=machine_facts(), command=command_of(wanted), results={})
@@ -109,6 +114,15 @@ def keep(name: str, report: Report, results: list[Result]) -> None:
     facts = {"facts": report.facts, "command": report.command, "at": time.time()}
     text = json.dumps({**facts, "runs": [asdict(each) for each in results]}, indent=1)
     (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def kept() -> Report:
+    """What the last run of each workload left."""
+    found = {name: RESULTS / f"{name}.json" for name in WORKLOADS}
+    read = {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
+    newest = max(read.values(), key=lambda each: float(each["at"]))
+    results = {name: [Result(**run) for run in each["runs"]] for name, each in read.items()}
+    return Report(facts=newest["facts"], command="make bench", results=results)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ class Result:
         """CPU per task by process, and how busy the machine was."""
         for name, cpu_s in meter.cpu_s.items():
             self.figures[f"CPU per task, {name} us"] = cpu_s * 1e6 / max(1, tasks)
+        for name, percent in meter.queued_percent.items():
+            self.figures[f"{name} kept waiting for a CPU %"] = percent
         self.figures["machine idle %"] = meter.idle_percent
         self.figures["machine busy with other programs %"] = meter.foreign_percent
         self.saturated = meter.idle_percent < SATURATED_IDLE_PERCENT
