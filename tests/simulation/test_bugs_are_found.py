@@ -1,4 +1,4 @@
-"""The checker can fail: with a rule off it says so; the same faults alone break nothing."""
+"""The checker can fail: with a rule switched off it says so, within a few seeds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,3 @@ def test_bug_is_found(name: str) -> None:
         if bug.breaks & {violation.invariant for violation in report.violations}:
             return
     pytest.fail(f"{bug.within} seeds did not show it by {sorted(bug.breaks)}")
-
-
-@pytest.mark.parametrize("name", BUGS)
-def test_faults_alone_break_nothing(name: str) -> None:
-    report = simulate(0, profile=BUGS[name].profile)
-    assert not report.violations

@@ -86,7 +86,7 @@ class Seams:
     wall_ms: int = 0
     executor: type[ExecutorNode] = ExecutorNode
     command: Callable[[Command], Command] = lambda command: command
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
 
 class World:
