@@ -106,7 +106,7 @@ def resolve(name: str, place: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise JarsError(
-            f"The jars of {name} are not in {place} yet and mvn, which fetches them, is not on "
+            f"The jars of {name} are not in {CACHE} yet and mvn, which fetches them, is not on "
             "the PATH: run `apt-get install -y maven` once; later runs need neither."
         )
     print(f"{name}: fetching its jars, once", flush=True)
