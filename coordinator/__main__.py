@@ -1,17 +1,36 @@
-"""`python -m coordinator`: says how a coordinator runs today."""
+"""`python -m coordinator`: a coordinator of a cluster as a process of its own."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
-from timeball_server.runtime.config import EXIT_INVALID_CONFIGURATION
+from timeball._version import __version__
+from timeball.errors import Violation
 
-SENTENCE = (
-    "A coordinator in a process of its own needs a store and a coordination service that other "
-    "processes reach too. This version has in-process coordination only: run `timeball dev`, "
-    "which holds a coordinator, a scheduler node and an executor node.\n"
-)
+from coordinator.node import CoordinatorConfig
+from coordinator.wiring import clustered_coordinator
+from timeball_server.cluster.process import Say, default_name, main
+from timeball_server.cluster.settings import CoordinatorSettings, cluster_problems
+from timeball_server.core.ids import NodeId
+from timeball_server.rpc.auth import is_loopback
+from timeball_server.runtime.lifecycle import Service
+
+
+def _problems(settings: CoordinatorSettings) -> Iterable[Violation]:
+    yield from cluster_problems(settings.store, settings.coordination)
+    if not settings.access.keys_file and not is_loopback(f"{settings.listen.host}:0"):
+        yield Violation("access.keys_file", "needed where others than this machine can call")
+
+
+async def _make(settings: CoordinatorSettings, say: Say) -> Service:
+    config = CoordinatorConfig(
+        node=NodeId(settings.node.name or default_name()),
+        address=settings.listen.advertise or "",
+        version=__version__,
+    )
+    return await clustered_coordinator(config, settings, say)
+
 
 if __name__ == "__main__":
-    sys.stderr.write(SENTENCE)
-    sys.exit(EXIT_INVALID_CONFIGURATION)
+    sys.exit(main("coordinator", CoordinatorSettings, _make, _problems))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from grpc.aio import Server
 
 from coordinator.leadership import leading
 from coordinator.node import Connect, CoordinatorConfig, CoordinatorPorts
 from coordinator.service import Coordinator, Doors
+from timeball_server.cluster.settings import CoordinatorSettings
+from timeball_server.cluster.wiring import (
+    Say,
+    WithStore,
+    cluster_layout,
+    open_store,
+    session_opener,
+)
 from timeball_server.coordination.remote.servicer import MembershipServicer
 from timeball_server.core.buckets import Layout
 from timeball_server.internal.v1 import membership_service_pb2_grpc
@@ -16,9 +26,14 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Membership
 from timeball_server.ports.owners import OwnerDialer
 from timeball_server.ports.store import Store
+from timeball_server.rpc.auth import ApiKeys, Authenticator, OpenLoopback, stored_keys
+from timeball_server.rpc.owner_transport import GrpcOwnerDialer
 from timeball_server.rpc.server import Service as RpcService
 from timeball_server.rpc.validation import RequestValidator, shipped_rules
-from timeball_server.runtime.entropy import system_random
+from timeball_server.runtime.clock import SystemClock
+from timeball_server.runtime.entropy import fresh_random, system_random
+from timeball_server.runtime.lifecycle import Service
+from timeball_server.runtime.settings import AccessSettings
 
 
 def coordinator_ports(
@@ -58,3 +73,40 @@ def membership_service(
         membership_service_pb2_grpc.add_MembershipServiceServicer_to_server(servicer, server)
 
     return RpcService(name="timeball.internal.v1.MembershipService", register=add)
+
+
+async def clustered_coordinator(
+    config: CoordinatorConfig, settings: CoordinatorSettings, say: Say
+) -> Service:
+    """A coordinator of a cluster, its store connected.
+
+    Raises:
+        StoreUnavailable: the database was not there in time.
+        FailedPrecondition: the schema or the cluster's facts do not fit.
+    """
+    clock = SystemClock()
+    listen = f"{settings.listen.host}:{settings.listen.port}"
+    authenticator = _authenticator(settings.access, listen, clock)
+    store = await open_store(settings.store, clock, say)
+    try:
+        layout = await cluster_layout(store)
+    except BaseException:
+        await store.close()
+        raise
+    ports = coordinator_ports(
+        store=store,
+        connect=session_opener(settings.coordination, clock),
+        dialer=GrpcOwnerDialer(clock=clock, rng=fresh_random()),
+        clock=clock,
+        layout=layout,
+    )
+    doors = Doors(listen=listen, authenticator=authenticator, store="cassandra")
+    return WithStore(coordinator(config, ports, layout, doors), store)
+
+
+def _authenticator(access: AccessSettings, listen: str, clock: Clock) -> Authenticator:
+    """Keys from the file that the settings name; without one open, on loopback only."""
+    if not access.keys_file:
+        return OpenLoopback(listen)
+    keys = tomllib.loads(Path(access.keys_file).read_text(encoding="utf-8"))
+    return ApiKeys(stored_keys(keys), access.pepper.encode(), clock)

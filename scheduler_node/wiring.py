@@ -7,6 +7,14 @@ from dataclasses import replace
 import structlog
 
 from scheduler_node.service import Connect, SchedulerNode, SchedulerNodeConfig
+from timeball_server.cluster.settings import SchedulerNodeSettings
+from timeball_server.cluster.wiring import (
+    Say,
+    WithStore,
+    cluster_layout,
+    open_store,
+    session_opener,
+)
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
@@ -14,6 +22,7 @@ from timeball_server.rpc.executor_transport import GrpcExecutorDialer
 from timeball_server.rpc.owner_servicer import ShardServicer
 from timeball_server.rpc.server import RpcServer
 from timeball_server.rpc.server import Service as RpcService
+from timeball_server.runtime.clock import SystemClock
 from timeball_server.runtime.entropy import fresh_random
 from timeball_server.runtime.lifecycle import Service
 
@@ -66,6 +75,26 @@ class SchedulerNodeProcess(Service):
         await self.node.stop()
         await self._server.stop(_GRACE_MS)
         await self._servicer.close()
+
+
+async def clustered_node(
+    config: SchedulerNodeConfig, settings: SchedulerNodeSettings, say: Say
+) -> Service:
+    """A scheduler node of a cluster, its store connected.
+
+    Raises:
+        StoreUnavailable: the database was not there in time.
+        FailedPrecondition: the schema or the cluster's facts do not fit.
+    """
+    clock = SystemClock()
+    store = await open_store(settings.store, clock, say)
+    try:
+        await cluster_layout(store)
+    except BaseException:
+        await store.close()
+        raise
+    connect = session_opener(settings.coordination, clock)
+    return WithStore(SchedulerNodeProcess(config, store, connect, clock), store)
 
 
 def _report_bug(error: BaseException) -> None:

@@ -52,6 +52,7 @@ SERVICE_NEEDS = (
     *SHARED,
     "timeball",
     "timeball_server.internal",
+    "timeball_server.cluster",
     "timeball_server.rpc",
     "timeball_server.runtime",
 )
@@ -85,6 +86,9 @@ LAYERS = {
     ),
     "timeball_server.cli": Layer(
         ours=("timeball", "timeball_server"), vendors=("click", "rich", "uvloop")
+    ),
+    "timeball_server.cluster": Layer(
+        ours=(*SHARED, "timeball_server.cluster", "timeball_server.runtime")
     ),
     "timeball_server.dev": Layer(ours=OURS, vendors=(*GRPC, "uvloop", "structlog")),
     "coordinator": Layer(

@@ -93,6 +93,11 @@ class CoordinationSettings:
             description="silence after which a process counts as dead; smaller fails over sooner",
         ),
     ] = 4_000
+    root: Annotated[
+        str, Meta(pattern=r"^(/[^/\s]+)+$", description="entry below which this cluster lives")
+    ] = "/timeball"
+    user: Annotated[str, Meta(description="zookeeper user; empty means open entries")] = ""
+    password: Annotated[str, Meta(description="its password; better in the variable")] = ""
 
     def problems(self) -> Iterable[Violation]:
         """Rules across settings."""
@@ -109,10 +114,41 @@ class StoreSettings:
     addresses: Annotated[
         tuple[Address, ...], Meta(description="host:port of each cassandra contact point")
     ] = ()
+    keyspace: Annotated[str, Meta(min_length=1, description="keyspace of this cluster")] = (
+        "timeball"
+    )
+    datacenter: Annotated[
+        str, Meta(description="cassandra data center; by default that of the contact points")
+    ] = ""
+    username: Annotated[str, Meta(description="cassandra role; empty means none")] = ""
+    password: Annotated[str, Meta(description="its password; better in the variable")] = ""
+    connect_deadline_ms: Annotated[
+        int, Meta(ge=0, le=3_600_000, description="how long to wait for the database at start")
+    ] = 60_000
 
     def problems(self) -> Iterable[Violation]:
         """Rules across settings."""
         if self.kind is StoreKind.CASSANDRA and not self.addresses:
             yield Violation("store.addresses", "needed when kind is cassandra")
+        ports = {address.rpartition(":")[2] for address in self.addresses}
+        if len(ports) > 1:
+            yield Violation("store.addresses", "all contact points listen on the same port")
         if self.kind is StoreKind.SQLITE and not self.path:
             yield Violation("store.path", "needed when kind is sqlite")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessSettings:
+    """Who may call."""
+
+    keys_file: Annotated[
+        str, Meta(description="TOML file with API keys by key id; empty means open on loopback")
+    ] = ""
+    pepper: Annotated[
+        str, Meta(description="secret that keys are hashed with; better in the variable")
+    ] = ""
+
+    def problems(self) -> Iterable[Violation]:
+        """Rules across settings."""
+        if self.keys_file and not self.pepper:
+            yield Violation("access.pepper", "needed with access.keys_file")

@@ -1,0 +1,36 @@
+"""`python -m scheduler_node`: a scheduler node of a cluster as a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from timeball._version import __version__
+from timeball.errors import Violation
+
+from scheduler_node.service import SchedulerNodeConfig
+from scheduler_node.wiring import clustered_node
+from timeball_server.cluster.process import Say, default_name, main
+from timeball_server.cluster.settings import SchedulerNodeSettings, cluster_problems
+from timeball_server.core.engine.state import EngineConfig
+from timeball_server.core.ids import NodeId
+from timeball_server.runtime.lifecycle import Service
+
+
+def _problems(settings: SchedulerNodeSettings) -> Iterable[Violation]:
+    return cluster_problems(settings.store, settings.coordination)
+
+
+async def _make(settings: SchedulerNodeSettings, say: Say) -> Service:
+    listen = settings.listen
+    config = SchedulerNodeConfig(
+        node=NodeId(settings.node.name or default_name()),
+        address=f"{listen.host}:{listen.port}",
+        engine=EngineConfig(session_timeout_ms=settings.coordination.session_timeout_ms),
+        version=__version__,
+    )
+    return await clustered_node(config, settings, say)
+
+
+if __name__ == "__main__":
+    sys.exit(main("scheduler_node", SchedulerNodeSettings, _make, _problems))

@@ -1,0 +1,49 @@
+"""Settings of the cluster's processes, one tree each; sections are shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from timeball.errors import Violation
+
+from timeball_server.runtime.settings import (
+    AccessSettings,
+    CoordinationKind,
+    CoordinationSettings,
+    ListenSettings,
+    NodeSettings,
+    StoreKind,
+    StoreSettings,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerNodeSettings:
+    """A scheduler node."""
+
+    node: NodeSettings = field(default_factory=NodeSettings)
+    listen: ListenSettings = field(default_factory=ListenSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorSettings:
+    """A coordinator."""
+
+    node: NodeSettings = field(default_factory=NodeSettings)
+    listen: ListenSettings = field(default_factory=ListenSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
+
+
+def cluster_problems(
+    store: StoreSettings, coordination: CoordinationSettings
+) -> Iterable[Violation]:
+    """What one process can have and a cluster cannot."""
+    if store.kind is not StoreKind.CASSANDRA:
+        yield Violation("store.kind", "a cluster keeps its tasks in cassandra")
+    if coordination.kind is not CoordinationKind.ZOOKEEPER:
+        yield Violation("coordination.kind", "a cluster coordinates through zookeeper")
