@@ -45,6 +45,8 @@ class Labels(click.ParamType[tuple[str, str]]):
     show_default=True,
     help="host:port of the cluster to join.",
 )
+@click.option("--zookeeper", default="", metavar="HOST:PORT,.../ROOT",
+              help="Join through ZooKeeper instead of --server.")  # fmt: skip
 @click.option("--name", help="Name of this node, unique among the living; default: the host's.")
 @click.option("--slots", type=click.IntRange(1, 10_000), default=100, show_default=True,
               help="Handlers at once.")  # fmt: skip
@@ -70,6 +72,7 @@ def command(
     *,
     app: str,
     server: str,
+    zookeeper: str,
     name: str | None,
     slots: int,
     strength: int,
@@ -97,7 +100,12 @@ def command(
         drain_ms=drain_ms,
         version=__version__,
     )
-    cluster = ClusterAddress(server=server, session_timeout_ms=session_timeout_ms, api_key=api_key)
+    cluster = ClusterAddress(
+        server=server,
+        session_timeout_ms=session_timeout_ms,
+        api_key=api_key,
+        zookeeper=zookeeper,
+    )
     try:
         _run(app, config, cluster, data_dir)
     except (TimeballError, OSError) as error:

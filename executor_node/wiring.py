@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,21 +16,28 @@ import grpc.aio
 from timeball.errors import FailedPrecondition
 from timeball.registry import Handler
 
-from executor_node.membership import SessionMemberships
+from executor_node.membership import Connect, SessionMemberships
 from executor_node.service import ExecutorConfig, ExecutorService
 from timeball_server.coordination.remote.client import RemoteMembership
+from timeball_server.ports.clock import Clock
+from timeball_server.ports.coordination import Membership
 from timeball_server.rpc.options import internal_channel_options
 from timeball_server.runtime.clock import SystemClock
-from timeball_server.runtime.collector import settle_collector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterAddress:
-    """Where the cluster is joined: a process that serves MembershipService."""
+    """Where the cluster is joined: ZooKeeper, or a process that serves MembershipService.
+
+    Attributes:
+        server: host:port of a coordinator, used when `zookeeper` is empty.
+        zookeeper: host:port,host:port/root.
+    """
 
     server: str
     session_timeout_ms: int
     api_key: str = ""
+    zookeeper: str = ""
 
 
 class DataDirectoryLock:
@@ -67,14 +75,8 @@ async def run_executor(
         Exception: what made the service fail.
     """
     clock = SystemClock()
-    key = cluster.api_key
-    metadata = (("authorization", f"Bearer {key}"),) if key else ()
-    options = list(internal_channel_options())
-    async with grpc.aio.insecure_channel(cluster.server, options=options) as channel:
-
-        async def connect() -> RemoteMembership:
-            return RemoteMembership(channel, cluster.session_timeout_ms, clock, metadata)
-
+    async with AsyncExitStack() as held:
+        connect = await _connector(cluster, clock, held)
         service = ExecutorService(config, handlers, SessionMemberships(connect), clock)
         stops: list[asyncio.Task[None]] = []
 
@@ -86,5 +88,36 @@ async def run_executor(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         await service.start()
-        settle_collector()
         await service.wait_stopped()
+
+
+async def _connector(cluster: ClusterAddress, clock: Clock, held: AsyncExitStack) -> Connect:
+    """What opens a session; a channel that it needs is closed with `held`."""
+    if cluster.zookeeper:
+        return _zookeeper_connector(cluster, clock)
+    metadata = (("authorization", f"Bearer {cluster.api_key}"),) if cluster.api_key else ()
+    options = list(internal_channel_options())
+    channel = await held.enter_async_context(
+        grpc.aio.insecure_channel(cluster.server, options=options)
+    )
+
+    async def connect() -> Membership:
+        return RemoteMembership(channel, cluster.session_timeout_ms, clock, metadata)
+
+    return connect
+
+
+def _zookeeper_connector(cluster: ClusterAddress, clock: Clock) -> Connect:
+    """Imported late: a slim executor has no ZooKeeper client installed."""
+    from timeball_server.coordination.zookeeper.options import ZooKeeperOptions, parse_address
+    from timeball_server.coordination.zookeeper.session import open_session
+
+    hosts, root = parse_address(cluster.zookeeper)
+    options = ZooKeeperOptions(
+        hosts=hosts, root=root, session_timeout_ms=cluster.session_timeout_ms
+    )
+
+    async def connect() -> Membership:
+        return await open_session(options, clock)
+
+    return connect
