@@ -24,6 +24,10 @@ from timeball_server.core.ids import TaskId
 from timeball_server.core.limits import MAX_WAIT_MS
 
 _TURN_AWAY: Final = frozenset({RejectionReason.NOT_OWNED, RejectionReason.NOT_READY})
+_STOPPING: Final = (
+    "the scheduler node stopped before it could answer; "
+    "repeat the call with the same request_id to learn the outcome"
+)
 
 
 class _Batch:
@@ -97,11 +101,10 @@ class Calls:
                 batch.done.set_result(None)
 
     def close(self) -> None:
-        """Turn everybody away: the node stops."""
-        for batch, _ in self._open.values():
-            if not batch.done.done():
-                batch.done.set_exception(Unavailable("the scheduler node is stopping"))
-        self._open.clear()
+        """Answer everybody: the node stops, and what it began may or may not hold."""
+        for token in tuple(self._open):
+            self.answer(token, Rejected(RejectionReason.UNKNOWN, _STOPPING))
+        self.flush()
 
     def _open_token(self, batch: _Batch, index: int) -> int:
         self._token += 1

@@ -131,7 +131,11 @@ class SchedulerNode(Service):
             started_ms=self._clock.now().wall_ms,
             version=config.version,
         )
-        incarnation = await session.join(member)
+        try:
+            incarnation = await session.join(member)
+        except TimeballError:
+            await session.close()
+            raise
         self._session = session
         self._streams = Streams(
             config.node, incarnation, self._dialer, self._clock, self.shell.post

@@ -137,7 +137,7 @@ def _inventory(engine: Engine, executor: ExecutorState, message: Inventory) -> N
         return
     epochs, asked = fenced
     entries = {entry.run: entry for entry in message.entries}
-    for run in asked:
+    for run in sorted(asked):
         task = executor.runs.get(run)
         if task is not None and run not in entries:
             _not_seen(engine, task)
