@@ -59,8 +59,9 @@ def _facts(function: Any) -> Any:
 @_facts
 def plan(*, replicas: tuple[str, ...], shards: int | None, **connection: Any) -> None:
     """Say what apply would do, and do nothing."""
+    copies = _copies(replicas)
     with _applier(**connection) as applier:
-        lines = applier.plan(_copies(replicas), shards)
+        lines = applier.plan(copies, shards)
     for line in lines or ["nothing to do: the schema is up to date"]:
         click.echo(line)
 
@@ -70,8 +71,9 @@ def plan(*, replicas: tuple[str, ...], shards: int | None, **connection: Any) ->
 @_facts
 def apply(*, replicas: tuple[str, ...], shards: int | None, **connection: Any) -> None:
     """Bring the tables to this version. Safe to repeat; goes on where it stopped."""
+    copies = _copies(replicas)
     with _applier(**connection) as applier:
-        applier.apply(_copies(replicas), shards)
+        applier.apply(copies, shards)
     click.echo("the schema is up to date")
 
 

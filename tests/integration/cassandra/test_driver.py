@@ -27,7 +27,7 @@ EPOCH = Epoch(0x51_5A_4B_3C_2D_1E_0F_77)
 def sockets_to(port: int) -> Iterator[socket.socket]:
     """Copies of this process's sockets that are connected to a port."""
     for each in psutil.Process().net_connections(kind="tcp"):
-        if each.raddr and each.raddr.port == port and each.status == psutil.CONN_ESTABLISHED:
+        if each.status == psutil.CONN_ESTABLISHED and each.raddr.port == port:
             yield socket.fromfd(each.fd, each.family, each.type)
 
 

@@ -84,7 +84,7 @@ async def test_a_killed_node_is_found_again_and_has_what_it_acknowledged(
 async def test_a_database_that_is_not_there_is_waited_for_with_one_line(
     durable: CassandraConfig,
 ) -> None:
-    (port,) = free_ports(1, ["127.0.0.1"])
+    (port,) = free_ports(1, ("127.0.0.1",))
     place = replace(durable, port=port, connect_deadline_ms=1_500)
     said: list[str] = []
     with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{port}"):
