@@ -49,7 +49,7 @@ async def test_a_session_survives_a_quick_restart_of_the_server(
     (held,) = await session.ownerships()
     assert held.epoch == epoch
     assert (await session.take_ownership(SHARD) or 0) > held.epoch
-    assert calls[0] is SessionState.SUSPENDED
+    assert SessionState.SUSPENDED in calls
     assert calls[-1] is SessionState.CONNECTED
     other = await breakable.open_directly(options)
     await other.join(member(NodeId("node-z")))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from timeball.errors import CoordinationUnavailable
 
 from tests.support.coordination_steps import SHARD, A, member
 from tests.support.polls import eventually, moment
 from tests.support.servers.zookeeper_nodes import ZooKeeperCluster
 from tests.support.zookeeper_worlds import ZooKeeperWorld, zookeeper_world
-from timeball_server.ports.coordination import Role, SessionState
+from timeball_server.ports.coordination import Role
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
 LONG_TIMEOUT_MS = 10_000
@@ -59,7 +61,10 @@ async def test_a_session_moves_to_another_server(
     await asyncio.to_thread(zookeeper_three.leader().kill)
 
     async def look() -> bool:
-        return session.state is SessionState.CONNECTED and await session.term() == term
+        with contextlib.suppress(CoordinationUnavailable):
+            await session.prove()
+            return await session.term() == term
+        return False
 
     await eventually(look, "connected to a new leader", 30)
     (held,) = await session.ownerships()

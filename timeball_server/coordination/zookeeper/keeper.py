@@ -39,7 +39,6 @@ class Keeper:
         self._link = link
         self._mirror = mirror
         self._layout = layout
-        self._was_told: SessionState | None = None
         self._first_answer = asyncio.Event()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._watchdog: Watchdog | None = None
@@ -78,16 +77,14 @@ class Keeper:
         await self._link.close(why)
         await asyncio.gather(*others, return_exceptions=True)
 
-    def take_state(self) -> None:
+    def take_state(self, state: SessionState) -> None:
         """The state changed: reread after a reconnection, stop after the end."""
-        state = self._link.state
         _logger.info("zookeeper session %x is %s", self._link.session_id, state)
         self._first_answer.set()
         if state is SessionState.LOST and self._watchdog is not None:
             self._watchdog.stop()
-        if state is SessionState.CONNECTED and self._was_told is SessionState.SUSPENDED:
+        if state is SessionState.CONNECTED:
             self._mirror.lose_all()
-        self._was_told = state
 
     async def _connect(self) -> None:
         """Wait until the first connection stands."""

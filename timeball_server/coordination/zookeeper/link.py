@@ -54,18 +54,20 @@ class Link:
     Args:
         options: where to connect to.
         clock: its monotonic time stamps what is sent; read by this loop only.
-        on_state: called on the loop after every change of state.
+        on_state: called on the loop with every change of state, in order; `state` may be further.
     """
 
     def __init__(
-        self, options: ZooKeeperOptions, clock: Clock, on_state: Callable[[], None]
+        self, options: ZooKeeperOptions, clock: Clock, on_state: Callable[[SessionState], None]
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._bridge = Bridge(self._loop)
         self._proven_at_mono_ms: int | None = None
         self.why_over = "the service has ended the session"
-        self.client = FailFastClient(options, lambda _: self._bridge.post(on_state))
+        self.client = FailFastClient(
+            options, lambda word: self._bridge.post(lambda: on_state(SessionState(word)))
+        )
         self.acl: Any = self.client.default_acl or OPEN_ACL_UNSAFE
 
     @property

@@ -142,9 +142,9 @@ class ZooKeeperSession:
         """End the session; its entries go at once if the service can be reached."""
         await self._keeper.close("the session was closed")
 
-    def _take_state(self) -> None:
+    def _take_state(self, state: SessionState) -> None:
         """The session's state changed."""
-        self._keeper.take_state()
+        self._keeper.take_state(state)
         self._call_back_soon()
 
     def _call_back_soon(self) -> None:
