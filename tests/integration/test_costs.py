@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from timeball.registry import Handler
@@ -38,6 +41,7 @@ from timeball_server.runtime.clock import SystemClock
 from timeball_server.store.memory import MemoryStore
 
 pytestmark = pytest.mark.asyncio
+ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
 TASKS = 500
 SLOTS = 1_000
@@ -264,3 +268,19 @@ async def test_a_thousand_tasks_at_one_instant_are_a_few_batches() -> None:
         assert cluster.store.conditional <= PER_CLUSTER
         assert cluster.pipe.sent_down <= PER_CLUSTER
         assert cluster.pipe.sent_up <= PER_CLUSTER
+
+
+def imported_by(module: str) -> set[str]:
+    """The packages that are loaded when a module has been imported, in a fresh interpreter."""
+    program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(run.stdout.split())
+
+
+async def test_dev_mode_does_not_load_the_drivers_of_a_cluster() -> None:
+    """They would be a third of its start and a sixth of its memory."""
+    loaded = await asyncio.to_thread(imported_by, "timeball_server.cli.dev")
+    assert {"grpc", "sqlite3"} <= loaded
+    assert not loaded & {"cassandra", "kazoo"}

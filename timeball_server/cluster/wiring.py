@@ -1,4 +1,8 @@
-"""Opens what the settings name: the store, and sessions with the coordination service."""
+"""Opens what the settings name: the store, and sessions with the coordination service.
+
+Adapters are imported when they are opened: dev mode wires the same services without them, and
+their drivers would be a third of its start.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,12 @@ from collections.abc import Awaitable, Callable
 
 from timeball.errors import FailedPrecondition
 
-from timeball_server.coordination.zookeeper.options import ZooKeeperOptions
-from timeball_server.coordination.zookeeper.session import open_session
 from timeball_server.core.buckets import Layout
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession
 from timeball_server.ports.store import Store
 from timeball_server.runtime.lifecycle import Service
 from timeball_server.runtime.settings import CoordinationSettings, StoreSettings
-from timeball_server.store.cassandra.config import CassandraConfig
-from timeball_server.store.cassandra.store import CassandraStore
 
 Say = Callable[[str], None]
 
@@ -27,6 +27,9 @@ async def open_store(settings: StoreSettings, clock: Clock, say: Say) -> Store:
         StoreUnavailable: it was not there in time; the message names the address.
         FailedPrecondition: the schema is not that of this version.
     """
+    from timeball_server.store.cassandra.config import CassandraConfig
+    from timeball_server.store.cassandra.store import CassandraStore
+
     hosts = tuple(address.rpartition(":")[0] for address in settings.addresses)
     config = CassandraConfig(
         contact_points=hosts,
@@ -58,6 +61,9 @@ def session_opener(
     settings: CoordinationSettings, clock: Clock
 ) -> Callable[[], Awaitable[CoordinationSession]]:
     """Opens a fresh session each time it is called; raises CoordinationUnavailable."""
+    from timeball_server.coordination.zookeeper.options import ZooKeeperOptions
+    from timeball_server.coordination.zookeeper.session import open_session
+
     options = ZooKeeperOptions(
         hosts=",".join(settings.addresses),
         root=settings.root,
