@@ -6,13 +6,22 @@ SEEDS ?= 50
 BIN := .venv/bin
 
 .PHONY: help prerequisites venv venv-dev venv-proto demo dev test unit conformance integration \
-	sim check fmt lint types house proto verify-proto proto-baseline lock bench wheel clean
+	cluster cluster-status cluster-down sim check fmt lint types house proto verify-proto proto-baseline lock bench wheel clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: venv ## Create .venv and watch real tasks run at their instant (about 40 s)
-	@$(BIN)/python examples/demo.py
+demo: venv ## Create .venv and watch real tasks run at their instant (CLUSTER=1: on make cluster)
+	@$(if $(CLUSTER),TIMEBALL_DEMO_CLUSTER=1 )$(BIN)/python examples/demo.py
+
+cluster: venv-dev ## A whole cluster on loopback: ZooKeeper, Cassandra and seven processes of ours
+	@$(BIN)/python -m tools.cluster up
+
+cluster-status: venv-dev ## Who is alive there and who owns what
+	@$(BIN)/python -m tools.cluster status
+
+cluster-down: venv-dev ## End it
+	@$(BIN)/python -m tools.cluster down
 
 test: prerequisites venv-dev ## Every test, tier by tier (TIERS=unit,... for some of them)
 	@$(BIN)/python tools/run_tests.py $(if $(TIERS),--tiers $(TIERS))

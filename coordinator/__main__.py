@@ -10,11 +10,11 @@ from timeball.errors import Violation
 
 from coordinator.node import CoordinatorConfig
 from coordinator.wiring import clustered_coordinator
-from timeball_server.cluster.process import Say, default_name, main
 from timeball_server.cluster.settings import CoordinatorSettings, cluster_problems
 from timeball_server.core.ids import NodeId
 from timeball_server.rpc.auth import is_loopback
 from timeball_server.runtime.lifecycle import Service
+from timeball_server.runtime.process import Say, default_name, main
 
 
 def _problems(settings: CoordinatorSettings) -> Iterable[Violation]:

@@ -7,6 +7,7 @@ and then checks mailbox, report, the executor's own file and a counter. Exits 1 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -33,7 +34,7 @@ from demo_view import (
     live_table,
     state_of,
 )
-from demo_world import HERE, DevServer, Mailbox
+from demo_world import HERE, ClusterServer, DevServer, Mailbox
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -42,6 +43,7 @@ RUN_S = 14.0
 EVERY_MS = 2_000
 WIDTH_OF_FILES = 110
 YEARS = (2006, 2015)
+CLUSTER_FACTS = HERE.parent / ".cluster" / "facts.json"
 EMPLOYMENT = HERE / "data" / "us-employment.csv"
 
 
@@ -53,6 +55,7 @@ class Demo:
         self.work = work
         self.lines: dict[str, str] = {}
         self.exact_ms = 0
+        self.began_ms = round(time.time() * 1000)
         self.schedule: timeball.ScheduleHandle | None = None
         self.ids: dict[str, str] = {}
 
@@ -68,7 +71,7 @@ class Demo:
             data=str(EMPLOYMENT), first_year=YEARS[0], last_year=YEARS[1]
         )
         typed = await charge.options(run_at=exact).submit("A. Customer", amount_cents=4_990)
-        flaky = await settle.options(delay="1s").submit("invoice 7")
+        flaky = await settle.options(delay="1s", priority=2).submit("invoice 7")
         urgent = await charge.options(priority=8).submit("B. Customer", 120)
         unwanted = await forbidden.options(delay="6s").submit()
         self.schedule = await heartbeat.schedule("pulse", timeball.every("2s"))
@@ -128,7 +131,9 @@ class Demo:
         ]
 
 
-async def run(console: Console, address: str, work: Path, mailbox: Mailbox, log: Path) -> bool:
+async def run(
+    console: Console, address: str, work: Path, mailbox: Mailbox, logs: list[Path]
+) -> bool:
     async with timeball.AsyncClient(address) as client:
         timeball.use(client)
         demo = Demo(client, work)
@@ -136,7 +141,7 @@ async def run(console: Console, address: str, work: Path, mailbox: Mailbox, log:
         await demo.watch(console)
         retried = await client.get(demo.ids["flaky"])
         console.print(attempts_table(retried), journal_table(retried))
-        starts = proof.read_starts(log)
+        starts = proof.starts_since(logs, demo.began_ms)
         console.print(lateness_table([start.started_ms - start.due_ms for start in starts]))
         checks = demo.checks(starts, mailbox)
         console.print(_verdicts(checks))
@@ -160,23 +165,39 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_OF_FILES)
+    if os.environ.get("TIMEBALL_DEMO_CLUSTER"):
+        return on_cluster(console)
     with tempfile.TemporaryDirectory(prefix="timeball-demo-") as folder:
         work = Path(folder)
         mailbox = Mailbox()
-        server = DevServer(work, mailbox.start())
-        try:
-            address = server.start()
-            console.print(f"timeball dev is ready on {address}; mailbox and data in {work}")
-            holds = asyncio.run(run(console, address, work, mailbox, server.start_log))
-        finally:
-            code = server.stop()
-            mailbox.stop()
-        if not holds or code != 0:
-            console.print(f"[bold red]The demo failed[/] (timeball dev ended with {code}):")
-            console.print(server.output(), markup=False)
-            return 1
-        console.print("[green]All claims hold.[/] Next: [bold]make test[/], or read README.md.")
-        return 0
+        return show(console, DevServer(work, mailbox.start()), work, mailbox)
+
+
+def on_cluster(console: Console) -> int:
+    """The same on the cluster that `make cluster` has started."""
+    if not CLUSTER_FACTS.exists():
+        console.print("no cluster runs here; start one with: make cluster")
+        return 1
+    server = ClusterServer(CLUSTER_FACTS)
+    mailbox = Mailbox(server.smtp_port)
+    mailbox.start()
+    return show(console, server, server.work, mailbox)
+
+
+def show(console: Console, server: DevServer | ClusterServer, work: Path, mailbox: Mailbox) -> int:
+    try:
+        address = server.start()
+        console.print(f"timeball is ready on {address}; mailbox and data in {work}")
+        holds = asyncio.run(run(console, address, work, mailbox, server.start_logs))
+    finally:
+        code = server.stop()
+        mailbox.stop()
+    if not holds or code != 0:
+        console.print(f"[bold red]The demo failed[/] (the server ended with {code}):")
+        console.print(server.output(), markup=False)
+        return 1
+    console.print("[green]All claims hold.[/] Next: [bold]make test[/], or read README.md.")
+    return 0
 
 
 if __name__ == "__main__":

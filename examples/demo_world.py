@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -27,9 +28,9 @@ def _free_port() -> int:
 class Mailbox:
     """A real SMTP server on loopback that keeps what it receives."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int | None = None) -> None:
         self.messages: list[Message] = []
-        self._controller = Controller(self, hostname="127.0.0.1", port=_free_port())
+        self._controller = Controller(self, hostname="127.0.0.1", port=port or _free_port())
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.messages.append(message_from_bytes(envelope.content))
@@ -44,11 +45,38 @@ class Mailbox:
         self._controller.stop()
 
 
+class ClusterServer:
+    """A cluster that `make cluster` has started; its facts tell where everything is."""
+
+    def __init__(self, facts: Path) -> None:
+        found = json.loads(facts.read_text())
+        self.work = Path(found["demo"]["out"])
+        self.smtp_port = int(found["demo"]["smtp_port"])
+        self.start_logs = [Path(path) for path in found["starts"]]
+        self._addresses: dict[str, str] = found["addresses"]
+
+    def start(self) -> str:
+        """Empty what a former demo left and answer the coordinators' addresses."""
+        for path in self.work.iterdir():
+            path.unlink()
+        named = sorted(self._addresses.items())
+        return ",".join(address for name, address in named if name.startswith("coordinator"))
+
+    def stop(self) -> int:
+        """It goes on."""
+        return 0
+
+    def output(self) -> str:
+        """Its logs are where `make cluster` said."""
+        return "see .cluster/logs"
+
+
 class DevServer:
     """`timeball dev` in a process of its own, as a user starts it."""
 
     def __init__(self, work: Path, smtp_port: int) -> None:
         self.start_log = work / "starts.jsonl"
+        self.start_logs = [self.start_log]
         self._log = work / "dev.log"
         self._ready = work / "ready"
         self._environment = {

@@ -10,11 +10,11 @@ from timeball.errors import Violation
 
 from scheduler_node.service import SchedulerNodeConfig
 from scheduler_node.wiring import clustered_node
-from timeball_server.cluster.process import Say, default_name, main
 from timeball_server.cluster.settings import SchedulerNodeSettings, cluster_problems
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.ids import NodeId
 from timeball_server.runtime.lifecycle import Service
+from timeball_server.runtime.process import Say, default_name, main
 
 
 def _problems(settings: SchedulerNodeSettings) -> Iterable[Violation]:

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,6 +48,11 @@ class Places:
         return self.folder / "facts.json"
 
     @property
+    def demo(self) -> Path:
+        """Where the demo's handlers put their results."""
+        return self.folder / "demo"
+
+    @property
     def supervisor(self) -> Path:
         """Process id of the supervisor."""
         return self.folder / "supervisor.pid"
@@ -58,6 +64,7 @@ class Supervisor:
     def __init__(self, places: Places, apps: Sequence[str]) -> None:
         self._places = places
         self._apps = apps
+        self._smtp_port = _free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._addresses: dict[str, str] = {}
 
@@ -111,8 +118,16 @@ class Supervisor:
     def _start(self, name: str, command: Sequence[str]) -> None:
         with (self._places.logs / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+                command, cwd=ROOT, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
             )
+
+    def _environment(self) -> dict[str, str]:
+        """What the demo's handlers want to know, beside what everybody gets."""
+        return {
+            **os.environ,
+            "TIMEBALL_DEMO_OUT": str(self._places.demo),
+            "TIMEBALL_DEMO_SMTP_PORT": str(self._smtp_port),
+        }
 
     def _ready(self, name: str) -> Path:
         return self._places.folder / f"{name}.ready"
@@ -135,6 +150,7 @@ class Supervisor:
             "zookeeper": zookeeper,
             "cassandra": cassandra,
             "addresses": self._addresses,
+            "demo": {"out": str(self._places.demo), "smtp_port": self._smtp_port},
             "pids": {name: process.pid for name, process in self._processes.items()},
             "starts": [str(path) for path in sorted(self._places.folder.glob("*.starts.jsonl"))],
         }
@@ -161,6 +177,7 @@ def up(places: Places, apps: Sequence[str]) -> int:
         return 1
     shutil.rmtree(places.folder, ignore_errors=True)
     places.logs.mkdir(parents=True)
+    places.demo.mkdir()
     log = places.logs / "supervisor.log"
     command = [sys.executable, "-m", "tools.cluster", "--folder", str(places.folder), "supervise"]
     with log.open("wb") as output:
@@ -219,6 +236,11 @@ def coordinators(facts: dict[str, Any]) -> str:
     """The address list of all coordinators, as clients take it."""
     addresses: dict[str, str] = facts["addresses"]
     return ",".join(a for name, a in sorted(addresses.items()) if name.startswith("coordinator"))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _supervisor_pid(places: Places) -> int | None:

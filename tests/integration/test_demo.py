@@ -47,7 +47,7 @@ def start(task: str, **facts: int | str) -> proof.Start:
 
 def honest() -> list[proof.Start]:
     """The start log of a run in which everything went well."""
-    retries = [start(FLAKY, attempt=number, priority=3 + number) for number in (1, 2, 3)]
+    retries = [start(FLAKY, attempt=number, priority=1 + number) for number in (1, 2, 3)]
     pulses = [
         start(f"pulse {number}", handler="demo.heartbeat", due_ms=due, started_ms=due)
         for number, due in enumerate((2_000, 4_000, 6_000))
