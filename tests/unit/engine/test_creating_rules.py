@@ -414,3 +414,36 @@ def test_r09_a_search_that_found_nothing_before_the_id_was_voided_does_not_creat
     node.feed(*search)
     assert late.refusal is R.VOIDED
     assert world.disk.kinds(address.task_id) == [K.VOID]
+
+
+def stamped(made_ms: int) -> bytes:
+    """A unique number of a request that was made at this instant (UUID version 7)."""
+    return made_ms.to_bytes(6, "big") + bytes((0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1))
+
+
+def test_r08_a_first_send_that_an_earlier_epoch_may_have_overtaken_is_searched_for() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    first = world.owner()
+    made = stamped(world.wall_ms)
+    # The unmarked first send hangs in the network; its caller repeats it, marked, and it runs.
+    call = first.create(unique=made, resend=True)
+    world.run(40)
+    executor.succeeds(executor.last)
+    first.frozen = True
+    world.run(5_000)
+    second = world.owner()
+    late = second.create(unique=made, minute=decode_id(call.task_id).home.minute)
+    assert isinstance(late.outcome, Done)
+    assert not late.outcome.fresh
+    world.run(5_000)
+    assert len(executor.orders) == 1
+
+
+def test_r08_a_first_send_made_since_this_epoch_began_reads_nothing() -> None:
+    world = World()
+    node = world.owner()
+    world.run(EngineConfig().trusted_skew_ms + 1_000)
+    before = reads(node)
+    node.create(unique=stamped(world.wall_ms))
+    assert reads(node) == before

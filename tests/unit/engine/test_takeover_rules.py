@@ -243,3 +243,22 @@ def test_r14_cancelling_an_adopted_run_asks_its_executor() -> None:
     executor.answers_revoke(RevokeAnswer.REVOKED)
     assert cancel.view.state is PublicState.CANCELLED
     assert kinds(world, call.task_id) == [K.BORN_CLAIMED, K.ADOPTED, K.CANCELLED]
+
+
+def test_a_claim_made_ahead_and_released_at_take_over_is_still_not_early() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    first = world.owner()
+    call = first.create(in_ms=1_500)
+    world.run(900)
+    assert world.disk.kinds(call.task_id)[-1] is EventKind.CLAIMED
+    first.frozen = True
+    second = world.owner()
+    executor.answer_fences()
+    world.run(100)
+    assert executor.orders == []
+    due_ms = world.disk.history(call.task_id).chain[0].alarm
+    assert due_ms is not None
+    while not executor.orders:
+        world.run(10)
+    assert second.engine.now_ms >= due_ms.due_ms
