@@ -13,12 +13,14 @@ from dataclasses import replace
 
 import psutil
 import pytest
+from kazoo.exceptions import ConnectionLoss
 from timeball.errors import CoordinationUnavailable, InvalidRequest, PermissionDenied
 
 from tests.support import zookeeper_process
 from tests.support.coordination_steps import SHARD, A, B, joined, member, nodes
 from tests.support.polls import eventually, moment
 from tests.support.zookeeper_worlds import ZooKeeperWorld, admin
+from timeball_server.coordination.zookeeper import requests
 from timeball_server.coordination.zookeeper.options import ZooKeeperOptions, parse_address
 from timeball_server.coordination.zookeeper.session import ZooKeeperSession, open_session
 from timeball_server.core.ids import ShardId
@@ -53,16 +55,41 @@ async def no_threads() -> None:
 
 
 async def test_silence_is_noticed_before_the_lease_ends(world: ZooKeeperWorld) -> None:
-    """Each request puts off kazoo's ping, so it alone would never notice a network that is gone."""
+    """Each request puts off kazoo's ping: with some under way it would not notice for minutes."""
     session = await world.open(session_timeout_ms=TIMEOUT_MS)
     world.wire(session).hold()
-    await reach(session, SessionState.SUSPENDED)
+    asked: list[asyncio.Future[None]] = []
+
+    async def look() -> bool:
+        asked.append(asyncio.ensure_future(session.prove()))
+        return session.state is SessionState.SUSPENDED
+
+    await eventually(look, "the session is suspended")
     proven_at_mono_ms = session.proven_at_mono_ms()
     assert proven_at_mono_ms is not None
     silent_ms = world.clock.now().mono_ms - proven_at_mono_ms
     assert silent_ms < TIMEOUT_MS * 2 // 3
+    failed = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(each) for each in failed} == {CoordinationUnavailable}
     world.wire(session).resume()
     await reach(session, SessionState.CONNECTED)
+
+
+async def test_the_client_itself_keeps_nothing_for_the_next_connection(
+    world: ZooKeeperWorld,
+) -> None:
+    """Between our look at the state and the sending the connection may go: the client decides."""
+    session = await world.open()
+    await world.cut(session)
+    path = f"{world.root}/owners/{SHARD}"
+    request = requests.create(path, b"", session.link.acl, requests.EPHEMERAL)
+    answer = session.link.client.ask(request)
+    assert isinstance(answer.exception, ConnectionLoss)
+    await world.heal(session)
+    await reach(session, SessionState.CONNECTED)
+    await session.prove()
+    with admin(world.address) as outside:
+        assert outside.exists(path) is None
 
 
 async def test_nothing_asked_for_while_suspended_is_ever_sent(world: ZooKeeperWorld) -> None:
