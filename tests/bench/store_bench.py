@@ -1,9 +1,11 @@
-"""How fast the embedded stores write: rows/s, CPU per row, latency of an append.
+"""How fast the stores write: rows/s, CPU per row in this process, latency of an append.
 
-    python tests/bench/store_bench.py [--seconds 2]
+    python tests/bench/store_bench.py [--seconds 2] [--adapter memory --adapter sqlite]
+    TIMEBALL_TEST_CASSANDRA=host:port python tests/bench/store_bench.py --adapter cassandra
 
-Two parts for each adapter: appends one after the other (latency of an idle store), and an open
-loop of 200 tasks/s with three appends each, as the services write them. Asserts nothing.
+Three parts for each adapter: appends one after the other (latency of an idle store), four at a time
+(what it can take), and an open loop of 200 tasks/s with three appends each. A scheduler node writes
+the appends of many tasks together; nothing here does. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.support import cassandra_world
 from timeball_server.core.ids import (
     Bucket,
     Epoch,
@@ -42,6 +45,8 @@ from timeball_server.core.journal import (
 )
 from timeball_server.core.model import Payload, TaskSpec
 from timeball_server.ports.store import Store
+from timeball_server.runtime.clock import SystemClock
+from timeball_server.store.cassandra.store import CassandraStore
 from timeball_server.store.memory import MemoryStore
 from timeball_server.store.sqlite.store import SqliteStore
 
@@ -141,6 +146,21 @@ async def one_after_the_other(store: Store, size: int, seconds: float) -> str:
     return figures(f"appends of {size}", rows_written, wall_s, cpu_s, latencies_s)
 
 
+async def four_at_a_time(store: Store, size: int, seconds: float) -> str:
+    """Appends of so many rows from four callers."""
+    latencies_s: list[float] = []
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
+
+    async def caller() -> None:
+        while time.perf_counter() - wall_s < seconds:
+            rows: list[Row] = [event(new_id(next(NUMBERS))) for _ in range(size)]
+            await timed(store.append(rows), latencies_s)
+
+    await asyncio.gather(*(caller() for _ in range(4)))
+    taken_s, used_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    return figures(f"4 x {size}", len(latencies_s) * size, taken_s, used_s, latencies_s)
+
+
 async def open_loop(store: Store, seconds: float) -> str:
     """TASKS_PER_S tasks, three appends each, started by the clock whatever the answers."""
     latencies_s: list[float] = []
@@ -177,25 +197,59 @@ async def measure(name: str, connect: Callable[[], Awaitable[Store]], seconds: f
         stack.push_async_callback(store.close)
         for size in (1, 8, 50):
             print(await one_after_the_other(store, size, seconds))
+        for size in (8, 50):
+            print(await four_at_a_time(store, size, seconds))
         print(await open_loop(store, seconds))
 
 
-async def main(seconds: float) -> None:
-    """Measure both adapters."""
+async def measure_memory(seconds: float) -> None:
+    """Dictionaries: what making the rows costs."""
 
-    async def memory() -> Store:
+    async def connect() -> Store:
         return MemoryStore()
 
-    await measure("memory", memory, seconds)
+    await measure("memory", connect, seconds)
+
+
+async def measure_sqlite(seconds: float) -> None:
+    """A file in a folder of its own."""
     with TemporaryDirectory() as folder:
 
-        async def sqlite() -> Store:
+        async def connect() -> Store:
             return await SqliteStore.open(Path(folder) / "bench.sqlite3")
 
-        await measure("sqlite (WAL, synchronous=FULL)", sqlite, seconds)
+        await measure("sqlite (WAL, synchronous=FULL)", connect, seconds)
+
+
+async def measure_cassandra(seconds: float) -> None:
+    """A keyspace with a commit log on the servers that TIMEBALL_TEST_CASSANDRA names."""
+    place = cassandra_world.config("timeball_bench")
+    keyspace = await asyncio.to_thread(cassandra_world.Keyspace, place, is_durable=True)
+
+    async def connect() -> Store:
+        return await CassandraStore.open(place, SystemClock(), print)
+
+    await measure("cassandra (one copy; CPU of the client alone)", connect, seconds)
+    await asyncio.to_thread(keyspace.drop)
+    await asyncio.to_thread(keyspace.close)
+
+
+ADAPTERS = {
+    "memory": measure_memory,
+    "sqlite": measure_sqlite,
+    "cassandra": measure_cassandra,
+}
+
+
+async def main(names: Sequence[str], seconds: float) -> None:
+    """Measure these adapters."""
+    for name in names:
+        await ADAPTERS[name](seconds)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0)
-    asyncio.run(main(parser.parse_args().seconds))
+    parser.add_argument("--adapter", action="append", choices=ADAPTERS)
+    asked = parser.parse_args()
+    asyncio.run(main(asked.adapter or ("memory", "sqlite"), asked.seconds))

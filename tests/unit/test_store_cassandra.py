@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from cassandra import (
@@ -19,6 +20,14 @@ from cassandra import (
 from cassandra import InvalidRequest as RefusedByServer
 from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionShutdown
+from cassandra.cqltypes import (
+    BytesType,
+    Int32Type,
+    ListType,
+    LongType,
+    UTF8Type,
+    VarcharType,
+)
 from cassandra.policies import RetryPolicy
 from cassandra.protocol import (
     ConfigurationException,
@@ -50,9 +59,10 @@ from tests.support.store_worlds import (
     task,
     verdict,
 )
-from timeball_server.core.journal import Row
+from timeball_server.core.journal import Row, State
 from timeball_server.store.cassandra.config import CassandraConfig
 from timeball_server.store.cassandra.driver import profiles
+from timeball_server.store.cassandra.encoding import MISTAKES, encode, encoder_of
 from timeball_server.store.cassandra.failures import Effect, meaning
 from timeball_server.store.cassandra.migrations import (
     Facts,
@@ -147,10 +157,46 @@ def test_a_timestamp_is_the_instant_that_the_partition_is_named_by(row: Row, sta
     assert STATEMENTS[write.statement].cql.count("?") == len(write.values)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Int32Type, -(2**31)),
+        (LongType, 2**62),
+        (UTF8Type, "é"),
+        (VarcharType, "é"),
+        (UTF8Type, State.PENDING),
+        (BytesType, bytes(range(256))),
+        (ListType.apply_parameters([UTF8Type]), ["a", "é"]),
+        (ListType.apply_parameters([Int32Type]), [0, 7]),
+    ],
+)
+def test_values_are_encoded_as_the_driver_does(kind: Any, value: object) -> None:
+    assert encode([encoder_of(kind, 5)], [value]) == [kind.serialize(value, 5)]
+
+
 def test_absent_values_are_unset_and_not_null() -> None:
-    values = write_of(event(task(1))).values
-    assert None not in values
-    assert values.count(UNSET_VALUE) == 5  # run twice, executor, unaccounted, detail
+    encoders = [encoder_of(kind, 5) for kind in (Int32Type, UTF8Type, BytesType)]
+    assert encode(encoders, [None, "", None]) == [UNSET_VALUE, b"", UNSET_VALUE]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Int32Type, [2**31]),
+        (LongType, [2**63]),
+        (Int32Type, ["1"]),
+        (UTF8Type, [1]),
+        (UTF8Type, [b"x"]),
+        (BytesType, ["x"]),
+        (BytesType, [3]),
+        (ListType.apply_parameters([UTF8Type]), [[1]]),
+        (Int32Type, []),
+        (Int32Type, [1, 2]),
+    ],
+)
+def test_a_value_that_does_not_fit_is_a_mistake(kind: Any, values: list[object]) -> None:
+    with pytest.raises(MISTAKES):
+        encode([encoder_of(kind, 5)], values)
 
 
 def test_journal_and_hint_of_one_bucket_are_one_partition() -> None:

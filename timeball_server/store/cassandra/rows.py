@@ -14,7 +14,6 @@ value would win cell by cell, not the later row. And the name of a column that w
 be used again: Cassandra ignores cells that are stamped before the drop, which ours are.
 
 `owners` alone has a row that is written over, by one writer: its timestamp is its own instant.
-Absent values are left unset: a null would be written as a tombstone.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-
-from cassandra.query import UNSET_VALUE
 
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
 from timeball_server.core.journal import (
@@ -49,12 +46,13 @@ from timeball_server.store.sqlite.rows import (
     ledger_values,
 )
 
-# What the driver binds and returns: None, unset, int, str, bytes or a list of str.
+# What is bound and what comes back: None, int, str, bytes or a list of str.
 Values = tuple[Any, ...]
 MINUTE_US: Final = 60_000_000
 MS_US: Final = 1_000
-_CELL_BYTES: Final = 12
-"""What a value costs in a request besides its text: its length, and up to 8 bytes of number."""
+_ROW_BYTES: Final = 512
+"""What a row costs in a request besides its last column, generously: an event with all its numbers
+and names. The last column is the one that can be long: an event's detail, a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def event_values(row: EventRow) -> Values:
     home = home_bucket(row.task_id)
     return (
         *(home.minute, home.shard, home.part, row.task_id, row.epoch, row.seq),
-        *(row.kind.value, row.state.value, *(row.alarm or (None, None, None)), row.attempt),
+        *(row.kind, row.state, *(row.alarm or (None, None, None)), row.attempt),
         *(*(row.run or (None, None)), row.executor, row.incarnation, row.prev_epoch),
         *(*row.spec_at, row.revision, row.priority, list(row.unaccounted) or None),
         *(row.request_id, row.at_ms, row.created_ms, row.actor, encode_detail(row.detail)),
@@ -136,17 +134,10 @@ def write_of(row: Row) -> Write:
     table = _TABLES[type(row)]
     values = table.to_values(row)
     name = "bucket" if table.statement in _BUCKETS else table.statement
+    last = values[-1]
     return Write(
         table.statement,
-        (*map(_or_unset, values), values[table.instant_at] * table.unit_us),
+        (*values, values[table.instant_at] * table.unit_us),
         (name, *values[: table.partition_size]),
-        sum(_size(value) for value in values),
+        _ROW_BYTES + (len(last) if isinstance(last, (str, bytes)) else 0),
     )
-
-
-def _or_unset(value: object) -> object:
-    return UNSET_VALUE if value is None else value
-
-
-def _size(value: object) -> int:
-    return _CELL_BYTES + (len(value) if isinstance(value, (str, bytes)) else 0)

@@ -7,15 +7,17 @@ timeout, because the driver's own timer ends a request that no node answers.
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from cassandra.query import BatchStatement, BatchType
+from cassandra.query import BatchStatement, BatchType, BoundStatement
 from timeball.errors import Internal, OutcomeUnknown, StoreUnavailable
 
 from timeball_server.store.cassandra.bridge import Bridge, Call
+from timeball_server.store.cassandra.driver import PROTOCOL_VERSION
+from timeball_server.store.cassandra.encoding import MISTAKES, Encoder, encode, encoder_of
 from timeball_server.store.cassandra.failures import Effect, meaning
 from timeball_server.store.cassandra.rows import Values, Write
 from timeball_server.store.cassandra.statements import STATEMENTS, Level
@@ -24,15 +26,22 @@ PAGE_ROWS: Final = 1_000
 """Rows of one answer; more are fetched page by page."""
 MAX_READS_IN_FLIGHT: Final = 32
 MAX_BATCHES_IN_FLIGHT: Final = 8
-_MISTAKES: Final = (TypeError, ValueError, OverflowError, struct.error)
 
 ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement that the servers know, and how each of its values is written."""
+
+    statement: Any
+    encoders: tuple[Encoder, ...]
 
 
 class Session:
     """One connected keyspace; made on the loop from a driver session that `prepare` has seen."""
 
-    def __init__(self, cluster: Any, driver: Any, prepared: dict[str, Any]) -> None:
+    def __init__(self, cluster: Any, driver: Any, prepared: Mapping[str, Prepared]) -> None:
         self.bridge = Bridge()
         self.requests: Counter[str] = Counter()
         """How often each statement was sent, pages and rows of batches not counted."""
@@ -162,13 +171,16 @@ class Session:
         return response
 
     def _bind(self, name: str, values: Sequence[object]) -> Any:
+        prepared = self._prepared[name]
+        bound = BoundStatement(prepared.statement)
         try:
-            return self._prepared[name].bind(values)
-        except _MISTAKES as error:
+            bound.values = encode(prepared.encoders, values)
+        except MISTAKES as error:
             raise Internal(
                 f"A value of {name} cannot be stored: {error}. Nothing was written. "
                 "Please report this."
             ) from error
+        return bound
 
     def _batch(self, writes: Sequence[Write]) -> Any:
         bound = [self._bind(write.statement, write.values) for write in writes]
@@ -180,14 +192,15 @@ class Session:
         return batch
 
 
-def prepare(driver: Any) -> dict[str, Any]:
+def prepare(driver: Any) -> dict[str, Prepared]:
     """Prepare every statement; called on a thread that may wait."""
-    prepared: dict[str, Any] = {}
+    prepared: dict[str, Prepared] = {}
     for name, statement in STATEMENTS.items():
         found = driver.prepare(statement.cql)
         found.fetch_size = PAGE_ROWS
         found.is_idempotent = statement.is_idempotent
-        prepared[name] = found
+        encoders = [encoder_of(mark.type, PROTOCOL_VERSION) for mark in found.column_metadata]
+        prepared[name] = Prepared(found, tuple(encoders))
     return prepared
 
 

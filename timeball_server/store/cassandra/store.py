@@ -37,7 +37,7 @@ from timeball_server.store.cassandra.driver import Say, connect
 from timeball_server.store.cassandra.migrations import check_schema
 from timeball_server.store.cassandra.packing import pack
 from timeball_server.store.cassandra.rows import MS_US, Write, write_of
-from timeball_server.store.cassandra.session import Session, prepare
+from timeball_server.store.cassandra.session import Prepared, Session, prepare
 from timeball_server.store.keys import Cursor, decode_cursor
 
 REMOVAL_AHEAD_MS: Final = 5 * MINUTE_MS
@@ -203,7 +203,7 @@ class CassandraStore:
         await self.session.close()
 
 
-def _prepare(driver: Any, config: CassandraConfig) -> dict[str, Any]:
+def _prepare(driver: Any, config: CassandraConfig) -> dict[str, Prepared]:
     check_schema(driver, config.keyspace)
     return prepare(driver)
 
