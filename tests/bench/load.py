@@ -28,6 +28,8 @@ from tests.bench.figures import Promise
 IMMEDIATE_SHARE = 0.1
 UNARY_SHARE = 0.2
 DUE_MS = (2_000, 10_000)
+CHUNKS_UNANSWERED = 4
+"""The service reads a few chunks ahead of its answers; more would only wait on the way."""
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ async def _as_coroutine(action: Awaitable[None]) -> None:
 
 
 class CreateStream:
-    """One CreateTasks stream. What gathers while a chunk is written goes with the next one."""
+    """One CreateTasks stream. With several chunks unanswered, what comes gathers for the next."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = stubs.TaskServiceStub(channel)
@@ -91,7 +93,7 @@ class CreateStream:
 
     async def _requests(self) -> AsyncIterator[pb.CreateTasksRequest]:
         while self._waiting or not self._closing:
-            if not self._waiting:
+            if not self._waiting or len(self._sent) >= CHUNKS_UNANSWERED:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
@@ -106,6 +108,7 @@ class CreateStream:
         async for response in call:
             for answer, result in zip(self._sent.popleft(), response.results, strict=True):
                 answer.set_result(result)
+            self._wake.set()
 
 
 class SteadyLoad:

@@ -138,8 +138,11 @@ def _goals(report: Report) -> list[str]:
     for words, workload, figure, limit, unit in GOALS:
         if workload not in report.results:
             continue
-        median = spreads(report.results[workload])[figure].median
+        results = report.results[workload]
+        median = spreads(results)[figure].median
         held = "yes" if median <= limit else "**no**"
+        if median > limit and any(each.saturated for each in results):
+            held += ", machine saturated"
         lines.append(f"| {words} | {limit:,} {unit} | {number(median)} {unit} | {held} |")
     return [*lines, ""]
 
