@@ -56,8 +56,9 @@ def config(keyspace: str, servers: str | None = None, **more: Any) -> CassandraC
 class Keyspace:
     """A keyspace of the tests with the schema of this version."""
 
-    def __init__(self, place: CassandraConfig, *, is_durable: bool) -> None:
+    def __init__(self, place: CassandraConfig, *, is_durable: bool, copies: int = 1) -> None:
         self.config = place
+        self._copies = copies
         self.cluster, self.driver = connect_once(place, None)
         self._applier = Applier(self.cluster, self.driver, place.keyspace, "tests", lambda _: None)
         try:
@@ -69,7 +70,7 @@ class Keyspace:
     def _make(self, is_durable: bool) -> None:
         self.define(
             f"CREATE KEYSPACE IF NOT EXISTS {self.config.keyspace} WITH replication ="
-            " {'class': 'NetworkTopologyStrategy', 'replication_factor': 1}"
+            f" {{'class': 'NetworkTopologyStrategy', 'replication_factor': {self._copies}}}"
             f" AND durable_writes = {str(is_durable).lower()}"
         )
         self._applier.apply(Wishes(shard_count=64))
