@@ -1,14 +1,52 @@
-"""`python -m coordinator` says what to run instead, and does not pretend to start."""
+"""Mains of cluster processes say everything that is wrong with their settings, and exit with 2."""
 
 from __future__ import annotations
 
-import runpy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[3]
 
-def test_it_names_the_command_that_works(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_module("coordinator", run_name="__main__")
-    assert caught.value.code == 2
-    assert "timeball dev" in capsys.readouterr().err
+
+def run(module: str, *settings: str) -> subprocess.CompletedProcess[str]:
+    flags = [flag for each in settings for flag in ("--set", each)]
+    return subprocess.run(
+        [sys.executable, "-m", module, *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("module", ["coordinator", "scheduler_node"])
+def test_a_cluster_process_without_a_cluster_says_what_it_needs(module: str) -> None:
+    outcome = run(module)
+    assert outcome.returncode == 2
+    assert "store.kind" in outcome.stderr
+    assert "coordination.kind" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_every_wrong_setting_is_said_at_once() -> None:
+    outcome = run("coordinator", "store.kindd=cassandra", "listen.port=-1", "node.name=A B")
+    assert outcome.returncode == 2
+    for word in ("store.kindd", "did you mean store.kind", "listen.port", "node.name"):
+        assert word in outcome.stderr
+
+
+def test_a_coordinator_that_others_can_reach_needs_keys() -> None:
+    outcome = run(
+        "coordinator",
+        "store.kind=cassandra",
+        "store.addresses=127.0.0.1:1",
+        "coordination.kind=zookeeper",
+        "coordination.addresses=127.0.0.1:1",
+        "listen.host=0.0.0.0",
+    )
+    assert outcome.returncode == 2
+    assert "access.keys_file" in outcome.stderr

@@ -139,8 +139,13 @@ class RemoteMembership:
         self._unsent.put_nowait(request)
 
     async def _write(self, call: Call) -> None:
-        """Write what is sent; why a stream is broken is the reader's to say."""
+        """Write what is sent; why a stream is broken is the reader's to say.
+
+        Nothing is written before the service has accepted the call: a write that fails because
+        the service refused it would hide the refusal behind an internal error of grpc.aio.
+        """
         try:
+            await call.wait_for_connection()
             while True:
                 await call.write(await self._unsent.get())
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):

@@ -42,6 +42,7 @@ class MembershipServicer(stubs.MembershipServiceServicer):
         broken stream is felt here at once. `context` is Any: the stubs mix two kinds of it.
         """
         try:
+            await context.send_initial_metadata(())  # accepted: the caller may write
             await self._serve(request_iterator, context)
         except SessionLost as lost:
             await abort_with(context, CoordinationUnavailable(lost.message))

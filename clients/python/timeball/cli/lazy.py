@@ -53,9 +53,10 @@ def _load(point: EntryPoint) -> object:
         return point.load()
     except ModuleNotFoundError as error:
         source = point.dist.name if point.dist else "its distribution"
+        extras = f"[{','.join(point.extras)}]" if point.extras else ""
         raise click.ClickException(
-            f"`timeball {point.name}` needs the module {error.name!r}, which is not installed; "
-            f"install {source} with its extras"
+            f"`timeball {point.name}` needs the module {error.name!r}, which is not installed: "
+            f"pip install '{source}{extras}'"
         ) from error
 
 
