@@ -151,7 +151,7 @@ def _cancel(
     engine: Engine, shard: ShardState, task: TaskState, token: int, command: CancelTask
 ) -> None:
     if task.state is State.ABSENT:
-        _void(engine, shard, task, token, command)
+        void_unknown(engine, shard, task, token, command)
     elif task.state is State.PENDING or (task.state is State.CLAIMED and not task.sent):
         _write_cancelled(engine, shard, task, token, command)
     elif not pinned(engine, shard, task, token, command):
@@ -172,8 +172,12 @@ def _cancel_after_end(task: TaskState) -> Outcome:
     )
 
 
-def _void(
-    engine: Engine, shard: ShardState, task: TaskState, token: int, command: CancelTask
+def void_unknown(
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    token: int,
+    command: CancelTask | EndSchedule,
 ) -> None:
     """Nobody knows the id: a creation that is still under way must never win (rule R8)."""
     row = void_row(
@@ -188,6 +192,10 @@ def _void(
 
 
 def _voided(engine: Engine, mutation: Mutation) -> None:
+    task = mutation.task
+    shard = engine.owned(task)
+    if shard is not None:  # whoever writes a first event there must look again
+        creating.remember(engine, shard, decode_id(task.task_id).unique, task.task_id)
     reply(engine, mutation.token, not_found())
 
 

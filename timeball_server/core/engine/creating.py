@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from timeball_server.core.commands import CreateTask, Done, Rejected, RejectionReason
+from timeball_server.core.commands import (
+    CreateSchedule,
+    CreateTask,
+    Done,
+    Rejected,
+    RejectionReason,
+)
 from timeball_server.core.engine import commands, dispatching, placing
 from timeball_server.core.engine.effects import FindTask
 from timeball_server.core.engine.firsts import first_row
@@ -41,7 +47,7 @@ def arrive(engine: Engine, shard: ShardState, token: int, command: CreateTask) -
         placing.free(engine, shard, task)
     elif command.unique in shard.finding:
         shard.finding[command.unique].append((token, command))
-    elif command.resend or known is not None or _may_be_late(engine, shard, command):
+    elif command.resend or known is not None or may_be_late(engine, shard, command):
         shard.finding[command.unique] = [(token, command)]
         home = Bucket(command.minute, command.shard)
         engine.out.append(FindTask(shard.shard, shard.epoch, home, command.unique))
@@ -49,7 +55,7 @@ def arrive(engine: Engine, shard: ShardState, token: int, command: CreateTask) -
         _create(engine, shard, token, command)
 
 
-def _may_be_late(engine: Engine, shard: ShardState, command: CreateTask) -> bool:
+def may_be_late(engine: Engine, shard: ShardState, command: CreateTask | CreateSchedule) -> bool:
     """Whether this first send may have been overtaken by its repetition in an earlier epoch (R8).
 
     It may have waited in a network or a frozen coordinator while its caller repeated it, marked,

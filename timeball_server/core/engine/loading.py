@@ -145,9 +145,10 @@ def take_hints(
 def _enter(engine: Engine, shard: ShardState, hint: DueRow, rows: Sequence[EventRow]) -> bool:
     """A live task enters by its journal; a dead hint of a live task may still lead to it (R6)."""
     history = fold(rows)
-    if history is None or history.head.state in CLOSED or history.head.alarm is None:
+    if history is None:
         return False
-    if history.head.alarm.due_ms >= shard.issued_until_ms:
+    head = history.head
+    if not _follows(shard, head) and not schedules.unsettled(shard, hint, head):
         return False
     task = memory_for(hint.task_id, shard.shard)
     shard.tasks[hint.task_id] = task
@@ -155,6 +156,13 @@ def _enter(engine: Engine, shard: ShardState, hint: DueRow, rows: Sequence[Event
     placing.fill(engine, shard, task, rows)
     placing.free(engine, shard, task)
     return True
+
+
+def _follows(shard: ShardState, head: EventRow) -> bool:
+    """Whether memory follows a task with this head: it is live and due within the horizon."""
+    if head.state in CLOSED or head.alarm is None:
+        return False
+    return head.alarm.due_ms < shard.issued_until_ms
 
 
 def _serve(engine: Engine, shard: ShardState) -> None:

@@ -20,7 +20,7 @@ from timeball_server.core.commands import (
     RejectionReason,
     ScheduleDone,
 )
-from timeball_server.core.engine import commands, launching, placing
+from timeball_server.core.engine import commands, creating, launching, occurrences, placing
 from timeball_server.core.engine.firsts import first_row
 from timeball_server.core.engine.pinning import pinned
 from timeball_server.core.engine.state import (
@@ -30,11 +30,11 @@ from timeball_server.core.engine.state import (
     ScheduleCommand,
     ScheduleState,
     ShardState,
+    Standing,
     TaskCommand,
     TaskState,
 )
 from timeball_server.core.engine.writing import (
-    alarm_minute,
     begin,
     due_row,
     following_event,
@@ -46,6 +46,7 @@ from timeball_server.core.ids import (
     KIND_SCHEDULE,
     Bucket,
     IdParts,
+    TaskId,
     encode_id,
 )
 from timeball_server.core.intervals import next_nominal_ms
@@ -67,8 +68,9 @@ def arrive(engine: Engine, shard: ShardState, token: int, command: CreateSchedul
     home = Bucket(command.minute, command.shard)
     schedule_id = encode_id(IdParts(home, command.unique, KIND_SCHEDULE))
     task = shard.tasks.get(schedule_id)
-    if task is None and not command.resend and command.unique not in shard.recent:
-        shard.recent[command.unique] = schedule_id
+    repeated = command.resend or command.unique in shard.recent
+    if task is None and not repeated and not creating.may_be_late(engine, shard, command):
+        creating.remember(engine, shard, command.unique, schedule_id)
         task = ScheduleState(schedule_id, shard.shard)
         shard.tasks[schedule_id] = task
     elif task is None:
@@ -86,10 +88,15 @@ def answer_again(
     detail = task.detail
     if task.state is State.ABSENT:
         _create(engine, shard, task, token, command)
-    elif detail is None or detail.spec != command.spec:
+    elif not pinned(engine, shard, task, token, command):
+        return
+    elif detail is None:
+        message = "the schedule was ended before this creation arrived"
+        reply(engine, token, Rejected(RejectionReason.VOIDED, message))
+    elif detail.spec != command.spec:
         message = "this request_id was used before for a different schedule"
         reply(engine, token, Rejected(RejectionReason.REQUEST_ID_REUSED, message))
-    elif pinned(engine, shard, task, token, command):
+    else:
         reply(engine, token, ScheduleDone(view_of(task), fresh=False))
 
 
@@ -103,7 +110,7 @@ def _create(
         return
     task.spec = command.spec.task
     row = _first_event(engine, shard, task, command, first_ms)
-    begin(engine, shard, task, row, hint=_hint(engine, shard, task, row), token=token, then=_shown)
+    begin(engine, shard, task, row, hint=_hint(shard, task, row), token=token, then=_shown)
 
 
 def _first_event(
@@ -125,7 +132,6 @@ def _first_event(
 def _shown(engine: Engine, mutation: Mutation) -> None:
     task = mutation.task
     if isinstance(task, ScheduleState):
-        task.settled = True
         reply(engine, mutation.token, ScheduleDone(view_of(task)))
 
 
@@ -137,14 +143,36 @@ def decide(
     command: TaskCommand | ScheduleCommand,
 ) -> None:
     """Carry out a command on a schedule that nothing holds."""
-    known = task.state in (State.ACTIVE, State.ENDED)
-    if not known or not isinstance(command, ReadSchedule | EndSchedule):
+    if not isinstance(command, ReadSchedule | EndSchedule):
         reply(engine, token, commands.not_found())
-    elif isinstance(command, EndSchedule) and task.state is State.ACTIVE:
-        row = _event(engine, shard, task, EventKind.SCHEDULE_ENDED, task.detail, command)
-        begin(engine, shard, task, row, token=token, then=_shown)
+    elif task.state is State.ABSENT and isinstance(command, EndSchedule):
+        commands.void_unknown(engine, shard, task, token, command)
+    elif task.state is State.ABSENT:
+        reply(engine, token, commands.not_found())
+    elif task.state is State.ACTIVE and isinstance(command, EndSchedule):
+        _end(engine, shard, task, token, command)
     elif pinned(engine, shard, task, token, command):
-        reply(engine, token, ScheduleDone(view_of(task), fresh=False))
+        hidden = task.state is State.VOID
+        shown = commands.not_found() if hidden else ScheduleDone(view_of(task), fresh=False)
+        reply(engine, token, shown)
+
+
+def _end(
+    engine: Engine, shard: ShardState, task: ScheduleState, token: int, command: EndSchedule
+) -> None:
+    """Nothing is launched after the answer, and what is due by now gets its verdict (rule S6)."""
+    standing = _standing(engine, shard, task)
+    if standing is Standing.UNKNOWN:
+        task.waiting.insert(0, (token, command))
+        return
+    launch = launching.plan_end(engine, shard, task, standing)
+    if launch is None:
+        task.waiting.insert(0, (token, command))
+        _fence_first(engine, shard, task)
+        return
+    row = _event(engine, shard, task, EventKind.SCHEDULE_ENDED, launch.detail, command)
+
+    begin(engine, shard, task, row, token=token, then=_shown, also=launch.rows)
 
 
 def _event(
@@ -168,59 +196,70 @@ def _event(
     )
 
 
-def _hint(engine: Engine, shard: ShardState, task: ScheduleState, row: EventRow) -> DueRow | None:
+def _hint(shard: ShardState, task: ScheduleState, row: EventRow) -> DueRow | None:
+    """The hint of the next tick, in the bucket of its time: that is where scans look for it."""
     if row.alarm is None:
         return None
-    minute = alarm_minute(engine, shard, task, row.alarm.due_ms)
-    return due_row(shard, task, row, minute)
+    return due_row(shard, task, row, max(minute_of(row.alarm.due_ms), scan_floor(shard)))
 
 
 def settle(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
-    """A schedule of an earlier owner: see which occurrences it had written (rule S3)."""
-    detail = task.detail
-    if task.settled or detail is None or task.state is not State.ACTIVE:
-        task.settled = True
-        return
-    task.asked = {launching.occurrence_id(task, task.due_ms)}
-    if detail.launched and detail.nominal_ms is not None:
-        task.asked.add(launching.occurrence_id(task, detail.nominal_ms))
-    task.loading = Loading.UNRESOLVED
-    for occurrence_id in sorted(task.asked):
-        present = shard.tasks.get(occurrence_id)
-        if present is not None and present.loading is not Loading.READING:
-            _known(task, present)
-            continue
-        shard.asking.setdefault(occurrence_id, []).append(task)
-        if present is None:
-            commands.read_into_memory(engine, shard, occurrence_id)
-    _settled_if_known(engine, shard, task)
+    """A schedule was read: look for what an earlier owner may have launched (rule S3)."""
+    head = task.head
+    runs: list[TaskId] = []
+    if head.alarm is not None and head.alarm.epoch != shard.epoch:
+        runs.append(occurrences.occurrence_id(task, head.alarm.due_ms))
+    launched_ms = _launched_before_us(shard, head)
+    if launched_ms is not None:
+        runs.append(occurrences.occurrence_id(task, launched_ms))
+    if runs:
+        occurrences.look_for(engine, shard, task, runs)
+        _go_on_if_known(engine, shard, task)
+
+
+def _launched_before_us(shard: ShardState, head: EventRow) -> int | None:
+    """The nominal time that an earlier owner's last TICK launched, if its rows may be lacking."""
+    detail = head.detail
+    if head.epoch == shard.epoch or not isinstance(detail, ScheduleDetail):
+        return None
+    return detail.nominal_ms if detail.launched else None
+
+
+def unsettled(shard: ShardState, hint: DueRow, head: EventRow) -> bool:
+    """Whether a hint is of the TICK that an earlier owner may have left half written (rule S3).
+
+    Its occurrence must be looked for now, however far ahead the next tick is.
+    """
+    return hint.due_ms == _launched_before_us(shard, head)
 
 
 def occurrence_read(engine: Engine, shard: ShardState, occurrence: TaskState) -> None:
-    """A task was read from the store: schedules that asked whether it exists can go on."""
+    """A task was read from the store: schedules that look for it can go on."""
     for task in shard.asking.pop(occurrence.task_id, []):
         if engine.owned(task) is shard:
-            _known(task, occurrence)
-            _settled_if_known(engine, shard, task)
+            occurrences.learn(shard, task, occurrence)
+            _go_on_if_known(engine, shard, task)
             placing.free(engine, shard, task)
 
 
-def _known(task: ScheduleState, occurrence: TaskState) -> None:
-    task.asked.discard(occurrence.task_id)
-    if occurrence.state is not State.ABSENT or occurrence.pending is not None:
-        task.existing.add(occurrence.task_id)
-
-
-def _settled_if_known(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
+def _go_on_if_known(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     if task.asked:
         return
     task.loading = Loading.PRESENT
-    task.settled = True
-    detail = task.detail
-    if detail is None or not detail.launched or detail.nominal_ms is None:
+    nominal_ms = _launched_before_us(shard, task.head)
+    if nominal_ms is None:
         return
-    if launching.occurrence_id(task, detail.nominal_ms) not in task.existing:
-        launching.launch_again(engine, shard, task, detail.nominal_ms)
+    run = occurrences.occurrence_id(task, nominal_ms)
+    if task.known.get(run) is not Standing.ABSENT:
+        return
+    task.known[run] = Standing.EXISTS
+    task.loading = Loading.UNRESOLVED  # no further event before this TICK is whole (rule S5)
+
+    def whole(engine: Engine, mutation: Mutation) -> None:
+        task.loading = Loading.PRESENT
+        placing.free(engine, shard, task)
+
+    launching.launch_again(engine, shard, task, nominal_ms, whole)
 
 
 def act(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
@@ -251,20 +290,54 @@ def act(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     write_rows(engine, shard, task, (hint,), hinted)
 
 
+def _standing(engine: Engine, shard: ShardState, task: ScheduleState) -> Standing:
+    """What stands in the place of the run in hand; UNKNOWN = the schedule is held to look."""
+    standing = occurrences.standing(shard, task)
+    if standing is Standing.UNKNOWN:
+        run = occurrences.occurrence_id(task, task.due_ms)
+        occurrences.look_for(engine, shard, task, (run,))
+    return standing
+
+
+def _fence_first(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
+    """Nothing is decided before the fence is durable; then all is looked at again (rule S4)."""
+    run = occurrences.occurrence_id(task, task.due_ms)
+    task.loading = Loading.UNRESOLVED
+
+    def fenced(engine: Engine, mutation: Mutation) -> None:
+        task.known[run] = Standing.FENCED
+        task.loading = Loading.PRESENT
+        placing.free(engine, shard, task)
+
+    occurrences.fence(engine, shard, task, fenced)
+
+
 def _tick(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     """Decide the nominal time in hand, and those that were missed with it (rules S2, S4, S5)."""
-    launch = launching.plan(engine, shard, task)
+    standing = _standing(engine, shard, task)
+    if standing is Standing.UNKNOWN:
+        return
+    launch = launching.plan(engine, shard, task, standing)
+    if launch is None:
+        _fence_first(engine, shard, task)
+        return
     detail = launch.detail
     spec = detail.spec
     following_ms = next_nominal_ms(spec, launch.last_ms)
     last = following_ms is None or (spec.max_runs > 0 and detail.runs >= spec.max_runs)
     kind = EventKind.LAST_TICK if last else EventKind.TICK
     row = _event(engine, shard, task, kind, detail, due_ms=None if last else following_ms)
-    hint = _hint(engine, shard, task, row)
+    hint = _hint(shard, task, row)
     if hint is not None:
         hint = replace(hint, priority=_PRIORITY_OF_HINTS, part=0)
+    minute = task.alarm_minute if hint is None else hint.minute
     if row.alarm is not None and row.alarm == task.hinted:
         hint = None
+
+    def decided(engine: Engine, mutation: Mutation) -> None:
+        task.alarm_minute = minute
+        launch.then(engine, mutation)
+
     engine.counters.ticks += 1
     begin(
         engine,
@@ -272,7 +345,7 @@ def _tick(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
         task,
         row,
         hint=hint,
-        then=launch.then,
+        then=decided,
         reserved=launch.executor,
         also=launch.rows,
     )

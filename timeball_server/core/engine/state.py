@@ -80,6 +80,16 @@ class Fate(StrEnum):
     VANISHED = "VANISHED"
 
 
+class Standing(StrEnum):
+    """What a journal holds where a run's first event would go; FENCED = void in our epoch."""
+
+    UNKNOWN = "UNKNOWN"
+    ABSENT = "ABSENT"
+    EXISTS = "EXISTS"
+    VOID = "VOID"
+    FENCED = "FENCED"
+
+
 Reported = tuple[Incarnation, RunResult | tuple[RunId, Fate]]
 """What was said, or concluded, about a run, and the executor that it ran on."""
 
@@ -204,20 +214,18 @@ _NO_SPEC = TaskSpec(namespace="", owner="", handler="")
 class ScheduleState(TaskState):
     """One schedule in memory. Each of its events says everything, so only the head is kept.
 
-    `hinted` is the alarm whose hint is durable already (rule S2). `asked` are occurrences whose
-    existence a take-over must know before the next tick is decided, `existing` those that are
-    there (rule S3).
+    `hinted` is the alarm whose hint is durable already (rule S2). `asked` are occurrences that
+    are being looked for before the next tick is decided, `known` what was found (rule S3).
     """
 
-    __slots__ = ("asked", "detail", "existing", "hinted", "settled")
+    __slots__ = ("asked", "detail", "hinted", "known")
 
     def __init__(self, task_id: TaskId, shard: ShardId) -> None:
         super().__init__(task_id, shard)
         self.detail: ScheduleDetail | None = None
         self.hinted: Alarm | None = None
         self.asked: set[TaskId] = set()
-        self.existing: set[TaskId] = set()
-        self.settled = False
+        self.known: dict[TaskId, Standing] = {}
 
     def append(self, row: EventRow) -> None:
         """Take a durable event as the head; what came before is not needed any more."""

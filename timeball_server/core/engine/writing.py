@@ -265,7 +265,7 @@ def written(engine: Engine, number: int) -> Mutation | None:
     mutation = engine.inflight.pop(number, None)
     if mutation is None:
         return None
-    shard = engine.owned(mutation.task)
+    shard = engine.shards.get(mutation.task.shard)
     if shard is None or mutation.epoch != shard.epoch:
         return None
     if mutation.due_first is not None:
