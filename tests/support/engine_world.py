@@ -27,7 +27,7 @@ from timeball_server.core.engine import events as ev
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.engine.node import handle, next_wake_ms
 from timeball_server.core.engine.ready import ReadyQueue
-from timeball_server.core.engine.state import Engine, EngineConfig, TaskState
+from timeball_server.core.engine.state import AnyCommand, Engine, EngineConfig, TaskState
 from timeball_server.core.ids import (
     Bucket,
     Epoch,
@@ -137,7 +137,7 @@ class Call:
 
     node: Node
     token: int
-    command: CreateTask | CancelTask | ReadTask | AwaitTask
+    command: AnyCommand
     task_id: TaskId
 
     @property
@@ -268,7 +268,7 @@ class Node:
 
     # Commands -----------------------------------------------------------------------------------
 
-    def ask(self, command: CreateTask | CancelTask | ReadTask | AwaitTask, task_id: TaskId) -> Call:
+    def ask(self, command: AnyCommand, task_id: TaskId) -> Call:
         """Send a command and step."""
         self._tokens += 1
         call = Call(self, self._tokens, command, task_id)

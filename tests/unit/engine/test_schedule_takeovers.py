@@ -1,0 +1,286 @@
+"""Rules S3 and S4: what a new owner makes of a tick that the earlier one may have begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.engine_executors import ScriptedExecutor
+from tests.support.engine_world import START_MS, World
+from tests.support.schedule_world import (
+    create_schedule,
+    end_schedule,
+    of_run,
+    of_schedule,
+    read_schedule,
+    run_id,
+    shown,
+    tear,
+    verdicts,
+    words,
+)
+from timeball_server.core.commands import RejectionReason
+from timeball_server.core.engine import effects as fx
+from timeball_server.core.ids import TaskId
+from timeball_server.core.journal import EventKind, Row
+from timeball_server.core.model import PublicState
+
+K = EventKind
+
+
+def at(seconds: int) -> int:
+    """A nominal time, as milliseconds."""
+    return START_MS + seconds * 1_000
+
+
+def torn_tick(
+    lands: Callable[[Row], bool], *, every_ms: int = 10_000, max_runs: int = 0
+) -> tuple[World, TaskId, fx.Write]:
+    """An owner froze while it wrote the first tick; part of the write is durable."""
+    world = World()
+    first = world.owner()
+    schedule_id = create_schedule(first, every_ms=every_ms, max_runs=max_runs).task_id
+    world.run(every_ms - 500)
+    first.hold_writes = True
+    world.run(600)
+    (write,) = first.writes
+    first.frozen = True
+    tear(world, write, lands)
+    return world, schedule_id, write
+
+
+def nothing(row: Row) -> bool:
+    """No row of the write is durable."""
+    return False
+
+
+def started(executor: ScriptedExecutor) -> list[TaskId]:
+    """Tasks in the order in which they were handed out."""
+    return [order.run.task_id for order in executor.orders]
+
+
+# S3: the TICK event is the decision ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("every_ms", "max_runs"), [(10_000, 0), (3_600_000, 0), (10_000, 1)])
+def test_s3_a_tick_without_its_run_is_completed_with_the_same_id(
+    every_ms: int, max_runs: int
+) -> None:
+    world, schedule_id, _ = torn_tick(of_schedule, every_ms=every_ms, max_runs=max_runs)
+    run = run_id(schedule_id, START_MS + every_ms)
+    assert world.disk.rows(run) == []
+    node = world.owner()
+    executor = ScriptedExecutor(world)
+    world.run(1_000)
+    assert started(executor) == [run]
+    assert verdicts(world, schedule_id)[START_MS + every_ms].task_id == run
+    assert shown(read_schedule(node, schedule_id)).runs == 1
+    assert world.disk.kinds(schedule_id).count(K.TICK) <= 1
+
+
+def test_s3_a_run_without_its_tick_is_launched_already() -> None:
+    world, schedule_id, _ = torn_tick(of_run)
+    run = run_id(schedule_id, at(10))
+    node = world.owner()
+    executor = ScriptedExecutor(world)
+    world.run(1_000)
+    assert started(executor) == [run]
+    assert words(world, schedule_id) == [(10, "LAUNCHED")]
+    assert verdicts(world, schedule_id)[at(10)].cause == "fail-over"
+    assert shown(read_schedule(node, schedule_id)).recent == (run,)
+    assert [row.epoch for row in world.disk.rows(run)][:1] == [100 + 1]
+
+
+def test_s3_a_run_without_its_tick_that_waited_long_is_launched_and_the_rest_coalesced() -> None:
+    world, schedule_id, _ = torn_tick(of_run)
+    world.jump(35_000)
+    world.owner()
+    executor = ScriptedExecutor(world)
+    world.run(1_000)
+    expected = [(10, "LAUNCHED"), (20, "COALESCED"), (30, "COALESCED"), (40, "LAUNCHED")]
+    assert words(world, schedule_id) == expected
+    assert started(executor) == [run_id(schedule_id, at(10)), run_id(schedule_id, at(40))]
+
+
+def test_s3_with_neither_it_is_decided_anew() -> None:
+    world, schedule_id, _ = torn_tick(nothing)
+    world.owner()
+    executor = ScriptedExecutor(world)
+    world.run(1_000)
+    assert started(executor) == [run_id(schedule_id, at(10))]
+    assert words(world, schedule_id) == [(10, "LAUNCHED")]
+
+
+def test_s3_a_whole_tick_is_left_as_it_is() -> None:
+    world, schedule_id, _ = torn_tick(lambda row: True)
+    node = world.owner()
+    executor = ScriptedExecutor(world)
+    world.run(1_000)
+    assert started(executor) == [run_id(schedule_id, at(10))]
+    assert shown(read_schedule(node, schedule_id)).runs == 1
+    assert world.disk.kinds(run_id(schedule_id, at(10)))[0] is K.CREATED
+
+
+def test_s3_nothing_else_is_decided_before_a_torn_tick_is_whole() -> None:
+    world, schedule_id, _ = torn_tick(of_schedule)
+    run = run_id(schedule_id, at(10))
+    node = world.node("s2")
+    node.hold_writes = True
+    node.acquire()
+    world.run(15_000)
+    ended = end_schedule(node, schedule_id)
+    (write,) = node.writes
+    assert {row.task_id for row in write.rows if of_run(row)} == {run}
+    node.release_writes()
+    assert shown(ended).recent == (run,)
+    assert words(world, schedule_id) == [(10, "LAUNCHED"), (20, "CANCELLED")]
+
+
+def test_s3_who_asks_for_the_run_while_it_is_looked_for_is_answered() -> None:
+    world, schedule_id, _ = torn_tick(of_schedule)
+    run = run_id(schedule_id, at(10))
+    node = world.node("s2")
+    node.acquire()
+    assert node.read(run).view.state is PublicState.SCHEDULED
+    node.frozen = True
+    later = world.node("s3")
+    later.hold_reads = True
+    later.acquire()
+    cancelled = later.cancel(run)
+    later.deliver_reads()
+    assert cancelled.view.state is PublicState.CANCELLED
+    executor = ScriptedExecutor(world)
+    world.run(5_000)
+    assert started(executor) == []
+
+
+# S4: what is not launched is fenced off -----------------------------------------------------------
+
+
+def test_s4_a_time_that_is_coalesced_after_a_take_over_is_voided() -> None:
+    world, schedule_id, write = torn_tick(nothing)
+    world.jump(25_000)
+    world.owner()
+    executor = ScriptedExecutor(world)
+    world.run(1_000)
+    run = run_id(schedule_id, at(10))
+    assert words(world, schedule_id) == [(10, "COALESCED"), (20, "COALESCED"), (30, "LAUNCHED")]
+    assert world.disk.kinds(run) == [K.VOID]
+    world.disk.append(write.rows)
+    world.run(120_000)
+    assert run not in started(executor)
+    world.nodes[-1].frozen = True
+    world.owner()
+    world.run(120_000)
+    assert run not in started(executor)
+    assert words(world, schedule_id)[0] == (10, "COALESCED")
+
+
+def test_s4_a_single_time_beyond_the_window_is_voided() -> None:
+    world, schedule_id, write = torn_tick(nothing, every_ms=3_600_000)
+    world.jump(700_000)
+    world.owner()
+    executor = ScriptedExecutor(world)
+    run = run_id(schedule_id, at(3_600))
+    assert words(world, schedule_id) == [(3_600, "MISSED_WINDOW")]
+    assert world.disk.kinds(run) == [K.VOID]
+    world.disk.append(write.rows)
+    world.run(60_000)
+    assert started(executor) == []
+
+
+def test_s4_a_schedule_that_was_read_before_its_tick_is_fenced_too() -> None:
+    world, schedule_id, _ = torn_tick(nothing)
+    world.jump(25_000)
+    node = world.node("s2")
+    node.hold_reads = True
+    node.acquire()
+    asked = read_schedule(node, schedule_id)
+    node.deliver_reads()
+    assert shown(asked).next_ms == at(10)
+    world.run(1_000)
+    assert K.ADOPTED in world.disk.kinds(schedule_id)
+    assert world.disk.kinds(run_id(schedule_id, at(10))) == [K.VOID]
+
+
+def test_s4_an_end_after_a_take_over_fences_the_time_in_hand() -> None:
+    world, schedule_id, write = torn_tick(nothing)
+    node = world.node("s2")
+    node.hold_reads = True
+    node.acquire()
+    ended = end_schedule(node, schedule_id)
+    node.deliver_reads()
+    assert shown(ended).runs == 0
+    executor = ScriptedExecutor(world)
+    world.disk.append(write.rows)
+    world.run(120_000)
+    assert started(executor) == []
+    assert words(world, schedule_id) == [(10, "CANCELLED")]
+
+
+def test_s6_an_end_after_a_take_over_counts_the_run_that_is_there() -> None:
+    world, schedule_id, _ = torn_tick(of_run)
+    node = world.node("s2")
+    node.hold_reads = True
+    node.acquire()
+    ended = end_schedule(node, schedule_id)
+    node.deliver_reads()
+    assert shown(ended).runs == 1
+    executor = ScriptedExecutor(world)
+    assert started(executor) == [run_id(schedule_id, at(10))]
+    assert words(world, schedule_id) == [(10, "LAUNCHED")]
+
+
+def test_s4_who_cancels_the_id_while_its_fence_is_written_makes_no_second_first_event() -> None:
+    world, schedule_id, _ = torn_tick(nothing)
+    world.jump(25_000)
+    node = world.node("s2")
+    node.hold_writes = True
+    node.acquire()
+    run = run_id(schedule_id, at(10))
+    cancelled = node.cancel(run)
+    assert len(node.answers) == 0
+    node.release_writes()
+    assert cancelled.refusal is RejectionReason.NOT_FOUND
+    assert world.disk.kinds(run) == [K.VOID]
+
+
+def test_s4_a_void_that_a_take_over_finds_is_no_launch() -> None:
+    world, schedule_id, _ = torn_tick(nothing)
+    world.jump(25_000)
+    second = world.node("s2")
+    second.hold_writes = True
+    second.acquire()
+    (write,) = second.writes
+    second.frozen = True
+    tear(world, write, lambda row: getattr(row, "kind", None) is K.VOID)
+    node = world.owner()
+    world.run(1_000)
+    assert words(world, schedule_id) == [(10, "COALESCED"), (20, "COALESCED"), (30, "LAUNCHED")]
+    assert shown(read_schedule(node, schedule_id)).runs == 1
+
+
+def test_s4_only_the_time_in_hand_is_ever_launched_so_every_zombie_is_known() -> None:
+    """The first owner was late itself: it would have launched a later time than the next saw."""
+    world = World()
+    first = world.owner()
+    schedule_id = create_schedule(first).task_id
+    world.run(5_000)
+    first.hold_writes = True
+    world.jump(26_000)
+    world.run(1_000)
+    first.frozen = True
+    zombie = list(first.writes)
+    world.jump(10_000)
+    world.owner()
+    executor = ScriptedExecutor(world)
+    world.run(1_000)
+    for write in zombie:
+        world.disk.append([row for row in write.rows if of_run(row)])
+    world.run(5_000)
+    world.nodes[-1].frozen = True
+    world.owner()
+    world.run(3_000)
+    launched = [nominal for nominal, word in words(world, schedule_id) if word == "LAUNCHED"]
+    assert started(executor) == [run_id(schedule_id, at(seconds)) for seconds in launched]
