@@ -21,9 +21,10 @@ from tests.bench.workloads import Result
 
 PLOT = Path("images") / "lateness.svg"
 GIB = 1024**3
+NOTES = "## Notes\n"
 INTRODUCTION = """\
 Dev mode (`timeball dev` on an SQLite file, every commit synced), measured from outside by
-`{command}`, which writes this page. An open loop starts calls by the clock, never by answers;
+{command}, which writes this page. An open loop starts calls by the clock, never by answers;
 lateness is start minus due time in the executor's own start log; lost and doubled are counted by
 id. The machine was shared with other work while this was taken: *busy with other programs* says
 how much of it they had, *kept waiting for a CPU* for how much of the time the main thread was ready
@@ -103,14 +104,17 @@ def table(name: str, results: Sequence[Result]) -> Table:
 
 
 def write_page(docs: Path, report: Report) -> None:
-    """docs/benchmarks.md and its plot."""
+    """docs/benchmarks.md and its plot; notes that people wrote at its end stay."""
     (docs / PLOT.parent).mkdir(parents=True, exist_ok=True)
     lateness = [value for each in report.results.get("steady", []) for value in each.lateness_ms]
     if lateness:
         marks = [(f"p{share}", percentile(lateness, share / 100)) for share in (50, 99)]
         (docs / PLOT).write_text(histogram(lateness, marks), encoding="utf-8")
-    text = "\n".join([*_head(report), *_goals(report), *_plot(report), *_tables(report)])
-    (docs / "benchmarks.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+    page = docs / "benchmarks.md"
+    notes = page.read_text(encoding="utf-8").partition(NOTES)[2] if page.exists() else ""
+    lines = [*_head(report), *_goals(report), *_plot(report), *_tables(report)]
+    text = "\n".join(lines).rstrip() + (f"\n\n{NOTES}{notes.rstrip()}" if notes else "")
+    page.write_text(text + "\n", encoding="utf-8")
 
 
 def _head(report: Report) -> list[str]:

@@ -25,6 +25,7 @@ from tests.bench.workloads import WORKLOADS, Options, Result
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / ".cache" / "bench"
 DEFAULT_SECONDS = {"steady": 60.0, "immediate": 20.0, "create": 20.0, "ready": 0.0}
+PIECEWISE = "`make bench`, its workloads one by one (`python tests/bench/run.py steady`, ...)"
 DEFAULT_REPEAT = {"steady": 3, "immediate": 3, "create": 3, "ready": 5}
 
 
@@ -96,7 +97,7 @@ def command_of(wanted: argparse.Namespace) -> str:
     if wanted.repeat is not None:
         words.append(f"--repeat {wanted.repeat}")
     words += [f"--dev-option={option}" for option in wanted.dev_option]
-    return "make bench" if len(words) == 1 else " ".join(words)
+    return "`make bench`" if len(words) == 1 else f"`{' '.join(words)}`"
 
 
 def broken(result: Result) -> list[str]:
@@ -122,7 +123,7 @@ def kept() -> Report:
     read = {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
     newest = max(read.values(), key=lambda each: float(each["at"]))
     results = {name: [Result(**run) for run in each["runs"]] for name, each in read.items()}
-    return Report(facts=newest["facts"], command="make bench", results=results)
+    return Report(facts=newest["facts"], command=PIECEWISE, results=results)
 
 
 if __name__ == "__main__":
