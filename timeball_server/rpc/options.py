@@ -15,6 +15,9 @@ from timeball_server.core.limits import (
     MAX_METADATA_BYTES,
 )
 
+ACCEPTED_KEY: Final = "timeball-accepted"
+"""Initial metadata of a stream that its server has accepted. Nothing is written before it: a write
+that fails because of a refusal hides the refusal behind an internal error of grpc.aio."""
 KEEPALIVE_TIME_MS: Final = 10_000
 """How long a connection may be silent before either end asks for a sign of life."""
 KEEPALIVE_TIMEOUT_MS: Final = 3_000

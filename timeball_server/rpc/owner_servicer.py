@@ -24,11 +24,10 @@ from timeball_server.core.limits import MAX_BATCH_BYTES, MAX_INTERNAL_MESSAGE_BY
 from timeball_server.internal.v1 import shard_service_pb2 as pb
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
 from timeball_server.ports.owners import OwnerClient
+from timeball_server.rpc.options import ACCEPTED_KEY
 from timeball_server.rpc.owner_convert import read_command, write_outcome
 from timeball_server.rpc.status import abort_with
 
-ACCEPTED_KEY: Final = "timeball-accepted"
-"""Initial metadata of a stream that the node has accepted; before it, nothing is sent."""
 TAKEN_KEY: Final = "timeball-taken"
 """Trailing metadata of a stream that the node ended: the highest group number that it took."""
 MAX_OUTCOME_BYTES: Final = MAX_INTERNAL_MESSAGE_BYTES - MAX_BATCH_BYTES - 64 * 1024

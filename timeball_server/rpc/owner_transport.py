@@ -35,9 +35,9 @@ from timeball_server.internal.v1 import shard_service_pb2 as pb
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.owners import OwnerClient, OwnerDialer
-from timeball_server.rpc.options import internal_channel_options
+from timeball_server.rpc.options import ACCEPTED_KEY, internal_channel_options
 from timeball_server.rpc.owner_convert import read_outcome, write_command
-from timeball_server.rpc.owner_servicer import ACCEPTED_KEY, TAKEN_KEY
+from timeball_server.rpc.owner_servicer import TAKEN_KEY
 
 WAIT_MARGIN_MS: Final = 5_000
 """How much longer than asked the answer to a wait may take before the node counts as gone."""

@@ -25,6 +25,7 @@ from timeball_server.core.ids import NodeId
 from timeball_server.internal.v1 import membership_service_pb2 as pb
 from timeball_server.internal.v1 import membership_service_pb2_grpc as stubs
 from timeball_server.ports.coordination import Member, Membership, Role, SessionLost, SessionState
+from timeball_server.rpc.options import ACCEPTED_KEY
 
 TIMEOUT_MS = 6_000
 EXECUTOR = Member(
@@ -229,6 +230,7 @@ class MuteServicer(stubs.MembershipServiceServicer):
     async def Join(  # type: ignore[override]  # noqa: N802 - the name is the proto's
         self, request_iterator: Any, context: Any
     ) -> None:
+        await context.send_initial_metadata(((ACCEPTED_KEY, "1"),))
         await self.may_join.wait()
         await context.write(pb.JoinResponse(incarnation=1))
         async for request in request_iterator:

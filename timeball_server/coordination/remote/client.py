@@ -21,6 +21,7 @@ from timeball_server.internal.v1 import membership_service_pb2 as pb
 from timeball_server.internal.v1 import membership_service_pb2_grpc as stubs
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Member, SessionLost, SessionState
+from timeball_server.rpc.options import ACCEPTED_KEY
 from timeball_server.rpc.status import error_from_rpc
 
 BEATS_PER_TIMEOUT: Final = 6
@@ -139,14 +140,10 @@ class RemoteMembership:
         self._unsent.put_nowait(request)
 
     async def _write(self, call: Call) -> None:
-        """Write what is sent; why a stream is broken is the reader's to say.
-
-        Nothing is written before the service has accepted the call: a write that fails because
-        the service refused it would hide the refusal behind an internal error of grpc.aio.
-        """
+        """Write what is sent once the call is accepted; why it is broken is the reader's to say."""
         try:
-            await call.wait_for_connection()
-            while True:
+            accepted = ACCEPTED_KEY in dict(await call.initial_metadata())
+            while accepted:
                 await call.write(await self._unsent.get())
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             call.cancel()

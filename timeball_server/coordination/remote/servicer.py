@@ -17,6 +17,7 @@ from timeball_server.internal.v1 import membership_service_pb2 as pb
 from timeball_server.internal.v1 import membership_service_pb2_grpc as stubs
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Membership, SessionLost
+from timeball_server.rpc.options import ACCEPTED_KEY
 from timeball_server.rpc.status import abort_with
 
 
@@ -42,7 +43,7 @@ class MembershipServicer(stubs.MembershipServiceServicer):
         broken stream is felt here at once. `context` is Any: the stubs mix two kinds of it.
         """
         try:
-            await context.send_initial_metadata(())  # accepted: the caller may write
+            await context.send_initial_metadata(((ACCEPTED_KEY, "1"),))
             await self._serve(request_iterator, context)
         except SessionLost as lost:
             await abort_with(context, CoordinationUnavailable(lost.message))
