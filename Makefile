@@ -23,7 +23,7 @@ cluster-status: venv-dev ## Who is alive there and who owns what
 cluster-down: venv-dev ## End it
 	@$(BIN)/python -m tools.cluster down
 
-test: prerequisites venv-dev ## Every test, tier by tier (TIERS=unit,... for some of them)
+test: prerequisites venv-dev venv-proto ## Every test, tier by tier (TIERS=unit,... for some of them)
 	@$(BIN)/python tools/run_tests.py $(if $(TIERS),--tiers $(TIERS))
 
 dev: venv ## Coordinator, scheduler node and executor node in one process on loopback
