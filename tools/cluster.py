@@ -1,9 +1,9 @@
 """A whole cluster on loopback: `make cluster`, `make cluster-down`.
 
 `up` starts a supervisor in the background and waits until everything serves; `down` ends it and
-all that it started; `status` asks the cluster. One ZooKeeper and one Cassandra from jars, two
-coordinators, two scheduler nodes, three executors of strength 1, 5 and 10, each a process of its
-own; logs and facts lie in .cluster/. For development and tests: one disk, no replication.
+all that it started; `status` asks the cluster; `kill NAME` ends a process as a power cut does,
+`restart NAME` does so and starts it again. Logs and facts lie in .cluster/. For development and
+tests: one disk, no replication. What runs is in tools/local_cluster.py.
 """
 
 from __future__ import annotations
@@ -14,160 +14,37 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+from tools.local_cluster import (
+    READY_WITHIN_S,
+    ROOT,
+    STOP_WITHIN_S,
+    LocalCluster,
+    Places,
+    coordinators,
+)
+
 FOLDER: Final = ROOT / ".cluster"
-SHARDS: Final = 16
-STRENGTHS: Final = (1, 5, 10)
-READY_WITHIN_S: Final = 120.0
-STOP_WITHIN_S: Final = 30.0
+LOOK_EVERY_S: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Files of one cluster."""
-
-    folder: Path
-
-    @property
-    def logs(self) -> Path:
-        """Where every process writes."""
-        return self.folder / "logs"
-
-    @property
-    def facts(self) -> Path:
-        """Addresses and process ids, written when everything serves."""
-        return self.folder / "facts.json"
-
-    @property
-    def demo(self) -> Path:
-        """Where the demo's handlers put their results."""
-        return self.folder / "demo"
-
-    @property
-    def supervisor(self) -> Path:
-        """Process id of the supervisor."""
-        return self.folder / "supervisor.pid"
-
-
-class Supervisor:
-    """Starts everything in order and ends it in reverse."""
-
-    def __init__(self, places: Places, apps: Sequence[str]) -> None:
-        self._places = places
-        self._apps = apps
-        self._smtp_port = _free_port()
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._addresses: dict[str, str] = {}
-
-    def run(self) -> None:
-        """Start, write the facts, wait for SIGTERM."""
-        from tests.support.servers.__main__ import running
-
-        with contextlib.ExitStack() as stack:
-            zookeeper = stack.enter_context(running("zookeeper", 1, self._places.folder / "zk"))
-            print(f"zookeeper serves at {zookeeper.endpoints}", flush=True)
-            cassandra = stack.enter_context(running("cassandra", 1, self._places.folder / "cs"))
-            print(f"cassandra serves at {cassandra.endpoints}", flush=True)
-            stack.callback(self._end_processes)
-            self._apply_schema(cassandra.endpoints)
-            self._start_processes(zookeeper.endpoints, cassandra.endpoints)
-            self._write_facts(zookeeper.endpoints, cassandra.endpoints)
-            signal.pause()
-
-    def _apply_schema(self, cassandra: str) -> None:
-        command = [sys.executable, "-m", "timeball.cli", "schema", "apply"]
-        place = ["--cassandra", cassandra, "--shards", str(SHARDS)]
-        place += ["--replicas", "datacenter1=1"]
-        subprocess.run([*command, *place], check=True, cwd=ROOT)
-
-    def _start_processes(self, zookeeper: str, cassandra: str) -> None:
-        shared = [
-            *("--set", "store.kind=cassandra", "--set", f"store.addresses={cassandra}"),
-            *("--set", "coordination.kind=zookeeper"),
-            *("--set", f"coordination.addresses={zookeeper}"),
-        ]
-        for number in (1, 2):
-            self._start_service("scheduler_node", f"scheduler-{number}", shared)
-        for number in (1, 2):
-            self._start_service("coordinator", f"coordinator-{number}", shared)
-        for number, strength in enumerate(STRENGTHS, start=1):
-            self._start_executor(f"executor-{number}", strength, zookeeper)
-        for name in list(self._processes):
-            self._await_address(name)
-
-    def _start_service(self, module: str, name: str, shared: Sequence[str]) -> None:
-        ready = ["--ready-file", str(self._ready(name)), "--set", f"node.name={name}"]
-        self._start(name, [sys.executable, "-m", module, *shared, *ready])
-
-    def _start_executor(self, name: str, strength: int, zookeeper: str) -> None:
-        log = self._places.folder / f"{name}.starts.jsonl"
-        options = ["--zookeeper", zookeeper, "--name", name, "--strength", str(strength)]
-        files = ["--start-log", str(log), "--app", ",".join(self._apps)]
-        self._start(name, [sys.executable, "-m", "executor_node", *options, *files])
-        self._ready(name).write_text("started\n")
-
-    def _start(self, name: str, command: Sequence[str]) -> None:
-        with (self._places.logs / f"{name}.log").open("wb") as log:
-            self._processes[name] = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def _environment(self) -> dict[str, str]:
-        """What the demo's handlers want to know, beside what everybody gets."""
-        return {
-            **os.environ,
-            "TIMEBALL_DEMO_OUT": str(self._places.demo),
-            "TIMEBALL_DEMO_SMTP_PORT": str(self._smtp_port),
-        }
-
-    def _ready(self, name: str) -> Path:
-        return self._places.folder / f"{name}.ready"
-
-    def _await_address(self, name: str) -> None:
-        deadline = time.monotonic() + READY_WITHIN_S
-        while time.monotonic() < deadline:
-            if self._ready(name).exists():
-                self._addresses[name] = self._ready(name).read_text().strip()
-                print(f"{name} is ready: {self._addresses[name]}", flush=True)
-                return
-            if self._processes[name].poll() is not None:
-                break
-            time.sleep(0.05)
-        log = (self._places.logs / f"{name}.log").read_text(errors="replace")
-        raise SystemExit(f"{name} did not become ready:\n{log[-4_000:]}")
-
-    def _write_facts(self, zookeeper: str, cassandra: str) -> None:
-        facts = {
-            "zookeeper": zookeeper,
-            "cassandra": cassandra,
-            "addresses": self._addresses,
-            "demo": {"out": str(self._places.demo), "smtp_port": self._smtp_port},
-            "pids": {name: process.pid for name, process in self._processes.items()},
-            "starts": [str(path) for path in sorted(self._places.folder.glob("*.starts.jsonl"))],
-        }
-        partial = self._places.facts.with_suffix(".partial")
-        partial.write_text(json.dumps(facts, indent=2) + "\n")
-        partial.replace(self._places.facts)
-
-    def _end_processes(self) -> None:
-        for process in reversed(self._processes.values()):
-            if process.poll() is None:
-                process.terminate()
-        for process in reversed(self._processes.values()):
-            try:
-                process.wait(STOP_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def supervise(places: Places, apps: Sequence[str]) -> None:
+    """Run a cluster until SIGTERM; SIGHUP starts again what has ended."""
+    wishes: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGHUP, lambda number, _: wishes.append(number))
+    with LocalCluster(places, apps).running() as cluster:
+        while True:
+            time.sleep(LOOK_EVERY_S)
+            if wishes:
+                wishes.clear()
+                cluster.restart_ended()
 
 
 def up(places: Places, apps: Sequence[str]) -> int:
@@ -176,8 +53,7 @@ def up(places: Places, apps: Sequence[str]) -> int:
         print("a cluster runs already; `make cluster-down` ends it", file=sys.stderr)
         return 1
     shutil.rmtree(places.folder, ignore_errors=True)
-    places.logs.mkdir(parents=True)
-    places.demo.mkdir()
+    places.make()
     log = places.logs / "supervisor.log"
     command = [sys.executable, "-m", "tools.cluster", "--folder", str(places.folder), "supervise"]
     with log.open("wb") as output:
@@ -226,21 +102,25 @@ def status(places: Places) -> int:
         print("no cluster runs here; `make cluster` starts one", file=sys.stderr)
         return 1
     facts = json.loads(places.facts.read_text())
-    address = coordinators(facts)
+    address = coordinators(facts["addresses"])
     print(f"coordinators at {address}; logs in {places.logs}")
     command = [sys.executable, "-m", "timeball.cli", "--address", address, "cluster", "status"]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def coordinators(facts: dict[str, Any]) -> str:
-    """The address list of all coordinators, as clients take it."""
-    addresses: dict[str, str] = facts["addresses"]
-    return ",".join(a for name, a in sorted(addresses.items()) if name.startswith("coordinator"))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def kill(places: Places, name: str, *, restart: bool) -> int:
+    """End one process as a power cut does, and perhaps have the supervisor start it again."""
+    supervisor = _supervisor_pid(places)
+    pids = json.loads(places.facts.read_text())["pids"] if places.facts.exists() else {}
+    if supervisor is None or name not in pids:
+        print(f"no {name} runs here; known: {', '.join(pids) or 'none'}", file=sys.stderr)
+        return 1
+    if not _is_zombie(pids[name]):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pids[name], signal.SIGKILL)
+    if restart:
+        os.kill(supervisor, signal.SIGHUP)
+    return 0
 
 
 def _supervisor_pid(places: Places) -> int | None:
@@ -264,16 +144,18 @@ def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("verb", choices=("up", "down", "status", "supervise"))
-    parser.add_argument("apps", nargs="*", default=[str(ROOT / "examples" / "demo_tasks.py")])
+    parser.add_argument("verb", choices=("up", "down", "status", "kill", "restart", "supervise"))
+    parser.add_argument("names", nargs="*", help="apps for up, processes for kill and restart")
     parsed = parser.parse_args()
     places = Places(parsed.folder.resolve())
+    apps = parsed.names or [str(ROOT / "examples" / "demo_tasks.py")]
+    if parsed.verb in ("kill", "restart"):
+        again = parsed.verb == "restart"
+        return max((kill(places, name, restart=again) for name in parsed.names), default=1)
     if parsed.verb == "supervise":
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        Supervisor(places, parsed.apps).run()
-        return 0
+        supervise(places, apps)
     if parsed.verb == "up":
-        return up(places, parsed.apps)
+        return up(places, apps)
     return down(places) if parsed.verb == "down" else status(places)
 
 

@@ -1,8 +1,9 @@
 """`python -m tests.support.servers`: servers to develop against, until ^C or the input's end.
 
-Prints the variables that make the tests use them:
+Prints the variables that make the tests use them, or runs a command with them set:
 
     python -m tests.support.servers --cassandra 1 --zookeeper 1
+    python -m tests.support.servers --cassandra 1 -- pytest tests/conformance
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -46,7 +48,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for kind in KINDS:
         parser.add_argument(f"--{kind}", type=int, choices=(0, 1, 3), default=0, metavar="COUNT")
-    asked = {kind: count for kind, count in vars(parser.parse_args()).items() if count}
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="after --: run it, then end")
+    parsed = vars(parser.parse_args())
+    command = [word for word in parsed.pop("command") if word != "--"]
+    asked = {kind: count for kind, count in parsed.items() if count}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         contextlib.suppress(KeyboardInterrupt),
@@ -55,7 +60,10 @@ def main() -> None:
     ):
         for kind, count in asked.items():
             cluster = servers.enter_context(running(kind, count, Path(folder)))
+            os.environ[KINDS[kind][0]] = cluster.endpoints
             print(f"export {KINDS[kind][0]}={cluster.endpoints}", flush=True)
+        if command:
+            raise SystemExit(subprocess.run(command, check=False).returncode)
         print(f"# logs are in {fixtures.LOGS}; ^C ends the servers", flush=True)
         sys.stdin.read()
 
