@@ -89,6 +89,38 @@ def program(name: str) -> str:
     return shutil.which(name) or ""
 
 
+def java_17() -> str:
+    """The first Java that calls itself 17, or empty."""
+    homes = [os.environ.get("JAVA_HOME", "")]
+    paths = [str(Path(home) / "bin" / "java") for home in homes if home]
+    paths += [path for path in [shutil.which("java")] if path]
+    for path in paths:
+        try:
+            answer = subprocess.run(
+                [path, "-version"],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=PROBE_TIMEOUT_SECONDS,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if 'version "17.' in answer.stderr:
+            return path
+    return ""
+
+
+def cached_jars() -> str:
+    """Where the test servers' jars lie already, or empty."""
+    folder = Path(__file__).resolve().parent.parent / ".cache" / "jars"
+    found = sorted(path.name for path in folder.glob("*-*") if path.is_dir())
+    return (
+        "jars cached"
+        if {name.split("-")[0] for name in found} >= {"cassandra", "zookeeper"}
+        else ""
+    )
+
+
 def needs() -> list[Need]:
     """Every need, required ones first."""
     here = ".".join(map(str, sys.version_info[:3]))
@@ -102,6 +134,20 @@ def needs() -> list[Need]:
         Need("sqlite3 module", module("sqlite3"), "the embedded store", stdlib),
         Need("make", program("make"), "every command", "make"),
         Need("git", program("git"), "the checkout", "git"),
+        Need(
+            "Java 17",
+            java_17(),
+            "make cluster, and the tier of real servers",
+            "openjdk-17-jre-headless",
+            required=False,
+        ),
+        Need(
+            "Maven",
+            program("mvn") or cached_jars(),
+            "fetching those servers' jars, once",
+            "maven",
+            required=False,
+        ),
     ]
     for minor in SDK_MINORS:
         found = interpreter(minor)
