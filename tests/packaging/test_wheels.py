@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import timeball
 
+from tests.support.dev_server import DevServer, ending
 from tools import wheels
 
 SERVER_NAMES = {"timeball_server", "coordinator", "scheduler_node", "executor_node"}
@@ -29,6 +31,11 @@ LISTING = (
 )
 
 
+def out_of_reach() -> dict[str, str]:
+    """This process's environment without what would lead Python back to the checkout."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Installed:
     """An environment that holds one set of wheels and nothing else."""
@@ -37,14 +44,24 @@ class Installed:
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a program of the environment, out of reach of the checkout."""
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         return subprocess.run(
             [str(self.folder / "bin" / program), *arguments],
             cwd=self.folder,
-            env=clean,
+            env=out_of_reach(),
             capture_output=True,
             text=True,
             check=False,
+        )
+
+    def start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts a program that goes on until it is told to end."""
+        return subprocess.Popen(
+            [str(self.folder / "bin" / program), *arguments],
+            cwd=self.folder,
+            env=out_of_reach(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def distributions(self) -> set[str]:
@@ -146,6 +163,31 @@ def test_a_slim_executor_starts_its_command(executor: Installed) -> None:
     outcome = executor.run("timeball", "executor", "--help")
     assert outcome.returncode == 0, outcome.stderr
     assert "--app" in outcome.stdout
+
+
+SLIM_APP = """
+import timeball
+
+@timeball.task("slim.double")
+def double(number: int) -> int:
+    return 2 * number
+"""
+
+
+def test_a_slim_executor_starts_joins_and_runs_a_task(executor: Installed, tmp_path: Path) -> None:
+    app = tmp_path / "slim_app.py"
+    app.write_text(SLIM_APP)
+    server = DevServer(tmp_path, apps=())
+    with ending(server):
+        address = server.start()
+        joined = executor.start("timeball", "executor", "--app", str(app), "--server", address)
+        try:
+            with timeball.Client(address) as client:
+                result = client.submit("slim.double", {"number": 21}).result(timeout="30s")
+        finally:
+            joined.terminate()
+            code = joined.wait(30)
+    assert (result, code) == (42, 0)
 
 
 def test_commands_of_the_cluster_do_not_break_a_slim_install(executor: Installed) -> None:
