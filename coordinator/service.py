@@ -6,7 +6,7 @@ before the session ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,6 +20,7 @@ from coordinator.schedule_servicer import ScheduleServicer
 from coordinator.schedules import ScheduleApi
 from coordinator.task_servicer import TaskServicer
 from timeball_server.core.buckets import Layout
+from timeball_server.ports.metrics import Family, Figures, Kind, counter
 from timeball_server.rpc.auth import Authenticator
 from timeball_server.rpc.interceptors import Gate
 from timeball_server.rpc.server import RpcServer
@@ -69,6 +70,24 @@ class Coordinator(Service):
     def address(self) -> str:
         """host:port where it listens."""
         return self._server.address
+
+    def metrics(self) -> Iterator[Family]:
+        """What was asked of this coordinator, and what became of it."""
+        yield Figures(
+            name="timeball_calls",
+            text="Calls that have ended, by method and gRPC status.",
+            kind=Kind.COUNTER,
+            labels=("method", "status"),
+            samples=list(self._gate.calls.items()),
+        )
+        yield Figures(
+            name="timeball_calls_refused",
+            text="Calls refused before they were carried out, by reason.",
+            kind=Kind.COUNTER,
+            labels=("reason",),
+            samples=[((reason,), count) for reason, count in self._gate.refused.items()],
+        )
+        yield counter("timeball_call_bugs", "Calls that failed on a bug of ours.", self.bugs)
 
     async def _begin(self) -> None:
         await self._server.start()

@@ -18,6 +18,7 @@ from timeball_server.cluster.wiring import (
     cluster_layout,
     open_store,
     session_opener,
+    with_metrics,
 )
 from timeball_server.coordination.remote.servicer import MembershipServicer
 from timeball_server.core.buckets import Layout
@@ -101,7 +102,8 @@ async def clustered_coordinator(
         layout=layout,
     )
     doors = Doors(listen=listen, authenticator=authenticator, store="cassandra")
-    return WithStore(coordinator(config, ports, layout, doors), store)
+    service = coordinator(config, ports, layout, doors)
+    return with_metrics(WithStore(service, store), settings.metrics, [service.metrics])
 
 
 def _authenticator(access: AccessSettings, listen: str, clock: Clock) -> Authenticator:

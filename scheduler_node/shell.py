@@ -8,11 +8,12 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from scheduler_node.calls import Calls
 from scheduler_node.committer import CommitLimits, Committer
+from scheduler_node.measuring import Measures, families
 from scheduler_node.readers import Readers
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import (
@@ -35,6 +36,7 @@ from timeball_server.core.lease import lease_until_mono_ms
 from timeball_server.core.messages import ToExecutor
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, SessionState
+from timeball_server.ports.metrics import Family
 from timeball_server.ports.store import OwnerRow, ShardRow, Store
 
 _NO_LEASE: Final = -1
@@ -64,6 +66,7 @@ class EngineShell:
     ) -> None:
         self.engine = engine
         self.calls = Calls(self.post)
+        self.measures = Measures()
         self._clock = clock
         self._send = send
         self._on_ownership_end = on_ownership_end
@@ -97,6 +100,10 @@ class EngineShell:
         held = self.engine.shards.get(shard)
         return held is not None and held.epoch == epoch
 
+    def metrics(self) -> Iterable[Family]:
+        """The node's numbers as they are now."""
+        return families(self.engine, self.measures, self.committer, self._clock)
+
     async def run(self) -> None:
         """Step whenever something happened or an instant has come; never ends by itself."""
         loop = asyncio.get_running_loop()
@@ -116,6 +123,7 @@ class EngineShell:
         now = self._clock.now()
         inbox, self._inbox = self._inbox, []
         happened = [*self._session_news(), *inbox]
+        self.measures.note(self.engine, inbox, now.wall_ms)
         effects = handle(self.engine, happened, wall_ms=now.wall_ms, mono_ms=now.mono_ms)
         for effect in effects:
             _PERFORM[type(effect)](self, effect)

@@ -82,7 +82,8 @@ LAYERS = {
         vendors=(*GRPC, "protovalidate", "protobuf"),
     ),
     "timeball_server.runtime": Layer(
-        ours=(*SHARED, "timeball_server.runtime"), vendors=("structlog", "uvloop")
+        ours=(*SHARED, "timeball_server.runtime"),
+        vendors=("structlog", "uvloop", "prometheus_client"),
     ),
     "timeball_server.cli": Layer(
         ours=("timeball", "timeball_server"), vendors=("click", "rich", "uvloop")
@@ -112,6 +113,7 @@ ROOMS = {
     "kazoo": "timeball_server.coordination.zookeeper",
     "sqlite3": "timeball_server.store.sqlite",
     "protovalidate": "timeball_server.rpc",
+    "prometheus_client": "timeball_server.runtime",
 }
 
 
@@ -226,6 +228,7 @@ def test_nobody_imports_the_folder_of_proto_sources() -> None:
         ("timeball_server.rpc.server", "from timeball_server.store import memory"),
         ("timeball_server.rpc.server", "import coordinator.api"),
         ("timeball_server.runtime.clock", "import grpc"),
+        ("scheduler_node.measuring", "import prometheus_client"),
         ("timeball_server.cli.migrate", "from timeball_server.store import sqlite"),
         ("coordinator.api", "import scheduler_node.loop"),
         ("coordinator.api", "from timeball_server.store.memory import MemoryStore"),

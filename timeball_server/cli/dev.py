@@ -37,6 +37,8 @@ DEFAULT_DATA = Path(".timeball") / "dev.db"
               help="Append one JSON line per start to this file.")  # fmt: skip
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the public address to this file when everything is ready.")  # fmt: skip
+@click.option("--metrics", metavar="HOST:PORT",
+              help="Answer Prometheus there, loopback only; port 0 takes a free one.")  # fmt: skip
 @click.option("--loop", type=click.Choice([each.value for each in LoopChoice]),
               default=LoopChoice.AUTO.value, show_default=True,
               help="Event loop; auto = uvloop where it is installed.")  # fmt: skip
@@ -51,6 +53,7 @@ def command(
     slots: int,
     start_log: Path | None,
     ready_file: Path | None,
+    metrics: str | None,
     loop: str,
     log_level: str,
 ) -> None:
@@ -64,6 +67,7 @@ def command(
     kept = None if memory else data
     handlers, problems = apps_and_problems(apps)
     problems += address_problems(listen)
+    problems += () if metrics is None else address_problems(metrics, "--metrics")
     problems += file_problems(kept, {"--start-log": start_log, "--ready-file": ready_file})
     if problems:
         click.echo("\n".join(f"timeball dev: {problem}" for problem in problems), err=True)
@@ -74,6 +78,7 @@ def command(
         slots=slots,
         start_log=start_log,
         version=__version__,
+        metrics=metrics,
     )
     cluster = DevCluster(config, OpenLoopback(listen), handlers)
     try:
@@ -93,6 +98,8 @@ async def _run(cluster: DevCluster, config: DevConfig, ready_file: Path | None) 
         loop.add_signal_handler(number, lambda: stops.append(loop.create_task(cluster.stop())))
     await cluster.start()
     _say_ready(cluster, config)
+    if cluster.metrics_address is not None:
+        click.echo(f"  metrics: http://{cluster.metrics_address}/metrics", err=True)
     if ready_file is not None:
         _write_whole(ready_file, cluster.address)
     settle_collector()

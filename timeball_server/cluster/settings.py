@@ -12,6 +12,7 @@ from timeball_server.runtime.settings import (
     CoordinationKind,
     CoordinationSettings,
     ListenSettings,
+    MetricsSettings,
     NodeSettings,
     StoreKind,
     StoreSettings,
@@ -26,6 +27,7 @@ class SchedulerNodeSettings:
     listen: ListenSettings = field(default_factory=ListenSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class CoordinatorSettings:
     listen: ListenSettings = field(default_factory=ListenSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
 
 

@@ -6,16 +6,21 @@ their drivers would be a third of its start.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from timeball.errors import FailedPrecondition
 
 from timeball_server.core.buckets import Layout
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession
+from timeball_server.ports.metrics import Source
 from timeball_server.ports.store import Store
 from timeball_server.runtime.lifecycle import Service
-from timeball_server.runtime.settings import CoordinationSettings, StoreSettings
+from timeball_server.runtime.settings import (
+    CoordinationSettings,
+    MetricsSettings,
+    StoreSettings,
+)
 
 Say = Callable[[str], None]
 
@@ -76,6 +81,15 @@ def session_opener(
         return await open_session(options, clock)
 
     return connect
+
+
+def with_metrics(service: Service, settings: MetricsSettings, sources: Sequence[Source]) -> Service:
+    """The service, and its numbers on the port that the settings name, if they name one."""
+    if not settings.port:
+        return service
+    from timeball_server.runtime.metrics import WithMetrics
+
+    return WithMetrics(service, f"{settings.host}:{settings.port}", sources)
 
 
 class WithStore(Service):

@@ -33,18 +33,18 @@ def apps_and_problems(apps: Sequence[str]) -> tuple[dict[str, Handler], list[str
     return handlers, problems
 
 
-def address_problems(address: str) -> Iterator[str]:
+def address_problems(address: str, option: str = "--listen") -> Iterator[str]:
     """What is wrong with host:port of a server without access control."""
     host, colon, port = address.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdecimal()):
-        yield f"--listen: write host:port such as 127.0.0.1:7466, got {address!r}"
+        yield f"{option}: write host:port such as 127.0.0.1:7466, got {address!r}"
         return
     if int(port) > _PORT_MAX:
-        yield f"--listen: a port is a number from 0 to {_PORT_MAX}, got {port}"
+        yield f"{option}: a port is a number from 0 to {_PORT_MAX}, got {port}"
     try:
         OpenLoopback(address)
     except NotLoopback as error:
-        yield f"--listen: {error}"
+        yield f"{option}: {error}"
 
 
 def file_problems(data: Path | None, others: Mapping[str, Path | None]) -> Iterator[str]:

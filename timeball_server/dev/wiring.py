@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from timeball.registry import Handler
 
@@ -30,9 +30,12 @@ from timeball_server.rpc.auth import Authenticator
 from timeball_server.rpc.owner_transport import GrpcOwnerDialer
 from timeball_server.runtime.clock import SystemClock
 from timeball_server.runtime.entropy import fresh_random
-from timeball_server.runtime.lifecycle import Service
+from timeball_server.runtime.lifecycle import Phase, Service
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
 from timeball_server.store.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from timeball_server.runtime.metrics import MetricsServer
 
 SHARDS: Final = 4
 """Shards of a new dev database; an existing one keeps the layout it was made with."""
@@ -52,6 +55,7 @@ class DevConfig:
         data: the SQLite file, None = memory only.
         slots: attempts at once in the built-in executor.
         start_log: file for one JSON line per start, if wanted.
+        metrics: host:port for Prometheus, if wanted.
     """
 
     listen: str
@@ -59,6 +63,7 @@ class DevConfig:
     slots: int
     start_log: Path | None
     version: str
+    metrics: str | None = None
 
 
 class DevCluster(Service):
@@ -80,11 +85,17 @@ class DevCluster(Service):
         self._coordination: LocalCoordinator | None = None
         self._coordinator: Coordinator | None = None
         self._services: list[Service] = []
+        self._metrics: MetricsServer | None = None
 
     @property
     def address(self) -> str:
         """Where callers and executors of other processes reach it."""
         return self._coordinator.address if self._coordinator else self._config.listen
+
+    @property
+    def metrics_address(self) -> str | None:
+        """Where Prometheus reads, if wanted."""
+        return None if self._metrics is None else self._metrics.address
 
     async def _begin(self) -> None:
         store = self._store = await self._open_store()
@@ -92,7 +103,14 @@ class DevCluster(Service):
         self._coordination = LocalCoordinator(first_zxid, self._clock)
         layout = await self._layout(store)
         self._coordinator = self._make_coordinator(store, layout)
-        self._services = [self._make_node(store), *self._make_executors(), self._coordinator]
+        node = self._make_node(store)
+        self._services = [node, *self._make_executors(), self._coordinator]
+        if self._config.metrics is not None:
+            from timeball_server.runtime.metrics import MetricsServer
+
+            sources = (node.node.shell.metrics, self._coordinator.metrics)
+            self._metrics = MetricsServer(self._config.metrics, sources, self._is_ready)
+            self._services.append(self._metrics)
         for service in self._services:
             await service.start()
             self.spawn(f"watch {service.name}", service.wait_stopped())
@@ -102,6 +120,9 @@ class DevCluster(Service):
         """Ready means that a first task need not wait for anybody to take its shard."""
         while None in {shard.owner for shard in (await coordinator.node.overview()).shards}:
             await self._clock.sleep_ms(_LOOK_EVERY_MS)
+
+    def _is_ready(self) -> bool:
+        return self.phase is Phase.RUNNING
 
     async def _end(self) -> None:
         for service in reversed(self._services):

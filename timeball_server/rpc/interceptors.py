@@ -63,6 +63,8 @@ def item_errors(request: Message) -> Mapping[int, TimeballError]:
 class Gate(grpc.aio.ServerInterceptor):
     """The interceptor. `refused` counts refusals before a servicer ran, by reason.
 
+    `calls` counts calls that have ended, by method and gRPC status.
+
     Args:
         authenticator: says who calls.
         validator: parses and checks requests.
@@ -77,6 +79,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._on_bug = on_bug
         self._wrapped: dict[str, Any] = {}
         self.refused: Counter[str] = Counter()
+        self.calls: Counter[tuple[str, str]] = Counter()
 
     async def intercept_service(
         self,
@@ -154,18 +157,25 @@ class Gate(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _around(self, method: str, context: Context) -> AsyncIterator[_Call]:
-        """Admit a call, and end it with a status when an error comes out."""
+        """Admit a call, count it, and end it with a status when an error comes out."""
+        status = "CANCELLED"
         try:
             current = _Call(self._admit(method, context))
             _CALL.set(current)
             yield current
+            status = "OK"
         except TimeballError as error:
+            status = error.code
             await abort_with(context, error)
         except grpc.aio.AbortError:
+            status = "ABORTED"
             raise
         except Exception as bug:  # noqa: BLE001 - counted; its words are not for callers
+            status = Internal.code
             self._on_bug(method, bug)
             await abort_with(context, Internal(_BUG_SENTENCE))
+        finally:
+            self.calls[method, status] += 1
 
     def _admit(self, method: str, context: Context) -> Principal:
         try:

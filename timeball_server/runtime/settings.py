@@ -138,6 +138,18 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Where Prometheus reads."""
+
+    host: Annotated[
+        str, Meta(min_length=1, description="address to answer on; nobody is asked for a key")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65_535, description="port of /metrics and /healthz; 0 means none")
+    ] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings:
     """Who may call."""
 
