@@ -26,6 +26,7 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, Member, Role
 from timeball_server.ports.owners import OwnerDialer
 from timeball_server.ports.store import Store
+from timeball_server.runtime.joining import join_in_turn
 from timeball_server.runtime.lifecycle import Service
 
 log = structlog.stdlib.get_logger("coordinator")
@@ -121,11 +122,7 @@ class CoordinatorNode(Service):
             started_ms=self._ports.clock.now().wall_ms,
             version=config.version,
         )
-        try:
-            incarnation = await session.join(member)
-        except TimeballError:
-            await session.close()
-            raise
+        incarnation = await join_in_turn(session, member, self._ports.clock)
         self._session = session
         self.router.attach(session)
         log.info("joined", node=config.node, incarnation=incarnation)

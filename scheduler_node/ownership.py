@@ -60,6 +60,11 @@ class Ownership:
         """Shards that the engine has or is being given, with their epochs."""
         return self._held
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is held and no entry of what was held is left."""
+        return not (self._held or self._releasing or self._ended)
+
     def ended(self, shard: ShardId, epoch: Epoch) -> None:
         """The engine has let go of a shard; its entry is removed in the next round."""
         self._ended.append((shard, epoch))

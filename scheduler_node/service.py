@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,12 +29,15 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, Member, Role, SessionState
 from timeball_server.ports.executors import ExecutorDialer
 from timeball_server.ports.store import OwnerRow, ShardRow, Store
+from timeball_server.runtime.joining import join_in_turn
 from timeball_server.runtime.lifecycle import Service
 
 log = structlog.stdlib.get_logger("scheduler_node")
 _LOOK_EVERY_MS: Final = 1_000
 _RETRY_MS: Final = 50
 _REJOIN_MS: Final = 500
+_MOVE_WITHIN_MS: Final = 2_000
+"""A leader moves shards within a few round trips; without one the drain does not wait long."""
 Connect = Callable[[], Awaitable[CoordinationSession]]
 
 
@@ -89,15 +93,39 @@ class SchedulerNode(Service):
         await self._join()
         self.spawn("sessions", self._live())
 
-    async def _drain(self) -> None:
-        """Hand every shard over; whoever takes it need not wait for our session to expire."""
-        if self._ownership is None or self._session is None:
+    async def hand_over(self) -> None:
+        """Let every shard go, each to the node that the leader wishes; ends when none is held.
+
+        Where nobody else can take them, or the leader does not move them in time, they are
+        released all the same: whoever takes them need not wait for our session to expire.
+        """
+        ownership, session = self._ownership, self._session
+        if ownership is None or session is None:
             return
-        self._ownership.drain()
-        while self._ownership.held and self._session.state is SessionState.CONNECTED:
+        if await self._others_may_take(session):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MOVE_WITHIN_MS / 1_000):
+                    await self._until_released(ownership, session)
+        ownership.drain()
+        await self._until_released(ownership, session)
+
+    async def _others_may_take(self, session: CoordinationSession) -> bool:
+        """Tell the leader that we leave; whether it has anybody else for our shards."""
+        try:
+            await session.drain()
+            members = await session.members(Role.SCHEDULER_NODE)
+        except CoordinationUnavailable:
+            return False
+        return any(not each.draining and each.node != self.config.node for each in members)
+
+    async def _until_released(self, ownership: Ownership, session: CoordinationSession) -> None:
+        self._changed.set()
+        while not ownership.is_done and session.state is SessionState.CONNECTED:
             self._settled.clear()
-            self._changed.set()
             await self._settled.wait()
+
+    async def _drain(self) -> None:
+        await self.hand_over()
 
     async def _end(self) -> None:
         self.shell.calls.close()
@@ -131,11 +159,7 @@ class SchedulerNode(Service):
             started_ms=self._clock.now().wall_ms,
             version=config.version,
         )
-        try:
-            incarnation = await session.join(member)
-        except TimeballError:
-            await session.close()
-            raise
+        incarnation = await join_in_turn(session, member, self._clock)
         self._session = session
         self._streams = Streams(
             config.node, incarnation, self._dialer, self._clock, self.shell.post

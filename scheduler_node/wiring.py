@@ -14,6 +14,7 @@ from timeball_server.cluster.wiring import (
     cluster_layout,
     open_store,
     session_opener,
+    with_metrics,
 )
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
 from timeball_server.ports.clock import Clock
@@ -68,6 +69,8 @@ class SchedulerNodeProcess(Service):
         await self.node.wait_stopped()
 
     async def _drain(self) -> None:
+        """Shards first: until they are gone their callers find them here and nowhere else."""
+        await self.node.hand_over()
         self._servicer.drain()
         await self._server.drain()
 
@@ -94,7 +97,9 @@ async def clustered_node(
         await store.close()
         raise
     connect = session_opener(settings.coordination, clock)
-    return WithStore(SchedulerNodeProcess(config, store, connect, clock), store)
+    process = SchedulerNodeProcess(config, store, connect, clock)
+    service = WithStore(process, store)
+    return with_metrics(service, settings.metrics, [process.node.shell.metrics])
 
 
 def _report_bug(error: BaseException) -> None:

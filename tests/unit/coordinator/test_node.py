@@ -79,6 +79,21 @@ async def test_a_second_one_of_its_name_does_not_start(rig: Rig) -> None:
 
 
 @on_rig
+async def test_started_again_at_once_it_waits_for_the_end_of_its_earlier_life(rig: Rig) -> None:
+    earlier, again = Front(rig), Front(rig)
+    await earlier.node.start()
+    starting = asyncio.create_task(again.node.start())
+    await rig.clock.sleep_ms(1_000)
+    assert not starting.done()
+    rig.service.expire(earlier.sessions[-1])
+    await starting
+    assert await coordinators(rig) == ["front"]
+    assert len(again.sessions) == 1
+    await again.node.stop()
+    await earlier.node.stop()
+
+
+@on_rig
 async def test_a_lost_session_is_followed_by_another(rig: Rig) -> None:
     front = Front(rig)
     await front.node.start()
