@@ -30,6 +30,8 @@ ACCESS: Final[Mapping[str, Role]] = {
     "/timeball.v1.ScheduleService/GetSchedule": Role.VIEWER,
     "/timeball.v1.ScheduleService/DeleteSchedule": Role.SUBMITTER,
     "/timeball.v1.AdminService/GetCluster": Role.OPERATOR,
+    "/timeball.v1.AdminService/DrainNode": Role.OPERATOR,
+    "/timeball.v1.AdminService/ListDeadLetters": Role.OPERATOR,
 }
 """The role that each public method needs."""
 NODES: Final[Mapping[str, Role]] = {

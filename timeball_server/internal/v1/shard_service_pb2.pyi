@@ -176,6 +176,138 @@ FAILURE_CAUSE_EXPIRED: FailureCause.ValueType  # 4
 Global___FailureCause: _TypeAlias = FailureCause  # noqa: Y015
 
 @_typing.final
+class ReportRequest(_message.Message):
+    """Asks how the node fares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportRequest: _TypeAlias = ReportRequest  # noqa: Y015
+
+@_typing.final
+class ReportResponse(_message.Message):
+    """How the node fares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardReport]:
+        """Every shard in its memory."""
+
+    def __init__(
+        self,
+        *,
+        shards: _abc.Iterable[Global___ShardReport] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportResponse: _TypeAlias = ReportResponse  # noqa: Y015
+
+@_typing.final
+class ShardReport(_message.Message):
+    """How a shard fares at its owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    DUE_NOW_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    LATE_P50_MS_FIELD_NUMBER: _builtins.int
+    LATE_P99_MS_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """Number."""
+    epoch: _builtins.int
+    """Epoch of the ownership."""
+    tasks: _builtins.int
+    """Tasks and schedules in memory."""
+    waiting: _builtins.int
+    """Tasks whose next attempt has not been claimed."""
+    due_now: _builtins.int
+    """Waiting tasks whose due time has come."""
+    starts: _builtins.int
+    """Attempts that started in the last minute."""
+    late_p50_ms: _builtins.int
+    """Median of their lateness; absent without any."""
+    late_p99_ms: _builtins.int
+    """99th percentile of their lateness; absent without any."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        tasks: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        due_now: _builtins.int = ...,
+        starts: _builtins.int = ...,
+        late_p50_ms: _builtins.int | None = ...,
+        late_p99_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_late_p50_ms", b"_late_p50_ms", "_late_p99_ms", b"_late_p99_ms", "late_p50_ms", b"late_p50_ms", "late_p99_ms", b"late_p99_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_late_p50_ms", b"_late_p50_ms", "_late_p99_ms", b"_late_p99_ms", "due_now", b"due_now", "epoch", b"epoch", "late_p50_ms", b"late_p50_ms", "late_p99_ms", b"late_p99_ms", "shard", b"shard", "starts", b"starts", "tasks", b"tasks", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__late_p50_ms: _TypeAlias = _typing.Literal["late_p50_ms"]  # noqa: Y015
+    _WhichOneofArgType__late_p50_ms: _TypeAlias = _typing.Literal["_late_p50_ms", b"_late_p50_ms"]  # noqa: Y015
+    _WhichOneofReturnType__late_p99_ms: _TypeAlias = _typing.Literal["late_p99_ms"]  # noqa: Y015
+    _WhichOneofArgType__late_p99_ms: _TypeAlias = _typing.Literal["_late_p99_ms", b"_late_p99_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__late_p50_ms) -> _WhichOneofReturnType__late_p50_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__late_p99_ms) -> _WhichOneofReturnType__late_p99_ms | None: ...
+
+Global___ShardReport: _TypeAlias = ShardReport  # noqa: Y015
+
+@_typing.final
+class DrainRequest(_message.Message):
+    """Asks the node to take no more shards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
+
+@_typing.final
+class DrainResponse(_message.Message):
+    """The node takes no more shards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainResponse: _TypeAlias = DrainResponse  # noqa: Y015
+
+@_typing.final
 class ExecuteRequest(_message.Message):
     """What the coordinator had to say in one turn."""
 

@@ -46,6 +46,16 @@ class ShardServiceStub(object):
                 request_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitRequest.SerializeToString,
                 response_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitResponse.FromString,
                 _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/timeball.internal.v1.ShardService/Report',
+                request_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportRequest.SerializeToString,
+                response_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportResponse.FromString,
+                _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/timeball.internal.v1.ShardService/Drain',
+                request_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.DrainRequest.SerializeToString,
+                response_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.DrainResponse.FromString,
+                _registered_method=True)
 
 
 class ShardServiceServicer(object):
@@ -68,6 +78,20 @@ class ShardServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Report(self, request, context):
+        """What the node owns and how it fares, for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """The node takes no more shards and hands over those it has; it keeps running.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +104,16 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.Wait,
                     request_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitRequest.FromString,
                     response_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitResponse.SerializeToString,
+            ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportRequest.FromString,
+                    response_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.DrainRequest.FromString,
+                    response_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.DrainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +172,60 @@ class ShardService(object):
             '/timeball.internal.v1.ShardService/Wait',
             timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitRequest.SerializeToString,
             timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.internal.v1.ShardService/Report',
+            timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportRequest.SerializeToString,
+            timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.internal.v1.ShardService/Drain',
+            timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.DrainRequest.SerializeToString,
+            timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.DrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class ShardServiceStub:
     """
     Wait: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.WaitRequest, _shard_service_pb2.WaitResponse]
     """Answers when the task is terminal, or with its state when the time is over."""
+    Report: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.ReportRequest, _shard_service_pb2.ReportResponse]
+    """What the node owns and how it fares, for operators."""
+    Drain: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.DrainRequest, _shard_service_pb2.DrainResponse]
+    """The node takes no more shards and hands over those it has; it keeps running."""
 
 @_typing.type_check_only
 class ShardServiceAsyncStub(ShardServiceStub):
@@ -55,6 +59,10 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """
     Wait: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.WaitRequest, _shard_service_pb2.WaitResponse]  # type: ignore[assignment]
     """Answers when the task is terminal, or with its state when the time is over."""
+    Report: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.ReportRequest, _shard_service_pb2.ReportResponse]  # type: ignore[assignment]
+    """What the node owns and how it fares, for operators."""
+    Drain: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.DrainRequest, _shard_service_pb2.DrainResponse]  # type: ignore[assignment]
+    """The node takes no more shards and hands over those it has; it keeps running."""
 
 class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
     """How coordinators reach the scheduler node that owns a shard. Instants and durations are
@@ -78,5 +86,21 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_service_pb2.WaitResponse, _abc.Awaitable[_shard_service_pb2.WaitResponse]]:
         """Answers when the task is terminal, or with its state when the time is over."""
+
+    @_abc_1.abstractmethod
+    def Report(
+        self,
+        request: _shard_service_pb2.ReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_service_pb2.ReportResponse, _abc.Awaitable[_shard_service_pb2.ReportResponse]]:
+        """What the node owns and how it fares, for operators."""
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _shard_service_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_service_pb2.DrainResponse, _abc.Awaitable[_shard_service_pb2.DrainResponse]]:
+        """The node takes no more shards and hands over those it has; it keeps running."""
 
 def add_ShardServiceServicer_to_server(servicer: ShardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,26 +23,45 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from timeball.v1 import task_pb2 as timeball_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftimeball/v1/admin_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x02\n\x04Node\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12 \n\x0bincarnation\x18\x04 \x01(\x03R\x0bincarnation\x12\x1a\n\x08strength\x18\x05 \x01(\x05R\x08strength\x12\x14\n\x05slots\x18\x06 \x01(\x05R\x05slots\x12\x1a\n\x08handlers\x18\x07 \x03(\tR\x08handlers\x12\x39\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n\x07version\x18\t \x01(\tR\x07version\x12\x16\n\x06leader\x18\n \x01(\x08R\x06leader\"}\n\x05Shard\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x1a\n\x08\x61ssigned\x18\x04 \x01(\tR\x08\x61ssigned\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"\x13\n\x11GetClusterRequest\"\xe0\x01\n\x12GetClusterResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x11.timeball.v1.NodeR\x05nodes\x12*\n\x06shards\x18\x02 \x03(\x0b\x32\x12.timeball.v1.ShardR\x06shards\x12\x16\n\x06leader\x18\x03 \x01(\tR\x06leader\x12-\n\x12\x61ssignment_version\x18\x04 \x01(\x03R\x11\x61ssignmentVersion\x12\x14\n\x05store\x18\x05 \x01(\tR\x05store\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version2r\n\x0c\x41\x64minService\x12\x62\n\nGetCluster\x12\x1e.timeball.v1.GetClusterRequest\x1a\x1f.timeball.v1.GetClusterResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/clusterb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftimeball/v1/admin_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\x97\x03\n\x04Node\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12 \n\x0bincarnation\x18\x04 \x01(\x03R\x0bincarnation\x12\x1a\n\x08strength\x18\x05 \x01(\x05R\x08strength\x12\x14\n\x05slots\x18\x06 \x01(\x05R\x05slots\x12\x1a\n\x08handlers\x18\x07 \x03(\tR\x08handlers\x12\x39\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n\x07version\x18\t \x01(\tR\x07version\x12\x16\n\x06leader\x18\n \x01(\x08R\x06leader\x12\x1a\n\x08\x64raining\x18\x0b \x01(\x08R\x08\x64raining\x12\x31\n\x06uptime\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x06uptime\x12!\n\x0cowned_shards\x18\r \x03(\x05R\x0bownedShards\"\xf6\x02\n\x05Shard\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x1a\n\x08\x61ssigned\x18\x04 \x01(\tR\x08\x61ssigned\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1a\n\x08\x61nswered\x18\x06 \x01(\x08R\x08\x61nswered\x12\x14\n\x05tasks\x18\x07 \x01(\x03R\x05tasks\x12\x18\n\x07waiting\x18\x08 \x01(\x03R\x07waiting\x12\x17\n\x07\x64ue_now\x18\t \x01(\x03R\x06\x64ueNow\x12\x16\n\x06starts\x18\n \x01(\x03R\x06starts\x12<\n\x0clateness_p50\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\x0blatenessP50\x12<\n\x0clateness_p99\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x0blatenessP99\"\x13\n\x11GetClusterRequest\"\xe0\x01\n\x12GetClusterResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x11.timeball.v1.NodeR\x05nodes\x12*\n\x06shards\x18\x02 \x03(\x0b\x32\x12.timeball.v1.ShardR\x06shards\x12\x16\n\x06leader\x18\x03 \x01(\tR\x06leader\x12-\n\x12\x61ssignment_version\x18\x04 \x01(\x03R\x11\x61ssignmentVersion\x12\x14\n\x05store\x18\x05 \x01(\tR\x05store\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\"M\n\x10\x44rainNodeRequest\x12\x18\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04node\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\":\n\x11\x44rainNodeResponse\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x11.timeball.v1.NodeR\x04node\"\xf0\x01\n\nDeadLetter\x12\x12\n\x04task\x18\x01 \x01(\tR\x04task\x12\x18\n\x07handler\x18\x02 \x01(\tR\x07handler\x12\x14\n\x05owner\x18\x03 \x01(\tR\x05owner\x12/\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x19.timeball.v1.FailureCauseR\x05\x63\x61use\x12\x18\n\x07message\x18\x05 \x01(\tR\x07message\x12\x37\n\tfail_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66\x61ilTime\x12\x1a\n\x08\x61ttempts\x18\x07 \x01(\x05R\x08\x61ttempts\"\xe8\x01\n\x16ListDeadLettersRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12;\n\x0b\x66\x61iled_from\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfailedFrom\x12\x37\n\tfailed_to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66\x61iledTo\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x05 \x01(\tB\x00R\tpageToken\"}\n\x17ListDeadLettersResponse\x12:\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x17.timeball.v1.DeadLetterR\x0b\x64\x65\x61\x64Letters\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xef\x02\n\x0c\x41\x64minService\x12\x62\n\nGetCluster\x12\x1e.timeball.v1.GetClusterRequest\x1a\x1f.timeball.v1.GetClusterResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/cluster\x12m\n\tDrainNode\x12\x1d.timeball.v1.DrainNodeRequest\x1a\x1e.timeball.v1.DrainNodeResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/nodes/{node}:drain:\x01*\x12\x8b\x01\n\x0fListDeadLetters\x12#.timeball.v1.ListDeadLettersRequest\x1a$.timeball.v1.ListDeadLettersResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{parent=namespaces/*}/deadLettersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'timeball.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DRAINNODEREQUEST'].fields_by_name['node']._loaded_options = None
+  _globals['_DRAINNODEREQUEST'].fields_by_name['node']._serialized_options = b'\342A\001\002'
   _globals['_ADMINSERVICE'].methods_by_name['GetCluster']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['GetCluster']._serialized_options = b'\202\323\344\223\002\r\022\013/v1/cluster'
-  _globals['_NODE']._serialized_start=112
-  _globals['_NODE']._serialized_end=405
-  _globals['_SHARD']._serialized_start=407
-  _globals['_SHARD']._serialized_end=532
-  _globals['_GETCLUSTERREQUEST']._serialized_start=534
-  _globals['_GETCLUSTERREQUEST']._serialized_end=553
-  _globals['_GETCLUSTERRESPONSE']._serialized_start=556
-  _globals['_GETCLUSTERRESPONSE']._serialized_end=780
-  _globals['_ADMINSERVICE']._serialized_start=782
-  _globals['_ADMINSERVICE']._serialized_end=896
+  _globals['_ADMINSERVICE'].methods_by_name['DrainNode']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['DrainNode']._serialized_options = b'\202\323\344\223\002\033\"\026/v1/nodes/{node}:drain:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['ListDeadLetters']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListDeadLetters']._serialized_options = b'\202\323\344\223\002\'\022%/v1/{parent=namespaces/*}/deadLetters'
+  _globals['_NODE']._serialized_start=201
+  _globals['_NODE']._serialized_end=608
+  _globals['_SHARD']._serialized_start=611
+  _globals['_SHARD']._serialized_end=985
+  _globals['_GETCLUSTERREQUEST']._serialized_start=987
+  _globals['_GETCLUSTERREQUEST']._serialized_end=1006
+  _globals['_GETCLUSTERRESPONSE']._serialized_start=1009
+  _globals['_GETCLUSTERRESPONSE']._serialized_end=1233
+  _globals['_DRAINNODEREQUEST']._serialized_start=1235
+  _globals['_DRAINNODEREQUEST']._serialized_end=1312
+  _globals['_DRAINNODERESPONSE']._serialized_start=1314
+  _globals['_DRAINNODERESPONSE']._serialized_end=1372
+  _globals['_DEADLETTER']._serialized_start=1375
+  _globals['_DEADLETTER']._serialized_end=1615
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1618
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1850
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1852
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1977
+  _globals['_ADMINSERVICE']._serialized_start=1980
+  _globals['_ADMINSERVICE']._serialized_end=2347
 # @@protoc_insertion_point(module_scope)

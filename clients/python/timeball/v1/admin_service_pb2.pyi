@@ -5,9 +5,11 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from timeball.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,6 +37,9 @@ class Node(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     LEADER_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    UPTIME_FIELD_NUMBER: _builtins.int
+    OWNED_SHARDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique among the living."""
     role: _builtins.str
@@ -51,6 +56,8 @@ class Node(_message.Message):
     """Its version."""
     leader: _builtins.bool
     """Whether it leads the coordinators."""
+    draining: _builtins.bool
+    """Whether it is given no more work."""
     @_builtins.property
     def handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Handlers that an executor serves."""
@@ -58,6 +65,14 @@ class Node(_message.Message):
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it started."""
+
+    @_builtins.property
+    def uptime(self) -> _duration_pb2.Duration:
+        """How long it has been a member."""
+
+    @_builtins.property
+    def owned_shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Shards that a scheduler node owns."""
 
     def __init__(
         self,
@@ -72,10 +87,13 @@ class Node(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.str = ...,
         leader: _builtins.bool = ...,
+        draining: _builtins.bool = ...,
+        uptime: _duration_pb2.Duration | None = ...,
+        owned_shards: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "uptime", b"uptime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "handlers", b"handlers", "incarnation", b"incarnation", "leader", b"leader", "name", b"name", "role", b"role", "slots", b"slots", "start_time", b"start_time", "strength", b"strength", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "draining", b"draining", "handlers", b"handlers", "incarnation", b"incarnation", "leader", b"leader", "name", b"name", "owned_shards", b"owned_shards", "role", b"role", "slots", b"slots", "start_time", b"start_time", "strength", b"strength", "uptime", b"uptime", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -92,6 +110,13 @@ class Shard(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     ASSIGNED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    DUE_NOW_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    LATENESS_P50_FIELD_NUMBER: _builtins.int
+    LATENESS_P99_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """Number."""
     owner: _builtins.str
@@ -102,6 +127,24 @@ class Shard(_message.Message):
     """Scheduler node that the leader wants."""
     reason: _builtins.str
     """Why it was assigned there."""
+    answered: _builtins.bool
+    """Whether the owner answered in time; otherwise what follows is unknown."""
+    tasks: _builtins.int
+    """Tasks and schedules in the owner's memory."""
+    waiting: _builtins.int
+    """Tasks among them whose next attempt has not been claimed."""
+    due_now: _builtins.int
+    """Waiting tasks whose due time has come."""
+    starts: _builtins.int
+    """Attempts that started in the last minute."""
+    @_builtins.property
+    def lateness_p50(self) -> _duration_pb2.Duration:
+        """Lateness that half of those did not exceed; absent without any."""
+
+    @_builtins.property
+    def lateness_p99(self) -> _duration_pb2.Duration:
+        """Lateness that 99 of 100 did not exceed; absent without any."""
+
     def __init__(
         self,
         *,
@@ -110,10 +153,17 @@ class Shard(_message.Message):
         epoch: _builtins.int = ...,
         assigned: _builtins.str = ...,
         reason: _builtins.str = ...,
+        answered: _builtins.bool = ...,
+        tasks: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        due_now: _builtins.int = ...,
+        starts: _builtins.int = ...,
+        lateness_p50: _duration_pb2.Duration | None = ...,
+        lateness_p99: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lateness_p50", b"lateness_p50", "lateness_p99", b"lateness_p99"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "epoch", b"epoch", "owner", b"owner", "reason", b"reason", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "assigned", b"assigned", "due_now", b"due_now", "epoch", b"epoch", "lateness_p50", b"lateness_p50", "lateness_p99", b"lateness_p99", "owner", b"owner", "reason", b"reason", "shard", b"shard", "starts", b"starts", "tasks", b"tasks", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -181,3 +231,171 @@ class GetClusterResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetClusterResponse: _TypeAlias = GetClusterResponse  # noqa: Y015
+
+@_typing.final
+class DrainNodeRequest(_message.Message):
+    """Asks a node to take no more work."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Name of a scheduler node."""
+    request_id: _builtins.str
+    """For the audit log; draining twice is the same as once."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainNodeRequest: _TypeAlias = DrainNodeRequest  # noqa: Y015
+
+@_typing.final
+class DrainNodeResponse(_message.Message):
+    """The node takes no more work."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def node(self) -> Global___Node:
+        """As it is now; its shards move within moments."""
+
+    def __init__(
+        self,
+        *,
+        node: Global___Node | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainNodeResponse: _TypeAlias = DrainNodeResponse  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    """A task that failed for good."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    HANDLER_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FAIL_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """namespaces/{namespace}/tasks/{id}."""
+    handler: _builtins.str
+    """Its handler."""
+    owner: _builtins.str
+    """User whose list shows it."""
+    cause: _task_pb2.FailureCause.ValueType
+    """Why it failed."""
+    message: _builtins.str
+    """What its last attempt said."""
+    attempts: _builtins.int
+    """Attempts that it used."""
+    @_builtins.property
+    def fail_time(self) -> _timestamp_pb2.Timestamp:
+        """When it failed."""
+
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        handler: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        cause: _task_pb2.FailureCause.ValueType = ...,
+        message: _builtins.str = ...,
+        fail_time: _timestamp_pb2.Timestamp | None = ...,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fail_time", b"fail_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause", b"cause", "fail_time", b"fail_time", "handler", b"handler", "message", b"message", "owner", b"owner", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersRequest(_message.Message):
+    """Asks for a page of dead letters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    FAILED_FROM_FIELD_NUMBER: _builtins.int
+    FAILED_TO_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}."""
+    page_size: _builtins.int
+    """At most this many, capped at 1,000; default 100."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    @_builtins.property
+    def failed_from(self) -> _timestamp_pb2.Timestamp:
+        """Failed at or after; default 7 days ago."""
+
+    @_builtins.property
+    def failed_to(self) -> _timestamp_pb2.Timestamp:
+        """Failed before; default now."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        failed_from: _timestamp_pb2.Timestamp | None = ...,
+        failed_to: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failed_from", b"failed_from", "failed_to", b"failed_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_from", b"failed_from", "failed_to", b"failed_to", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersRequest: _TypeAlias = ListDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersResponse(_message.Message):
+    """A page of dead letters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
+        """Newest first; a page may be short, or empty, and still have a next one."""
+
+    def __init__(
+        self,
+        *,
+        dead_letters: _abc.Iterable[Global___DeadLetter] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub(object):
-    """Shows operators the cluster.
+    """Shows operators the cluster and lets them steer it.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,38 @@ class AdminServiceStub(object):
                 request_serializer=timeball_dot_v1_dot_admin__service__pb2.GetClusterRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_admin__service__pb2.GetClusterResponse.FromString,
                 _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/timeball.v1.AdminService/DrainNode',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.DrainNodeResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/timeball.v1.AdminService/ListDeadLetters',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
-    """Shows operators the cluster.
+    """Shows operators the cluster and lets them steer it.
     """
 
     def GetCluster(self, request, context):
         """Members, leader, shards and their owners, read at one moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainNode(self, request, context):
+        """Gives a scheduler node no more work: its shards move to others, and it keeps running.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Lists tasks that failed for good, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +85,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=timeball_dot_v1_dot_admin__service__pb2.GetClusterRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_admin__service__pb2.GetClusterResponse.SerializeToString,
             ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.DrainNodeRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.DrainNodeResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'timeball.v1.AdminService', rpc_method_handlers)
@@ -70,7 +104,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService(object):
-    """Shows operators the cluster.
+    """Shows operators the cluster and lets them steer it.
     """
 
     @staticmethod
@@ -90,6 +124,60 @@ class AdminService(object):
             '/timeball.v1.AdminService/GetCluster',
             timeball_dot_v1_dot_admin__service__pb2.GetClusterRequest.SerializeToString,
             timeball_dot_v1_dot_admin__service__pb2.GetClusterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/DrainNode',
+            timeball_dot_v1_dot_admin__service__pb2.DrainNodeRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.DrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/ListDeadLetters',
+            timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """Shows operators the cluster."""
+    """Shows operators the cluster and lets them steer it."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +35,25 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     GetCluster: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetClusterRequest, _admin_service_pb2.GetClusterResponse]
     """Members, leader, shards and their owners, read at one moment."""
+    DrainNode: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DrainNodeRequest, _admin_service_pb2.DrainNodeResponse]
+    """Gives a scheduler node no more work: its shards move to others, and it keeps running."""
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListDeadLettersRequest, _admin_service_pb2.ListDeadLettersResponse]
+    """Lists tasks that failed for good, newest first."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """Shows operators the cluster."""
+    """Shows operators the cluster and lets them steer it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCluster: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetClusterRequest, _admin_service_pb2.GetClusterResponse]  # type: ignore[assignment]
     """Members, leader, shards and their owners, read at one moment."""
+    DrainNode: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DrainNodeRequest, _admin_service_pb2.DrainNodeResponse]  # type: ignore[assignment]
+    """Gives a scheduler node no more work: its shards move to others, and it keeps running."""
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListDeadLettersRequest, _admin_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Lists tasks that failed for good, newest first."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows operators the cluster."""
+    """Shows operators the cluster and lets them steer it."""
 
     @_abc_1.abstractmethod
     def GetCluster(
@@ -54,5 +62,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetClusterResponse, _abc.Awaitable[_admin_service_pb2.GetClusterResponse]]:
         """Members, leader, shards and their owners, read at one moment."""
+
+    @_abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: _admin_service_pb2.DrainNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DrainNodeResponse, _abc.Awaitable[_admin_service_pb2.DrainNodeResponse]]:
+        """Gives a scheduler node no more work: its shards move to others, and it keeps running."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _admin_service_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_admin_service_pb2.ListDeadLettersResponse]]:
+        """Lists tasks that failed for good, newest first."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
