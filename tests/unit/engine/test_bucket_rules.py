@@ -294,3 +294,18 @@ def test_r17_not_found_for_a_voided_id_is_pinned() -> None:
     world.run(10_000)
     assert executor.orders == []
     assert kinds(world, address.task_id) == [K.VOID, K.ADOPTED]
+
+
+def test_r22_an_overdue_task_is_found_by_a_hint_in_its_home_bucket() -> None:
+    """The bucket before the due time is the last one that the first step of a take-over reads."""
+    world = World()
+    world.owner().frozen = True
+    world.jump(8 * 60_000 + 1_000)
+    second = world.owner()
+    call = second.create(minute=minute_of(world.wall_ms) - 1)
+    second.frozen = True
+    world.jump(600_000)
+    world.owner()
+    executor = ScriptedExecutor(world)
+    world.run(1_000)
+    assert [order.run.task_id for order in executor.orders] == [call.task_id]

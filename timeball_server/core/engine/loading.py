@@ -148,7 +148,7 @@ def _enter(engine: Engine, shard: ShardState, hint: DueRow, rows: Sequence[Event
     if history is None:
         return False
     head = history.head
-    if not _follows(shard, head) and not schedules.unsettled(shard, hint, head):
+    if not _follows(engine, shard, head) and not schedules.unsettled(shard, hint, head):
         return False
     task = memory_for(hint.task_id, shard.shard)
     shard.tasks[hint.task_id] = task
@@ -158,11 +158,11 @@ def _enter(engine: Engine, shard: ShardState, hint: DueRow, rows: Sequence[Event
     return True
 
 
-def _follows(shard: ShardState, head: EventRow) -> bool:
+def _follows(engine: Engine, shard: ShardState, head: EventRow) -> bool:
     """Whether memory follows a task with this head: it is live and due within the horizon."""
     if head.state in CLOSED or head.alarm is None:
         return False
-    return head.alarm.due_ms < shard.issued_until_ms
+    return shard.follows(head.alarm.due_ms, engine.now_ms)
 
 
 def _serve(engine: Engine, shard: ShardState) -> None:

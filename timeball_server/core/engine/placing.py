@@ -62,7 +62,7 @@ def place(engine: Engine, shard: ShardState, task: TaskState) -> None:
         _tell_waiters(engine, shard, task)
         forget(shard, task)
     elif task.state in (State.PENDING, State.ACTIVE):
-        if task.due_ms >= shard.issued_until_ms:
+        if not shard.follows(task.due_ms, engine.now_ms):
             forget(shard, task)
         elif not task.waits:
             engine.at(task, max(engine.now_ms, _claim_ms(engine, task)))

@@ -312,6 +312,14 @@ class ShardState:
     moving_scan_from: bool = False
     next_sweep_mono_ms: int = 0
 
+    def follows(self, due_ms: int, now_ms: int) -> bool:
+        """Whether memory holds a live task that is due then: what is overdue it always does.
+
+        The hint of an overdue task may lie in an earlier bucket than its due time, its home,
+        so nobody can wait for the slice of its due time (rule R22).
+        """
+        return due_ms < self.issued_until_ms or due_ms <= now_ms
+
     def touch(self, task_id: TaskId) -> None:
         """A task changed: reads of several tasks that are under way may show its past (R9)."""
         if self.slices or self.sweeping is not None or self.finding:
