@@ -18,7 +18,7 @@ from tests.support.schedule_world import (
     words,
 )
 from timeball_server.core.buckets import minute_of
-from timeball_server.core.commands import CancelTask, RejectionReason
+from timeball_server.core.commands import EndSchedule, ReadSchedule, RejectionReason
 from timeball_server.core.engine import effects as fx
 from timeball_server.core.engine import events as ev
 from timeball_server.core.ids import decode_id
@@ -400,8 +400,10 @@ def test_another_namespace_sees_no_schedule() -> None:
     world = World()
     node = world.owner()
     schedule = create_schedule(node).task_id
-    foreign = CancelTask(task_id=schedule, namespace="bank", request_id="r", actor="clerk")
-    assert node.ask(foreign, schedule).refusal is RejectionReason.NOT_FOUND
+    read = ReadSchedule(task_id=schedule, namespace="bank")
+    end = EndSchedule(task_id=schedule, namespace="bank", request_id="end", actor="clerk")
+    for command in (read, end):
+        assert node.ask(command, schedule).refusal is RejectionReason.NOT_FOUND
     world.run(10_000)
     assert words(world, schedule) == [(10, "LAUNCHED")]
 

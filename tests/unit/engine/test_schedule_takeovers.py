@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.engine_executors import ScriptedExecutor
-from tests.support.engine_world import START_MS, World
+from tests.support.engine_world import START_MS, Node, World
 from tests.support.schedule_world import (
     create_schedule,
     end_schedule,
@@ -22,6 +22,7 @@ from tests.support.schedule_world import (
 )
 from timeball_server.core.commands import RejectionReason
 from timeball_server.core.engine import effects as fx
+from timeball_server.core.engine import events as ev
 from timeball_server.core.ids import TaskId
 from timeball_server.core.journal import EventKind, Row
 from timeball_server.core.model import PublicState
@@ -137,22 +138,28 @@ def test_s3_nothing_else_is_decided_before_a_torn_tick_is_whole() -> None:
     assert words(world, schedule_id) == [(10, "LAUNCHED"), (20, "CANCELLED")]
 
 
+def looking_for_the_run(world: World) -> Node:
+    """A new owner that serves, and whose read of the run is on its way."""
+    node = world.node("s2")
+    node.hold_reads = True
+    node.acquire()
+    while not any(isinstance(read, ev.TasksRead) for read in node.reads):
+        reads, node.reads = node.reads, []
+        node.feed(*reads)
+    return node
+
+
 def test_s3_who_asks_for_the_run_while_it_is_looked_for_is_answered() -> None:
     world, schedule_id, _ = torn_tick(of_schedule)
+    node = looking_for_the_run(world)
     run = run_id(schedule_id, at(10))
-    node = world.node("s2")
-    node.acquire()
-    assert node.read(run).view.state is PublicState.SCHEDULED
-    node.frozen = True
-    later = world.node("s3")
-    later.hold_reads = True
-    later.acquire()
-    cancelled = later.cancel(run)
-    later.deliver_reads()
+    cancelled = node.cancel(run)
+    node.deliver_reads()
     assert cancelled.view.state is PublicState.CANCELLED
     executor = ScriptedExecutor(world)
     world.run(5_000)
     assert started(executor) == []
+    assert words(world, schedule_id) == [(10, "LAUNCHED")]
 
 
 # S4: what is not launched is fenced off -----------------------------------------------------------
@@ -284,3 +291,31 @@ def test_s4_only_the_time_in_hand_is_ever_launched_so_every_zombie_is_known() ->
     world.run(3_000)
     launched = [nominal for nominal, word in words(world, schedule_id) if word == "LAUNCHED"]
     assert started(executor) == [run_id(schedule_id, at(seconds)) for seconds in launched]
+
+
+def test_s4_a_void_of_an_older_epoch_is_no_fence() -> None:
+    """Somebody cancelled the id ahead of its time, and an owner that did not see it launched it."""
+    world = World()
+    first = world.owner()
+    schedule_id = create_schedule(first).task_id
+    run = run_id(schedule_id, at(10))
+    first.hold_writes = True
+    first.cancel(run)
+    (void,) = first.writes
+    first.frozen = True
+    second = world.owner()
+    world.run(9_500)
+    second.hold_writes = True
+    world.run(1_000)
+    (launch,) = second.writes
+    second.frozen = True
+    world.disk.append(void.rows)
+    node = world.owner()
+    assert words(world, schedule_id) == [(10, "CANCELLED")]
+    world.disk.append(launch.rows)
+    executor = ScriptedExecutor(world)
+    world.run(2_000)
+    node.frozen = True
+    world.owner()
+    world.run(2_000)
+    assert started(executor) == []

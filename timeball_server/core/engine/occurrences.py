@@ -86,9 +86,25 @@ def look_for(
 
 
 def learn(shard: ShardState, task: ScheduleState, occurrence: TaskState) -> None:
-    """One of the occurrences that a schedule looked for is known now."""
+    """One of the occurrences that a schedule looked for is known now.
+
+    Where nothing stands, nothing may be written before the schedule goes on.
+    """
     task.asked.discard(occurrence.task_id)
-    task.known[occurrence.task_id] = _standing_of(shard, occurrence)
+    standing = task.known[occurrence.task_id] = _standing_of(shard, occurrence)
+    if standing is Standing.ABSENT:
+        occurrence.loading = Loading.UNRESOLVED
+
+
+def let_go(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
+    """The schedule has looked: whoever asks for one of its runs is answered in turn."""
+    for run in list(task.known):
+        occurrence = shard.tasks.get(run)
+        if occurrence is None or occurrence.chain:
+            continue
+        if occurrence.loading is Loading.UNRESOLVED:
+            occurrence.loading = Loading.PRESENT
+            placing.free(engine, shard, occurrence)
 
 
 def needs_fence(shard: ShardState, task: ScheduleState, standing: Standing) -> bool:

@@ -246,6 +246,12 @@ def _go_on_if_known(engine: Engine, shard: ShardState, task: ScheduleState) -> N
     if task.asked:
         return
     task.loading = Loading.PRESENT
+    _complete(engine, shard, task)
+    occurrences.let_go(engine, shard, task)
+
+
+def _complete(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
+    """Launch again what an earlier owner's TICK launched, if it is not there (rule S3)."""
     nominal_ms = _launched_before_us(shard, task.head)
     if nominal_ms is None:
         return
