@@ -7,7 +7,8 @@ the engine falls quiet, then the entry is removed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from timeball.errors import OutcomeUnknown, Unavailable
@@ -22,6 +23,8 @@ from timeball_server.ports.store import Applied, NotApplied, OwnerRow, ShardRow,
 T = TypeVar("T")
 _PAUSE_MS: Final = 100
 _LOOK_BACK_MINUTES: Final = 2
+_TAKES_AT_ONCE: Final = 8
+"""Shards being taken at a time: each costs a few round trips, and all wait to be served."""
 
 
 class Ownership:
@@ -91,8 +94,20 @@ class Ownership:
             if shard not in wished and shard not in self._releasing:
                 self._releasing[shard] = epoch
                 self._post(events.ShardReleasing(shard))
-        taken = [await self._take(shard) for shard in sorted(wished - set(self._held))]
+        missing = sorted(wished - set(self._held))
+        slices = range(0, len(missing), _TAKES_AT_ONCE)
+        taken = [await self._take_all(missing[at : at + _TAKES_AT_ONCE]) for at in slices]
         return all(taken) and not self._releasing
+
+    async def _take_all(self, shards: Sequence[ShardId]) -> bool:
+        """Take shards side by side; every take has ended when this returns or raises."""
+        taken = await asyncio.gather(
+            *(self._take(shard) for shard in shards), return_exceptions=True
+        )
+        for outcome in taken:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return all(taken)
 
     def _mine(self, shards: Mapping[ShardId, NodeId]) -> set[ShardId]:
         return {shard for shard, node in shards.items() if node == self._node}

@@ -1,0 +1,114 @@
+"""Faults by name: who is hit, how, and when it is put right again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import timeball
+
+from tests.support.polls import eventually, moment
+from timeball_server.runtime.clock import SystemClock
+from tools.local_cluster import LocalCluster
+
+AWAY_S: Final = (0.0, 1.0, 6.0)
+"""Restarts come at once, within the old session, and after it has expired."""
+FROZEN_S: Final = 9.0
+"""More than twice a session."""
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970."""
+    return SystemClock().now().wall_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A fault that happened."""
+
+    fault: str
+    victim: str
+    at_ms: int
+    back_ms: int
+    away_s: float
+    shards: Mapping[int, int]
+    """Shards that the victim owned, with the epoch of then."""
+
+
+async def hit(
+    fault: str, cluster: LocalCluster, client: timeball.AsyncClient, random: Random
+) -> Hit:
+    """Let it happen and put it right."""
+    overview = await client.cluster()
+    victim = _victim(fault, overview.leader, cluster, random)
+    shards = {each.shard: each.epoch for each in overview.shards if each.owner == victim}
+    away_s = FROZEN_S if fault.startswith("freeze") else random.choice(AWAY_S)
+    # Anywhere inside what the cluster is doing, not at the beat of the load.
+    await moment(random.random())
+    at_ms = wall_ms()
+    await _ACTS[fault.partition("-")[0]](cluster, victim, away_s)
+    return Hit(
+        fault=fault, victim=victim, at_ms=at_ms, back_ms=wall_ms(), away_s=away_s, shards=shards
+    )
+
+
+def _victim(fault: str, leader: str, cluster: LocalCluster, random: Random) -> str:
+    role = fault.partition("-")[2]
+    if role == "leader":
+        return leader
+    return random.choice([name for name in cluster.names if name.startswith(role)])
+
+
+async def _kill(cluster: LocalCluster, victim: str, away_s: float) -> None:
+    await asyncio.to_thread(cluster.kill, victim)
+    await moment(away_s)
+    await asyncio.to_thread(cluster.restart, victim)
+
+
+async def _freeze(cluster: LocalCluster, victim: str, away_s: float) -> None:
+    cluster.send(victim, signal.SIGSTOP)
+    await moment(away_s)
+    cluster.send(victim, signal.SIGCONT)
+
+
+async def _drain(cluster: LocalCluster, victim: str, away_s: float) -> None:
+    cluster.send(victim, signal.SIGTERM)
+    code = await asyncio.to_thread(cluster.wait, victim)
+    assert code == 0, f"{victim} ended with {code} when asked to stop"
+    await moment(away_s)
+    await asyncio.to_thread(cluster.restart, victim)
+
+
+_ACTS: Final[Mapping[str, Callable[[LocalCluster, str, float], Awaitable[None]]]] = {
+    "kill": _kill,
+    "freeze": _freeze,
+    "drain": _drain,
+}
+FAULTS: Final = (
+    "kill-leader",
+    "kill-coordinator",
+    "kill-scheduler",
+    "kill-executor",
+    "freeze-scheduler",
+    "drain-scheduler",
+)
+
+
+async def whole(cluster: LocalCluster, client: timeball.AsyncClient) -> None:
+    """Return when everybody is a member and every shard's owner is the wished one."""
+
+    async def look() -> bool:
+        try:
+            overview = await client.cluster()
+        except timeball.errors.TimeballError:
+            return False
+        members = {node.name for node in overview.nodes}
+        settled = all(each.owner and each.owner == each.assigned for each in overview.shards)
+        owners = {each.owner for each in overview.shards}
+        return members == set(cluster.names) and settled and len(owners) > 1
+
+    await eventually(look, "everybody is back and owns what it should", 60.0)

@@ -1,0 +1,35 @@
+"""The handlers of the chaos rounds: each start leaves a line in a file that outlives everything.
+
+The file is the witness from outside: it is neither the service's nor the executor's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+import timeball
+
+SINK_VARIABLE = "TIMEBALL_CHAOS_SINK"
+WORK_S = 0.03
+
+
+@timeball.task("chaos.work")
+async def work(number: int) -> int:
+    """Leaves its line, works for a moment, answers."""
+    leave_line(number)
+    # Nobody sets it: a handler that is busy for a moment, so that kills meet running attempts.
+    await asyncio.wait((asyncio.get_running_loop().create_future(),), timeout=WORK_S)
+    return number
+
+
+def leave_line(number: int) -> None:
+    """One write, so that lines of several processes never mix."""
+    context = timeball.current()
+    facts = {"task_id": context.task_id, "attempt": context.attempt, "number": number}
+    descriptor = os.open(os.environ[SINK_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, json.dumps(facts).encode() + b"\n")
+    finally:
+        os.close(descriptor)
