@@ -24,7 +24,7 @@ from timeball_server.core.buckets import Layout
 from timeball_server.core.ids import NodeId
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, Member, Role
-from timeball_server.ports.owners import OwnerDialer
+from timeball_server.ports.owners import OwnerDialer, OwnerInspector
 from timeball_server.ports.store import Store
 from timeball_server.runtime.joining import join_in_turn
 from timeball_server.runtime.lifecycle import Service
@@ -49,7 +49,10 @@ class CoordinatorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorPorts:
-    """The world around a coordinator. `connect` opens a fresh session each time."""
+    """The world around a coordinator. `connect` opens a fresh session each time.
+
+    `inspect` finds scheduler nodes by address for operators; None = nobody can be asked.
+    """
 
     store: Store
     connect: Connect
@@ -57,6 +60,7 @@ class CoordinatorPorts:
     clock: Clock
     lead: Lead
     entropy: Random
+    inspect: Callable[[str], OwnerInspector] | None = None
 
 
 class CoordinatorNode(Service):
@@ -66,6 +70,7 @@ class CoordinatorNode(Service):
         super().__init__(f"coordinator {config.node}")
         self.config = config
         self.router = Router(ports.dialer)
+        self.inspect = ports.inspect
         self._ports = ports
         self._layout = layout
         self._session: CoordinationSession | None = None

@@ -14,6 +14,7 @@ import structlog
 from grpc.aio import Server
 from timeball.v1 import admin_service_pb2_grpc, schedule_service_pb2_grpc, task_service_pb2_grpc
 
+from coordinator.admin_api import AdminApi
 from coordinator.admin_servicer import AdminServicer
 from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
 from coordinator.schedule_servicer import ScheduleServicer
@@ -118,7 +119,8 @@ def _public_services(node: CoordinatorNode, doors: Doors) -> list[RpcService]:
     """What callers may use."""
     tasks = TaskServicer(node.api)
     schedules = ScheduleServicer(ScheduleApi(node.cluster))
-    admin = AdminServicer(node.overview, store=doors.store, version=node.config.version)
+    operators = AdminApi(node.overview, node.inspect, node.cluster)
+    admin = AdminServicer(operators, store=doors.store, version=node.config.version)
 
     def add_tasks(server: Server) -> None:
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, server)

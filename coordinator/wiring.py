@@ -25,7 +25,7 @@ from timeball_server.core.buckets import Layout
 from timeball_server.internal.v1 import membership_service_pb2_grpc
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Membership
-from timeball_server.ports.owners import OwnerDialer
+from timeball_server.ports.owners import OwnerDialer, OwnerInspector
 from timeball_server.ports.store import Store
 from timeball_server.rpc.auth import ApiKeys, Authenticator, OpenLoopback, stored_keys
 from timeball_server.rpc.owner_transport import GrpcOwnerDialer
@@ -38,7 +38,13 @@ from timeball_server.runtime.settings import AccessSettings
 
 
 def coordinator_ports(
-    *, store: Store, connect: Connect, dialer: OwnerDialer, clock: Clock, layout: Layout
+    *,
+    store: Store,
+    connect: Connect,
+    dialer: OwnerDialer,
+    clock: Clock,
+    layout: Layout,
+    inspect: Callable[[str], OwnerInspector] | None = None,
 ) -> CoordinatorPorts:
     """The world of a production coordinator: it takes part in leading, its ids are random."""
     return CoordinatorPorts(
@@ -48,6 +54,7 @@ def coordinator_ports(
         clock=clock,
         lead=leading(layout.all_shards(), clock),
         entropy=system_random(),
+        inspect=inspect,
     )
 
 
@@ -94,12 +101,14 @@ async def clustered_coordinator(
     except BaseException:
         await store.close()
         raise
+    dialer = GrpcOwnerDialer(clock=clock, rng=fresh_random())
     ports = coordinator_ports(
         store=store,
         connect=session_opener(settings.coordination, clock),
-        dialer=GrpcOwnerDialer(clock=clock, rng=fresh_random()),
+        dialer=dialer,
         clock=clock,
         layout=layout,
+        inspect=dialer.inspector,
     )
     doors = Doors(listen=listen, authenticator=authenticator, store="cassandra")
     service = coordinator(config, ports, layout, doors)

@@ -76,6 +76,7 @@ class SchedulerNode(Service):
         self._streams: Streams | None = None
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
+        self._takes_no_more = False
         engine = Engine(config.node, 0, config.engine, rng, ReadyQueue())
         self.shell = EngineShell(
             engine,
@@ -92,6 +93,18 @@ class SchedulerNode(Service):
         self.spawn("engine", self.shell.run())
         await self._join()
         self.spawn("sessions", self._live())
+
+    async def take_no_more(self) -> None:
+        """Be given no shards from now on, in later sessions too; those held move to others.
+
+        Raises:
+            CoordinationUnavailable: the others cannot be told now; repeat.
+        """
+        self._takes_no_more = True
+        if self._session is None:
+            raise CoordinationUnavailable("this scheduler node has no session now; repeat the call")
+        await self._session.drain()
+        log.info("takes no more shards", node=self.config.node)
 
     async def hand_over(self) -> None:
         """Let every shard go, each to the node that the leader wishes; ends when none is held.
@@ -158,6 +171,7 @@ class SchedulerNode(Service):
             strength=config.weight,
             started_ms=self._clock.now().wall_ms,
             version=config.version,
+            draining=self._takes_no_more,
         )
         incarnation = await join_in_turn(session, member, self._clock)
         self._session = session

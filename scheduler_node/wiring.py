@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import structlog
 
+from scheduler_node.reporting import Inspector
 from scheduler_node.service import Connect, SchedulerNode, SchedulerNodeConfig
 from timeball_server.cluster.settings import SchedulerNodeSettings
 from timeball_server.cluster.wiring import (
@@ -40,7 +41,8 @@ class SchedulerNodeProcess(Service):
         super().__init__(f"scheduler node process {config.node}")
         self._dialer = GrpcExecutorDialer()
         self.node = SchedulerNode(config, store, connect, self._dialer, clock, fresh_random())
-        self._servicer = ShardServicer(self.node.shell.calls, _report_bug)
+        inspector = Inspector(self.node.shell, clock, self.node.take_no_more)
+        self._servicer = ShardServicer(self.node.shell.calls, _report_bug, inspector=inspector)
         self._server = RpcServer(
             config.address,
             [

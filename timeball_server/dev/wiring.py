@@ -181,12 +181,14 @@ class DevCluster(Service):
         return [ExecutorService(config, self._handlers, memberships, self._clock)]
 
     def _make_coordinator(self, store: Store, layout: Layout) -> Coordinator:
+        dialer = GrpcOwnerDialer(clock=self._clock, rng=fresh_random())
         ports = coordinator_ports(
             store=store,
             connect=self._connect,
-            dialer=GrpcOwnerDialer(clock=self._clock, rng=fresh_random()),
+            dialer=dialer,
             clock=self._clock,
             layout=layout,
+            inspect=dialer.inspector,
         )
         config = CoordinatorConfig(
             node=NodeId("coordinator-1"), address="", version=self._config.version

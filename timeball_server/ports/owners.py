@@ -6,10 +6,11 @@ Adapters: gRPC (timeball_server/rpc), in-process for simulation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from timeball_server.core.commands import Command, Outcome
-from timeball_server.core.ids import TaskId
+from timeball_server.core.ids import Epoch, ShardId, TaskId
 
 
 class OwnerClient(Protocol):
@@ -42,4 +43,46 @@ class OwnerDialer(Protocol):
 
     async def close(self) -> None:
         """Close all connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFigures:
+    """How a shard fares at its owner, for operators.
+
+    Attributes:
+        tasks: tasks and schedules in memory.
+        waiting: tasks whose next attempt has not been claimed.
+        due_now: waiting tasks whose due time has come.
+        starts: attempts that started in the last minute.
+        late_p50_ms: median of their lateness, rounded up; None without any. p99 likewise.
+    """
+
+    shard: ShardId
+    epoch: Epoch
+    tasks: int
+    waiting: int
+    due_now: int
+    starts: int
+    late_p50_ms: int | None = None
+    late_p99_ms: int | None = None
+
+
+class OwnerInspector(Protocol):
+    """One scheduler node, as operators see it through a coordinator."""
+
+    async def report(self) -> Sequence[ShardFigures]:
+        """Every shard in its memory.
+
+        Raises:
+            Unavailable: it did not answer.
+        """
+        ...
+
+    async def drain(self) -> None:
+        """Take no more shards and hand over those it has; it keeps running. Safe to repeat.
+
+        Raises:
+            Unavailable: it did not answer, or cannot say so to the others now; repeat the call.
+        """
         ...

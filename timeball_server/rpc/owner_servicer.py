@@ -23,7 +23,8 @@ from timeball_server.core.ids import TaskId
 from timeball_server.core.limits import MAX_BATCH_BYTES, MAX_INTERNAL_MESSAGE_BYTES
 from timeball_server.internal.v1 import shard_service_pb2 as pb
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
-from timeball_server.ports.owners import OwnerClient
+from timeball_server.ports.owners import OwnerClient, OwnerInspector
+from timeball_server.rpc.inspection import carry_out_drain, carry_out_report
 from timeball_server.rpc.options import ACCEPTED_KEY
 from timeball_server.rpc.owner_convert import read_command, write_outcome
 from timeball_server.rpc.status import abort_with
@@ -197,11 +198,17 @@ class ShardServicer(stubs.ShardServiceServicer):
         handler: carries commands out; `execute` goes on to its end although the asker is gone.
         on_bug: counts and logs exceptions that are no errors of the family.
         limits: of each stream.
+        inspector: answers operators; without one they are told that nobody does.
     """
 
     def __init__(
-        self, handler: OwnerClient, on_bug: OnBug, limits: ServicerLimits | None = None
+        self,
+        handler: OwnerClient,
+        on_bug: OnBug,
+        limits: ServicerLimits | None = None,
+        inspector: OwnerInspector | None = None,
     ) -> None:
+        self._inspector = inspector
         self._handler = handler
         self._on_bug = on_bug
         self._limits = limits or ServicerLimits()
@@ -236,6 +243,18 @@ class ShardServicer(stubs.ShardServiceServicer):
         response = pb.WaitResponse()
         write_outcome(response.outcome, outcome)
         return response
+
+    async def Report(  # noqa: N802
+        self, request: pb.ReportRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ReportResponse:
+        """How this node fares; see the proto."""
+        return await carry_out_report(self._inspector, context)
+
+    async def Drain(  # noqa: N802
+        self, request: pb.DrainRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DrainResponse:
+        """Take no more shards; see the proto."""
+        return await carry_out_drain(self._inspector, context)
 
     def drain(self) -> None:
         """Take nothing more; streams end when what they took is answered. Safe to call twice."""

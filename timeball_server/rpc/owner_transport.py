@@ -34,7 +34,8 @@ from timeball_server.core.limits import MAX_BATCH_BYTES
 from timeball_server.internal.v1 import shard_service_pb2 as pb
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
 from timeball_server.ports.clock import Clock
-from timeball_server.ports.owners import OwnerClient, OwnerDialer
+from timeball_server.ports.owners import OwnerClient, OwnerDialer, OwnerInspector
+from timeball_server.rpc.inspection import GrpcInspector
 from timeball_server.rpc.options import ACCEPTED_KEY, internal_channel_options
 from timeball_server.rpc.owner_convert import read_outcome, write_command
 from timeball_server.rpc.owner_servicer import TAKEN_KEY
@@ -249,6 +250,7 @@ class GrpcOwnerClient(OwnerClient):
         self, channel: grpc.aio.Channel, clock: Clock, rng: random.Random, limits: OwnerLimits
     ) -> None:
         self._channel = channel
+        self.inspector = GrpcInspector(channel)
         self._stub = stubs.ShardServiceStub(channel)
         self._clock = clock
         self._rng = rng
@@ -340,6 +342,13 @@ class GrpcOwnerDialer(OwnerDialer):
 
     def client(self, address: str) -> OwnerClient:
         """The client for a scheduler node's address; made once, connects when first used."""
+        return self._client(address)
+
+    def inspector(self, address: str) -> OwnerInspector:
+        """The same scheduler node, for operators; over the same connection."""
+        return self._client(address).inspector
+
+    def _client(self, address: str) -> GrpcOwnerClient:
         found = self._clients.get(address)
         if found is None:
             channel = self._channel(address)

@@ -18,7 +18,7 @@ from timeball.options import Interval, RetryPolicy, Submission, SubmitOptions
 from timeball.payload import CONTENT_TYPE
 from timeball.settings import Settings
 from timeball.states import TaskState
-from timeball.v1 import schedule_service_pb2, task_pb2, task_service_pb2
+from timeball.v1 import admin_service_pb2, schedule_service_pb2, task_pb2, task_service_pb2
 
 M = TypeVar("M", bound=Message)
 
@@ -173,6 +173,19 @@ def list_tasks(
         request.created_from.CopyFrom(timestamp(created_from, "created_from"))
     if created_to is not None:
         request.created_to.CopyFrom(timestamp(created_to, "created_to"))
+    return request
+
+
+def list_dead_letters(
+    settings: Settings, failed: tuple[datetime | None, datetime | None], page_size: int
+) -> admin_service_pb2.ListDeadLettersRequest:
+    """Asks for the first page; `failed` bounds the failure, from inclusive and to exclusive."""
+    request = admin_service_pb2.ListDeadLettersRequest(parent=settings.parent, page_size=page_size)
+    failed_from, failed_to = failed
+    if failed_from is not None:
+        request.failed_from.CopyFrom(timestamp(failed_from, "failed_from"))
+    if failed_to is not None:
+        request.failed_to.CopyFrom(timestamp(failed_to, "failed_to"))
     return request
 
 

@@ -44,6 +44,14 @@ DELETE_SCHEDULE = Method(
 GET_CLUSTER = Method(
     "/timeball.v1.AdminService/GetCluster", admin.GetClusterRequest, admin.GetClusterResponse
 )
+DRAIN_NODE = Method(
+    "/timeball.v1.AdminService/DrainNode", admin.DrainNodeRequest, admin.DrainNodeResponse
+)
+LIST_DEAD_LETTERS = Method(
+    "/timeball.v1.AdminService/ListDeadLetters",
+    admin.ListDeadLettersRequest,
+    admin.ListDeadLettersResponse,
+)
 
 BATCH_ITEMS_MAX = 1_000
 # Below gRPC's usual limit of 4 MiB for one message, with room for what is not payload.
@@ -225,3 +233,19 @@ def delete_schedule(kit: Kit, schedule: str, request_id: str | None) -> Flow[Non
 def cluster(kit: Kit) -> Flow[admin.GetClusterResponse]:
     """Reads the cluster."""
     return (yield from call(kit, GET_CLUSTER, admin.GetClusterRequest()))
+
+
+def drain_node(kit: Kit, node: str, request_id: str | None) -> Flow[admin.Node]:
+    """Gives a scheduler node no more work."""
+    request = admin.DrainNodeRequest(node=node, request_id=kit.request_id(request_id))
+    answer = yield from call(kit, DRAIN_NODE, request)
+    return answer.node
+
+
+def letters_page(
+    kit: Kit, request: admin.ListDeadLettersRequest
+) -> Flow[admin.ListDeadLettersResponse]:
+    """Reads one page and leaves in `request` the token of the next."""
+    answer = yield from call(kit, LIST_DEAD_LETTERS, request)
+    request.page_token = answer.next_page_token
+    return answer

@@ -213,6 +213,30 @@ class AsyncClient(ClientBase):
         """Nodes, shards and their owners at one moment."""
         return await self._run(_verbs.cluster(self._kit))
 
+    async def drain_node(
+        self, node: str, *, request_id: str | None = None
+    ) -> admin_service_pb2.Node:
+        """Gives a scheduler node no more work: its shards move, and it keeps running.
+
+        Raises:
+            NodeNotFound: no living process has this name.
+            FailedPrecondition: it is no scheduler node, or nobody else could take its shards.
+        """
+        return await self._run(_verbs.drain_node(self._kit, node, request_id))
+
+    def dead_letters(
+        self,
+        *,
+        failed_from: datetime | None = None,
+        failed_to: datetime | None = None,
+        page_size: int = PAGE_SIZE_DEFAULT,
+        limit: int | None = None,
+    ) -> AsyncIterator[admin_service_pb2.DeadLetter]:
+        """Tasks that failed for good, newest first, read page by page as you go."""
+        failed = (failed_from, failed_to)
+        request = _requests.list_dead_letters(self._kit.settings, failed, page_size)
+        return self._letters(request, math.inf if limit is None else limit)
+
     async def _pages(
         self, request: task_service_pb2.ListTasksRequest, limit: float
     ) -> AsyncIterator[task_pb2.Task]:
@@ -222,6 +246,19 @@ class AsyncClient(ClientBase):
                 if limit <= 0:
                     return
                 yield task
+                limit -= 1
+            if not answer.next_page_token or limit <= 0:
+                return
+
+    async def _letters(
+        self, request: admin_service_pb2.ListDeadLettersRequest, limit: float
+    ) -> AsyncIterator[admin_service_pb2.DeadLetter]:
+        while True:
+            answer = await self._run(_verbs.letters_page(self._kit, request))
+            for letter in answer.dead_letters:
+                if limit <= 0:
+                    return
+                yield letter
                 limit -= 1
             if not answer.next_page_token or limit <= 0:
                 return

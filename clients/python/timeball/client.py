@@ -212,10 +212,41 @@ class Client(ClientBase):
         """Nodes, shards and their owners at one moment."""
         return self._run(_verbs.cluster(self._kit))
 
+    def drain_node(self, node: str, *, request_id: str | None = None) -> admin_service_pb2.Node:
+        """Gives a scheduler node no more work: its shards move, and it keeps running.
+
+        Raises:
+            NodeNotFound: no living process has this name.
+            FailedPrecondition: it is no scheduler node, or nobody else could take its shards.
+        """
+        return self._run(_verbs.drain_node(self._kit, node, request_id))
+
+    def dead_letters(
+        self,
+        *,
+        failed_from: datetime | None = None,
+        failed_to: datetime | None = None,
+        page_size: int = PAGE_SIZE_DEFAULT,
+        limit: int | None = None,
+    ) -> Iterator[admin_service_pb2.DeadLetter]:
+        """Tasks that failed for good, newest first, read page by page as you go."""
+        failed = (failed_from, failed_to)
+        request = _requests.list_dead_letters(self._kit.settings, failed, page_size)
+        return islice(self._letters(request), limit)
+
     def _pages(self, request: task_service_pb2.ListTasksRequest) -> Iterator[task_pb2.Task]:
         while True:
             answer = self._run(_verbs.page(self._kit, request))
             yield from answer.tasks
+            if not answer.next_page_token:
+                return
+
+    def _letters(
+        self, request: admin_service_pb2.ListDeadLettersRequest
+    ) -> Iterator[admin_service_pb2.DeadLetter]:
+        while True:
+            answer = self._run(_verbs.letters_page(self._kit, request))
+            yield from answer.dead_letters
             if not answer.next_page_token:
                 return
 

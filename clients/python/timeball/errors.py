@@ -5,6 +5,7 @@ TimeballError
 │   └── PayloadTooLarge
 ├── TaskNotFound                NOT_FOUND
 │   └── TaskExpired             the id's bucket was removed after retention
+├── NodeNotFound                NOT_FOUND
 ├── AlreadyExists               ALREADY_EXISTS
 ├── Unauthenticated             UNAUTHENTICATED
 ├── PermissionDenied            PERMISSION_DENIED
@@ -96,6 +97,13 @@ class TaskExpired(TaskNotFound):
     """The task's bucket was removed after its retention."""
 
     reason = "TASK_EXPIRED"
+
+
+class NodeNotFound(TimeballError):
+    """No living process of the cluster has this name."""
+
+    reason = "NODE_NOT_FOUND"
+    code = "NOT_FOUND"
 
 
 class AlreadyExists(TimeballError):

@@ -40,6 +40,7 @@ HINTS = {
     "UNAVAILABLE": f"is it running? `timeball dev` starts one; {ADDRESS_VARIABLE} says where",
     "UNAUTHENTICATED": f"put an API key into {API_KEY_VARIABLE}",
     "TASK_NOT_FOUND": "`timeball task list` shows your tasks",
+    "NODE_NOT_FOUND": "`timeball cluster nodes` shows who is alive",
     "TOO_LATE": "`timeball task get ID` shows its attempts",
     "OUTCOME_UNKNOWN": "look before you repeat: `timeball task list`",
     "WAIT_TIMEOUT": "`timeball task wait ID` goes on waiting",

@@ -17,6 +17,8 @@ class Root(LazyGroup):
     own = {  # noqa: RUF012 - never changed
         "task": ("timeball.cli.task:group", "Create, read, await and cancel tasks."),
         "cluster": ("timeball.cli.cluster:group", "Look at nodes and shards."),
+        "node": ("timeball.cli.node:group", "Steer nodes."),
+        "dlq": ("timeball.cli.dlq:group", "Look at tasks that failed for good."),
     }
 
     def invoke(self, ctx: click.Context) -> object:

@@ -1,0 +1,91 @@
+"""What operators ask of a scheduler node, over gRPC: both ends and the messages between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import grpc
+from timeball.errors import TimeballError, Unavailable
+
+from timeball_server.core.ids import Epoch, ShardId
+from timeball_server.internal.v1 import shard_service_pb2 as pb
+from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
+from timeball_server.ports.owners import OwnerInspector, ShardFigures
+from timeball_server.rpc.status import abort_with
+
+PATIENCE_MS: Final = 1_000
+"""A node that has not reported in this time is shown as one that does not answer."""
+DRAIN_PATIENCE_MS: Final = 5_000
+"""A node tells the coordination service before it answers."""
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GrpcInspector(OwnerInspector):
+    """One scheduler node; opens no connection of its own."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = stubs.ShardServiceStub(channel)
+
+    async def report(self) -> Sequence[ShardFigures]:
+        """See the port."""
+        try:
+            reply = await self._stub.Report(pb.ReportRequest(), timeout=PATIENCE_MS / 1_000)
+        except grpc.aio.AioRpcError as error:
+            raise _unavailable(error) from error
+        return [_figures(message) for message in reply.shards]
+
+    async def drain(self) -> None:
+        """See the port."""
+        try:
+            await self._stub.Drain(pb.DrainRequest(), timeout=DRAIN_PATIENCE_MS / 1_000)
+        except grpc.aio.AioRpcError as error:
+            raise _unavailable(error) from error
+
+
+async def carry_out_report(inspector: OwnerInspector | None, context: Context) -> pb.ReportResponse:
+    """The node's end of Report."""
+    if inspector is None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody reports here")
+    return pb.ReportResponse(shards=[_message(each) for each in await inspector.report()])
+
+
+async def carry_out_drain(inspector: OwnerInspector | None, context: Context) -> pb.DrainResponse:
+    """The node's end of Drain."""
+    if inspector is None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody can be drained here")
+    try:
+        await inspector.drain()
+    except TimeballError as error:
+        await abort_with(context, error)
+    return pb.DrainResponse()
+
+
+def _unavailable(error: grpc.aio.AioRpcError) -> Unavailable:
+    return Unavailable(f"the scheduler node did not answer: {error.details()}")
+
+
+def _message(each: ShardFigures) -> pb.ShardReport:
+    return pb.ShardReport(
+        shard=each.shard,
+        epoch=each.epoch,
+        tasks=each.tasks,
+        waiting=each.waiting,
+        due_now=each.due_now,
+        starts=each.starts,
+        late_p50_ms=each.late_p50_ms,
+        late_p99_ms=each.late_p99_ms,
+    )
+
+
+def _figures(message: pb.ShardReport) -> ShardFigures:
+    return ShardFigures(
+        shard=ShardId(message.shard),
+        epoch=Epoch(message.epoch),
+        tasks=message.tasks,
+        waiting=message.waiting,
+        due_now=message.due_now,
+        starts=message.starts,
+        late_p50_ms=message.late_p50_ms if message.HasField("late_p50_ms") else None,
+        late_p99_ms=message.late_p99_ms if message.HasField("late_p99_ms") else None,
+    )
