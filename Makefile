@@ -6,7 +6,7 @@ SEEDS ?= 50
 BIN := .venv/bin
 
 .PHONY: help prerequisites venv venv-dev venv-proto demo dev test unit conformance integration \
-	cluster cluster-status cluster-down sim check fmt lint types house proto verify-proto proto-baseline lock bench wheel clean
+	cluster cluster-status cluster-down chaos sim check fmt lint types house proto verify-proto proto-baseline lock bench wheel clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ cluster-down: venv-dev ## End it
 
 test: prerequisites venv-dev venv-proto ## Every test, tier by tier (TIERS=unit,... for some of them)
 	@$(BIN)/python tools/run_tests.py $(if $(TIERS),--tiers $(TIERS))
+
+chaos: venv-dev ## Kill and freeze processes of a real cluster under load (ROUNDS=1 of each fault)
+	@TIMEBALL_CHAOS_ROUNDS=$(or $(ROUNDS),1) $(BIN)/python -m pytest -q -p no:cacheprovider tests/chaos
 
 dev: venv ## Coordinator, scheduler node and executor node in one process on loopback
 	@$(BIN)/timeball dev

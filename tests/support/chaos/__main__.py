@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import tempfile
 from pathlib import Path
 from random import Random
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="append a JSON line per round to this file")
     parser.add_argument("faults", nargs="*", default=FAULTS)
     parsed = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if parsed.folder is not None:
         return _play_all(parsed, parsed.folder)
     with tempfile.TemporaryDirectory(prefix="timeball-chaos-") as folder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,8 @@ RETRY = timeball.RetryPolicy(max_attempts=10, initial_delay="50ms", max_delay="2
 DELAYS_MS = (0, 50, 300, 800, 2_000)
 ONCE_EVERY = 5
 REOPEN_S = 0.05
+CHUNKS_UNANSWERED = 4
+CHUNK_REQUESTS = 500
 PATIENCE_S = 15.0
 """As long as the SDK repeats a call by default."""
 REPEATED = frozenset({"UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "ABORTED"})
@@ -127,6 +130,8 @@ class StreamedCreates:
         self._unanswered: list[_Wish] = []
         self._again: list[_Wish] = []
         self._finished = False
+        self._chunks = 0
+        self._answered = asyncio.Event()
 
     def add(self, task: task_pb2.Task, *, at_most_once: bool) -> None:
         """Send this one as soon as the stream takes it."""
@@ -152,10 +157,13 @@ class StreamedCreates:
 
     async def _one_stream(self) -> bool:
         """Whether all is answered; otherwise the stream broke, or items are to be repeated."""
+        self._chunks = 0
         call = self._stub.CreateTasks()
         sending = asyncio.create_task(self._send(call))
         try:
             async for answer in call:
+                self._chunks -= 1
+                self._answered.set()
                 for result in answer.results:
                     self._take(result)
         except grpc.RpcError:
@@ -167,20 +175,29 @@ class StreamedCreates:
         return self._finished and not self._unanswered and not self._again
 
     async def _send(self, call: Any) -> None:
-        """First what an earlier stream left unanswered, then what is new."""
+        """First what an earlier stream left unanswered, then what is new, gathered meanwhile."""
         try:
-            for wish in tuple(self._unanswered):
-                await call.write(task_service_pb2.CreateTasksRequest(requests=[wish.request]))
+            await self._write(call, tuple(self._unanswered))
             while not self._finished:
-                new = await self._queue.get()
-                if new is None:
-                    self._finished = True
-                else:
-                    self._unanswered.append(new)
-                    await call.write(task_service_pb2.CreateTasksRequest(requests=[new.request]))
+                new = [await self._queue.get()]
+                while self._chunks >= CHUNKS_UNANSWERED:
+                    self._answered.clear()
+                    await self._answered.wait()
+                while not self._queue.empty():
+                    new.append(self._queue.get_nowait())
+                self._finished = None in new
+                wishes = [wish for wish in new if wish is not None]
+                self._unanswered.extend(wishes)
+                await self._write(call, wishes)
             await call.done_writing()
         except (grpc.RpcError, asyncio.InvalidStateError):
             call.cancel()
+
+    async def _write(self, call: Any, wishes: Sequence[_Wish]) -> None:
+        for start in range(0, len(wishes), CHUNK_REQUESTS):
+            requests = [wish.request for wish in wishes[start : start + CHUNK_REQUESTS]]
+            self._chunks += 1
+            await call.write(task_service_pb2.CreateTasksRequest(requests=requests))
 
     def _take(self, result: task_service_pb2.CreateResult) -> None:
         wish = self._unanswered.pop(0)
