@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import structlog
 from timeball.errors import OutcomeUnknown, TimeballError, Unavailable
 
 from coordinator.deadline import Deadline
@@ -30,6 +31,7 @@ from timeball_server.core.commands import (
 )
 from timeball_server.core.ids import ShardId, TaskId, home_of
 
+log = structlog.stdlib.get_logger("coordinator")
 TRY_MS: Final = 5_000
 """One try ends after this, so that a frozen owner does not hold a caller past its successor."""
 POLL_MS: Final = 10_000
@@ -137,7 +139,9 @@ class OwnerCalls:
             async with asyncio.timeout(limit_ms / 1_000):
                 client = self._router.client(target)
                 outcomes = await client.execute([call.command for call in calls])
-        except (TimeoutError, OutcomeUnknown):
+        except (TimeoutError, OutcomeUnknown) as doubt:
+            why = str(doubt) or f"no answer within {limit_ms:.0f} ms"
+            log.warning("commands in doubt", owner=target.node, commands=len(calls), why=why)
             self._router.suspect()
             for call in calls:
                 call.doubt()

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
+import structlog
 from timeball.errors import OutcomeUnknown, Unavailable
 
 from timeball_server.core.buckets import minute_of
@@ -20,6 +21,7 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, SessionLost
 from timeball_server.ports.store import Applied, NotApplied, OwnerRow, ShardRow, Store
 
+log = structlog.stdlib.get_logger("scheduler_node")
 T = TypeVar("T")
 _PAUSE_MS: Final = 100
 _LOOK_BACK_MINUTES: Final = 2
@@ -123,6 +125,7 @@ class Ownership:
     async def _take(self, shard: ShardId) -> bool:
         if shard in self._releasing:
             return False
+        begun_mono_ms = self._clock.now().mono_ms
         epoch = await self._session.take_ownership(shard)
         if epoch is None:
             return False
@@ -141,6 +144,8 @@ class Ownership:
                 deleted_below=row.deleted_below,
             )
         )
+        took_ms = self._clock.now().mono_ms - begun_mono_ms
+        log.info("shard taken", node=self._node, shard=shard, epoch=epoch, took_ms=took_ms)
         return True
 
     def owner_row(self, row: ShardRow) -> OwnerRow:

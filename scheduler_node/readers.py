@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from timeball.errors import OutcomeUnknown, Unavailable
 
+from timeball_server.core.buckets import end_ms
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import FindTask, LoadSlice, MoveScanFrom, SweepBucket
 from timeball_server.core.ids import (
@@ -22,7 +23,7 @@ from timeball_server.core.ids import (
     TaskId,
     decode_id,
 )
-from timeball_server.core.journal import DueRow, EventRow
+from timeball_server.core.journal import CLOSED, DueRow, EventRow
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Applied, OwnerRow, ShardRow, Store
 
@@ -127,8 +128,8 @@ class Readers:
             )
             more = page.more and bool(page.rows)
             after = page.rows[-1] if page.rows else None
-            journals = await self._journals(
-                effect.shard, effect.epoch, (hint.task_id for hint in page.rows)
+            journals = await self._journals_behind(
+                effect.shard, effect.epoch, page.rows, past=self._is_past(effect)
             )
             self._post(
                 events.SliceLoaded(
@@ -140,6 +141,26 @@ class Readers:
                     last=not more,
                 )
             )
+
+    def _is_past(self, effect: LoadSlice) -> bool:
+        return min(effect.to_ms, end_ms(effect.minute)) <= self._clock.now().wall_ms
+
+    async def _journals_behind(
+        self, shard: ShardId, epoch: Epoch, hints: Sequence[DueRow], *, past: bool
+    ) -> Mapping[TaskId, Sequence[EventRow]]:
+        """Journals behind hints. Of what ended, which is most of the past, only the head.
+
+        A take-over reads minutes of it before it serves, and each sweep a minute.
+        """
+        task_ids = list(dict.fromkeys(hint.task_id for hint in hints))
+        if not past or not task_ids:
+            return await self._journals(shard, epoch, task_ids)
+        heads = await self._insist(shard, epoch, lambda: self._store.read_heads(task_ids))
+        found: dict[TaskId, Sequence[EventRow]] = {
+            task_id: (head,) for task_id, head in heads.items() if head.state in CLOSED
+        }
+        alive = [task_id for task_id in task_ids if task_id not in found]
+        return {**found, **await self._journals(shard, epoch, alive)}
 
     async def _journals(
         self, shard: ShardId, epoch: Epoch, task_ids: Iterable[TaskId]
@@ -172,9 +193,7 @@ class Readers:
             hints += page.rows
             more = page.more and bool(page.rows)
             after = page.rows[-1] if page.rows else None
-        journals = await self._journals(
-            effect.shard, effect.epoch, (hint.task_id for hint in hints)
-        )
+        journals = await self._journals_behind(effect.shard, effect.epoch, hints, past=True)
         self._post(
             events.BucketSwept(
                 shard=effect.shard,

@@ -42,16 +42,8 @@ async def parts_of(session: Session, name: str, minute: Minute, shard: ShardId) 
 
 async def journals(session: Session, task_ids: Sequence[TaskId]) -> dict[TaskId, list[EventRow]]:
     """Events of tasks, oldest first; tasks without events are left out."""
-    homes: dict[Bucket, list[TaskId]] = {}
-    for task_id in dict.fromkeys(task_ids):
-        homes.setdefault(home_bucket(task_id), []).append(task_id)
-    requests = [
-        session.read("journals", (*_key(home), tasks[start : start + TASKS_AT_ONCE]))
-        for home, tasks in homes.items()
-        for start in range(0, len(tasks), TASKS_AT_ONCE)
-    ]
     found: dict[TaskId, list[EventRow]] = {}
-    for rows in await _all(requests):
+    for rows in await _of_tasks(session, "journals", task_ids):
         for row in reversed(rows):
             event = event_from(row)
             found.setdefault(event.task_id, []).append(event)
@@ -60,10 +52,24 @@ async def journals(session: Session, task_ids: Sequence[TaskId]) -> dict[TaskId,
 
 async def heads(session: Session, task_ids: Sequence[TaskId]) -> dict[TaskId, EventRow]:
     """The newest event of each task, one row read for each."""
-    asked = list(dict.fromkeys(task_ids))
-    requests = [session.read("head", (*_key(home_bucket(task)), task)) for task in asked]
-    rows = [row for answer in await _all(requests) for row in answer]
-    return {event.task_id: event for event in map(event_from, rows)}
+    answers = await _of_tasks(session, "heads_of", task_ids)
+    events = (event_from(row) for rows in answers for row in rows)
+    return {event.task_id: event for event in events}
+
+
+async def _of_tasks(
+    session: Session, name: str, task_ids: Sequence[TaskId]
+) -> Sequence[Sequence[Values]]:
+    """What a statement finds of tasks, asked bucket by bucket and many at a time."""
+    homes: dict[Bucket, list[TaskId]] = {}
+    for task_id in dict.fromkeys(task_ids):
+        homes.setdefault(home_bucket(task_id), []).append(task_id)
+    requests = [
+        session.read(name, (*_key(home), tasks[start : start + TASKS_AT_ONCE]))
+        for home, tasks in homes.items()
+        for start in range(0, len(tasks), TASKS_AT_ONCE)
+    ]
+    return await _all(requests)
 
 
 async def find_journal(session: Session, home: Bucket, unique: bytes) -> list[EventRow]:

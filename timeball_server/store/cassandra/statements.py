@@ -91,7 +91,7 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     "journal_parts": _read(f"SELECT part FROM journal {_PARTS}"),
     "due_parts": _read(f"SELECT part FROM due {_PARTS}"),
     "journals": _read(f"{_EVENTS} AND task_id IN ?"),
-    "head": _read(f"{_EVENTS} AND task_id = ? LIMIT 1"),
+    "heads_of": _read(f"{_EVENTS} AND task_id IN ? GROUP BY minute, shard, part, task_id"),
     "heads": _read(f"{_EVENTS} AND task_id > ? GROUP BY minute, shard, part, task_id LIMIT ?"),
     "due": _read(
         f"SELECT {', '.join(DUE_COLUMNS)} FROM due {_BUCKET}"
