@@ -66,6 +66,7 @@ house: venv-dev ## House rules and import rules
 
 proto: venv-dev venv-proto ## Generate stubs and validation rules from proto/
 	@$(BIN)/python tools/protos.py generate
+	@$(BIN)/python tools/openapi.py
 
 verify-proto: venv-dev venv-proto ## Fail when stubs drifted, proto style broke or the API lost something
 	@$(BIN)/python tools/protos.py verify

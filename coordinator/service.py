@@ -6,9 +6,10 @@ before the session ends.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from grpc.aio import Server
@@ -29,6 +30,9 @@ from timeball_server.rpc.server import Service as RpcService
 from timeball_server.rpc.validation import RequestValidator
 from timeball_server.runtime.lifecycle import Service
 
+if TYPE_CHECKING:
+    from timeball_server.rest.server import HttpServer
+
 log = structlog.stdlib.get_logger("coordinator")
 GRACE_MS: Final = 5_000
 """How long running calls may go on after new ones are refused."""
@@ -39,13 +43,14 @@ class Doors:
     """Where a coordinator listens and whom it lets in; host:port, port 0 takes a free one.
 
     `node_services` are for our own processes, behind the same gate. `store` says what the store
-    is, for operators.
+    is, for operators. `http` is where JSON over HTTP is served, empty for nowhere.
     """
 
     listen: str
     authenticator: Authenticator
     node_services: Sequence[RpcService] = ()
     store: str = ""
+    http: str = ""
 
 
 class Coordinator(Service):
@@ -64,13 +69,20 @@ class Coordinator(Service):
         self.node = CoordinatorNode(config, ports, layout)
         self._advertised = config.address
         self._gate = Gate(doors.authenticator, validator, self._note_bug)
-        services = [*_public_services(self.node, doors), *doors.node_services]
+        public = _public_services(self.node, doors)
+        services = [*public, *doors.node_services]
         self._server = RpcServer(doors.listen, services, interceptors=[self._gate])
+        self._http = self._http_door(doors, public, ports) if doors.http else None
 
     @property
     def address(self) -> str:
         """host:port where it listens."""
         return self._server.address
+
+    @property
+    def http_address(self) -> str:
+        """host:port where JSON over HTTP is served, empty for nowhere."""
+        return self._http.address if self._http else ""
 
     def metrics(self) -> Iterator[Family]:
         """What was asked of this coordinator, and what became of it."""
@@ -96,18 +108,41 @@ class Coordinator(Service):
         self.node.config = replace(self.node.config, address=address)
         await self.node.start()
         self.spawn("node", self._watch())
-        log.info("serving", address=self.address)
+        if self._http is not None:
+            await self._http.start()
+            self.spawn("http", self._http.wait_stopped())
+        log.info("serving", address=self.address, http=self.http_address)
 
     async def _drain(self) -> None:
-        await self._server.stop(GRACE_MS)
+        http = () if self._http is None else (self._http.stop(),)
+        await asyncio.gather(self._server.stop(GRACE_MS), *http)
 
     async def _end(self) -> None:
+        if self._http is not None:
+            await self._http.stop()
         await self._server.stop()
         await self.node.stop()
 
     async def _watch(self) -> None:
         """A node that stops by itself takes the doors along."""
         await self.node.wait_stopped()
+
+    def _http_door(
+        self, doors: Doors, services: Sequence[RpcService], ports: CoordinatorPorts
+    ) -> HttpServer:
+        """The same servicers behind the same gate; what it is made of loads only when wanted."""
+        from timeball_server.rest.door import http_door
+
+        return http_door(
+            doors.http,
+            self._gate,
+            doors.authenticator,
+            [service.register for service in services],
+            clock=ports.clock,
+            version=self.node.config.version,
+            grace_ms=GRACE_MS,
+            on_bug=self._note_bug,
+        )
 
     def _note_bug(self, method: str, bug: BaseException) -> None:
         """Count and log what a servicer should not have raised."""

@@ -110,7 +110,12 @@ async def clustered_coordinator(
         layout=layout,
         inspect=dialer.inspector,
     )
-    doors = Doors(listen=listen, authenticator=authenticator, store="cassandra")
+    doors = Doors(
+        listen=listen,
+        authenticator=authenticator,
+        store="cassandra",
+        http=settings.http.listen,
+    )
     service = coordinator(config, ports, layout, doors)
     return with_metrics(WithStore(service, store), settings.metrics, [service.metrics])
 

@@ -116,8 +116,16 @@ class Process:
 class DevServer(Process):
     """`timeball dev`."""
 
-    def __init__(self, work: Path, *, apps: Sequence[str] = (str(APP),), slots: int = 100) -> None:
+    def __init__(
+        self,
+        work: Path,
+        *,
+        apps: Sequence[str] = (str(APP),),
+        slots: int = 100,
+        http: Sequence[str] = ("--no-http",),
+    ) -> None:
         super().__init__(work, "dev")
+        self._http = tuple(http)
         self.data = work / "dev.db"
         self.address = "127.0.0.1:0"
         self._apps = tuple(apps)
@@ -132,6 +140,7 @@ class DevServer(Process):
             *self._apps,
             *("--listen", self.address, "--data", str(self.data), "--slots", str(self._slots)),
             *("--start-log", str(self.start_log), "--ready-file", str(self._ready)),
+            *self._http,
         )
         until(lambda: self._ready.exists() or self.code is not None, "timeball dev is ready")
         if not self._ready.exists():

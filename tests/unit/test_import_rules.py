@@ -54,6 +54,7 @@ SERVICE_NEEDS = (
     "timeball_server.internal",
     "timeball_server.cluster",
     "timeball_server.rpc",
+    "timeball_server.rest",
     "timeball_server.runtime",
 )
 LAYERS = {
@@ -80,6 +81,10 @@ LAYERS = {
     "timeball_server.rpc": Layer(
         ours=(*SHARED, "timeball", "timeball_server.internal", "timeball_server.rpc"),
         vendors=(*GRPC, "protovalidate", "protobuf"),
+    ),
+    "timeball_server.rest": Layer(
+        ours=(*SHARED, "timeball", "timeball_server.rest", "timeball_server.rpc"),
+        vendors=("grpc", "google", "starlette", "uvicorn"),
     ),
     "timeball_server.runtime": Layer(
         ours=(*SHARED, "timeball_server.runtime"),
@@ -113,6 +118,8 @@ ROOMS = {
     "kazoo": "timeball_server.coordination.zookeeper",
     "sqlite3": "timeball_server.store.sqlite",
     "protovalidate": "timeball_server.rpc",
+    "starlette": "timeball_server.rest",
+    "uvicorn": "timeball_server.rest",
     "prometheus_client": "timeball_server.runtime",
 }
 

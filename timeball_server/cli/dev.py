@@ -12,7 +12,12 @@ from timeball._version import __version__
 from timeball.errors import TimeballError
 from timeball.settings import DEFAULT_ADDRESS
 
-from timeball_server.dev.problems import address_problems, apps_and_problems, file_problems
+from timeball_server.dev.problems import (
+    address_problems,
+    apps_and_problems,
+    file_problems,
+    http_address,
+)
 from timeball_server.dev.wiring import DevCluster, DevConfig
 from timeball_server.rpc.auth import OpenLoopback
 from timeball_server.rpc.server import CannotListen
@@ -28,6 +33,10 @@ DEFAULT_DATA = Path(".timeball") / "dev.db"
 @click.argument("apps", nargs=-1)
 @click.option("--listen", default=DEFAULT_ADDRESS, show_default=True,
               help="host:port, loopback only; port 0 takes a free one.")  # fmt: skip
+@click.option("--http", metavar="HOST:PORT",
+              help="Serves the API as JSON, loopback only; by default one port above --listen: "
+              "127.0.0.1:7467.")  # fmt: skip
+@click.option("--no-http", is_flag=True, help="Serve no JSON over HTTP.")
 @click.option("--data", type=click.Path(dir_okay=False, path_type=Path), default=DEFAULT_DATA,
               show_default=True, help="The database file; made if it is not there.")  # fmt: skip
 @click.option("--memory", is_flag=True, help="Keep nothing after the end.")
@@ -48,6 +57,8 @@ def command(
     *,
     apps: tuple[str, ...],
     listen: str,
+    http: str | None,
+    no_http: bool,
     data: Path,
     memory: bool,
     slots: int,
@@ -67,6 +78,7 @@ def command(
     kept = None if memory else data
     handlers, problems = apps_and_problems(apps)
     problems += address_problems(listen)
+    problems += () if http is None else address_problems(http, "--http")
     problems += () if metrics is None else address_problems(metrics, "--metrics")
     problems += file_problems(kept, {"--start-log": start_log, "--ready-file": ready_file})
     if problems:
@@ -78,6 +90,7 @@ def command(
         slots=slots,
         start_log=start_log,
         version=__version__,
+        http="" if no_http else http_address(listen, http),
         metrics=metrics,
     )
     cluster = DevCluster(config, OpenLoopback(listen), handlers)
@@ -108,8 +121,10 @@ async def _run(cluster: DevCluster, config: DevConfig, ready_file: Path | None) 
 
 def _say_ready(cluster: DevCluster, config: DevConfig) -> None:
     kept = "in memory, gone at the end" if config.data is None else f"in {config.data}"
+    rest = (f"  the same as JSON: http://{cluster.http_address}/",) if config.http else ()
     lines = (
         f"timeball {config.version} dev is ready on {cluster.address}",
+        *rest,
         f"  more executors join with: timeball executor --server {cluster.address} --app ...",
         f"  tasks are kept {kept}; one disk, no replication",
         "  open to everybody on this machine: no keys are asked for",

@@ -11,6 +11,7 @@ from timeball_server.runtime.settings import (
     AccessSettings,
     CoordinationKind,
     CoordinationSettings,
+    HttpSettings,
     ListenSettings,
     MetricsSettings,
     NodeSettings,
@@ -40,6 +41,7 @@ class CoordinatorSettings:
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
 
 
 def cluster_problems(

@@ -33,6 +33,12 @@ def apps_and_problems(apps: Sequence[str]) -> tuple[dict[str, Handler], list[str
     return handlers, problems
 
 
+def http_address(listen: str, http: str | None) -> str:
+    """Where JSON over HTTP is served unless told otherwise: one port above `listen`."""
+    host, _, port = listen.rpartition(":")
+    return http or f"{host}:{int(port) + 1 if 0 < int(port) < _PORT_MAX else 0}"
+
+
 def address_problems(address: str, option: str = "--listen") -> Iterator[str]:
     """What is wrong with host:port of a server without access control."""
     host, colon, port = address.rpartition(":")

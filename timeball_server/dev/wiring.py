@@ -56,6 +56,7 @@ class DevConfig:
         slots: attempts at once in the built-in executor.
         start_log: file for one JSON line per start, if wanted.
         metrics: host:port for Prometheus, if wanted.
+        http: host:port for JSON over HTTP, empty for none.
     """
 
     listen: str
@@ -64,6 +65,7 @@ class DevConfig:
     start_log: Path | None
     version: str
     metrics: str | None = None
+    http: str = ""
 
 
 class DevCluster(Service):
@@ -91,6 +93,11 @@ class DevCluster(Service):
     def address(self) -> str:
         """Where callers and executors of other processes reach it."""
         return self._coordinator.address if self._coordinator else self._config.listen
+
+    @property
+    def http_address(self) -> str:
+        """Where JSON over HTTP is served; empty for nowhere."""
+        return self._coordinator.http_address if self._coordinator else self._config.http
 
     @property
     def metrics_address(self) -> str | None:
@@ -198,5 +205,6 @@ class DevCluster(Service):
             authenticator=self._authenticator,
             node_services=(membership_service(self._session, self._clock),),
             store="memory" if self._config.data is None else "sqlite",
+            http=self._config.http,
         )
         return coordinator(config, ports, layout, doors)

@@ -150,6 +150,19 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """The same API as JSON over HTTP."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            pattern=r"^(\S+:\d{1,5})?$",
+            description="host:port for JSON over HTTP; empty means it is not served",
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings:
     """Who may call."""
 
