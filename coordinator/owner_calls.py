@@ -133,8 +133,10 @@ class OwnerCalls:
             await asyncio.gather(*sends)
 
     async def _send(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
-        """One try with one owner."""
+        """One try with one owner; with no time left nothing is sent, and so nothing in doubt."""
         limit_ms = min(TRY_MS, deadline.left_ms())
+        if limit_ms <= 0:
+            return
         try:
             async with asyncio.timeout(limit_ms / 1_000):
                 client = self._router.client(target)

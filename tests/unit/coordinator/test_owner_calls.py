@@ -143,6 +143,15 @@ async def test_doubt_at_the_deadline_is_unknown(rig: Rig) -> None:
 
 
 @on_rig
+async def test_with_no_time_left_nothing_is_sent_and_nothing_in_doubt(rig: Rig) -> None:
+    owner = await rig.node("west", *SHARDS)
+    with pytest.raises(Unavailable) as caught:
+        await created(rig, patience_ms=0)
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert owner.calls == []
+
+
+@on_rig
 async def test_an_overloaded_owner_is_not_pressed(rig: Rig) -> None:
     owner = await rig.node("west", *SHARDS)
     owner.faults.append(Fault.OVERLOADED)
