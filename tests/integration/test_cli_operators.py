@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from timeball import AsyncClient
+from timeball.errors import NodeNotFound
 
 from tests.support.dev_server import ROOT, DevServer, dev_server, environment, timeball_command
 from tests.support.polls import until
@@ -96,3 +98,14 @@ def test_dead_letters_name_the_task_and_what_it_said(dev: DevServer) -> None:
     wrong = run(dev, "dlq", "list", "--from", "2030-01-01T00:00:00Z")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "failed_from" in wrong.stderr
+
+
+@pytest.mark.asyncio
+async def test_the_asynchronous_client_has_the_same_verbs(dev: DevServer) -> None:
+    async with AsyncClient(dev.address) as client:
+        for _ in range(3):
+            handle = await client.submit("it.refuse", {"why": "no"})
+            await client.wait(handle.name)
+        assert len([letter async for letter in client.dead_letters(page_size=2, limit=3)]) == 3
+        with pytest.raises(NodeNotFound):
+            await client.drain_node("nobody")

@@ -40,6 +40,7 @@ STATUS_TABLE: Final[Mapping[type[errors.TimeballError], StatusRow]] = {
     errors.PayloadTooLarge: StatusRow(grpc.StatusCode.INVALID_ARGUMENT),
     errors.TaskNotFound: StatusRow(grpc.StatusCode.NOT_FOUND),
     errors.TaskExpired: StatusRow(grpc.StatusCode.NOT_FOUND),
+    errors.NodeNotFound: StatusRow(grpc.StatusCode.NOT_FOUND),
     errors.AlreadyExists: StatusRow(grpc.StatusCode.ALREADY_EXISTS),
     errors.Unauthenticated: StatusRow(grpc.StatusCode.UNAUTHENTICATED),
     errors.PermissionDenied: StatusRow(grpc.StatusCode.PERMISSION_DENIED),

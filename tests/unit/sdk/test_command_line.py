@@ -254,6 +254,78 @@ def test_cluster_status(door: Door) -> None:
     assert json_format.Parse(printed, admin_service_pb2.GetClusterResponse()) == cluster
 
 
+def test_cluster_shards_shows_figures_and_says_who_is_silent(door: Door) -> None:
+    known = admin_service_pb2.Shard(
+        shard=3, owner="node-2", epoch=7, assigned="node-2", reason="node-1 left", answered=True
+    )
+    known.tasks, known.waiting, known.due_now, known.starts = 12, 5, 1, 60
+    known.lateness_p50.FromMilliseconds(7)
+    known.lateness_p99.FromMilliseconds(1_500)
+    silent = admin_service_pb2.Shard(shard=4, owner="node-3", epoch=8)
+    free = admin_service_pb2.Shard(shard=5)
+    cluster = admin_service_pb2.GetClusterResponse(shards=[known, silent, free])
+    running = run(door, "cluster", "shards")
+    door.take().answer(cluster)
+    _, first, second, third = door.finish(running).stdout.splitlines()
+    figures = ["12", "5", "1", "60", "7", "ms", "1500", "ms"]
+    assert first.split() == ["3", "node-2", "7", "node-2", *figures, "node-1", "left"]
+    assert second.split()[:6] == ["4", "node-3", "8", "-", "no", "answer"]
+    assert third.split()[:6] == ["5", "-", "-", "-", "no", "owner"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0s"), (59, "59s"), (3_600, "1h 0m"), (90_061, "1d 1h"), (86_400 * 400, "400d 0h")],
+)
+def test_cluster_nodes_shows_shards_state_and_uptime(door: Door, seconds: int, shown: str) -> None:
+    node = admin_service_pb2.Node(
+        name="node-1", role="scheduler_node", draining=True, owned_shards=[0, 2]
+    )
+    node.uptime.FromSeconds(seconds)
+    running = run(door, "cluster", "nodes")
+    door.take().answer(admin_service_pb2.GetClusterResponse(nodes=[node]))
+    line = door.finish(running).stdout.splitlines()[1]
+    assert "0 2" in line
+    assert "draining" in line
+    assert line.endswith(f"  {shown}")
+
+
+def test_node_drain_asks_once_and_shows_the_node(door: Door) -> None:
+    running = run(door, "node", "drain", "node-1", "--request-id", "r-1", "-o", "json")
+    sent = door.take()
+    assert (sent.request.node, sent.request.request_id) == ("node-1", "r-1")
+    node = admin_service_pb2.Node(name="node-1", draining=True)
+    sent.answer(admin_service_pb2.DrainNodeResponse(node=node))
+    assert json.loads(door.finish(running).stdout) == {"name": "node-1", "draining": True}
+
+
+def test_node_drain_of_nobody_is_exit_code_3_with_a_hint(door: Door) -> None:
+    running = run(door, "node", "drain", "nobody")
+    door.take().fail(grpc.StatusCode.NOT_FOUND, "NODE_NOT_FOUND", message="no living node nobody")
+    result = door.finish(running)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "timeball cluster nodes" in result.stderr
+
+
+def test_dlq_list_shows_why_tasks_failed(door: Door) -> None:
+    running = run(door, "dlq", "list", "--limit", "5", "--to", "2030-01-01T00:00:00Z")
+    sent = door.take()
+    assert (sent.request.page_size, sent.request.failed_to.seconds) == (5, 1893456000)
+    letter = admin_service_pb2.DeadLetter(
+        task=door.task().name,
+        handler="billing.charge",
+        owner="clerk",
+        cause=task_pb2.FAILURE_CAUSE_EXHAUSTED,
+        attempts=3,
+        message="the bank\nsleeps",
+        fail_time=DUE,
+    )
+    sent.answer(admin_service_pb2.ListDeadLettersResponse(dead_letters=[letter]))
+    line = door.finish(running).stdout.splitlines()[1]
+    assert line.split()[:5] == [door.task_id, "billing.charge", "clerk", "EXHAUSTED", "3"]
+    assert line.endswith("the bank sleeps")
+
+
 def test_the_options_of_the_root_reach_the_client() -> None:
     seen = []
 
@@ -276,7 +348,7 @@ def test_help_names_every_command_and_imports_none() -> None:
     assert result.exit_code == 0
     assert "Never imported." in result.stdout
     assert group.list_commands(click.Context(group))[0] == "broken"
-    for command in ("task", "cluster"):
+    for command in ("task", "cluster", "node", "dlq"):
         assert command in CliRunner().invoke(root, ["--help"]).stdout
 
 

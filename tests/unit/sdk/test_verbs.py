@@ -238,3 +238,37 @@ def test_the_cluster(door: Door) -> None:
     asking = door.start(door.client.cluster)
     door.take().answer(admin_service_pb2.GetClusterResponse(leader="coordinator-1"))
     assert door.finish(asking).leader == "coordinator-1"
+
+
+def test_draining_a_node(door: Door) -> None:
+    draining = door.start(door.client.drain_node, "scheduler-1")
+    sent = door.take()
+    assert sent.request.node == "scheduler-1"
+    assert sent.request.request_id
+    node = admin_service_pb2.Node(name="scheduler-1", draining=True)
+    sent.answer(admin_service_pb2.DrainNodeResponse(node=node))
+    assert door.finish(draining) == node
+
+
+def test_dead_letters_are_read_page_by_page(door: Door) -> None:
+    begin = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def read() -> list[str]:
+        found = door.client.dead_letters(failed_from=begin, page_size=2, limit=3)
+        return [letter.handler for letter in found]
+
+    reading = door.start(read)
+    letters = [admin_service_pb2.DeadLetter(handler=name) for name in "abcd"]
+    first = door.take()
+    assert (first.request.page_size, first.request.page_token) == (2, "")
+    assert first.request.failed_from.seconds == int(begin.timestamp())
+    assert not first.request.HasField("failed_to")
+    first.answer(
+        admin_service_pb2.ListDeadLettersResponse(dead_letters=letters[:2], next_page_token="t")
+    )
+    second = door.take()
+    assert second.request.page_token == "t"
+    second.answer(
+        admin_service_pb2.ListDeadLettersResponse(dead_letters=letters[2:], next_page_token="u")
+    )
+    assert door.finish(reading) == ["a", "b", "c"]
