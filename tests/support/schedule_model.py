@@ -137,7 +137,11 @@ class ScheduleModel:
         def nothing(row: Row) -> bool:
             return False
 
-        chosen = self.chance.choice([of_schedule, of_run, ledger, everything, nothing])
+        def no_ledger(row: Row) -> bool:
+            return not ledger(row)
+
+        parts = [of_schedule, of_run, ledger, no_ledger, everything, nothing]
+        chosen = self.chance.choice(parts)
         tear(self.world, write, chosen)
 
     def thaw(self) -> None:
@@ -176,7 +180,7 @@ class ScheduleModel:
         self.world.run(max(0, self.latest_ms - self.world.wall_ms) + 20_000)
         self.take_over()
         for write in self.left:
-            tear(self.world, write, lambda row: True)
+            self._may_land(write)
         self.owner.deliver_reads()
         self.settle()
         self.world.run(20_000)

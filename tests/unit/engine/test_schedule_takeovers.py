@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.engine_executors import ScriptedExecutor
-from tests.support.engine_world import START_MS, Node, World
+from tests.support.engine_world import SHARD, START_MS, Node, World
 from tests.support.schedule_world import (
     create_schedule,
     end_schedule,
@@ -24,7 +24,7 @@ from timeball_server.core.commands import RejectionReason
 from timeball_server.core.engine import effects as fx
 from timeball_server.core.engine import events as ev
 from timeball_server.core.ids import TaskId
-from timeball_server.core.journal import EventKind, Row
+from timeball_server.core.journal import EventKind, LedgerRow, Row
 from timeball_server.core.model import PublicState
 
 K = EventKind
@@ -160,6 +160,42 @@ def test_s3_who_asks_for_the_run_while_it_is_looked_for_is_answered() -> None:
     world.run(5_000)
     assert started(executor) == []
     assert words(world, schedule_id) == [(10, "LAUNCHED")]
+
+
+def test_s3_a_tick_without_its_ledger_row_gets_it_again() -> None:
+    world, schedule_id, _ = torn_tick(lambda row: not isinstance(row, LedgerRow))
+    assert words(world, schedule_id) == []
+    world.owner()
+    assert words(world, schedule_id) == [(10, "LAUNCHED")]
+
+
+def test_s5_verdicts_on_what_was_passed_over_are_durable_before_the_tick() -> None:
+    world = World()
+    node = world.owner()
+    schedule_id = create_schedule(node).task_id
+    world.run(5_000)
+    node.hold_writes = True
+    world.jump(26_000)
+    (write,) = node.writes
+    assert [type(row) for row in write.rows] == [LedgerRow]
+    ended = end_schedule(node, schedule_id)
+    node.release_writes()
+    assert shown(ended).ended
+    assert words(world, schedule_id)[:2] == [(10, "COALESCED"), (20, "COALESCED")]
+
+
+def test_s6_who_ended_a_schedule_hears_unknown_when_the_shard_is_lost_meanwhile() -> None:
+    world = World()
+    node = world.owner()
+    schedule_id = create_schedule(node).task_id
+    world.run(5_000)
+    node.frozen = True
+    world.jump(27_000)
+    node.frozen = False
+    node.hold_writes = True
+    ended = end_schedule(node, schedule_id)
+    node.feed(ev.ShardLost(SHARD))
+    assert ended.refusal is RejectionReason.UNKNOWN
 
 
 # S4: what is not launched is fenced off -----------------------------------------------------------
@@ -319,3 +355,21 @@ def test_s4_a_void_of_an_older_epoch_is_no_fence() -> None:
     world.owner()
     world.run(2_000)
     assert started(executor) == []
+
+
+def test_s4_a_tick_that_comes_after_its_run_was_fenced_off_is_taken_back() -> None:
+    world, schedule_id, write = torn_tick(nothing)
+    world.jump(25_000)
+    second = world.node("s2")
+    second.hold_writes = True
+    second.acquire()
+    (fence,) = second.writes
+    second.frozen = True
+    world.disk.append(write.rows)
+    world.disk.append(fence.rows)
+    node = world.owner()
+    executor = ScriptedExecutor(world)
+    world.run(1_000)
+    assert words(world, schedule_id) == [(10, "CANCELLED"), (20, "COALESCED"), (30, "LAUNCHED")]
+    assert shown(read_schedule(node, schedule_id)).recent == (run_id(schedule_id, at(30)),)
+    assert started(executor) == [run_id(schedule_id, at(30))]

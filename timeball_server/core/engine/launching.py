@@ -48,7 +48,8 @@ _RECENT: Final = 10
 class Launch:
     """What was decided: rows beside the schedule's event, and what follows when all are durable.
 
-    `last_ms` is the last nominal time that has its verdict now.
+    `last_ms` is the last nominal time that has its verdict now. `ahead` are verdicts that must be
+    durable before the event: nothing else tells a new owner what was passed over.
     """
 
     detail: ScheduleDetail
@@ -56,6 +57,7 @@ class Launch:
     rows: tuple[Row, ...]
     then: Then
     executor: ExecutorState | None = None
+    ahead: tuple[Row, ...] = ()
 
 
 def plan(
@@ -112,7 +114,7 @@ def plan_end(
     if from_ms <= min(engine.now_ms, detail.spec.end_ms or from_ms):
         rows += _passed(engine, shard, task, "CANCELLED", "ended", last_ms, from_ms)
         detail = replace(detail, nominal_ms=last_ms, launched=False)
-    return Launch(detail=detail, last_ms=last_ms, rows=rows, then=_nothing)
+    return Launch(detail=detail, last_ms=last_ms, rows=(), then=_nothing, ahead=rows)
 
 
 def detail_of(task: ScheduleState) -> ScheduleDetail:
@@ -181,7 +183,7 @@ def _already_launched(
 
 def _declined(task: ScheduleState, last_ms: int, verdicts: tuple[Row, ...]) -> Launch:
     detail = replace(detail_of(task), nominal_ms=last_ms, launched=False)
-    return Launch(detail=detail, last_ms=last_ms, rows=verdicts, then=_nothing)
+    return Launch(detail=detail, last_ms=last_ms, rows=(), then=_nothing, ahead=verdicts)
 
 
 def _nothing(engine: Engine, mutation: Mutation) -> None:
@@ -214,6 +216,34 @@ def launch_again(
         whole(engine, mutation)
 
     write_rows(engine, shard, occurrence, (*rows, verdict), then)
+
+
+def verdict_again(shard: ShardState, task: ScheduleState, nominal_ms: int) -> LedgerRow:
+    """What the TICK of an earlier owner says of its run, which is there (rule S3)."""
+    return LedgerRow(
+        schedule_id=task.task_id,
+        nominal_ms=nominal_ms,
+        epoch=shard.epoch,
+        verdict="LAUNCHED",
+        task_id=occurrences.occurrence_id(task, nominal_ms),
+        cause="fail-over",
+        lateness_ms=max(0, task.head.at_ms - nominal_ms),
+    )
+
+
+def taken_back(
+    engine: Engine, shard: ShardState, task: ScheduleState, nominal_ms: int
+) -> tuple[ScheduleDetail, LedgerRow]:
+    """The TICK of an earlier owner came late: its run had been fenced off by then (rule S4)."""
+    detail = detail_of(task)
+    run = occurrences.occurrence_id(task, nominal_ms)
+    corrected = replace(
+        detail,
+        launched=False,
+        runs=detail.runs - 1,
+        recent=tuple(known for known in detail.recent if known != run),
+    )
+    return corrected, _verdict(engine, shard, task, nominal_ms, "CANCELLED", "fail-over")
 
 
 def _new_occurrence(

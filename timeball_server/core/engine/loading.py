@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from timeball_server.core.buckets import SLICE_MS, end_ms, minute_of, start_ms
-from timeball_server.core.engine import commands, completing, placing, schedules
+from timeball_server.core.engine import commands, completing, placing, settling
 from timeball_server.core.engine.effects import LoadSlice
 from timeball_server.core.engine.events import ShardAcquired, SliceLoaded, TasksRead
 from timeball_server.core.engine.state import (
@@ -148,7 +148,7 @@ def _enter(engine: Engine, shard: ShardState, hint: DueRow, rows: Sequence[Event
     if history is None:
         return False
     head = history.head
-    if not _follows(engine, shard, head) and not schedules.unsettled(shard, hint, head):
+    if not _follows(engine, shard, head) and not settling.unsettled(shard, hint, head):
         return False
     task = memory_for(hint.task_id, shard.shard)
     shard.tasks[hint.task_id] = task
@@ -185,5 +185,5 @@ def tasks_read(engine: Engine, event: TasksRead) -> None:
         task = shard.tasks.get(task_id)
         if task is not None and task.loading is Loading.READING:
             placing.fill(engine, shard, task, event.journals.get(task_id, ()))
-            schedules.occurrence_read(engine, shard, task)
+            settling.occurrence_read(engine, shard, task)
             placing.free(engine, shard, task)

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from timeball_server.core.commands import CreateSchedule, CreateTask, Done
-from timeball_server.core.engine import commands, completing, creating, schedules, takeover
+from timeball_server.core.engine import (
+    commands,
+    completing,
+    creating,
+    schedules,
+    settling,
+    takeover,
+)
 from timeball_server.core.engine.state import (
     Engine,
     Loading,
@@ -33,7 +40,7 @@ def fill(engine: Engine, shard: ShardState, task: TaskState, rows: Iterable[Even
     task.not_accepted = history.not_accepted
     task.alarm_minute = task.alarm_minute or shard.scan_from
     if isinstance(task, ScheduleState):
-        schedules.settle(engine, shard, task)
+        settling.settle(engine, shard, task)
     elif task.state is State.CLAIMED and task.head.run is not None:
         takeover.resolve(engine, shard, task)
 

@@ -8,6 +8,7 @@ occurrence before it decides anew), S4 (what is not launched after a take-over i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -46,7 +47,6 @@ from timeball_server.core.ids import (
     KIND_SCHEDULE,
     Bucket,
     IdParts,
-    TaskId,
     encode_id,
 )
 from timeball_server.core.intervals import next_nominal_ms
@@ -55,6 +55,7 @@ from timeball_server.core.journal import (
     DueRow,
     EventKind,
     EventRow,
+    Row,
     ScheduleDetail,
     State,
 )
@@ -170,9 +171,13 @@ def _end(
         task.waiting.insert(0, (token, command))
         _fence_first(engine, shard, task)
         return
-    row = _event(engine, shard, task, EventKind.SCHEDULE_ENDED, launch.detail, command)
+    detail = launch.detail
 
-    begin(engine, shard, task, row, token=token, then=_shown, also=launch.rows)
+    def append() -> None:
+        row = _event(engine, shard, task, EventKind.SCHEDULE_ENDED, detail, command)
+        begin(engine, shard, task, row, token=token, then=_shown)
+
+    _after(engine, shard, task, launch.ahead, append, token)
 
 
 def _event(
@@ -201,71 +206,6 @@ def _hint(shard: ShardState, task: ScheduleState, row: EventRow) -> DueRow | Non
     if row.alarm is None:
         return None
     return due_row(shard, task, row, max(minute_of(row.alarm.due_ms), scan_floor(shard)))
-
-
-def settle(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
-    """A schedule was read: look for what an earlier owner may have launched (rule S3)."""
-    head = task.head
-    runs: list[TaskId] = []
-    if head.alarm is not None and head.alarm.epoch != shard.epoch:
-        runs.append(occurrences.occurrence_id(task, head.alarm.due_ms))
-    launched_ms = _launched_before_us(shard, head)
-    if launched_ms is not None:
-        runs.append(occurrences.occurrence_id(task, launched_ms))
-    if runs:
-        occurrences.look_for(engine, shard, task, runs)
-        _go_on_if_known(engine, shard, task)
-
-
-def _launched_before_us(shard: ShardState, head: EventRow) -> int | None:
-    """The nominal time that an earlier owner's last TICK launched, if its rows may be lacking."""
-    detail = head.detail
-    if head.epoch == shard.epoch or not isinstance(detail, ScheduleDetail):
-        return None
-    return detail.nominal_ms if detail.launched else None
-
-
-def unsettled(shard: ShardState, hint: DueRow, head: EventRow) -> bool:
-    """Whether a hint is of the TICK that an earlier owner may have left half written (rule S3).
-
-    Its occurrence must be looked for now, however far ahead the next tick is.
-    """
-    return hint.due_ms == _launched_before_us(shard, head)
-
-
-def occurrence_read(engine: Engine, shard: ShardState, occurrence: TaskState) -> None:
-    """A task was read from the store: schedules that look for it can go on."""
-    for task in shard.asking.pop(occurrence.task_id, []):
-        if engine.owned(task) is shard:
-            occurrences.learn(shard, task, occurrence)
-            _go_on_if_known(engine, shard, task)
-            placing.free(engine, shard, task)
-
-
-def _go_on_if_known(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
-    if task.asked:
-        return
-    task.loading = Loading.PRESENT
-    _complete(engine, shard, task)
-    occurrences.let_go(engine, shard, task)
-
-
-def _complete(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
-    """Launch again what an earlier owner's TICK launched, if it is not there (rule S3)."""
-    nominal_ms = _launched_before_us(shard, task.head)
-    if nominal_ms is None:
-        return
-    run = occurrences.occurrence_id(task, nominal_ms)
-    if task.known.get(run) is not Standing.ABSENT:
-        return
-    task.known[run] = Standing.EXISTS
-    task.loading = Loading.UNRESOLVED  # no further event before this TICK is whole (rule S5)
-
-    def whole(engine: Engine, mutation: Mutation) -> None:
-        task.loading = Loading.PRESENT
-        placing.free(engine, shard, task)
-
-    launching.launch_again(engine, shard, task, nominal_ms, whole)
 
 
 def act(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
@@ -327,6 +267,34 @@ def _tick(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     if launch is None:
         _fence_first(engine, shard, task)
         return
+    engine.counters.ticks += 1
+    _after(engine, shard, task, launch.ahead, lambda: _append_tick(engine, shard, task, launch))
+
+
+def _after(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    ahead: tuple[Row, ...],
+    append: Callable[[], None],
+    token: int | None = None,
+) -> None:
+    """Append an event once the rows ahead of it are durable; the schedule is held until then."""
+    if not ahead:
+        append()
+        return
+    task.loading = Loading.UNRESOLVED
+
+    def durable(engine: Engine, mutation: Mutation) -> None:
+        task.loading = Loading.PRESENT
+        append()
+
+    write_rows(engine, shard, task, ahead, durable, token=token)
+
+
+def _append_tick(
+    engine: Engine, shard: ShardState, task: ScheduleState, launch: launching.Launch
+) -> None:
     detail = launch.detail
     spec = detail.spec
     following_ms = next_nominal_ms(spec, launch.last_ms)
@@ -344,7 +312,6 @@ def _tick(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
         task.alarm_minute = minute
         launch.then(engine, mutation)
 
-    engine.counters.ticks += 1
     begin(
         engine,
         shard,

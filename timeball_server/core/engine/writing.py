@@ -194,12 +194,22 @@ def begin(
 
 
 def write_rows(
-    engine: Engine, shard: ShardState, task: TaskState, rows: tuple[Row, ...], then: Then
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    rows: tuple[Row, ...],
+    then: Then,
+    *,
+    token: int | None = None,
 ) -> None:
-    """Make rows durable that change nothing by themselves; the task is not held."""
+    """Make rows durable that change nothing by themselves; the task is not held.
+
+    Args:
+        token: of a caller who is to hear "unknown" if the shard is lost meanwhile.
+    """
     shard.mutations += 1
     mutation = Mutation(
-        task=task, epoch=shard.epoch, row=None, rows=rows, due_first=None, token=None, then=then
+        task=task, epoch=shard.epoch, row=None, rows=rows, due_first=None, token=token, then=then
     )
     _send(engine, shard, mutation)
 
