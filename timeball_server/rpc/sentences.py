@@ -30,6 +30,7 @@ PATTERNS: Final[Mapping[str, str]] = {
     "namespaces/{namespace}/tasks/{id}",
     "labels": _LABEL_VALUE,
     "selector": _LABEL_VALUE,
+    "node": "must be the name of a node: lower-case letters, digits, dots and hyphens, 63 at most",
 }
 """By field name: what its pattern accepts."""
 KEY_PATTERNS: Final[Mapping[str, str]] = {"labels": _LABEL_KEY, "selector": _LABEL_KEY}
