@@ -146,41 +146,41 @@ def server_steps() -> list[Step]:
 
 # The caps add up to 12 minutes here and to less than 50 with the long settings.
 TIERS = (
-    Tier(name="check", cap_seconds=120, long_cap_seconds=180, steps=check_steps),
+    Tier(name="check", cap_seconds=90, long_cap_seconds=180, steps=check_steps),
     Tier(
         name="unit",
-        cap_seconds=120,
+        cap_seconds=130,
         long_cap_seconds=480,
         steps=pytest_steps("tests/unit", *(f"--ignore={path}" for path in HOUSE)),
     ),
     Tier(
         name="conformance",
-        cap_seconds=60,
+        cap_seconds=40,
         long_cap_seconds=240,
         steps=pytest_steps("tests/conformance"),
     ),
     Tier(
         name="simulation",
-        cap_seconds=120,
+        cap_seconds=110,
         long_cap_seconds=1020,
         steps=pytest_steps("tests/simulation"),
     ),
     Tier(
         name="integration",
-        cap_seconds=120,
+        cap_seconds=220,
         long_cap_seconds=480,
         steps=pytest_steps("tests/integration"),
     ),
     Tier(
         name="packaging",
-        cap_seconds=90,
+        cap_seconds=60,
         long_cap_seconds=240,
         steps=pytest_steps("tests/packaging"),
         prepare=prepare_packaging,
     ),
     Tier(
         name="sdk-interpreters",
-        cap_seconds=90,
+        cap_seconds=70,
         long_cap_seconds=240,
         steps=sdk_steps,
         prepare=prepare_sdk,

@@ -191,6 +191,12 @@ class Admin(admin_service_pb2_grpc.AdminServiceServicer):
     async def GetCluster(self, request: Any, context: Any) -> Any:  # noqa: N802
         return admin_service_pb2.GetClusterResponse(leader=principal().subject)
 
+    async def DrainNode(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return admin_service_pb2.DrainNodeResponse()
+
+    async def ListDeadLetters(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return admin_service_pb2.ListDeadLettersResponse()
+
 
 def create(**task: Any) -> task_service_pb2.CreateTaskRequest:
     fields = {"handler": "demo.hello"} | task
