@@ -25,6 +25,7 @@ from timeball_server.runtime.collector import settle_collector
 from timeball_server.runtime.config import EXIT_INVALID_CONFIGURATION
 from timeball_server.runtime.logs import configure_logs
 from timeball_server.runtime.loops import LoopChoice, loop_factory
+from timeball_server.runtime.process import write_whole
 
 DEFAULT_DATA = Path(".timeball") / "dev.db"
 
@@ -114,7 +115,7 @@ async def _run(cluster: DevCluster, config: DevConfig, ready_file: Path | None) 
     if cluster.metrics_address is not None:
         click.echo(f"  metrics: http://{cluster.metrics_address}/metrics", err=True)
     if ready_file is not None:
-        _write_whole(ready_file, cluster.address)
+        write_whole(ready_file, cluster.address)
     settle_collector()
     await cluster.wait_stopped()
 
@@ -130,10 +131,3 @@ def _say_ready(cluster: DevCluster, config: DevConfig) -> None:
         "  open to everybody on this machine: no keys are asked for",
     )
     click.echo("\n".join(lines), err=True)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Readers never see half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)

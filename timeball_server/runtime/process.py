@@ -112,7 +112,7 @@ async def _run(name: str, settings: Any, make: Make[Any], ready_file: Path | Non
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: stops.append(loop.create_task(service.stop())))
     if ready_file is not None:
-        _write_whole(ready_file, str(getattr(service, "address", "")))
+        write_whole(ready_file, str(getattr(service, "address", "")))
     try:
         await service.wait_stopped()
     except TimeballError as error:
@@ -121,8 +121,8 @@ async def _run(name: str, settings: Any, make: Make[Any], ready_file: Path | Non
     return 0
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Readers never see half of it."""
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of which readers never see half."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)
