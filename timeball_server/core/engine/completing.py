@@ -21,7 +21,7 @@ from timeball_server.core.engine.state import (
 )
 from timeball_server.core.engine.writing import alarm_minute, begin, due_row, following_event
 from timeball_server.core.ids import Incarnation
-from timeball_server.core.journal import EventKind, EventRow, OutcomeDetail, State
+from timeball_server.core.journal import DueRow, EventKind, EventRow, OutcomeDetail, State
 from timeball_server.core.messages import RunId, RunResult
 from timeball_server.core.model import DeliveryMode, Failure, FailureCause
 from timeball_server.core.priority import effective_priority
@@ -87,19 +87,11 @@ def _take_result(
 ) -> None:
     commands.revokes_too_late(engine, task, result.started_ms)
     row = outcome_event(engine, shard, task, result)
-    hint = None
-    if row.alarm is not None and row.alarm != task.head.alarm:
-        minute = alarm_minute(engine, shard, task, row.alarm.due_ms)
-        hint = due_row(shard, task, row, minute)
-    executor = engine.executors.get(task.head.incarnation)
-    if executor is not None:
-        executor.runs.pop(result.run, None)
-    task.sent = False
-    task.started_ms = None
+    hint = _hint_of_new_alarm(engine, shard, task, row)
+    placing.unsend(engine, task)
 
     def then(engine: Engine, mutation: Mutation) -> None:
-        name = _COUNTERS[row.kind]
-        setattr(engine.counters, name, getattr(engine.counters, name) + 1)
+        _count(engine, row)
         _acknowledge(engine, shard, incarnation, result)
 
     begin(engine, shard, task, row, hint=hint, then=then)
@@ -223,10 +215,21 @@ def _event(
 
 def append_outcome(engine: Engine, shard: ShardState, task: TaskState, row: EventRow) -> None:
     """Write an outcome that no executor reported, with its hint if it names a new alarm."""
-    hint = None
-    if row.alarm is not None and row.alarm != task.head.alarm:
-        hint = due_row(shard, task, row, alarm_minute(engine, shard, task, row.alarm.due_ms))
+    hint = _hint_of_new_alarm(engine, shard, task, row)
     placing.unsend(engine, task)
+    _count(engine, row)
+    begin(engine, shard, task, row, hint=hint)
+
+
+def _hint_of_new_alarm(
+    engine: Engine, shard: ShardState, task: TaskState, row: EventRow
+) -> DueRow | None:
+    """The hint that must be durable with an outcome; None if the alarm stays or ends."""
+    if row.alarm is None or row.alarm == task.head.alarm:
+        return None
+    return due_row(shard, task, row, alarm_minute(engine, shard, task, row.alarm.due_ms))
+
+
+def _count(engine: Engine, row: EventRow) -> None:
     name = _COUNTERS[row.kind]
     setattr(engine.counters, name, getattr(engine.counters, name) + 1)
-    begin(engine, shard, task, row, hint=hint)
