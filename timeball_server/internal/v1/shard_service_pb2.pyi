@@ -230,6 +230,10 @@ class ShardReport(_message.Message):
     STARTS_FIELD_NUMBER: _builtins.int
     LATE_P50_MS_FIELD_NUMBER: _builtins.int
     LATE_P99_MS_FIELD_NUMBER: _builtins.int
+    OLDEST_DUE_MS_FIELD_NUMBER: _builtins.int
+    UNSERVED_FIELD_NUMBER: _builtins.int
+    ACQUIRED_MS_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """Number."""
     epoch: _builtins.int
@@ -246,6 +250,14 @@ class ShardReport(_message.Message):
     """Median of their lateness; absent without any."""
     late_p99_ms: _builtins.int
     """99th percentile of their lateness; absent without any."""
+    oldest_due_ms: _builtins.int
+    """Due time of the waiting task that is due for longest; absent without any."""
+    unserved: _builtins.int
+    """Waiting tasks that are due and whose handler no executor serves."""
+    acquired_ms: _builtins.int
+    """When this epoch began, by the owner's wall clock."""
+    phase: _builtins.str
+    """What the owner does with it: LOADING, SERVING or RELEASING."""
     def __init__(
         self,
         *,
@@ -257,21 +269,173 @@ class ShardReport(_message.Message):
         starts: _builtins.int = ...,
         late_p50_ms: _builtins.int | None = ...,
         late_p99_ms: _builtins.int | None = ...,
+        oldest_due_ms: _builtins.int | None = ...,
+        unserved: _builtins.int = ...,
+        acquired_ms: _builtins.int = ...,
+        phase: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_late_p50_ms", b"_late_p50_ms", "_late_p99_ms", b"_late_p99_ms", "late_p50_ms", b"late_p50_ms", "late_p99_ms", b"late_p99_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_late_p50_ms", b"_late_p50_ms", "_late_p99_ms", b"_late_p99_ms", "_oldest_due_ms", b"_oldest_due_ms", "late_p50_ms", b"late_p50_ms", "late_p99_ms", b"late_p99_ms", "oldest_due_ms", b"oldest_due_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_late_p50_ms", b"_late_p50_ms", "_late_p99_ms", b"_late_p99_ms", "due_now", b"due_now", "epoch", b"epoch", "late_p50_ms", b"late_p50_ms", "late_p99_ms", b"late_p99_ms", "shard", b"shard", "starts", b"starts", "tasks", b"tasks", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_late_p50_ms", b"_late_p50_ms", "_late_p99_ms", b"_late_p99_ms", "_oldest_due_ms", b"_oldest_due_ms", "acquired_ms", b"acquired_ms", "due_now", b"due_now", "epoch", b"epoch", "late_p50_ms", b"late_p50_ms", "late_p99_ms", b"late_p99_ms", "oldest_due_ms", b"oldest_due_ms", "phase", b"phase", "shard", b"shard", "starts", b"starts", "tasks", b"tasks", "unserved", b"unserved", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__late_p50_ms: _TypeAlias = _typing.Literal["late_p50_ms"]  # noqa: Y015
     _WhichOneofArgType__late_p50_ms: _TypeAlias = _typing.Literal["_late_p50_ms", b"_late_p50_ms"]  # noqa: Y015
     _WhichOneofReturnType__late_p99_ms: _TypeAlias = _typing.Literal["late_p99_ms"]  # noqa: Y015
     _WhichOneofArgType__late_p99_ms: _TypeAlias = _typing.Literal["_late_p99_ms", b"_late_p99_ms"]  # noqa: Y015
+    _WhichOneofReturnType__oldest_due_ms: _TypeAlias = _typing.Literal["oldest_due_ms"]  # noqa: Y015
+    _WhichOneofArgType__oldest_due_ms: _TypeAlias = _typing.Literal["_oldest_due_ms", b"_oldest_due_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__late_p50_ms) -> _WhichOneofReturnType__late_p50_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__late_p99_ms) -> _WhichOneofReturnType__late_p99_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__oldest_due_ms) -> _WhichOneofReturnType__oldest_due_ms | None: ...
 
 Global___ShardReport: _TypeAlias = ShardReport  # noqa: Y015
+
+@_typing.final
+class ObserveRequest(_message.Message):
+    """Asks how the node fares and what it did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_S_FIELD_NUMBER: _builtins.int
+    from_s: _builtins.int
+    """Seconds from this one on, counted since 1970; the node remembers ten minutes."""
+    def __init__(
+        self,
+        *,
+        from_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_s", b"from_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObserveRequest: _TypeAlias = ObserveRequest  # noqa: Y015
+
+@_typing.final
+class ObserveResponse(_message.Message):
+    """How the node fares and what it did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARDS_FIELD_NUMBER: _builtins.int
+    EXECUTORS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    SINCE_S_FIELD_NUMBER: _builtins.int
+    UNTIL_S_FIELD_NUMBER: _builtins.int
+    LEASE_LEFT_MS_FIELD_NUMBER: _builtins.int
+    since_s: _builtins.int
+    """First second that it remembers; those without a report were idle."""
+    until_s: _builtins.int
+    """First second that is not over yet."""
+    lease_left_ms: _builtins.int
+    """How long it may still act on its lease."""
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardReport]:
+        """Every shard in its memory."""
+
+    @_builtins.property
+    def executors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutorReport]:
+        """Executors that it knows."""
+
+    @_builtins.property
+    def seconds(self) -> _containers.RepeatedCompositeFieldContainer[Global___SecondReport]:
+        """Seconds that are over and in which something happened, ascending."""
+
+    def __init__(
+        self,
+        *,
+        shards: _abc.Iterable[Global___ShardReport] | None = ...,
+        executors: _abc.Iterable[Global___ExecutorReport] | None = ...,
+        seconds: _abc.Iterable[Global___SecondReport] | None = ...,
+        since_s: _builtins.int = ...,
+        until_s: _builtins.int = ...,
+        lease_left_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executors", b"executors", "lease_left_ms", b"lease_left_ms", "seconds", b"seconds", "shards", b"shards", "since_s", b"since_s", "until_s", b"until_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObserveResponse: _TypeAlias = ObserveResponse  # noqa: Y015
+
+@_typing.final
+class ExecutorReport(_message.Message):
+    """An executor as one scheduler node sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    STREAM_OPEN_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    """Names the process."""
+    runs: _builtins.int
+    """Runs of this node that it has."""
+    stream_open: _builtins.bool
+    """Whether its stream to this node is open."""
+    ready: _builtins.bool
+    """Whether it takes orders from this node."""
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int = ...,
+        runs: _builtins.int = ...,
+        stream_open: _builtins.bool = ...,
+        ready: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "ready", b"ready", "runs", b"runs", "stream_open", b"stream_open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutorReport: _TypeAlias = ExecutorReport  # noqa: Y015
+
+@_typing.final
+class SecondReport(_message.Message):
+    """What a node did in one second."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECOND_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    LATE_COUNTS_FIELD_NUMBER: _builtins.int
+    LATE_MAX_MS_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    second: _builtins.int
+    """Seconds since 1970, by the node's wall clock."""
+    created: _builtins.int
+    """Tasks created."""
+    late_max_ms: _builtins.int
+    """Greatest lateness among them."""
+    failed: _builtins.int
+    """Tasks that failed for good or were lost."""
+    @_builtins.property
+    def late_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Attempts that it heard have started, by lateness: one count for each bound, one more above."""
+
+    def __init__(
+        self,
+        *,
+        second: _builtins.int = ...,
+        created: _builtins.int = ...,
+        late_counts: _abc.Iterable[_builtins.int] | None = ...,
+        late_max_ms: _builtins.int = ...,
+        failed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "failed", b"failed", "late_counts", b"late_counts", "late_max_ms", b"late_max_ms", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecondReport: _TypeAlias = SecondReport  # noqa: Y015
 
 @_typing.final
 class DrainRequest(_message.Message):

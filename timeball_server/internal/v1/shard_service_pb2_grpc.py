@@ -51,6 +51,11 @@ class ShardServiceStub(object):
                 request_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportRequest.SerializeToString,
                 response_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.Observe = channel.unary_unary(
+                '/timeball.internal.v1.ShardService/Observe',
+                request_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ObserveRequest.SerializeToString,
+                response_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ObserveResponse.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/timeball.internal.v1.ShardService/Drain',
                 request_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.DrainRequest.SerializeToString,
@@ -85,6 +90,13 @@ class ShardServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Observe(self, request, context):
+        """Everything that the console shows of the node: figures, executors, its last minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Drain(self, request, context):
         """The node takes no more shards and hands over those it has; it keeps running.
         """
@@ -109,6 +121,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportRequest.FromString,
                     response_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportResponse.SerializeToString,
+            ),
+            'Observe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Observe,
+                    request_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ObserveRequest.FromString,
+                    response_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ObserveResponse.SerializeToString,
             ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
@@ -199,6 +216,33 @@ class ShardService(object):
             '/timeball.internal.v1.ShardService/Report',
             timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportRequest.SerializeToString,
             timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Observe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.internal.v1.ShardService/Observe',
+            timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ObserveRequest.SerializeToString,
+            timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ObserveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class ShardServiceStub:
     """Answers when the task is terminal, or with its state when the time is over."""
     Report: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.ReportRequest, _shard_service_pb2.ReportResponse]
     """What the node owns and how it fares, for operators."""
+    Observe: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.ObserveRequest, _shard_service_pb2.ObserveResponse]
+    """Everything that the console shows of the node: figures, executors, its last minutes."""
     Drain: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.DrainRequest, _shard_service_pb2.DrainResponse]
     """The node takes no more shards and hands over those it has; it keeps running."""
 
@@ -61,6 +63,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Answers when the task is terminal, or with its state when the time is over."""
     Report: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.ReportRequest, _shard_service_pb2.ReportResponse]  # type: ignore[assignment]
     """What the node owns and how it fares, for operators."""
+    Observe: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.ObserveRequest, _shard_service_pb2.ObserveResponse]  # type: ignore[assignment]
+    """Everything that the console shows of the node: figures, executors, its last minutes."""
     Drain: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.DrainRequest, _shard_service_pb2.DrainResponse]  # type: ignore[assignment]
     """The node takes no more shards and hands over those it has; it keeps running."""
 
@@ -94,6 +98,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_service_pb2.ReportResponse, _abc.Awaitable[_shard_service_pb2.ReportResponse]]:
         """What the node owns and how it fares, for operators."""
+
+    @_abc_1.abstractmethod
+    def Observe(
+        self,
+        request: _shard_service_pb2.ObserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_service_pb2.ObserveResponse, _abc.Awaitable[_shard_service_pb2.ObserveResponse]]:
+        """Everything that the console shows of the node: figures, executors, its last minutes."""
 
     @_abc_1.abstractmethod
     def Drain(
