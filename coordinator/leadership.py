@@ -111,7 +111,8 @@ class Leadership:
         members = await self._session.members(Role.SCHEDULER_NODE)
         current = await self._session.read_assignment()
         held = {} if current is None else current.shards
-        wish = plan(self._shards, [_weighed(member) for member in members], held)
+        wishes = await self._session.read_wishes()
+        wish = plan(self._shards, [_weighed(member) for member in members], held, wishes)
         if not wish.shards:
             return _nobody(term, len(self._shards))
         if current is not None and wish.shards == held:

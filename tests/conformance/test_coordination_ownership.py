@@ -1,5 +1,6 @@
 """The contract of ports/coordination.py over every adapter: leader, assignment, ownership."""
 
+import asyncio
 from collections.abc import Awaitable
 
 import pytest
@@ -21,6 +22,7 @@ from tests.support.coordination_steps import (
     until_state,
 )
 from tests.support.coordination_worlds import WORLDS, Runner, World, eventually
+from timeball_server.core.ids import ShardId
 from timeball_server.ports.coordination import (
     Assignment,
     Ownership,
@@ -144,6 +146,52 @@ async def test_the_assignment_outlives_its_writer(world: World) -> None:
     found = await watcher.read_assignment()
     assert found is not None
     assert found.shards == {SHARD: A}
+
+
+# -- wishes
+
+
+@over_all
+async def test_wishes_outlive_their_writer_and_are_taken_back_one_by_one(world: World) -> None:
+    session = await world.connect()
+    assert await session.read_wishes() == {}
+    await session.write_wish(SHARD, A)
+    await session.write_wish(OTHER, A)
+    await session.write_wish(OTHER, B)
+    await session.close()
+    watcher = await world.connect()
+    assert await watcher.read_wishes() == {SHARD: A, OTHER: B}
+    await watcher.write_wish(SHARD, None)
+    await watcher.write_wish(SHARD, None)
+    assert await watcher.read_wishes() == {OTHER: B}
+
+
+@over_all
+async def test_wishes_written_at_once_do_not_disturb_each_other(world: World) -> None:
+    sessions = [await world.connect() for _ in range(3)]
+    wished = {ShardId(number): (A, B)[number % 2] for number in range(6)}
+    await asyncio.gather(
+        *(sessions[shard % 3].write_wish(shard, node) for shard, node in wished.items())
+    )
+    assert await sessions[0].read_wishes() == wished
+
+
+@over_all
+async def test_a_wish_calls_everyone_back_and_its_repetition_nobody(world: World) -> None:
+    session, watcher = await world.connect(), await world.connect()
+    calls: list[int] = []
+    watcher.on_change(lambda: calls.append(1))
+    await session.write_wish(SHARD, A)
+
+    async def check() -> bool:
+        return bool(calls)
+
+    await eventually(world, check, "a call after a wish")
+    await world.clock.sleep_ms(POLL_BETWEEN_MS)
+    calls.clear()
+    await session.write_wish(SHARD, A)
+    await world.clock.sleep_ms(POLL_BETWEEN_MS)
+    assert calls == []
 
 
 # -- ownership

@@ -90,6 +90,8 @@ def every_request(
         "term": session.term,
         "read_assignment": session.read_assignment,
         "write_assignment": lambda: session.write_assignment(term, 0, {SHARD: A}, {}),
+        "read_wishes": session.read_wishes,
+        "write_wish": lambda: session.write_wish(SHARD, A),
         "take_ownership": lambda: session.take_ownership(SHARD),
         "release_ownership": lambda: session.release_ownership(SHARD, EPOCH_OF_NOBODY),
         "ownerships": session.ownerships,

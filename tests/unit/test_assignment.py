@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timeball_server.core.assignment import FIRST, NOBODY, WeighedNode, plan
+from timeball_server.core.assignment import FIRST, NOBODY, WISHED, WeighedNode, plan
 from timeball_server.core.ids import NodeId, ShardId
 
 A, B, C = NodeId("node-a"), NodeId("node-b"), NodeId("node-c")
@@ -27,6 +27,7 @@ NODES = st.lists(
 )
 SHARDS = st.integers(0, 80).map(lambda count: [ShardId(number) for number in range(count)])
 CURRENT = st.dictionaries(st.integers(0, 90).map(ShardId), st.sampled_from(NAMES), max_size=80)
+WISHES = st.dictionaries(st.integers(0, 90).map(ShardId), st.sampled_from(NAMES), max_size=12)
 
 
 def living(*nodes: NodeId, draining: NodeId | None = None) -> list[WeighedNode]:
@@ -161,3 +162,75 @@ def test_only_draining_nodes_are_nobody() -> None:
 def test_a_weight_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         WeighedNode(node=A, weight=0)
+
+
+# -- wishes of an operator
+
+
+@given(shards=SHARDS, nodes=NODES, current=CURRENT, wishes=WISHES)
+def test_a_wish_holds_exactly_while_its_node_can_take_shards(
+    shards: list[ShardId],
+    nodes: list[WeighedNode],
+    current: dict[ShardId, NodeId],
+    wishes: dict[ShardId, NodeId],
+) -> None:
+    result = plan(shards, nodes, current, wishes)
+    takers = {each.node for each in takers_of(nodes)}
+    for shard in set(shards) & set(wishes) if takers else ():
+        moved = current.get(shard) != wishes[shard]
+        if wishes[shard] in takers:
+            assert result.shards[shard] == wishes[shard]
+            assert (result.reasons.get(shard) == WISHED) == moved
+        else:
+            assert result.reasons.get(shard) != WISHED
+    assert set(result.shards) == (set(shards) if takers else set())
+
+
+@given(shards=SHARDS, nodes=NODES, current=CURRENT, wishes=WISHES)
+def test_a_plan_of_its_own_result_moves_nothing_with_wishes_either(
+    shards: list[ShardId],
+    nodes: list[WeighedNode],
+    current: dict[ShardId, NodeId],
+    wishes: dict[ShardId, NodeId],
+) -> None:
+    once = plan(shards, nodes, current, wishes)
+    assert plan(shards, nodes, once.shards, wishes).shards == once.shards
+
+
+@given(shards=SHARDS, nodes=NODES, current=CURRENT, wishes=WISHES)
+def test_nobody_has_more_than_a_share_but_by_wishes(
+    shards: list[ShardId],
+    nodes: list[WeighedNode],
+    current: dict[ShardId, NodeId],
+    wishes: dict[ShardId, NodeId],
+) -> None:
+    loads = Counter(plan(shards, nodes, current, wishes).shards.values())
+    pinned = Counter(node for shard, node in wishes.items() if shard in set(shards))
+    total = sum(each.weight for each in takers_of(nodes))
+    for each in takers_of(nodes):
+        over = loads[each.node] * total - len(shards) * each.weight
+        assert over < total or loads[each.node] == pinned[each.node]
+
+
+def test_a_wish_moves_one_shard_and_balance_gives_another_back() -> None:
+    before = plan(EIGHT, living(A, B), {})
+    wished = next(shard for shard in EIGHT if before.shards[shard] == A)
+    after = plan(EIGHT, living(A, B), before.shards, {wished: B})
+    assert after.shards[wished] == B
+    assert after.reasons[wished] == WISHED
+    assert Counter(after.shards.values()) == {A: 4, B: 4}
+    assert len(after.reasons) == 2
+
+
+def test_wishes_beyond_a_share_are_kept_as_stated() -> None:
+    before = plan(EIGHT, living(A, B), {})
+    wishes = dict.fromkeys(EIGHT[:6], B)
+    after = plan(EIGHT, living(A, B), before.shards, wishes)
+    assert Counter(after.shards.values()) == {A: 2, B: 6}
+
+
+def test_a_wish_waits_for_its_node() -> None:
+    before = plan(EIGHT, living(A, B), {}).shards
+    for nodes in (living(A, B, draining=B), living(A)):
+        assert plan(EIGHT, nodes, before, {EIGHT[0]: B}).shards == dict.fromkeys(EIGHT, A)
+    assert plan(EIGHT, living(A, B), dict.fromkeys(EIGHT, A), {EIGHT[0]: B}).shards[EIGHT[0]] == B

@@ -9,6 +9,7 @@ from tests.support.coordination_worlds import SESSION_TIMEOUT_MS
 from tests.support.signals import RecordedSignals
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
 from timeball_server.coordination.local import Leg, LocalCoordinator, LocalSession
+from timeball_server.core.assignment import WISHED
 from timeball_server.core.ids import NodeId, ShardId
 from timeball_server.ports.coordination import Assignment, Member, Role
 
@@ -111,6 +112,22 @@ async def test_a_draining_node_and_a_strong_one_are_respected(cluster: Cluster) 
     await draining.drain()
     await leadership.run_once()
     assert cluster.loads() == {B: 6, C: 2}
+
+
+@virtually
+async def test_an_operators_wish_is_carried_out_and_taken_back(cluster: Cluster) -> None:
+    await cluster.scheduler(A)
+    await cluster.scheduler(B)
+    session, leadership = await cluster.coordinator(ONE)
+    await leadership.run_once()
+    shard = next(each for each, node in cluster.assignment().shards.items() if node == A)
+    await session.write_wish(shard, B)
+    assert await outcomes(leadership, 2) == [Outcome.ASSIGNED, Outcome.UNCHANGED]
+    assert cluster.assignment().shards[shard] == B
+    assert cluster.assignment().reasons[shard] == WISHED
+    await session.write_wish(shard, None)
+    assert await outcomes(leadership, 1) == [Outcome.UNCHANGED]
+    assert cluster.assignment().shards[shard] == B
 
 
 @virtually

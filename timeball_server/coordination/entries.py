@@ -45,6 +45,7 @@ class Entries:
         self._candidacies: dict[SessionId, Candidacy] = {}
         self._ownerships: dict[ShardId, OwnershipEntry] = {}
         self._assignment: Assignment | None = None
+        self._wishes: dict[ShardId, NodeId] = {}
 
     def join(self, session: SessionId, member: Member) -> Incarnation:
         """Make the member's entry, or find the one that this session made before."""
@@ -110,6 +111,19 @@ class Entries:
             version=version + 1, term=term, shards=dict(shards), reasons=dict(reasons)
         )
         return True
+
+    def wishes(self) -> Mapping[ShardId, NodeId]:
+        """Where an operator wants single shards to be."""
+        return dict(self._wishes)
+
+    def write_wish(self, shard: ShardId, node: NodeId | None) -> None:
+        """Wish a shard on a node, or take the wish back."""
+        if self._wishes.get(shard) == node:
+            return
+        self._take_zxid()
+        self._wishes.pop(shard, None)
+        if node is not None:
+            self._wishes[shard] = node
 
     def take_ownership(self, session: SessionId, shard: ShardId) -> Epoch | None:
         """Make the ownership entry, replacing one of the same session; None if another's."""

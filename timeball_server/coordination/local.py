@@ -226,6 +226,14 @@ class LocalSession:
             ),
         )
 
+    async def read_wishes(self) -> Mapping[ShardId, NodeId]:
+        """Where an operator wants single shards to be."""
+        return await self._request("read_wishes", self._entries.wishes)
+
+    async def write_wish(self, shard: ShardId, node: NodeId | None) -> None:
+        """Wish a shard on a node, or take the wish back."""
+        await self._request("write_wish", lambda: self._entries.write_wish(shard, node))
+
     async def take_ownership(self, shard: ShardId) -> Epoch | None:
         """Create the ownership entry; its zxid is the epoch."""
         return await self._request(

@@ -3,6 +3,9 @@
 Owns the arithmetic of the leader's wish. Never knows who owns what at the moment: the owners
 carry the wish out, and the fence of rule R1 keeps a late owner harmless.
 
+An operator's wish comes first: that shard stays where it is wished for as long as the node lives
+and is not draining. What is not wished is shared out so that loads are even as far as that allows.
+
 A node's share is its part of all weights. Shares are rarely whole, so each node gets its share
 rounded down and some get one more. Those that already hold more are preferred for the extra
 one; that alone makes the moves minimal and a plan of its own result empty.
@@ -11,13 +14,16 @@ one; that alone makes the moves minimal and a plan of its own result empty.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from timeball_server.core.ids import NodeId, ShardId
 
 NOBODY = "no scheduler node is there to take it"
 FIRST = "first assignment"
+WISHED = "moved by an operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,29 +55,68 @@ def plan(
     shards: Collection[ShardId],
     nodes: Collection[WeighedNode],
     current: Mapping[ShardId, NodeId],
+    wishes: Mapping[ShardId, NodeId] = MappingProxyType({}),
 ) -> Plan:
     """Give every shard a node. The same arguments give the same plan, in whatever order.
 
     Args:
         shards: all shards; entries of `current` for others are forgotten.
         nodes: the living nodes, each once.
-        current: the wish so far.
+        current: the plan so far.
+        wishes: where an operator wants single shards; others are forgotten like those of
+            `current`. One that names no taker waits until its node is one.
     """
     wanted = sorted(set(shards))
     takers = sorted((each for each in nodes if not each.draining), key=lambda each: each.node)
     if not takers:
         return Plan(shards={}, reasons=dict.fromkeys(wanted, NOBODY))
     held = _held(wanted, takers, current)
-    targets = _targets(len(wanted), takers, {node: len(own) for node, own in held.items()})
-    kept = {shard: node for node, own in held.items() for shard in own[: targets[node]]}
-    room = {node: target - min(target, len(held[node])) for node, target in targets.items()}
-    moved = _spread([shard for shard in wanted if shard not in kept], room)
+    names = held.keys()
+    pinned = {s: wishes[s] for s in wanted if s in wishes and wishes[s] in names}
+    placed = pinned | _share_out(wanted, takers, current, pinned)
     draining = {each.node for each in nodes if each.draining}
     reasons = {
-        shard: _reason(current.get(shard), receiver, held, draining)
-        for shard, receiver in moved.items()
+        shard: WISHED if shard in pinned else _reason(current.get(shard), node, held, draining)
+        for shard, node in placed.items()
+        if current.get(shard) != node
     }
-    return Plan(shards=dict(sorted({**kept, **moved}.items())), reasons=reasons)
+    return Plan(shards=dict(sorted(placed.items())), reasons=reasons)
+
+
+def _share_out(
+    wanted: Sequence[ShardId],
+    takers: Sequence[WeighedNode],
+    current: Mapping[ShardId, NodeId],
+    pinned: Mapping[ShardId, NodeId],
+) -> dict[ShardId, NodeId]:
+    """Give each shard that is not pinned a node: its own if that may keep it, else with room."""
+    fixed = Counter(pinned.values())
+    free = [shard for shard in wanted if shard not in pinned]
+    held = _held(free, takers, current)
+    loads = {node: len(own) + fixed[node] for node, own in held.items()}
+    targets = _fair_targets(len(wanted), takers, loads, fixed)
+    rooms = {node: target - fixed[node] for node, target in targets.items()}
+    kept = {shard: node for node, own in held.items() for shard in own[: rooms[node]]}
+    left = {node: room - min(room, len(held[node])) for node, room in rooms.items()}
+    return kept | _spread([shard for shard in free if shard not in kept], left)
+
+
+def _fair_targets(
+    shard_count: int,
+    takers: Sequence[WeighedNode],
+    loads: Mapping[NodeId, int],
+    fixed: Mapping[NodeId, int],
+) -> dict[NodeId, int]:
+    """Shares, where a node that is pinned more than its share has that, and the rest share."""
+    sharing = list(takers)
+    full: dict[NodeId, int] = {}
+    while True:
+        targets = _targets(shard_count - sum(full.values()), sharing, loads)
+        over = {node: fixed[node] for node, target in targets.items() if fixed[node] > target}
+        if not over:
+            return full | targets
+        full |= over
+        sharing = [each for each in sharing if each.node not in over]
 
 
 def _held(

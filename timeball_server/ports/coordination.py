@@ -1,8 +1,8 @@
 """The coordination port: members, leader, assignment and ownership, on a session's entries.
 
 Adapters (in-process, ZooKeeper) pass tests/conformance/test_coordination.py unchanged.
-Entries are ephemeral: they go with the session, all but the assignment. A session that is
-suspended may come back; one that is lost never does: the process must start a new session.
+Entries are ephemeral: they go with the session, all but the assignment and the wishes. A session
+that is suspended may come back; one that is lost never does: the process must start a new session.
 Watches say "something changed, read all".
 
 Errors: CoordinationUnavailable (suspended or unreachable; requests fail fast and are never
@@ -110,7 +110,7 @@ class Membership(Protocol):
         ...
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back after any change of session state, members, leader, assignment or ownership."""
+        """Call back after any change of session state, of entries, or of their contents."""
         ...
 
     async def join(self, member: Member) -> Incarnation:
@@ -177,6 +177,18 @@ class CoordinationSession(Membership, Protocol):
         """Replace the assignment if this session still leads in this term and nobody wrote since.
 
         `expected_version` is 0 for the first. Atomic. False = lost the race, nothing written.
+        """
+        ...
+
+    async def read_wishes(self) -> Mapping[ShardId, NodeId]:
+        """Where an operator wants single shards to be; the leader's next plan honours it."""
+        ...
+
+    async def write_wish(self, shard: ShardId, node: NodeId | None) -> None:
+        """Wish a shard on a node, or take the wish back (None). Outlives the session.
+
+        Wishes for several shards do not disturb each other; of two for one the later holds.
+        Safe to repeat; any session may.
         """
         ...
 

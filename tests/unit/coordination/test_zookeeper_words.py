@@ -55,6 +55,12 @@ def test_an_assignment_is_read_as_it_was_written(
     assert found == Assignment(version=3, term=term, shards=shards, reasons=reasons)
 
 
+@given(st.dictionaries(SHARDS, NODES))
+def test_wishes_are_read_as_they_were_written(wishes: dict[ShardId, NodeId]) -> None:
+    assert layout.read_wishes(layout.write_wishes(wishes)) == wishes
+    assert layout.read_wishes(b"") == {}
+
+
 def test_what_a_newer_version_added_is_skipped() -> None:
     member = Member(role=Role.EXECUTOR, node=NodeId("a"), address="a:1")
     newer = layout.write_member(member)[:-1] + b',"colour":"red"}'

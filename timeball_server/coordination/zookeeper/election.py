@@ -41,13 +41,13 @@ async def term(calls: Calls) -> int | None:
 
 async def read_assignment(calls: Calls) -> Assignment | None:
     """The newest assignment."""
-    data, version = await calls.mirror.read_assignment("read_assignment")
+    path = calls.layout.assignment
+    data, version = await calls.mirror.read_document("read_assignment", path)
     try:
         return words.read_assignment(data, version)
     except ValueError as error:
         raise Internal(
-            f"The assignment in {calls.layout.assignment} cannot be read ({error}). "
-            "Run the version that wrote it."
+            f"The assignment in {path} cannot be read ({error}). Run the version that wrote it."
         ) from error
 
 

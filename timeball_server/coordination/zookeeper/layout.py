@@ -38,10 +38,18 @@ class AssignmentRecord:
     reasons: dict[str, tuple[ShardId, ...]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WishesRecord:
+    """Contents of the wishes, grouped like the assignment."""
+
+    nodes: dict[NodeId, tuple[ShardId, ...]]
+
+
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
 _MEMBER: Final = msgspec.json.Decoder(Member)
 _NODE: Final = msgspec.json.Decoder(NodeRecord)
 _ASSIGNMENT: Final = msgspec.json.Decoder(AssignmentRecord)
+_WISHES: Final = msgspec.json.Decoder(WishesRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,11 @@ class Layout:
         """The assignment; empty before the first."""
         return f"{self.root}/assignment"
 
+    @property
+    def wishes(self) -> str:
+        """An operator's wishes; empty before the first."""
+        return f"{self.root}/wishes"
+
     def members(self, role: Role) -> str:
         """Parent of the members of a role."""
         return f"{self.root}/members/{role.value}"
@@ -86,7 +99,11 @@ class Layout:
         parts = self.root.strip("/").split("/")
         above = ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
         roles = [self.members(role) for role in Role]
-        return (*above, f"{self.root}/members", *roles, self.election, self.owners, self.assignment)
+        return (*above, f"{self.root}/members", *roles, *self._shared)
+
+    @property
+    def _shared(self) -> tuple[str, ...]:
+        return self.election, self.owners, self.assignment, self.wishes
 
 
 def entry_name(node: NodeId) -> str:
@@ -167,6 +184,20 @@ def read_assignment(data: bytes, version: int) -> Assignment | None:
         shards=_spread(record.nodes),
         reasons=_spread(record.reasons),
     )
+
+
+def write_wishes(wishes: Mapping[ShardId, NodeId]) -> bytes:
+    """Contents of the wishes."""
+    return _ENCODER.encode(WishesRecord(nodes=_grouped(wishes.items())))
+
+
+def read_wishes(data: bytes) -> dict[ShardId, NodeId]:
+    """The wishes; none in an empty entry.
+
+    Raises:
+        ValueError: the contents are broken.
+    """
+    return _spread(_WISHES.decode(data).nodes) if data else {}
 
 
 def _grouped(pairs: Iterable[tuple[ShardId, Word]]) -> dict[Word, tuple[ShardId, ...]]:

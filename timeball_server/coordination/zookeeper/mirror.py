@@ -114,7 +114,7 @@ class Folder:
 
 
 class Mirror:
-    """All folders and the assignment, watched.
+    """All folders and the documents (assignment, wishes), watched.
 
     Args:
         layout: where they are.
@@ -123,7 +123,6 @@ class Mirror:
     """
 
     def __init__(self, layout: Layout, link: Link, on_change: Callable[[], None]) -> None:
-        self._layout = layout
         self._link = link
         self._on_change = on_change
         self.members = {role: self._folder(layout.members(role)) for role in Role}
@@ -132,16 +131,15 @@ class Mirror:
         self._folders = {
             each.path: each for each in (*self.members.values(), self.election, self.owners)
         }
-        self._assignment_stamp: Stamp | None = None
+        self._documents: dict[str, Stamp | None] = {layout.assignment: None, layout.wishes: None}
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
 
-    async def read_assignment(self, name: str) -> tuple[bytes, int]:
-        """Contents of the assignment and how often it has been written; arms the watch."""
-        path = self._layout.assignment
+    async def read_document(self, name: str, path: str) -> tuple[bytes, int]:
+        """Contents of a document and how often it has been written; arms the watch."""
         request = requests.read(path, self._hear_later)
         data, stat = await ask_existing(self._link, name, request, path)
-        self._assignment_stamp = _stamp(stat)
+        self._documents[path] = _stamp(stat)
         return data, stat.version
 
     async def arm(self) -> None:
@@ -181,7 +179,7 @@ class Mirror:
         return Folder(path, self._link, self._hear_later)
 
     def _all_paths(self) -> tuple[str, ...]:
-        return (*self._folders, self._layout.assignment)
+        return (*self._folders, *self._documents)
 
     def _hear_later(self, event: Any) -> None:
         """A watch fired; on the client's thread."""
@@ -192,7 +190,7 @@ class Mirror:
         """A watch fired; on the loop, before any answer that shows the change."""
         if path is None:
             self.lose_all()
-        elif path in self._folders or path == self._layout.assignment:
+        elif path in self._folders or path in self._documents:
             self._mark(path)
         else:
             parent = path.rpartition("/")[0]
@@ -206,8 +204,8 @@ class Mirror:
 
     async def _refresh(self, path: str) -> None:
         """Read one of them, which arms its watches."""
-        if path == self._layout.assignment:
-            await self.read_assignment("watch")
+        if path in self._documents:
+            await self.read_document("watch", path)
         else:
             await self._folders[path].read("watch")
 
@@ -216,7 +214,7 @@ class Mirror:
         if path in self._folders:
             return await self._folders[path].differs("recheck")
         stat = await ask_existing(self._link, "recheck", requests.look(path), path)
-        return stat is not None and _stamp(stat) != self._assignment_stamp
+        return stat is not None and _stamp(stat) != self._documents[path]
 
 
 async def ask_existing(link: Link, name: str, request: Any, path: str) -> Any:

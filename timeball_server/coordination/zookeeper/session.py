@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from timeball_server.coordination.zookeeper import election, membership
+from timeball_server.coordination.zookeeper import election, membership, wishes
 from timeball_server.coordination.zookeeper.calls import Calls
 from timeball_server.coordination.zookeeper.keeper import Keeper
 from timeball_server.coordination.zookeeper.layout import Layout
@@ -121,6 +121,14 @@ class ZooKeeperSession:
     ) -> bool:
         """Replace the assignment if this session still leads in this term and nobody wrote."""
         return await election.write_assignment(self._calls, term, expected_version, shards, reasons)
+
+    async def read_wishes(self) -> Mapping[ShardId, NodeId]:
+        """Where an operator wants single shards to be."""
+        return await wishes.read_wishes(self._calls)
+
+    async def write_wish(self, shard: ShardId, node: NodeId | None) -> None:
+        """Wish a shard on a node, or take the wish back."""
+        await wishes.write_wish(self._calls, shard, node)
 
     async def take_ownership(self, shard: ShardId) -> Epoch | None:
         """Create the ownership entry; its czxid is the epoch."""
