@@ -26,6 +26,7 @@ ACCESS: Final[Mapping[str, Role]] = {
     "/timeball.v1.TaskService/ListTasks": Role.VIEWER,
     "/timeball.v1.TaskService/CancelTask": Role.SUBMITTER,
     "/timeball.v1.TaskService/WaitTask": Role.VIEWER,
+    "/timeball.v1.TaskService/WatchTasks": Role.VIEWER,
     "/timeball.v1.ScheduleService/CreateSchedule": Role.SUBMITTER,
     "/timeball.v1.ScheduleService/GetSchedule": Role.VIEWER,
     "/timeball.v1.ScheduleService/DeleteSchedule": Role.SUBMITTER,

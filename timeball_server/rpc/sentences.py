@@ -28,6 +28,8 @@ PATTERNS: Final[Mapping[str, str]] = {
     "request_id": _UUID,
     "name": "must be the full name as the server answered it, such as "
     "namespaces/{namespace}/tasks/{id}",
+    "names": "must be full names as the server answered them, such as "
+    "namespaces/{namespace}/tasks/{id}",
     "labels": _LABEL_VALUE,
     "selector": _LABEL_VALUE,
     "node": "must be the name of a node: lower-case letters, digits, dots and hyphens, 63 at most",

@@ -46,6 +46,11 @@ class ShardServiceStub(object):
                 request_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitRequest.SerializeToString,
                 response_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.stream_stream(
+                '/timeball.internal.v1.ShardService/Watch',
+                request_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WatchRequest.SerializeToString,
+                response_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WatchResponse.FromString,
+                _registered_method=True)
         self.Report = channel.unary_unary(
                 '/timeball.internal.v1.ShardService/Report',
                 request_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.ReportRequest.SerializeToString,
@@ -78,6 +83,14 @@ class ShardServiceServicer(object):
 
     def Wait(self, request, context):
         """Answers when the task is terminal, or with its state when the time is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request_iterator, context):
+        """One long-lived stream per coordinator and scheduler node: says which tasks the coordinator
+        follows, and is told how they stand now and after each change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +129,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.Wait,
                     request_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitRequest.FromString,
                     response_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitResponse.SerializeToString,
+            ),
+            'Watch': grpc.stream_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WatchRequest.FromString,
+                    response_serializer=timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WatchResponse.SerializeToString,
             ),
             'Report': grpc.unary_unary_rpc_method_handler(
                     servicer.Report,
@@ -189,6 +207,33 @@ class ShardService(object):
             '/timeball.internal.v1.ShardService/Wait',
             timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitRequest.SerializeToString,
             timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WaitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/timeball.internal.v1.ShardService/Watch',
+            timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WatchRequest.SerializeToString,
+            timeball__server_dot_internal_dot_v1_dot_shard__service__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

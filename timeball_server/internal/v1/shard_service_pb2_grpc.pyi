@@ -41,6 +41,10 @@ class ShardServiceStub:
     """
     Wait: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.WaitRequest, _shard_service_pb2.WaitResponse]
     """Answers when the task is terminal, or with its state when the time is over."""
+    Watch: _grpc.StreamStreamMultiCallable[_shard_service_pb2.WatchRequest, _shard_service_pb2.WatchResponse]
+    """One long-lived stream per coordinator and scheduler node: says which tasks the coordinator
+    follows, and is told how they stand now and after each change.
+    """
     Report: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.ReportRequest, _shard_service_pb2.ReportResponse]
     """What the node owns and how it fares, for operators."""
     Observe: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.ObserveRequest, _shard_service_pb2.ObserveResponse]
@@ -61,6 +65,10 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """
     Wait: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.WaitRequest, _shard_service_pb2.WaitResponse]  # type: ignore[assignment]
     """Answers when the task is terminal, or with its state when the time is over."""
+    Watch: _aio.StreamStreamMultiCallable[_shard_service_pb2.WatchRequest, _shard_service_pb2.WatchResponse]  # type: ignore[assignment]
+    """One long-lived stream per coordinator and scheduler node: says which tasks the coordinator
+    follows, and is told how they stand now and after each change.
+    """
     Report: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.ReportRequest, _shard_service_pb2.ReportResponse]  # type: ignore[assignment]
     """What the node owns and how it fares, for operators."""
     Observe: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.ObserveRequest, _shard_service_pb2.ObserveResponse]  # type: ignore[assignment]
@@ -90,6 +98,16 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_service_pb2.WaitResponse, _abc.Awaitable[_shard_service_pb2.WaitResponse]]:
         """Answers when the task is terminal, or with its state when the time is over."""
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request_iterator: _MaybeAsyncIterator[_shard_service_pb2.WatchRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_shard_service_pb2.WatchResponse], _abc.AsyncIterator[_shard_service_pb2.WatchResponse]]:
+        """One long-lived stream per coordinator and scheduler node: says which tasks the coordinator
+        follows, and is told how they stand now and after each change.
+        """
 
     @_abc_1.abstractmethod
     def Report(

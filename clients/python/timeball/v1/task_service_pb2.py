@@ -30,7 +30,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from timeball.v1 import task_pb2 as timeball_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etimeball/v1/task_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\xb8\x01\n\x11\x43reateTaskRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12+\n\x04task\x18\x02 \x01(\x0b\x32\x11.timeball.v1.TaskB\x04\xe2\x41\x01\x02R\x04task\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\x12\x16\n\x06resend\x18\x05 \x01(\x08R\x06resend\";\n\x12\x43reateTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"q\n\x17\x42\x61tchCreateTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12<\n\x08requests\x18\x02 \x03(\x0b\x32\x1e.timeball.v1.CreateTaskRequestB\x00R\x08requests\"O\n\x18\x42\x61tchCreateTasksResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\x19.timeball.v1.CreateResultR\x07results\"r\n\x0c\x43reateResult\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskH\x00R\x04task\x12.\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rrorB\t\n\x07outcome\"g\n\tItemError\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\"R\n\x12\x43reateTasksRequest\x12<\n\x08requests\x18\x01 \x03(\x0b\x32\x1e.timeball.v1.CreateTaskRequestB\x00R\x08requests\"J\n\x13\x43reateTasksResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\x19.timeball.v1.CreateResultR\x07results\"x\n\x0eGetTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12+\n\x04view\x18\x02 \x01(\x0e\x32\x15.timeball.v1.TaskViewB\x00R\x04view\x12\x1f\n\x0b\x61llow_stale\x18\x03 \x01(\x08R\nallowStale\"8\n\x0fGetTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"\xcc\x02\n\x10ListTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x16\n\x05owner\x18\x02 \x01(\tB\x00R\x05owner\x12\x30\n\x06states\x18\x03 \x03(\x0e\x32\x16.timeball.v1.TaskStateB\x00R\x06states\x12\x1a\n\x07handler\x18\x04 \x01(\tB\x00R\x07handler\x12=\n\x0c\x63reated_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x63reatedFrom\x12\x39\n\ncreated_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedTo\x12\x1d\n\tpage_size\x18\x07 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x08 \x01(\tB\x00R\tpageToken\"d\n\x11ListTasksResponse\x12\'\n\x05tasks\x18\x01 \x03(\x0b\x32\x11.timeball.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x80\x01\n\x11\x43\x61ncelTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\x12\x18\n\x06reason\x18\x03 \x01(\tB\x00R\x06reason\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\";\n\x12\x43\x61ncelTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"b\n\x0fWaitTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x35\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x07timeout\"M\n\x10WaitTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\x12\x12\n\x04\x64one\x18\x02 \x01(\x08R\x04\x64one*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02\x32\xfc\x06\n\x0bTaskService\x12\x82\x01\n\nCreateTask\x12\x1e.timeball.v1.CreateTaskRequest\x1a\x1f.timeball.v1.CreateTaskResponse\"3\x82\xd3\xe4\x93\x02-\"\x1f/v1/{parent=namespaces/*}/tasks:\x04taskb\x04task\x12\x97\x01\n\x10\x42\x61tchCreateTasks\x12$.timeball.v1.BatchCreateTasksRequest\x1a%.timeball.v1.BatchCreateTasksResponse\"6\x82\xd3\xe4\x93\x02\x30\"+/v1/{parent=namespaces/*}/tasks:batchCreate:\x01*\x12V\n\x0b\x43reateTasks\x12\x1f.timeball.v1.CreateTasksRequest\x1a .timeball.v1.CreateTasksResponse\"\x00(\x01\x30\x01\x12s\n\x07GetTask\x12\x1b.timeball.v1.GetTaskRequest\x1a\x1c.timeball.v1.GetTaskResponse\"-\x82\xd3\xe4\x93\x02\'\x12\x1f/v1/{name=namespaces/*/tasks/*}b\x04task\x12s\n\tListTasks\x12\x1d.timeball.v1.ListTasksRequest\x1a\x1e.timeball.v1.ListTasksResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=namespaces/*}/tasks\x12\x86\x01\n\nCancelTask\x12\x1e.timeball.v1.CancelTaskRequest\x1a\x1f.timeball.v1.CancelTaskResponse\"7\x82\xd3\xe4\x93\x02\x31\"&/v1/{name=namespaces/*/tasks/*}:cancel:\x01*b\x04task\x12u\n\x08WaitTask\x12\x1c.timeball.v1.WaitTaskRequest\x1a\x1d.timeball.v1.WaitTaskResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{name=namespaces/*/tasks/*}:wait\x1a\x0c\xca\x41\tlocalhostb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etimeball/v1/task_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\xb8\x01\n\x11\x43reateTaskRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12+\n\x04task\x18\x02 \x01(\x0b\x32\x11.timeball.v1.TaskB\x04\xe2\x41\x01\x02R\x04task\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\x12\x16\n\x06resend\x18\x05 \x01(\x08R\x06resend\";\n\x12\x43reateTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"q\n\x17\x42\x61tchCreateTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12<\n\x08requests\x18\x02 \x03(\x0b\x32\x1e.timeball.v1.CreateTaskRequestB\x00R\x08requests\"O\n\x18\x42\x61tchCreateTasksResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\x19.timeball.v1.CreateResultR\x07results\"r\n\x0c\x43reateResult\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskH\x00R\x04task\x12.\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rrorB\t\n\x07outcome\"g\n\tItemError\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\"j\n\x12\x43reateTasksRequest\x12<\n\x08requests\x18\x01 \x03(\x0b\x32\x1e.timeball.v1.CreateTaskRequestB\x00R\x08requests\x12\x16\n\x06number\x18\x02 \x01(\x04R\x06number\"\x80\x01\n\x13\x43reateTasksResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\x19.timeball.v1.CreateResultR\x07results\x12\x16\n\x06number\x18\x02 \x01(\x04R\x06number\x12\x1c\n\tpositions\x18\x03 \x03(\rR\tpositions\"x\n\x0eGetTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12+\n\x04view\x18\x02 \x01(\x0e\x32\x15.timeball.v1.TaskViewB\x00R\x04view\x12\x1f\n\x0b\x61llow_stale\x18\x03 \x01(\x08R\nallowStale\"8\n\x0fGetTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"\xcc\x02\n\x10ListTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x16\n\x05owner\x18\x02 \x01(\tB\x00R\x05owner\x12\x30\n\x06states\x18\x03 \x03(\x0e\x32\x16.timeball.v1.TaskStateB\x00R\x06states\x12\x1a\n\x07handler\x18\x04 \x01(\tB\x00R\x07handler\x12=\n\x0c\x63reated_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x63reatedFrom\x12\x39\n\ncreated_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedTo\x12\x1d\n\tpage_size\x18\x07 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x08 \x01(\tB\x00R\tpageToken\"d\n\x11ListTasksResponse\x12\'\n\x05tasks\x18\x01 \x03(\x0b\x32\x11.timeball.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x80\x01\n\x11\x43\x61ncelTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\x12\x18\n\x06reason\x18\x03 \x01(\tB\x00R\x06reason\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\";\n\x12\x43\x61ncelTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"b\n\x0fWaitTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x35\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x07timeout\"M\n\x10WaitTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\x12\x12\n\x04\x64one\x18\x02 \x01(\x08R\x04\x64one\"\x9b\x01\n\x11WatchTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x1a\n\x05names\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02R\x05names\x12+\n\x04view\x18\x03 \x01(\x0e\x32\x15.timeball.v1.TaskViewB\x00R\x04view\x12#\n\x0cresume_token\x18\x04 \x01(\tB\x00R\x0bresumeToken\"j\n\x12WatchTasksResponse\x12\x31\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x17.timeball.v1.TaskChangeR\x07\x63hanges\x12!\n\x0cresume_token\x18\x02 \x01(\tR\x0bresumeToken\"\x98\x01\n\nTaskChange\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\'\n\x04task\x18\x02 \x01(\x0b\x32\x11.timeball.v1.TaskH\x00R\x04task\x12.\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rror\x12\x12\n\x04\x64one\x18\x04 \x01(\x08R\x04\x64oneB\t\n\x07outcome*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02\x32\xcf\x07\n\x0bTaskService\x12\x82\x01\n\nCreateTask\x12\x1e.timeball.v1.CreateTaskRequest\x1a\x1f.timeball.v1.CreateTaskResponse\"3\x82\xd3\xe4\x93\x02-\"\x1f/v1/{parent=namespaces/*}/tasks:\x04taskb\x04task\x12\x97\x01\n\x10\x42\x61tchCreateTasks\x12$.timeball.v1.BatchCreateTasksRequest\x1a%.timeball.v1.BatchCreateTasksResponse\"6\x82\xd3\xe4\x93\x02\x30\"+/v1/{parent=namespaces/*}/tasks:batchCreate:\x01*\x12V\n\x0b\x43reateTasks\x12\x1f.timeball.v1.CreateTasksRequest\x1a .timeball.v1.CreateTasksResponse\"\x00(\x01\x30\x01\x12s\n\x07GetTask\x12\x1b.timeball.v1.GetTaskRequest\x1a\x1c.timeball.v1.GetTaskResponse\"-\x82\xd3\xe4\x93\x02\'\x12\x1f/v1/{name=namespaces/*/tasks/*}b\x04task\x12s\n\tListTasks\x12\x1d.timeball.v1.ListTasksRequest\x1a\x1e.timeball.v1.ListTasksResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=namespaces/*}/tasks\x12\x86\x01\n\nCancelTask\x12\x1e.timeball.v1.CancelTaskRequest\x1a\x1f.timeball.v1.CancelTaskResponse\"7\x82\xd3\xe4\x93\x02\x31\"&/v1/{name=namespaces/*/tasks/*}:cancel:\x01*b\x04task\x12u\n\x08WaitTask\x12\x1c.timeball.v1.WaitTaskRequest\x1a\x1d.timeball.v1.WaitTaskResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{name=namespaces/*/tasks/*}:wait\x12Q\n\nWatchTasks\x12\x1e.timeball.v1.WatchTasksRequest\x1a\x1f.timeball.v1.WatchTasksResponse\"\x00\x30\x01\x1a\x0c\xca\x41\tlocalhostb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_WAITTASKREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_WAITTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_WATCHTASKSREQUEST'].fields_by_name['names']._loaded_options = None
+  _globals['_WATCHTASKSREQUEST'].fields_by_name['names']._serialized_options = b'\342A\001\002'
   _globals['_TASKSERVICE']._loaded_options = None
   _globals['_TASKSERVICE']._serialized_options = b'\312A\tlocalhost'
   _globals['_TASKSERVICE'].methods_by_name['CreateTask']._loaded_options = None
@@ -59,8 +61,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSERVICE'].methods_by_name['CancelTask']._serialized_options = b'\202\323\344\223\0021\"&/v1/{name=namespaces/*/tasks/*}:cancel:\001*b\004task'
   _globals['_TASKSERVICE'].methods_by_name['WaitTask']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['WaitTask']._serialized_options = b'\202\323\344\223\002&\022$/v1/{name=namespaces/*/tasks/*}:wait'
-  _globals['_TASKVIEW']._serialized_start=2037
-  _globals['_TASKVIEW']._serialized_end=2115
+  _globals['_TASKVIEW']._serialized_start=2537
+  _globals['_TASKVIEW']._serialized_end=2615
   _globals['_CREATETASKREQUEST']._serialized_start=225
   _globals['_CREATETASKREQUEST']._serialized_end=409
   _globals['_CREATETASKRESPONSE']._serialized_start=411
@@ -74,25 +76,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ITEMERROR']._serialized_start=784
   _globals['_ITEMERROR']._serialized_end=887
   _globals['_CREATETASKSREQUEST']._serialized_start=889
-  _globals['_CREATETASKSREQUEST']._serialized_end=971
-  _globals['_CREATETASKSRESPONSE']._serialized_start=973
-  _globals['_CREATETASKSRESPONSE']._serialized_end=1047
-  _globals['_GETTASKREQUEST']._serialized_start=1049
-  _globals['_GETTASKREQUEST']._serialized_end=1169
-  _globals['_GETTASKRESPONSE']._serialized_start=1171
-  _globals['_GETTASKRESPONSE']._serialized_end=1227
-  _globals['_LISTTASKSREQUEST']._serialized_start=1230
-  _globals['_LISTTASKSREQUEST']._serialized_end=1562
-  _globals['_LISTTASKSRESPONSE']._serialized_start=1564
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1664
-  _globals['_CANCELTASKREQUEST']._serialized_start=1667
-  _globals['_CANCELTASKREQUEST']._serialized_end=1795
-  _globals['_CANCELTASKRESPONSE']._serialized_start=1797
-  _globals['_CANCELTASKRESPONSE']._serialized_end=1856
-  _globals['_WAITTASKREQUEST']._serialized_start=1858
-  _globals['_WAITTASKREQUEST']._serialized_end=1956
-  _globals['_WAITTASKRESPONSE']._serialized_start=1958
-  _globals['_WAITTASKRESPONSE']._serialized_end=2035
-  _globals['_TASKSERVICE']._serialized_start=2118
-  _globals['_TASKSERVICE']._serialized_end=3010
+  _globals['_CREATETASKSREQUEST']._serialized_end=995
+  _globals['_CREATETASKSRESPONSE']._serialized_start=998
+  _globals['_CREATETASKSRESPONSE']._serialized_end=1126
+  _globals['_GETTASKREQUEST']._serialized_start=1128
+  _globals['_GETTASKREQUEST']._serialized_end=1248
+  _globals['_GETTASKRESPONSE']._serialized_start=1250
+  _globals['_GETTASKRESPONSE']._serialized_end=1306
+  _globals['_LISTTASKSREQUEST']._serialized_start=1309
+  _globals['_LISTTASKSREQUEST']._serialized_end=1641
+  _globals['_LISTTASKSRESPONSE']._serialized_start=1643
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1743
+  _globals['_CANCELTASKREQUEST']._serialized_start=1746
+  _globals['_CANCELTASKREQUEST']._serialized_end=1874
+  _globals['_CANCELTASKRESPONSE']._serialized_start=1876
+  _globals['_CANCELTASKRESPONSE']._serialized_end=1935
+  _globals['_WAITTASKREQUEST']._serialized_start=1937
+  _globals['_WAITTASKREQUEST']._serialized_end=2035
+  _globals['_WAITTASKRESPONSE']._serialized_start=2037
+  _globals['_WAITTASKRESPONSE']._serialized_end=2114
+  _globals['_WATCHTASKSREQUEST']._serialized_start=2117
+  _globals['_WATCHTASKSREQUEST']._serialized_end=2272
+  _globals['_WATCHTASKSRESPONSE']._serialized_start=2274
+  _globals['_WATCHTASKSRESPONSE']._serialized_end=2380
+  _globals['_TASKCHANGE']._serialized_start=2383
+  _globals['_TASKCHANGE']._serialized_end=2535
+  _globals['_TASKSERVICE']._serialized_start=2618
+  _globals['_TASKSERVICE']._serialized_end=3593
 # @@protoc_insertion_point(module_scope)

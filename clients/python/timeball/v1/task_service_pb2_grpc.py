@@ -70,6 +70,11 @@ class TaskServiceStub(object):
                 request_serializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskResponse.FromString,
                 _registered_method=True)
+        self.WatchTasks = channel.unary_stream(
+                '/timeball.v1.TaskService/WatchTasks',
+                request_serializer=timeball_dot_v1_dot_task__service__pb2.WatchTasksRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_task__service__pb2.WatchTasksResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer(object):
@@ -125,6 +130,14 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchTasks(self, request, context):
+        """Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
+        taken up with the last token, here or at another coordinator: no end is missed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +175,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.WaitTask,
                     request_deserializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskResponse.SerializeToString,
+            ),
+            'WatchTasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTasks,
+                    request_deserializer=timeball_dot_v1_dot_task__service__pb2.WatchTasksRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_task__service__pb2.WatchTasksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +372,33 @@ class TaskService(object):
             '/timeball.v1.TaskService/WaitTask',
             timeball_dot_v1_dot_task__service__pb2.WaitTaskRequest.SerializeToString,
             timeball_dot_v1_dot_task__service__pb2.WaitTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/timeball.v1.TaskService/WatchTasks',
+            timeball_dot_v1_dot_task__service__pb2.WatchTasksRequest.SerializeToString,
+            timeball_dot_v1_dot_task__service__pb2.WatchTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class TaskServiceStub:
     """Stops attempts that have not started. After the answer none starts, but for those it names."""
     WaitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]
     """Answers when the task has ended, or with its state when the time is over."""
+    WatchTasks: _grpc.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]
+    """Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
+    taken up with the last token, here or at another coordinator: no end is missed.
+    """
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -67,6 +71,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Stops attempts that have not started. After the answer none starts, but for those it names."""
     WaitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]  # type: ignore[assignment]
     """Answers when the task has ended, or with its state when the time is over."""
+    WatchTasks: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
+    """Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
+    taken up with the last token, here or at another coordinator: no end is missed.
+    """
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Creates, reads, awaits and cancels tasks."""
@@ -126,5 +134,15 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.WaitTaskResponse, _abc.Awaitable[_task_service_pb2.WaitTaskResponse]]:
         """Answers when the task has ended, or with its state when the time is over."""
+
+    @_abc_1.abstractmethod
+    def WatchTasks(
+        self,
+        request: _task_service_pb2.WatchTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_task_service_pb2.WatchTasksResponse], _abc.AsyncIterator[_task_service_pb2.WatchTasksResponse]]:
+        """Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
+        taken up with the last token, here or at another coordinator: no end is missed.
+        """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
