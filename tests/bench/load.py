@@ -6,10 +6,11 @@ Through the public SDK for single creates and the public API's stream for the re
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -28,8 +29,13 @@ from tests.bench.figures import Promise
 IMMEDIATE_SHARE = 0.1
 UNARY_SHARE = 0.2
 DUE_MS = (2_000, 10_000)
+TICK_S = 0.01
+CHUNK_REQUESTS = 1_000
 CHUNKS_UNANSWERED = 4
 """The service reads a few chunks ahead of its answers; more would only wait on the way."""
+
+Results = Sequence[pb.CreateResult]
+_Group = tuple[Sequence[pb.CreateTaskRequest], asyncio.Future[Results]]
 
 
 @dataclass(slots=True)
@@ -67,24 +73,42 @@ async def _as_coroutine(action: Awaitable[None]) -> None:
     await action
 
 
+async def ticking(
+    rate: float, seconds: float, tick: Callable[[int, asyncio.TaskGroup], None],
+    group: asyncio.TaskGroup,
+) -> float:  # fmt: skip
+    """Begin `rate` tasks per second, those of TICK_S together; how late a tick was, in ms."""
+    began = time.perf_counter()
+    behind_s = 0.0
+    begun = 0
+    for number in range(1, int(seconds / TICK_S) + 1):
+        wait_s = began + number * TICK_S - time.perf_counter()
+        behind_s = max(behind_s, -wait_s)
+        await asyncio.sleep(max(0.0, wait_s))
+        wanted = int(rate * number * TICK_S)
+        tick(wanted - begun, group)
+        begun = wanted
+    return behind_s * 1e3
+
+
 class CreateStream:
     """One CreateTasks stream. With several chunks unanswered, what comes gathers for the next."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = stubs.TaskServiceStub(channel)
-        self._waiting: deque[tuple[pb.CreateTaskRequest, asyncio.Future[pb.CreateResult]]] = deque()
-        self._sent: deque[list[asyncio.Future[pb.CreateResult]]] = deque()
+        self._waiting: deque[_Group] = deque()
+        self._sent: deque[list[_Group]] = deque()
         self._wake = asyncio.Event()
         self._closing = False
         self._answers = asyncio.create_task(self._read())
         self.chunks = 0
 
-    async def create(self, request: pb.CreateTaskRequest) -> pb.CreateResult:
-        """The result of one item."""
-        answer: asyncio.Future[pb.CreateResult] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, answer))
+    def send(self, requests: Sequence[pb.CreateTaskRequest]) -> asyncio.Future[Results]:
+        """Send requests that belong together; their results, in the same order."""
+        answer: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
+        self._waiting.append((requests, answer))
         self._wake.set()
-        return await answer
+        return answer
 
     async def close(self) -> None:
         self._closing = True
@@ -97,61 +121,96 @@ class CreateStream:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            count = min(len(self._waiting), 1_000)
-            taken = [self._waiting.popleft() for _ in range(count)]
-            self._sent.append([answer for _, answer in taken])
+            groups = self._take()
+            self._sent.append(groups)
             self.chunks += 1
-            yield pb.CreateTasksRequest(requests=[request for request, _ in taken])
+            requests = [request for requests, _ in groups for request in requests]
+            yield pb.CreateTasksRequest(requests=requests)
+
+    def _take(self) -> list[_Group]:
+        """Whole groups, as many as a chunk may carry."""
+        taken = [self._waiting.popleft()]
+        count = len(taken[0][0])
+        while self._waiting and count + len(self._waiting[0][0]) <= CHUNK_REQUESTS:
+            taken.append(self._waiting.popleft())
+            count += len(taken[-1][0])
+        return taken
 
     async def _read(self) -> None:
-        call = self._stub.CreateTasks(self._requests())
-        async for response in call:
-            for answer, result in zip(self._sent.popleft(), response.results, strict=True):
-                answer.set_result(result)
+        async for response in self._stub.CreateTasks(self._requests()):
+            results, start = list(response.results), 0
+            for requests, answer in self._sent.popleft():
+                answer.set_result(results[start : start + len(requests)])
+                start += len(requests)
             self._wake.set()
 
 
 class SteadyLoad:
-    """Creates tasks as the promise of the service is stated: mixed doors, random due times."""
+    """Creates tasks as the promise of the service is stated: mixed doors, random due times.
+
+    What goes by stream is gathered for a tick of the clock, as a producer with much to say does.
+    """
 
     def __init__(
-        self, client: timeball.AsyncClient, stream: CreateStream, rng: random.Random
+        self, client: timeball.AsyncClient, streams: Sequence[CreateStream], rng: random.Random
     ) -> None:
         self._client = client
-        self.stream = stream
+        self._streams = streams
         self._rng = rng
         self._ids = random.Random(rng.random())
+        self._numbers = itertools.count()
+        self._ticks = itertools.count()
         self.ledger = Ledger()
         self.measuring = False
 
-    async def create(self, number: int) -> None:
-        """One task, through one of the doors."""
-        sent_ms = time.time() * 1e3
-        due_ms = None
-        if self._rng.random() >= IMMEDIATE_SHARE:
-            due_ms = int(sent_ms) + self._rng.randint(*DUE_MS)
-        door = self._unary if self._rng.random() < UNARY_SHARE else self._streamed
-        measured = self.measuring
+    async def close(self) -> None:
+        """Say on every stream that there is no more; returns when all is answered."""
+        for stream in self._streams:
+            await stream.close()
+
+    def tick(self, count: int, group: asyncio.TaskGroup) -> None:
+        """Begin with so many tasks, each through one of the doors."""
+        now_ms = time.time() * 1e3
+        dues: list[int | None] = []
+        requests: list[pb.CreateTaskRequest] = []
+        for number in itertools.islice(self._numbers, count):
+            due_ms = None
+            if self._rng.random() >= IMMEDIATE_SHARE:
+                due_ms = int(now_ms) + self._rng.randint(*DUE_MS)
+            if self._rng.random() < UNARY_SHARE:
+                group.create_task(self._unary(number, due_ms, now_ms, self.measuring))
+            else:
+                dues.append(due_ms)
+                requests.append(streamed_request(number, due_ms, self._ids))
+        if requests:
+            stream = self._streams[next(self._ticks) % len(self._streams)]
+            sent, measured = stream.send(requests), self.measuring
+            sent.add_done_callback(lambda done: self._answered(done, dues, now_ms, measured))
+
+    async def _unary(self, number: int, due_ms: int | None, sent_ms: float, measured: bool) -> None:
+        prepared = work.prepare(number)
+        if due_ms is not None:
+            instant = datetime.fromtimestamp(due_ms / 1e3, UTC)
+            prepared = work.options(run_at=instant).prepare(number)
         try:
-            task = await door(number, due_ms)
+            task = (await self._client.submit(prepared)).last_seen
         except TimeballError as error:
             self.ledger.errors.append(f"{error.reason}: {error}")
         else:
             self.ledger.acknowledge(task, due_ms, sent_ms, measured)
 
-    async def _unary(self, number: int, due_ms: int | None) -> task_pb2.Task:
-        prepared = work.prepare(number)
-        if due_ms is not None:
-            instant = datetime.fromtimestamp(due_ms / 1e3, UTC)
-            prepared = work.options(run_at=instant).prepare(number)
-        return (await self._client.submit(prepared)).last_seen
-
-    async def _streamed(self, number: int, due_ms: int | None) -> task_pb2.Task:
-        request = streamed_request(number, due_ms, self._ids)
-        result = await self.stream.create(request)
-        if result.HasField("task"):
-            return result.task
-        raise TimeballError(f"{result.error.reason}: {result.error.message}")
+    def _answered(
+        self,
+        done: asyncio.Future[Results],
+        dues: Sequence[int | None],
+        sent_ms: float,
+        measured: bool,
+    ) -> None:
+        for due_ms, result in zip(dues, done.result(), strict=True):
+            if result.HasField("task"):
+                self.ledger.acknowledge(result.task, due_ms, sent_ms, measured)
+            else:
+                self.ledger.errors.append(f"{result.error.reason}: {result.error.message}")
 
 
 def streamed_request(number: int, due_ms: int | None, ids: random.Random) -> pb.CreateTaskRequest:

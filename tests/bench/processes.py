@@ -36,30 +36,18 @@ class Usage:
     rss_bytes: int
 
 
-class Process:
-    """A `timeball` command in a process of its own."""
+class Watched:
+    """A living process whose cost is read; somebody else starts and ends it."""
 
-    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+    def __init__(self, name: str, pid: int) -> None:
         self.name = name
-        self._log = log
-        self._output = log.open("wb")
-        self.started_ns = time.time_ns()
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "timeball.cli", *arguments],
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        self._process = psutil.Process(self._popen.pid)
+        self._pid = pid
+        self._process = psutil.Process(pid)
         self.rss_peak_bytes = 0
 
     @property
-    def alive(self) -> bool:
-        return self._popen.poll() is None
-
-    @property
     def pid(self) -> int:
-        return self._popen.pid
+        return self._pid
 
     def usage(self) -> Usage:
         """What it has used so far; also keeps the peak of memory."""
@@ -72,6 +60,26 @@ class Process:
         """Linux says it per thread; elsewhere it is not known and counts as nothing."""
         facts = Path(f"/proc/{self.pid}/schedstat")
         return int(facts.read_text().split()[1]) / 1e9 if facts.exists() else 0.0
+
+
+class Process(Watched):
+    """A `timeball` command in a process of its own."""
+
+    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+        self._log = log
+        self._output = log.open("wb")
+        self.started_ns = time.time_ns()
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "timeball.cli", *arguments],
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        super().__init__(name, self._popen.pid)
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
 
     def stop(self) -> int:
         """Stop it politely, by force when it does not listen; its exit code."""
@@ -140,7 +148,7 @@ class Machine:
 class Meter:
     """CPU of processes and of the machine between `begin` and `end`, sampled for memory."""
 
-    def __init__(self, *processes: Process) -> None:
+    def __init__(self, *processes: Watched) -> None:
         self._processes = processes
         self._own = psutil.Process()
         self._first: dict[str, float] = {}

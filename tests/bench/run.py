@@ -1,6 +1,6 @@
 """`make bench`: measure a running service from outside and write docs/benchmarks.md.
 
-    python tests/bench/run.py [steady immediate create ready] [--seconds 60] [--repeat 3]
+    python tests/bench/run.py [steady immediate create ready cluster] [--seconds 60] [--repeat 3]
 
 Figures never fail anything; lost, doubled or early tasks do: the exit code is 1. Results go to
 .cache/bench/<workload>.json; docs/benchmarks.md is written when all workloads have run, or by
@@ -19,14 +19,25 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from tests.bench.cluster import cluster
 from tests.bench.report import Report, machine_facts, table, write_page
-from tests.bench.workloads import WORKLOADS, Options, Result
+from tests.bench.workloads import WORKLOADS as OF_DEV_MODE
+from tests.bench.workloads import Options, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / ".cache" / "bench"
-DEFAULT_SECONDS = {"steady": 60.0, "immediate": 20.0, "create": 20.0, "ready": 0.0}
+WORKLOADS = {**OF_DEV_MODE, "cluster": cluster}
+DEFAULT_SECONDS = {
+    "steady": 60.0,
+    "immediate": 20.0,
+    "create": 20.0,
+    "ready": 0.0,
+    "cluster": 60.0,
+}
+DEFAULT_RATE = {"cluster": 500.0}
+OTHER_RATE = 200.0
 PIECEWISE = "`make bench`, its workloads one by one (`python tests/bench/run.py steady`, ...)"
-DEFAULT_REPEAT = {"steady": 3, "immediate": 3, "create": 3, "ready": 5}
+DEFAULT_REPEAT = {"steady": 3, "immediate": 3, "create": 3, "ready": 5, "cluster": 1}
 
 
 def arguments() -> argparse.Namespace:
@@ -34,7 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, []], default=[])
     parser.add_argument("--seconds", type=float, help="length of each measured window")
     parser.add_argument("--warm-up", type=float, default=10.0)
-    parser.add_argument("--rate", type=float, default=200.0, help="tasks per second (steady)")
+    parser.add_argument("--rate", type=float, help="tasks per second (steady 200, cluster 500)")
     parser.add_argument("--repeat", type=int, help="runs of each workload")
     parser.add_argument("--dev-option", action="append", default=[], help="for `timeball dev`")
     parser.add_argument("--no-write", action="store_true", help="leave docs/ as it is")
@@ -58,7 +69,7 @@ def run(console: Console, name: str, wanted: argparse.Namespace) -> list[Result]
             options = Options(
                 seconds=DEFAULT_SECONDS[name] if wanted.seconds is None else wanted.seconds,
                 warm_up_s=wanted.warm_up,
-                rate=wanted.rate,
+                rate=wanted.rate or DEFAULT_RATE.get(name, OTHER_RATE),
                 seed=number + 1,
                 dev=tuple(wanted.dev_option),
             )

@@ -6,7 +6,7 @@ import asyncio
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,15 @@ import grpc.aio
 import timeball
 
 from tests.bench.apps import work
-from tests.bench.figures import judge, percentile, read_starts
-from tests.bench.load import CreateStream, SteadyLoad, open_loop, streamed_request
+from tests.bench.figures import Start, judge, percentile, read_starts
+from tests.bench.load import (
+    CreateStream,
+    Ledger,
+    SteadyLoad,
+    open_loop,
+    streamed_request,
+    ticking,
+)
 from tests.bench.processes import MIB, DevServer, ExecutorProcess, Meter, Process
 
 SETTLE_S = 15.0
@@ -114,54 +121,65 @@ async def _steady_with(
     async with timeball.AsyncClient(server.address) as client:
         await executor_joined(client)
         async with grpc.aio.insecure_channel(server.address) as channel:
-            load = SteadyLoad(client, CreateStream(channel), random.Random(options.seed))
+            load = SteadyLoad(client, [CreateStream(channel)], random.Random(options.seed))
             async with sampling(meter):
-                behind_ms = await _offer(load, meter, options, say)
-                await load.stream.close()
+                behind_ms = await offer(load, meter, options, say)
+                await load.close()
                 say("waiting for the last due times")
-                await _settled(load, executor)
-    tasks = len([p for p in load.ledger.promises.values() if p.measured])
-    verdict = judge(load.ledger.promises, read_starts(executor.start_log))
-    result.figures["tasks measured"] = tasks
-    result.figures["acknowledged per s"] = tasks / options.seconds
-    result.distribution("lateness", verdict.lateness_ms)
-    result.distribution("immediate, call to start", verdict.immediate_ms)
-    result.distribution("create", load.ledger.create_ms)
+                await settled(load.ledger, [executor.start_log])
+    tasks = judged(result, load.ledger, [executor.start_log], options.seconds)
     result.cost(meter, tasks)
     result.figures["RSS peak MiB"] = server.rss_peak_bytes / MIB
     result.figures["RSS after the run MiB"] = server.usage().rss_bytes / MIB
     result.figures["executor RSS peak MiB"] = executor.rss_peak_bytes / MIB
     result.figures["load generator late by at most ms"] = behind_ms
+
+
+async def offer(load: SteadyLoad, meter: Meter, options: Options, say: Say) -> float:
+    """Warm up, then the measured window; how late the load itself was at worst, in ms."""
+    async with asyncio.TaskGroup() as group:
+        if options.warm_up_s:
+            say(f"warming up for {options.warm_up_s:.0f} s")
+            await ticking(options.rate, options.warm_up_s, load.tick, group)
+        say(f"{options.rate:.0f} tasks/s for {options.seconds:.0f} s")
+        load.measuring = True
+        meter.begin()
+        behind_ms = await ticking(options.rate, options.seconds, load.tick, group)
+        meter.end()
+    return behind_ms
+
+
+def judged(result: Result, ledger: Ledger, start_logs: Sequence[Path], seconds: float) -> int:
+    """Put into the result what the start logs say of the promises; how many were measured."""
+    tasks = len([p for p in ledger.promises.values() if p.measured])
+    verdict = judge(ledger.promises, _starts(start_logs))
+    result.figures["tasks measured"] = tasks
+    result.figures["acknowledged per s"] = tasks / seconds
+    result.distribution("lateness", verdict.lateness_ms)
+    result.distribution("immediate, call to start", verdict.immediate_ms)
+    result.distribution("create", ledger.create_ms)
     result.lateness_ms = verdict.lateness_ms
     result.faults.update(
         {
             "lost": verdict.lost,
             "doubled": verdict.doubled,
             "early": verdict.early,
-            "refused": load.ledger.errors,
+            "refused": ledger.errors,
         }
     )
+    return tasks
 
 
-async def _offer(load: SteadyLoad, meter: Meter, options: Options, say: Say) -> float:
-    async with asyncio.TaskGroup() as group:
-        if options.warm_up_s:
-            say(f"warming up for {options.warm_up_s:.0f} s")
-            await open_loop(options.rate, options.warm_up_s, load.create, group)
-        say(f"{options.rate:.0f} tasks/s for {options.seconds:.0f} s")
-        load.measuring = True
-        meter.begin()
-        behind_ms = await open_loop(options.rate, options.seconds, load.create, group)
-        meter.end()
-    return behind_ms
+def _starts(start_logs: Sequence[Path]) -> list[Start]:
+    return [start for path in start_logs for start in read_starts(path)]
 
 
-async def _settled(load: SteadyLoad, executor: ExecutorProcess) -> None:
+async def settled(ledger: Ledger, start_logs: Sequence[Path]) -> None:
     """Until everything promised has started, or long after the last due time."""
-    promises = load.ledger.promises
+    promises = ledger.promises
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
-        started = {start.task_id for start in read_starts(executor.start_log)}
+        started = {start.task_id for start in _starts(start_logs)}
         if promises.keys() <= started:
             # A double would come after its first start: wait a little for those.
             await asyncio.sleep(1.0)
@@ -280,7 +298,7 @@ class _Chunks:
 
     async def send(self, number: int) -> None:
         requests = [streamed_request(number, _tomorrow_ms(), self._ids) for _ in range(50)]
-        results = await asyncio.gather(*map(self._stream.create, requests))
+        results = await self._stream.send(requests)
         if not all(result.HasField("task") for result in results):
             raise SystemExit(f"a create was refused: {results}")
 
