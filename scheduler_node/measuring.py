@@ -14,18 +14,16 @@ from math import ceil
 from typing import Final
 
 from scheduler_node.committer import Committer
+from scheduler_node.recalling import LastSeconds
 from timeball_server.core.engine.events import Event, ExecutorSaid
 from timeball_server.core.engine.state import Counters, Engine, TaskState
 from timeball_server.core.ids import ShardId
 from timeball_server.core.messages import Finished, FromExecutor, RunId, Started
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.metrics import Distribution, Family, Figures, Kind, counter, gauge
+from timeball_server.ports.owners import LATENESS_BOUNDS_MS
 
-BOUNDS_MS: Final = (
-    *(1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 2_000, 3_000),
-    *(5_000, 10_000, 30_000, 60_000, 300_000),
-)
-"""Upper bounds of lateness, fine where the promise lies."""
+BOUNDS_MS: Final = LATENESS_BOUNDS_MS
 SLOT_MS: Final = 5_000
 SLOTS: Final = 12
 """The last minute, forgotten in pieces of SLOT_MS."""
@@ -66,15 +64,17 @@ class LastMinute:
 
 
 class Measures:
-    """Lateness of this node's starts: all since it began, and each shard's last minute."""
+    """Lateness of this node's starts: all since it began, each shard's last minute, each second."""
 
     def __init__(self) -> None:
+        self.seconds = LastSeconds()
         self.counts = [0] * (len(BOUNDS_MS) + 1)
         self.total_ms = 0
         self._minutes: dict[ShardId, LastMinute] = {}
 
     def note(self, engine: Engine, happened: Iterable[Event], now_ms: int) -> None:
         """Count the starts that these events tell of; call before the engine takes them in."""
+        self.seconds.turn(now_ms, engine.counters)
         seen: set[RunId] = set()
         for event in happened:
             if not isinstance(event, ExecutorSaid):
@@ -105,6 +105,7 @@ class Measures:
         place = bisect_left(BOUNDS_MS, max(0, late_ms))
         self.counts[place] += 1
         self.total_ms += max(0, late_ms)
+        self.seconds.start(place, late_ms)
         minute = self._minutes.get(task.shard)
         if minute is None:
             minute = self._minutes[task.shard] = LastMinute()

@@ -6,23 +6,29 @@ Reads the engine's memory in small pieces, so that a long look at many tasks hol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Final
 
 from scheduler_node.measuring import quantile_ms
 from scheduler_node.shell import EngineShell
-from timeball_server.core.engine.state import ShardState, TaskState
+from timeball_server.core.engine.state import Engine, ExecutorState, ShardState
 from timeball_server.core.journal import State
 from timeball_server.ports.clock import Clock
-from timeball_server.ports.owners import OwnerInspector, ShardFigures
+from timeball_server.ports.owners import (
+    ExecutorFigures,
+    NodeFigures,
+    OwnerInspector,
+    OwnerObserver,
+    ShardFigures,
+)
 
 PIECE: Final = 1_000
 """Tasks looked at in one turn of the loop: well under a millisecond."""
 
 
-class Inspector(OwnerInspector):
-    """Answers operators.
+class Inspector(OwnerInspector, OwnerObserver):
+    """Answers operators and consoles.
 
     Args:
         take_no_more: tells the leader that this node is given no more shards.
@@ -41,18 +47,37 @@ class Inspector(OwnerInspector):
         self._shell.measures.keep(shards)
         return [await self._figures(shard) for shard in list(shards.values())]
 
+    async def observe(self, from_s: int) -> NodeFigures:
+        """See the port."""
+        engine, seconds = self._shell.engine, self._shell.measures.seconds
+        shards = tuple(await self.report())
+        now = self._clock.now()
+        seconds.turn(now.wall_ms, engine.counters)
+        return NodeFigures(
+            shards=shards,
+            executors=tuple(_executor(each) for each in engine.executors.values()),
+            seconds=seconds.recall(from_s),
+            since_s=seconds.since_s,
+            until_s=seconds.until_s,
+            lease_left_ms=max(0, engine.lease_until_mono_ms - now.mono_ms),
+        )
+
     async def drain(self) -> None:
         """See the port."""
         await self._take_no_more()
 
     async def _figures(self, shard: ShardState) -> ShardFigures:
         now_ms = self._clock.now().wall_ms
-        waiting, due_now = 0, 0
+        waiting, due_now, unserved, oldest_due_ms = 0, 0, 0, now_ms + 1
         tasks = iter(list(shard.tasks.values()))
+        served = _served(self._shell.engine)
         while piece := list(islice(tasks, PIECE)):
-            dues = list(_waiting_dues(piece))
-            waiting += len(dues)
-            due_now += sum(1 for due_ms in dues if due_ms <= now_ms)
+            pending = [task for task in piece if task.state is State.PENDING]
+            due = [task for task in pending if task.due_ms <= now_ms]
+            waiting += len(pending)
+            due_now += len(due)
+            unserved += sum(1 for task in due if task.spec.handler not in served)
+            oldest_due_ms = min([oldest_due_ms, *(task.due_ms for task in due)])
             await asyncio.sleep(0)  # noqa: TID251 - a yield to the engine, not a wait
         counts = self._shell.measures.last_minute(shard.shard, now_ms)
         return ShardFigures(
@@ -64,9 +89,22 @@ class Inspector(OwnerInspector):
             starts=sum(counts),
             late_p50_ms=quantile_ms(counts, 0.5),
             late_p99_ms=quantile_ms(counts, 0.99),
+            oldest_due_ms=oldest_due_ms if due_now else None,
+            unserved=unserved,
+            acquired_ms=shard.acquired_ms,
+            phase=shard.phase.value,
         )
 
 
-def _waiting_dues(tasks: Iterable[TaskState]) -> Iterable[int]:
-    """Due times of those that no executor has been chosen for."""
-    return (task.due_ms for task in tasks if task.state is State.PENDING)
+def _served(engine: Engine) -> frozenset[str]:
+    """Handlers that some executor serves."""
+    return frozenset().union(*(each.handlers for each in engine.executors.values()))
+
+
+def _executor(executor: ExecutorState) -> ExecutorFigures:
+    return ExecutorFigures(
+        incarnation=executor.facts.incarnation,
+        runs=len(executor.runs),
+        stream_open=executor.stream_open,
+        ready=executor.ready,
+    )

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -23,10 +24,18 @@ from scheduler_node.wiring import SchedulerNodeProcess
 from tests.support.fake_owners import LAYOUT, FakeOwner
 from tests.support.polls import eventually
 from timeball_server.coordination.local import LocalCoordinator, LocalSession
-from timeball_server.core.ids import Epoch, NodeId, ShardId
+from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId
 from timeball_server.internal.v1 import shard_service_pb2_grpc as shard_stubs
-from timeball_server.ports.owners import OwnerInspector, ShardFigures
+from timeball_server.ports.owners import (
+    ExecutorFigures,
+    NodeFigures,
+    OwnerInspector,
+    OwnerObserver,
+    SecondFigures,
+    ShardFigures,
+)
 from timeball_server.rpc.auth import OpenLoopback
+from timeball_server.rpc.inspection import GrpcInspector
 from timeball_server.rpc.owner_servicer import ShardServicer
 from timeball_server.rpc.owner_transport import GrpcOwnerDialer
 from timeball_server.rpc.server import RpcServer
@@ -48,13 +57,32 @@ FIGURES = [
         starts=2,
         late_p50_ms=0,
         late_p99_ms=70,
+        oldest_due_ms=1,
+        unserved=1,
+        acquired_ms=2**41,
+        phase="SERVING",
     ),
     ShardFigures(shard=ShardId(0), epoch=Epoch(1), tasks=0, waiting=0, due_now=0, starts=0),
 ]
 
 
-class Scripted(OwnerInspector):
-    """Reports FIGURES; cannot be drained."""
+SEEN = NodeFigures(
+    shards=tuple(FIGURES),
+    executors=(
+        ExecutorFigures(incarnation=Incarnation(2**40), runs=3, stream_open=True, ready=False),
+    ),
+    seconds=(SecondFigures(second=2**31, created=1, failed=2, late_counts=(0, 3), late_max_ms=2),),
+    since_s=2**31 - 9,
+    until_s=2**31 + 1,
+    lease_left_ms=1_500,
+)
+
+
+class Scripted(OwnerInspector, OwnerObserver):
+    """Reports FIGURES and SEEN; cannot be drained."""
+
+    async def observe(self, from_s: int) -> NodeFigures:
+        return replace(SEEN, since_s=from_s)
 
     async def report(self) -> Sequence[ShardFigures]:
         return FIGURES
@@ -64,7 +92,7 @@ class Scripted(OwnerInspector):
 
 
 @asynccontextmanager
-async def served(inspector: OwnerInspector | None) -> AsyncIterator[OwnerInspector]:
+async def served(inspector: OwnerInspector | None) -> AsyncIterator[GrpcInspector]:
     owner = FakeOwner(MemoryStore(MemoryDatabase()), CLOCK)
     bugs: list[BaseException] = []
     servicer = ShardServicer(owner, bugs.append, inspector=inspector)
@@ -76,7 +104,9 @@ async def served(inspector: OwnerInspector | None) -> AsyncIterator[OwnerInspect
     await server.start()
     dialer = GrpcOwnerDialer(clock=CLOCK, rng=random.Random(1))
     try:
-        yield dialer.inspector(server.address)
+        inspecting = dialer.inspector(server.address)
+        assert isinstance(inspecting, GrpcInspector)
+        yield inspecting
     finally:
         await dialer.close()
         await server.stop()
@@ -87,6 +117,7 @@ async def served(inspector: OwnerInspector | None) -> AsyncIterator[OwnerInspect
 async def test_figures_arrive_as_they_were_and_refusals_with_their_words() -> None:
     async with served(Scripted()) as inspector:
         assert list(await inspector.report()) == FIGURES
+        assert await inspector.observe(7) == replace(SEEN, since_s=7)
         with pytest.raises(Unavailable, match="no session now"):
             await inspector.drain()
 
@@ -97,6 +128,8 @@ async def test_a_node_without_an_inspector_or_without_life_is_unavailable() -> N
             await inspector.report()
         with pytest.raises(Unavailable):
             await inspector.drain()
+        with pytest.raises(Unavailable):
+            await inspector.observe(0)
     dialer = GrpcOwnerDialer(clock=CLOCK, rng=random.Random(1))
     with pytest.raises(Unavailable):
         await dialer.inspector("127.0.0.1:1").report()

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from timeball_server.core.commands import Command, Outcome
-from timeball_server.core.ids import Epoch, ShardId, TaskId
+from timeball_server.core.ids import Epoch, Incarnation, ShardId, TaskId
+
+LATENESS_BOUNDS_MS: Final = (
+    *(1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 2_000, 3_000),
+    *(5_000, 10_000, 30_000, 60_000, 300_000),
+)
+"""Upper bounds by which lateness is counted, fine where the promise lies."""
 
 
 class OwnerClient(Protocol):
@@ -56,6 +62,10 @@ class ShardFigures:
         due_now: waiting tasks whose due time has come.
         starts: attempts that started in the last minute.
         late_p50_ms: median of their lateness, rounded up; None without any. p99 likewise.
+        oldest_due_ms: due time of the waiting task that is due for longest; None without any.
+        unserved: waiting tasks that are due and whose handler no executor serves.
+        acquired_ms: when this epoch began, by the owner's wall clock.
+        phase: what the owner does with it: LOADING, SERVING or RELEASING.
     """
 
     shard: ShardId
@@ -66,6 +76,60 @@ class ShardFigures:
     starts: int
     late_p50_ms: int | None = None
     late_p99_ms: int | None = None
+    oldest_due_ms: int | None = None
+    unserved: int = 0
+    acquired_ms: int = 0
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorFigures:
+    """An executor as one scheduler node sees it. `ready` = it takes orders from this node."""
+
+    incarnation: Incarnation
+    runs: int
+    stream_open: bool
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondFigures:
+    """What a node did in one second that is over, by its own wall clock.
+
+    Attributes:
+        second: seconds since 1970.
+        created: tasks.
+        failed: tasks that failed for good or were lost.
+        late_counts: starts by lateness: one count for each of LATENESS_BOUNDS_MS, one more above.
+        late_max_ms: the greatest lateness among them.
+    """
+
+    second: int
+    created: int
+    failed: int
+    late_counts: tuple[int, ...]
+    late_max_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFigures:
+    """How a scheduler node fares and what it did.
+
+    Attributes:
+        shards: every shard in its memory.
+        executors: those that it knows.
+        seconds: those in [since_s, until_s) that were asked for and not idle, ascending.
+        since_s: the first second that it remembers.
+        until_s: the first second that is not over.
+        lease_left_ms: how long it may still act.
+    """
+
+    shards: tuple[ShardFigures, ...]
+    executors: tuple[ExecutorFigures, ...]
+    seconds: tuple[SecondFigures, ...]
+    since_s: int
+    until_s: int
+    lease_left_ms: int
 
 
 class OwnerInspector(Protocol):
@@ -84,5 +148,18 @@ class OwnerInspector(Protocol):
 
         Raises:
             Unavailable: it did not answer, or cannot say so to the others now; repeat the call.
+        """
+        ...
+
+
+@runtime_checkable
+class OwnerObserver(Protocol):
+    """One scheduler node, as a console sees it."""
+
+    async def observe(self, from_s: int) -> NodeFigures:
+        """How it fares, and what it did in each second from this one on (since 1970).
+
+        Raises:
+            Unavailable: it did not answer.
         """
         ...

@@ -24,7 +24,7 @@ from timeball_server.core.limits import MAX_BATCH_BYTES, MAX_INTERNAL_MESSAGE_BY
 from timeball_server.internal.v1 import shard_service_pb2 as pb
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
 from timeball_server.ports.owners import OwnerClient, OwnerInspector
-from timeball_server.rpc.inspection import carry_out_drain, carry_out_report
+from timeball_server.rpc.inspection import carry_out_drain, carry_out_observe, carry_out_report
 from timeball_server.rpc.options import ACCEPTED_KEY
 from timeball_server.rpc.owner_convert import read_command, write_outcome
 from timeball_server.rpc.status import abort_with
@@ -249,6 +249,12 @@ class ShardServicer(stubs.ShardServiceServicer):
     ) -> pb.ReportResponse:
         """How this node fares; see the proto."""
         return await carry_out_report(self._inspector, context)
+
+    async def Observe(  # noqa: N802
+        self, request: pb.ObserveRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ObserveResponse:
+        """How this node fares and what it did; see the proto."""
+        return await carry_out_observe(self._inspector, request, context)
 
     async def Drain(  # noqa: N802
         self, request: pb.DrainRequest, context: grpc.aio.ServicerContext[Any, Any]

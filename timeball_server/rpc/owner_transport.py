@@ -34,7 +34,7 @@ from timeball_server.core.limits import MAX_BATCH_BYTES
 from timeball_server.internal.v1 import shard_service_pb2 as pb
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
 from timeball_server.ports.clock import Clock
-from timeball_server.ports.owners import OwnerClient, OwnerDialer, OwnerInspector
+from timeball_server.ports.owners import OwnerClient, OwnerDialer, OwnerInspector, OwnerObserver
 from timeball_server.rpc.inspection import GrpcInspector
 from timeball_server.rpc.options import ACCEPTED_KEY, internal_channel_options
 from timeball_server.rpc.owner_convert import read_outcome, write_command
@@ -346,6 +346,10 @@ class GrpcOwnerDialer(OwnerDialer):
 
     def inspector(self, address: str) -> OwnerInspector:
         """The same scheduler node, for operators; over the same connection."""
+        return self._client(address).inspector
+
+    def observer(self, address: str) -> OwnerObserver:
+        """The same scheduler node, for consoles; over the same connection."""
         return self._client(address).inspector
 
     def _client(self, address: str) -> GrpcOwnerClient:
