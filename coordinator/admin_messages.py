@@ -75,5 +75,5 @@ def letter_message(letter: Letter) -> pb.DeadLetter:
     )
     if task.cause is not None:
         message.cause = CAUSES[task.cause]
-    set_timestamp(message.fail_time, letter.row.at_ms)
+    set_timestamp(message.fail_time, letter.failed_ms)
     return message

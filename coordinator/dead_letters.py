@@ -1,36 +1,44 @@
 """Lists tasks that failed for good, newest first, day by day.
 
 The rows are hints written by owners, also by those that lost: every task is read by its journal
-before it is shown. One call reads a bounded number of days and rows; a page may therefore be
+before it is shown. One call looks at a bounded number of days and rows; a page may therefore be
 short, or empty, and still have a next one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from timeball.errors import InvalidRequest, Violation
 
-from coordinator.listing import DAY_MS, DEFAULT_PAGE_ITEMS, MAX_DAYS, MAX_ROWS, ROWS_PER_READ
+from coordinator.deadline import Deadline
+from coordinator.hints import Hint, LetterSource, found_in
 from coordinator.paging import ListQuery, Place, seal, unseal
-from coordinator.reader import journal_view
-from timeball_server.core.journal import DeadLetterRow
+from coordinator.reader import shown
+from coordinator.walk import (
+    BUDGET_MS,
+    DAY_MS,
+    DEFAULT_PAGE_ITEMS,
+    DEFAULT_RANGE_MS,
+    Item,
+    Walk,
+    start,
+)
 from timeball_server.core.limits import MAX_PAGE_ITEMS
-from timeball_server.core.model import PublicState, TaskView
+from timeball_server.core.model import TaskView
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
 
-DEFAULT_RANGE_MS: Final = 7 * DAY_MS
 _MARK: Final = "/dead letters"
 """No user can be called this, so tokens of other listings are refused here."""
 
 
 class Letter(NamedTuple):
-    """A dead letter: the row that says so, and the task behind it."""
+    """A dead letter: when the task failed for good, and the task."""
 
-    row: DeadLetterRow
+    failed_ms: int
     task: TaskView
 
 
@@ -55,6 +63,7 @@ class DeadLetters:
         *,
         from_ms: int | None = None,
         to_ms: int | None = None,
+        handler: str = "",
         page_size: int = 0,
         page_token: str = "",
     ) -> LettersPage:
@@ -64,26 +73,27 @@ class DeadLetters:
             InvalidRequest: the token is not for this query, or the time range is empty.
         """
         query = ListQuery(
-            namespace=namespace, owner=_MARK, created_from_ms=from_ms, created_to_ms=to_ms
+            namespace=namespace,
+            owner=_MARK,
+            handler=handler,
+            created_from_ms=from_ms,
+            created_to_ms=to_ms,
         )
-        place: Place | None = (
-            unseal(page_token, query, self._key) if page_token else self._first(from_ms, to_ms)
+        source = LetterSource(self._store, namespace)
+        walk = Walk(
+            source,
+            unseal(page_token, query, self._key)
+            if page_token
+            else self._first(source, from_ms, to_ms),
+            min(page_size or DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS),
+            partial(self._verified, namespace=namespace, handler=handler),
+            Deadline.after(self._clock, BUDGET_MS),
         )
-        wanted = min(page_size or DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS)
-        found: dict[str, Letter] = {}
-        rows_left, days_left = MAX_ROWS, MAX_DAYS
-        while place is not None and len(found) < wanted and rows_left > 0 and days_left > 0:
-            limit = min(ROWS_PER_READ, wanted - len(found), rows_left)
-            batch = await self._store.list_dead_letters(namespace, place.day, place.cursor, limit)
-            for letter in await self._verified(batch.rows, place, namespace):
-                found.setdefault(letter.row.task_id, letter)
-            rows_left -= max(1, len(batch.rows))
-            days_left -= batch.cursor is None
-            place = _next(place, batch.cursor)
-        token = "" if place is None else seal(place, query, self._key)
-        return LettersPage(list(found.values()), token)
+        await walk.run()
+        token = "" if walk.place is None else seal(walk.place, query, self._key)
+        return LettersPage(walk.items, token)
 
-    def _first(self, from_ms: int | None, to_ms: int | None) -> Place:
+    def _first(self, source: LetterSource, from_ms: int | None, to_ms: int | None) -> Place:
         """Where the first page begins; the range is pinned for all that follow."""
         now_ms = self._clock.now().wall_ms
         end_ms = min(now_ms + DAY_MS, now_ms + 1 if to_ms is None else to_ms)
@@ -92,31 +102,18 @@ class DeadLetters:
             sentence = "must be earlier than failed_to, and not in the future"
             violation = Violation("failed_from", sentence)
             raise InvalidRequest(f"failed_from: {sentence}", violations=[violation])
-        return Place(from_ms=start_ms, to_ms=end_ms, day=(end_ms - 1) // DAY_MS)
+        return start(source, from_ms=start_ms, to_ms=end_ms)
 
     async def _verified(
-        self, rows: Sequence[DeadLetterRow], place: Place, namespace: str
-    ) -> list[Letter]:
-        """Those rows of the range that tell the truth about their task."""
-        rows = [row for row in rows if place.from_ms <= row.at_ms < place.to_ms]
-        journals = await self._store.read_journals([row.task_id for row in rows])
-        letters = []
-        for row in rows:
-            view = journal_view(journals.get(row.task_id, ()), namespace)
-            if view is not None and _is_hint_of(row, view):
-                letters.append(Letter(row, view))
-        return letters
-
-
-def _is_hint_of(row: DeadLetterRow, view: TaskView) -> bool:
-    """Whether the row tells of the end that was accepted, not of one that lost."""
-    return view.state is PublicState.FAILED and view.updated_ms == row.at_ms
-
-
-def _next(place: Place, cursor: str | None) -> Place | None:
-    """Where to go on: in the same day, the day before, or nowhere."""
-    if cursor is not None:
-        return replace(place, cursor=cursor)
-    if place.day <= place.from_ms // DAY_MS:
-        return None
-    return replace(place, day=place.day - 1, cursor=None)
+        self, hints: Sequence[Hint], *, namespace: str, handler: str
+    ) -> list[Item[Letter]]:
+        """The letters that tell the truth about their task."""
+        hints = [hint for hint in hints if handler in ("", hint.handler)]
+        journals = await self._store.read_journals([hint.task_id for hint in hints])
+        items = []
+        for hint in hints:
+            rows = journals.get(hint.task_id, ())
+            found = found_in(rows, namespace, partial(shown, with_journal=False))
+            if found is not None and hint.is_of(found):
+                items.append(Item(hint, Letter(hint.at_ms, found.view)))
+        return items

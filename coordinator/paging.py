@@ -1,7 +1,7 @@
 """Page tokens: where a listing goes on, opaque to callers and bound to their query.
 
 A token is sealed with a keyed hash over its content and the query. One that was changed, or
-comes with another query, is refused.
+comes with another query, is refused. Nothing of it is kept here, so it outlives this process.
 """
 
 from __future__ import annotations
@@ -19,34 +19,43 @@ from timeball.errors import InvalidRequest, Violation
 from timeball_server.core.ids import TaskId
 from timeball_server.core.model import PublicState
 
+EVERYBODY: Final = "-"
+"""Stands for all users in a query; nobody is called so."""
 _SEAL_BYTES: Final = 12
 _REFUSAL: Final = "must come unchanged from the previous page of the same query, or be empty"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """What is asked for; the same for all pages. created_from is inclusive, created_to is not."""
+    """What is asked for; the same for all pages. `_from_ms` is inclusive, `_to_ms` is not.
+
+    `label` is (key, value); None = any.
+    """
 
     namespace: str
     owner: str
     states: frozenset[PublicState] = frozenset()
     handler: str = ""
+    label: tuple[str, str] | None = None
     created_from_ms: int | None = None
     created_to_ms: int | None = None
+    due_from_ms: int | None = None
+    due_to_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where the next page begins.
 
-    `from_ms` and `to_ms` are pinned by the first page. `cursor` is the store's for a batch of
-    the day; of that batch, what lies up to (after_ms, after_id) has been given out.
+    `from_ms` and `to_ms` are pinned by the first page. `cursors` are the store's for batches of
+    the day, one for each stream of the listing; of those batches, what lies up to
+    (after_ms, after_id) has been given out.
     """
 
     from_ms: int
     to_ms: int
     day: int
-    cursor: str | None = None
+    cursors: tuple[str, ...]
     after_ms: int | None = None
     after_id: TaskId | None = None
 
@@ -70,12 +79,12 @@ def unseal(token: str, query: ListQuery, key: bytes) -> Place:
     mark, body = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
     if not hmac.compare_digest(mark, _hash(body, query, key)):
         raise _refusal()
-    from_ms, to_ms, day, cursor, after_ms, after_id = json.loads(body)
+    from_ms, to_ms, day, cursors, after_ms, after_id = json.loads(body)
     return Place(
         from_ms=from_ms,
         to_ms=to_ms,
         day=day,
-        cursor=cursor,
+        cursors=tuple(cursors),
         after_ms=after_ms,
         after_id=None if after_id is None else TaskId(after_id),
     )
@@ -92,8 +101,11 @@ def _hash(body: bytes, query: ListQuery, key: bytes) -> bytes:
         query.owner,
         sorted(query.states),
         query.handler,
+        query.label,
         query.created_from_ms,
         query.created_to_ms,
+        query.due_from_ms,
+        query.due_to_ms,
     ]
     message = json.dumps(words).encode() + b"\0" + body
     return hashlib.blake2b(message, key=key[:64], digest_size=_SEAL_BYTES).digest()

@@ -175,6 +175,18 @@ async def test_what_cannot_be_drained_is_said(rig: Rig) -> None:
         await api.drain("west")
 
 
+def letter_row(task: TaskId, at_ms: int) -> DeadLetterRow:
+    return DeadLetterRow(
+        namespace="shop",
+        at_ms=at_ms,
+        task_id=task,
+        epoch=Epoch(200),
+        handler="billing.charge",
+        cause="NON_RETRIABLE",
+        message="the card was declined",
+    )
+
+
 async def failed(rig: Rig, owner: FakeOwner, *, losers: int = 0) -> TaskId:
     """A task that failed for good just now, and letters of owners that lost."""
     spec = TaskSpec(namespace="shop", owner="clerk", handler="billing.charge")
@@ -187,15 +199,7 @@ async def failed(rig: Rig, owner: FakeOwner, *, losers: int = 0) -> TaskId:
     detail = OutcomeDetail(failure=failure, cause=FailureCause.NON_RETRIABLE)
     await owner.append(view.task_id, EventKind.DEAD, alarm=None, detail=detail)
     now_ms = rig.clock.now().wall_ms
-    row = DeadLetterRow(
-        namespace="shop",
-        at_ms=now_ms,
-        task_id=view.task_id,
-        epoch=Epoch(200),
-        handler="billing.charge",
-        cause="NON_RETRIABLE",
-        message=failure.message,
-    )
+    row = letter_row(view.task_id, now_ms)
     lost = [replace(row, epoch=Epoch(1 + at), at_ms=now_ms - 1 - at) for at in range(losers)]
     await rig.store.append([row, *lost])
     return view.task_id
@@ -232,7 +236,7 @@ def test_pages_together_hold_every_letter_once_newest_first(
         first_ms = rig.clock.now().wall_ms + 1 - 7 * DAY_MS
         expected = [task for at_ms, task in reversed(made) if at_ms >= first_ms]
         letters = await all_letters(rig, page_size)
-        assert [each.row.task_id for each in letters] == expected
+        assert [each.task.task_id for each in letters] == expected
         assert all(each.task.cause is FailureCause.NON_RETRIABLE for each in letters)
 
     on_rig(main)()
@@ -243,14 +247,23 @@ async def test_letters_of_tasks_that_did_not_fail_or_are_of_others_are_not_shown
     owner = await rig.node("west", 0, 1, 2, 3)
     task = await failed(rig, owner)
     lister = DeadLetters(rig.store, rig.clock, b"key")
-    assert [each.row.task_id for each in (await lister.page("shop")).letters] == [task]
+    assert [each.task.task_id for each in (await lister.page("shop")).letters] == [task]
     assert (await lister.page("other")).letters == []
-    row = (await lister.page("shop")).letters[0].row
+    row = letter_row(task, rig.clock.now().wall_ms)
     foreign = replace(row, namespace="other")
     unknown = replace(row, task_id=TaskId(task[:-1] + ("0" if task[-1] != "0" else "1")))
     await rig.store.append([foreign, unknown])
     assert (await lister.page("other")).letters == []
-    assert [each.row.task_id for each in (await lister.page("shop")).letters] == [task]
+    assert [each.task.task_id for each in (await lister.page("shop")).letters] == [task]
+
+
+@on_rig
+async def test_a_letter_stays_when_a_later_owner_confirms_it(rig: Rig) -> None:
+    owner = await rig.node("west", 0, 1, 2, 3)
+    task = await failed(rig, owner)
+    await rig.clock.sleep_ms(50)
+    await owner.append(task, EventKind.ADOPTED)
+    assert [each.task.task_id for each in await all_letters(rig, 5)] == [task]
 
 
 @on_rig

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timeball.errors import InvalidRequest, TimeballError
 
-from coordinator.listing import MAX_DAYS
-from coordinator.paging import ListQuery, Place, seal, unseal
+from coordinator.paging import EVERYBODY, ListQuery, Place, seal, unseal
 from coordinator.requests import Caller, CreateRequest
-from tests.support.fake_owners import EXECUTOR, Rig, on_rig
+from coordinator.walk import MAX_DAYS, MAX_ROWS
+from tests.support.fake_owners import EXECUTOR, FakeOwner, Rig, on_rig
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.ids import Epoch, TaskId
-from timeball_server.core.journal import EventKind, OwnerListRow
+from timeball_server.core.journal import EventKind, OwnerListRow, StateListRow
 from timeball_server.core.minting import CreateTime
 from timeball_server.core.model import PublicState, TaskSpec, TaskView
 
@@ -27,9 +27,16 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 
-async def made(rig: Rig, handler: str = "billing.charge", owner: str = "clerk") -> TaskView:
-    spec = TaskSpec(namespace="shop", owner=owner, handler=handler)
-    request = CreateRequest(spec=spec, time=CreateTime(delay_ms=DAY_MS))
+async def made(
+    rig: Rig,
+    handler: str = "billing.charge",
+    owner: str = "clerk",
+    *,
+    delay_ms: int = DAY_MS,
+    labels: tuple[tuple[str, str], ...] = (),
+) -> TaskView:
+    spec = TaskSpec(namespace="shop", owner=owner, handler=handler, labels=labels)
+    request = CreateRequest(spec=spec, time=CreateTime(delay_ms=delay_ms))
     (result,) = await rig.api.create(CLERK, [request])
     if isinstance(result, TimeballError):
         raise result
@@ -192,6 +199,130 @@ async def test_page_size_is_capped(rig: Rig) -> None:
 
 
 @on_rig
+async def test_labels_and_due_times_choose(rig: Rig) -> None:
+    await rig.node("west", *SHARDS)
+    plain = await made(rig, delay_ms=HOUR_MS)
+    desk = await made(rig, delay_ms=2 * HOUR_MS, labels=(("desk", "7"), ("team", "a")))
+    other = await made(rig, delay_ms=3 * HOUR_MS, labels=(("desk", "8"),))
+
+    async def listed(query: ListQuery) -> set[TaskId]:
+        return {view.task_id for view in (await rig.api.list_by_owner(query)).tasks}
+
+    assert await listed(replace(QUERY, label=("desk", "7"))) == {desk.task_id}
+    assert await listed(replace(QUERY, label=("desk", ""))) == set()
+    due = replace(QUERY, due_from_ms=desk.due_ms)
+    assert await listed(due) == {desk.task_id, other.task_id}
+    assert await listed(replace(due, due_to_ms=other.due_ms)) == {desk.task_id}
+    assert await listed(replace(QUERY, due_to_ms=desk.due_ms)) == {plain.task_id}
+    with pytest.raises(InvalidRequest, match="due_from"):
+        await rig.api.list_by_owner(replace(due, due_to_ms=desk.due_ms))
+
+
+EVERYONE = replace(QUERY, owner=EVERYBODY)
+ENDS = {
+    EventKind.CANCELLED: PublicState.CANCELLED,
+    EventKind.SUCCEEDED: PublicState.SUCCEEDED,
+    EventKind.DEAD: PublicState.FAILED,
+    EventKind.LOST: PublicState.FAILED,
+}
+
+
+async def ended(
+    rig: Rig, node: FakeOwner, view: TaskView, kind: EventKind, *, adopt: bool, losers: int
+) -> None:
+    """End a task with its hint, perhaps confirm it later, and leave hints of owners that lost."""
+    if kind is not EventKind.CANCELLED:
+        await node.append(view.task_id, EventKind.CLAIMED, executor=EXECUTOR, attempt=1)
+    await node.append(view.task_id, kind, alarm=None)
+    row = StateListRow(
+        namespace="shop",
+        state="DEAD" if kind is EventKind.DEAD else kind.value,
+        at_ms=rig.clock.now().wall_ms,
+        task_id=view.task_id,
+        epoch=Epoch(200),
+    )
+    lost = [replace(row, epoch=Epoch(1 + n), at_ms=row.at_ms - 1 - n) for n in range(losers)]
+    await rig.store.append([row, *lost, replace(row, state="RETRYING")])
+    if adopt:
+        await rig.clock.sleep_ms(3)
+        await node.append(view.task_id, EventKind.ADOPTED)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 20 * HOUR_MS) | st.just(0),
+            st.sampled_from(["clerk", "manager"]),
+            st.sampled_from([None, *ENDS]),
+            st.booleans(),
+            st.integers(0, 2),
+        ),
+        max_size=25,
+    ),
+    st.sets(st.sampled_from([*ENDS.values(), PublicState.RETRYING]), min_size=1),
+    st.integers(1, 9),
+)
+def test_everybody_s_tasks_of_some_states_once_each_by_when_they_came_there(
+    plan: list[tuple[int, str, EventKind | None, bool, int]],
+    states: set[PublicState],
+    page_size: int,
+) -> None:
+    async def main(rig: Rig) -> None:
+        node = await rig.node("west", *SHARDS)
+        expected: list[tuple[int, TaskId]] = []
+        for pause_ms, its_owner, kind, adopt, losers in plan:
+            rig.clock.skew_ms += pause_ms
+            view = await made(rig, owner=its_owner)
+            await rig.clock.sleep_ms(10)
+            at_ms = rig.clock.now().wall_ms
+            if kind is None:
+                continue
+            await ended(rig, node, view, kind, adopt=adopt, losers=losers)
+            if ENDS[kind] in states:
+                expected.append((-at_ms, view.task_id))
+        since_ms = START_WALL_MS - DAY_MS
+        query = replace(EVERYONE, states=frozenset(states), created_from_ms=since_ms)
+        found = await all_pages(rig, query, page_size)
+        assert [view.task_id for view in found] == [task for _, task in sorted(expected)]
+
+    on_rig(main)()
+
+
+@on_rig
+async def test_everybody_s_open_tasks_are_refused_with_the_states_that_are_served(
+    rig: Rig,
+) -> None:
+    for states in (set(), {PublicState.RUNNING}, {PublicState.FAILED, PublicState.SCHEDULED}):
+        with pytest.raises(InvalidRequest, match="RETRYING, SUCCEEDED, FAILED") as caught:
+            await rig.api.list_by_owner(replace(EVERYONE, states=frozenset(states)))
+        assert [each.field for each in caught.value.violations] == ["states"]
+
+
+@on_rig
+async def test_a_call_over_dead_hints_reads_a_bounded_number_of_them(rig: Rig) -> None:
+    node = await rig.node("west", *SHARDS)
+    view = await made(rig)
+    await node.append(view.task_id, EventKind.CANCELLED, alarm=None)
+    row = StateListRow(
+        namespace="shop",
+        state="CANCELLED",
+        at_ms=view.created_ms,
+        task_id=view.task_id,
+        epoch=Epoch(200),
+    )
+    rig.clock.skew_ms += 2 * MAX_ROWS
+    await rig.store.append([row])
+    await rig.store.append([replace(row, at_ms=row.at_ms + 1 + n) for n in range(MAX_ROWS + 50)])
+    query = replace(EVERYONE, states=frozenset({PublicState.CANCELLED}))
+    first = await rig.api.list_by_owner(query)
+    assert first.tasks == ()
+    assert first.next_token
+    second = await rig.api.list_by_owner(query, 0, first.next_token)
+    assert [each.task_id for each in second.tasks] == [view.task_id]
+
+
+@on_rig
 async def test_an_empty_range_is_refused(rig: Rig) -> None:
     query = replace(QUERY, created_from_ms=5, created_to_ms=5)
     with pytest.raises(InvalidRequest) as caught:
@@ -204,7 +335,7 @@ PLACES = st.builds(
     from_ms=st.integers(0, 10**13),
     to_ms=st.integers(0, 10**13),
     day=st.integers(-1, 10**6),
-    cursor=st.none() | st.text(max_size=60),
+    cursors=st.lists(st.text(max_size=30), max_size=6).map(tuple),
     after_ms=st.none() | st.integers(0, 10**13),
     after_id=st.none() | st.text(max_size=40).map(TaskId),
 )
@@ -224,10 +355,13 @@ def test_a_token_brings_back_its_place(place: Place) -> None:
         replace(QUERY, states=frozenset({PublicState.RUNNING})),
         replace(QUERY, created_from_ms=0),
         replace(QUERY, created_to_ms=0),
+        replace(QUERY, due_from_ms=0),
+        replace(QUERY, due_to_ms=0),
+        replace(QUERY, label=("desk", "7")),
     ],
 )
 def test_a_token_of_another_query_is_refused(other: ListQuery) -> None:
-    token = seal(Place(from_ms=0, to_ms=9, day=0), QUERY, KEY)
+    token = seal(Place(from_ms=0, to_ms=9, day=0, cursors=("",)), QUERY, KEY)
     with pytest.raises(InvalidRequest) as caught:
         unseal(token, other, KEY)
     assert [each.field for each in caught.value.violations] == ["page_token"]
@@ -252,4 +386,6 @@ def test_foreign_words_are_no_tokens(words: str) -> None:
 
 def test_another_key_opens_nothing() -> None:
     with pytest.raises(InvalidRequest):
-        unseal(seal(Place(from_ms=0, to_ms=9, day=0), QUERY, KEY), QUERY, b"another key")
+        unseal(
+            seal(Place(from_ms=0, to_ms=9, day=0, cursors=("",)), QUERY, KEY), QUERY, b"another key"
+        )
