@@ -95,5 +95,8 @@ def every_request(
         "take_ownership": lambda: session.take_ownership(SHARD),
         "release_ownership": lambda: session.release_ownership(SHARD, EPOCH_OF_NOBODY),
         "ownerships": session.ownerships,
+        "stand_by": lambda: session.stand_by(SHARD),
+        "stand_down": lambda: session.stand_down(SHARD),
+        "standbys": session.standbys,
         "prove": session.prove,
     }

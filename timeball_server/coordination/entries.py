@@ -46,6 +46,7 @@ class Entries:
         self._ownerships: dict[ShardId, OwnershipEntry] = {}
         self._assignment: Assignment | None = None
         self._wishes: dict[ShardId, NodeId] = {}
+        self._standbys: dict[ShardId, tuple[SessionId, NodeId]] = {}
 
     def join(self, session: SessionId, member: Member) -> Incarnation:
         """Make the member's entry, or find the one that this session made before."""
@@ -147,6 +148,26 @@ class Entries:
         """Who holds what, ordered by shard."""
         return tuple(self._ownerships[shard].ownership for shard in sorted(self._ownerships))
 
+    def stand_by(self, session: SessionId, shard: ShardId) -> bool:
+        """Note that the session's node is ready for the shard; False if another one is."""
+        node = self._member_of(session).node
+        found = self._standbys.get(shard)
+        if found is None:
+            self._take_zxid()
+            self._standbys[shard] = (session, node)
+        return found is None or found[0] == session
+
+    def stand_down(self, session: SessionId, shard: ShardId) -> None:
+        """Forget that the session's node is ready for the shard."""
+        found = self._standbys.get(shard)
+        if found is not None and found[0] == session:
+            self._take_zxid()
+            del self._standbys[shard]
+
+    def standbys(self) -> Mapping[ShardId, NodeId]:
+        """Who stands by for what."""
+        return {shard: node for shard, (_, node) in self._standbys.items()}
+
     def drop(self, session: SessionId) -> None:
         """Remove everything that a session made; it has ended."""
         self._take_zxid()
@@ -154,6 +175,8 @@ class Entries:
         self._candidacies.pop(session, None)
         kept = {key: held for key, held in self._ownerships.items() if held.session != session}
         self._ownerships = kept
+        ready = {key: each for key, each in self._standbys.items() if each[0] != session}
+        self._standbys = ready
 
     def _member_of(self, session: SessionId) -> Member:
         """The member that the session joined as."""

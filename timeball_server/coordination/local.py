@@ -251,6 +251,18 @@ class LocalSession:
         """Who holds what now."""
         return await self._request("ownerships", self._entries.ownerships)
 
+    async def stand_by(self, shard: ShardId) -> bool:
+        """Say that this node is ready to take the shard."""
+        return await self._request("stand_by", lambda: self._entries.stand_by(self.number, shard))
+
+    async def stand_down(self, shard: ShardId) -> None:
+        """Take `stand_by` back."""
+        await self._request("stand_down", lambda: self._entries.stand_down(self.number, shard))
+
+    async def standbys(self) -> Mapping[ShardId, NodeId]:
+        """Who stands by for what now."""
+        return await self._request("standbys", self._entries.standbys)
+
     async def prove(self) -> None:
         """A round trip that changes nothing."""
         await self._request("prove", lambda: None)

@@ -139,7 +139,7 @@ class Membership(Protocol):
 class CoordinationSession(Membership, Protocol):
     """One process's session.
 
-    `drain`, `campaign` and `take_ownership` speak in the joined node's name and raise
+    `drain`, `campaign`, `take_ownership` and `stand_by` speak in the joined node's name and raise
     FailedPrecondition before `join`.
     """
 
@@ -206,4 +206,20 @@ class CoordinationSession(Membership, Protocol):
 
     async def ownerships(self) -> tuple[Ownership, ...]:
         """Who holds what now."""
+        ...
+
+    async def stand_by(self, shard: ShardId) -> bool:
+        """Say that this node is ready to take the shard as soon as its owner releases it.
+
+        A hint between two living nodes: it fences nothing and decides nothing. An entry that
+        goes with the session. False = another session stands by for it; safe to repeat.
+        """
+        ...
+
+    async def stand_down(self, shard: ShardId) -> None:
+        """Take `stand_by` back if it was this session's. Safe to repeat."""
+        ...
+
+    async def standbys(self) -> Mapping[ShardId, NodeId]:
+        """Who stands by for what now."""
         ...

@@ -69,6 +69,11 @@ class Layout:
         return f"{self.root}/owners"
 
     @property
+    def standbys(self) -> str:
+        """Parent of the standbys."""
+        return f"{self.root}/standbys"
+
+    @property
     def assignment(self) -> str:
         """The assignment; empty before the first."""
         return f"{self.root}/assignment"
@@ -94,6 +99,10 @@ class Layout:
         """One ownership."""
         return f"{self.owners}/{shard}"
 
+    def standby(self, shard: ShardId) -> str:
+        """One standby."""
+        return f"{self.standbys}/{shard}"
+
     def skeleton(self) -> tuple[str, ...]:
         """Every entry that must exist before a session works, parents first."""
         parts = self.root.strip("/").split("/")
@@ -103,7 +112,7 @@ class Layout:
 
     @property
     def _shared(self) -> tuple[str, ...]:
-        return self.election, self.owners, self.assignment, self.wishes
+        return self.election, self.owners, self.standbys, self.assignment, self.wishes
 
 
 def entry_name(node: NodeId) -> str:
@@ -125,7 +134,7 @@ def candidacy_order(name: str) -> int:
 
 
 def shard_of(name: str) -> ShardId | None:
-    """The shard that an ownership's name says."""
+    """The shard that the name of an ownership or a standby says."""
     return ShardId(int(name)) if name.isdecimal() else None
 
 

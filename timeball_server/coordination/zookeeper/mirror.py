@@ -128,9 +128,9 @@ class Mirror:
         self.members = {role: self._folder(layout.members(role)) for role in Role}
         self.election = self._folder(layout.election)
         self.owners = self._folder(layout.owners)
-        self._folders = {
-            each.path: each for each in (*self.members.values(), self.election, self.owners)
-        }
+        self.standbys = self._folder(layout.standbys)
+        shared = (self.election, self.owners, self.standbys)
+        self._folders = {each.path: each for each in (*self.members.values(), *shared)}
         self._documents: dict[str, Stamp | None] = {layout.assignment: None, layout.wishes: None}
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()

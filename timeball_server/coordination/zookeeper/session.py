@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from timeball_server.coordination.zookeeper import election, membership, wishes
+from timeball_server.coordination.zookeeper import election, membership, standing, wishes
 from timeball_server.coordination.zookeeper.calls import Calls
 from timeball_server.coordination.zookeeper.keeper import Keeper
 from timeball_server.coordination.zookeeper.layout import Layout
@@ -141,6 +141,18 @@ class ZooKeeperSession:
     async def ownerships(self) -> tuple[Ownership, ...]:
         """Who holds what now."""
         return await self._owners.all()
+
+    async def stand_by(self, shard: ShardId) -> bool:
+        """Say that this node is ready to take the shard."""
+        return await standing.stand_by(self._calls, shard)
+
+    async def stand_down(self, shard: ShardId) -> None:
+        """Take `stand_by` back."""
+        await standing.stand_down(self._calls, shard)
+
+    async def standbys(self) -> Mapping[ShardId, NodeId]:
+        """Who stands by for what now."""
+        return await standing.standbys(self._calls)
 
     async def prove(self) -> None:
         """A round trip to the ensemble's leader that changes nothing."""
