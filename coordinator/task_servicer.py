@@ -126,6 +126,13 @@ class TaskServicer(stubs.TaskServiceServicer):
         view = await self._unless_stopped(self._api.wait(caller(), task_id, timeout_ms))
         return pb.WaitTaskResponse(task=task_from_view(view, full=True), done=view.terminal)
 
+    async def WatchTasks(  # noqa: N802 - the name is the proto's
+        self, request: pb.WatchTasksRequest, context: Any
+    ) -> AsyncIterator[pb.WatchTasksResponse]:
+        """Tell changes until all tasks have ended."""
+        raise Draining("Nobody is told of changes here yet; wait for tasks one by one.")
+        yield pb.WatchTasksResponse()
+
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, TaskView]) -> TaskView:
         """What is waited for, unless this process stops first."""
         wait = asyncio.create_task(waiting)

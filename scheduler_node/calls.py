@@ -12,12 +12,12 @@ from typing import Final
 from timeball.errors import Unavailable
 
 from timeball_server.core.commands import (
-    AwaitTask,
     Command,
     Outcome,
     ReadTask,
     Rejected,
     RejectionReason,
+    WatchTask,
 )
 from timeball_server.core.engine import events
 from timeball_server.core.ids import TaskId
@@ -68,7 +68,7 @@ class Calls:
         """
         batch = _Batch(1, asyncio.get_running_loop().create_future())
         token = self._open_token(batch, 0)
-        awaited = AwaitTask(task_id=task_id, namespace=namespace)
+        awaited = WatchTask(task_id=task_id, namespace=namespace, every=False)
         self._post(events.CommandArrived(token, awaited))
         try:
             async with asyncio.timeout(min(timeout_ms, MAX_WAIT_MS) / 1_000):
@@ -113,7 +113,7 @@ class Calls:
 
     def _give_up_waiting(self, token: int, task_id: TaskId) -> None:
         self._open.pop(token, None)
-        self._post(events.WaitEnded(token, task_id))
+        self._post(events.WatchEnded(token, task_id))
 
 
 def _or_turn_away(outcome: Outcome | None) -> Outcome:

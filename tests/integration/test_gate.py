@@ -94,6 +94,9 @@ class Tasks(task_service_pb2_grpc.TaskServiceServicer):
     async def ListTasks(self, request: Any, context: Any) -> Any:  # noqa: N802
         await context.abort(grpc.StatusCode.DATA_LOSS, "the servicer's own")
 
+    async def WatchTasks(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        yield task_service_pb2.WatchTasksResponse(resume_token="here")
+
     async def CancelTask(self, request: Any, context: Any) -> Any:  # noqa: N802
         return task_service_pb2.CancelTaskResponse()
 

@@ -365,7 +365,7 @@ class Model:
         engine = self.owner.engine
         shard = engine.shards[SHARD]
         assert shard.tasks == {}
-        assert shard.waiters == {}
+        assert shard.watchers == {}
         assert engine.inflight == {}
         assert engine.ready.count() == 0
         for executor in engine.executors.values():

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import (
-    AwaitTask,
     CancelTask,
     CreateTask,
     Done,
@@ -21,6 +20,7 @@ from timeball_server.core.commands import (
     ReadTask,
     Rejected,
     RejectionReason,
+    WatchTask,
 )
 from timeball_server.core.engine import effects as fx
 from timeball_server.core.engine import events as ev
@@ -165,6 +165,7 @@ class Node:
         self.world = world
         self.engine = Engine(name, 1, config, random.Random(seed), ReadyQueue())
         self.answers: dict[int, Outcome] = {}
+        self.watching: set[int] = set()
         self.writes: list[fx.Write] = []
         self.reads: list[ev.Event] = []
         self.log: list[fx.Effect] = []
@@ -207,14 +208,20 @@ class Node:
                 if not self.hold_writes:
                     self._settle_now()
             case fx.Reply():
-                assert effect.token not in self.answers, "two answers to one call"
-                self.answers[effect.token] = effect.outcome
+                self._hear(effect.token, effect.outcome)
             case fx.Send():
                 self._send(effect)
             case fx.ShardQuiet() | fx.GiveUp():
                 self.writes = [w for w in self.writes if w.shard != effect.shard]
             case _:
                 self._read(effect)
+
+    def _hear(self, token: int, outcome: Outcome) -> None:
+        """An answer; only those who watch get several, and none after the last."""
+        before = self.answers.get(token)
+        again = isinstance(before, Done) and not before.task.terminal and token in self.watching
+        assert before is None or again, "two answers to one call"
+        self.answers[token] = outcome
 
     def _send(self, effect: fx.Send) -> None:
         peer = self.world.executors.get(effect.incarnation)
@@ -272,6 +279,8 @@ class Node:
         """Send a command and step."""
         self._tokens += 1
         call = Call(self, self._tokens, command, task_id)
+        if isinstance(command, WatchTask):
+            self.watching.add(call.token)
         self.feed(ev.CommandArrived(call.token, command))
         return call
 
@@ -327,7 +336,7 @@ class Node:
 
     def wait(self, task_id: TaskId) -> Call:
         """Wait for a task's end."""
-        return self.ask(AwaitTask(task_id=task_id, namespace="shop"), task_id)
+        return self.ask(WatchTask(task_id=task_id, namespace="shop", every=False), task_id)
 
     # Streams and shards -------------------------------------------------------------------------
 

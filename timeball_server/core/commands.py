@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from timeball_server.core.ids import Minute, ShardId, TaskId
+from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId, TaskId
 from timeball_server.core.model import ScheduleSpec, ScheduleView, TaskSpec, TaskView
 
 
@@ -50,11 +50,16 @@ class ReadTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AwaitTask:
-    """Answer when the task has ended; inside the owner's process only."""
+class WatchTask:
+    """Answer with every change, the present state first; without `every` with the end alone.
+
+    A terminal task or a rejection is the last answer. Never waits in line with `Command`s: it
+    travels on a stream of its own.
+    """
 
     task_id: TaskId
     namespace: str
+    every: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +121,25 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerHint:
+    """Who owns a shard, by hearsay: worth one try, and less than any newer map."""
+
+    node: NodeId
+    address: str
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
-    """The command does not hold (UNKNOWN: may or may not). `task` shows the state that decided."""
+    """The command does not hold (UNKNOWN: may or may not). `task` shows the state that decided.
+
+    `owner` may come with NOT_OWNED.
+    """
 
     reason: RejectionReason
     message: str
     task: TaskView | None = None
+    owner: OwnerHint | None = None
 
 
 @dataclass(frozen=True, slots=True)

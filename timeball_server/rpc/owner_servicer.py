@@ -57,6 +57,7 @@ class _Outgoing:
 
 
 Context = grpc.aio.ServicerContext[pb.ExecuteRequest, pb.ExecuteResponse]
+WatchContext = grpc.aio.ServicerContext[pb.WatchRequest, pb.WatchResponse]
 OnBug = Callable[[BaseException], None]
 
 
@@ -243,6 +244,12 @@ class ShardServicer(stubs.ShardServiceServicer):
         response = pb.WaitResponse()
         write_outcome(response.outcome, outcome)
         return response
+
+    async def Watch(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.WatchRequest], context: WatchContext
+    ) -> None:
+        """Serve one push stream; see the proto."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody is told of changes here")
 
     async def Report(  # noqa: N802
         self, request: pb.ReportRequest, context: grpc.aio.ServicerContext[Any, Any]

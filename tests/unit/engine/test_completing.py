@@ -170,7 +170,7 @@ def test_those_who_wait_hear_of_the_end_and_only_then() -> None:
     node = world.owner()
     call = node.create()
     patient, impatient = node.wait(call.task_id), node.wait(call.task_id)
-    node.feed(ev.WaitEnded(impatient.token, call.task_id))
+    node.feed(ev.WatchEnded(impatient.token, call.task_id))
     executor.fails(executor.last, delay_ms=30_000)
     assert patient.outcome is None
     world.run(30_000)
@@ -178,7 +178,7 @@ def test_those_who_wait_hear_of_the_end_and_only_then() -> None:
     assert patient.view.state is PublicState.SUCCEEDED
     assert impatient.outcome is None
     assert node.wait(call.task_id).view.state is PublicState.SUCCEEDED
-    assert all(shard.waiters == {} for shard in node.engine.shards.values())
+    assert all(shard.watchers == {} for shard in node.engine.shards.values())
 
 
 def test_other_namespaces_see_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Answering callers: create, cancel, read and await a task.
+"""Answering callers: create, cancel, read and follow a task.
 
 Rules R8 (repetitions and unknown ids), R14 (cancelling what was sent), R17 (only events of the
 own epoch are shown), R21 (below the watermark), R24 (the owner's now).
@@ -7,7 +7,6 @@ own epoch are shown), R21 (below the watermark), R24 (the owner's now).
 from __future__ import annotations
 
 from timeball_server.core.commands import (
-    AwaitTask,
     CancelTask,
     CreateSchedule,
     CreateTask,
@@ -17,8 +16,9 @@ from timeball_server.core.commands import (
     ReadSchedule,
     Rejected,
     RejectionReason,
+    WatchTask,
 )
-from timeball_server.core.engine import creating, placing, schedules
+from timeball_server.core.engine import creating, placing, schedules, watching
 from timeball_server.core.engine.effects import ReadTasks, Reply
 from timeball_server.core.engine.firsts import void_row
 from timeball_server.core.engine.pinning import pinned
@@ -45,7 +45,6 @@ from timeball_server.core.engine.writing import (
 )
 from timeball_server.core.ids import Bucket, InvalidId, TaskId, decode_id
 from timeball_server.core.journal import (
-    TERMINAL,
     EventKind,
     History,
     NoteDetail,
@@ -132,19 +131,11 @@ def decide(
         _cancel(engine, shard, task, token, command)
     elif task.state is State.ABSENT:
         reply(engine, token, not_found())
+    elif isinstance(command, WatchTask):
+        watching.follow(engine, shard, task, token, command)
     elif pinned(engine, shard, task, token, command):
-        _show(engine, shard, task, token, command)
-
-
-def _show(
-    engine: Engine, shard: ShardState, task: TaskState, token: int, command: TaskCommand
-) -> None:
-    if task.state in _HIDDEN:
-        reply(engine, token, not_found())
-    elif isinstance(command, AwaitTask) and task.state not in TERMINAL:
-        shard.waiters.setdefault(task.task_id, []).append(token)
-    else:
-        reply(engine, token, Done(view_of(task), fresh=False))
+        hidden = task.state in _HIDDEN
+        reply(engine, token, not_found() if hidden else Done(view_of(task), fresh=False))
 
 
 def _cancel(
@@ -278,16 +269,6 @@ def revokes_unanswered(engine: Engine, task: TaskState) -> None:
     for token, _ in asked:
         why = f"{task.head.executor} did not say whether attempt {task.head.attempt} had begun"
         reply(engine, token, unknown(why))
-
-
-def wait_ended(engine: Engine, token: int, task_id: TaskId) -> None:
-    """Forget a caller who does not wait any more."""
-    for shard in engine.shards.values():
-        waiting = shard.waiters.get(task_id)
-        if waiting is not None and token in waiting:
-            waiting.remove(token)
-            if not waiting:
-                del shard.waiters[task_id]
 
 
 def view_of(task: TaskState, *, with_journal: bool = True) -> TaskView:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from timeball_server.core.commands import AwaitTask, Command
+from timeball_server.core.commands import Command, WatchTask
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.ids import Epoch, Incarnation, Minute, ShardId, TaskId
 from timeball_server.core.journal import DueRow, EventRow
@@ -60,12 +60,12 @@ class CommandArrived:
     """A caller asks; the answer carries the token."""
 
     token: int
-    command: Command | AwaitTask
+    command: Command | WatchTask
 
 
 @dataclass(frozen=True, slots=True)
-class WaitEnded:
-    """The patience of a caller who awaits a task is over; it gets no answer any more."""
+class WatchEnded:
+    """Somebody follows a task no longer; the token gets no answer any more."""
 
     token: int
     task_id: TaskId
@@ -167,7 +167,7 @@ Event = (
     | Suspended
     | Tick
     | CommandArrived
-    | WaitEnded
+    | WatchEnded
     | Written
     | TasksRead
     | TaskFound

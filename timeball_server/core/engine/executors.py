@@ -115,7 +115,14 @@ def _started(engine: Engine, executor: ExecutorState, message: Started) -> None:
     for run, started_ms in message.runs:
         task = executor.runs.get(run)
         if task is not None and task.run_id == run:
-            task.started_ms = started_ms
+            _begun(engine, task, started_ms)
+
+
+def _begun(engine: Engine, task: TaskState, started_ms: int) -> None:
+    task.started_ms = started_ms
+    shard = engine.owned(task)
+    if shard is not None and task.task_id in shard.watchers:
+        engine.changed[task.task_id] = task
 
 
 def _capacity(engine: Engine, executor: ExecutorState, message: Capacity) -> None:
@@ -144,7 +151,7 @@ def _inventory(engine: Engine, executor: ExecutorState, message: Inventory) -> N
     for run, entry in entries.items():
         task = executor.runs.get(run)
         if task is not None and entry.started_ms is not None:
-            task.started_ms = entry.started_ms
+            _begun(engine, task, entry.started_ms)
     for number, epoch in epochs:
         shard = engine.holding(number, epoch)
         if shard is not None:

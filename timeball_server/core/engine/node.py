@@ -14,6 +14,7 @@ from timeball_server.core.engine import (
     loading,
     placing,
     sweeping,
+    watching,
     writing,
 )
 from timeball_server.core.engine import events as e
@@ -45,6 +46,7 @@ def handle(
     loading.issue(engine)
     sweeping.issue(engine)
     dispatching.advance(engine)
+    watching.tell(engine)
     for shard in list(engine.shards.values()):
         writing.settle_release(engine, shard)
     return _flush(engine)
@@ -115,8 +117,8 @@ def _command(engine: Engine, event: e.CommandArrived) -> None:
     commands.arrive(engine, event.token, event.command)
 
 
-def _wait_ended(engine: Engine, event: e.WaitEnded) -> None:
-    commands.wait_ended(engine, event.token, event.task_id)
+def _watch_ended(engine: Engine, event: e.WatchEnded) -> None:
+    watching.ended(engine, event.token, event.task_id)
 
 
 def _written(engine: Engine, event: e.Written) -> None:
@@ -162,7 +164,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Engine, Any], None]]] = MappingProxyTyp
         e.Suspended: _suspended,
         e.Tick: _tick,
         e.CommandArrived: _command,
-        e.WaitEnded: _wait_ended,
+        e.WatchEnded: _watch_ended,
         e.Written: _written,
         e.TasksRead: loading.tasks_read,
         e.TaskFound: _found,

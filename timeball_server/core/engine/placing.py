@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from timeball_server.core.commands import CreateSchedule, CreateTask, Done
+from timeball_server.core.commands import CreateSchedule, CreateTask
 from timeball_server.core.engine import (
     commands,
     completing,
@@ -22,8 +22,7 @@ from timeball_server.core.engine.state import (
     ShardState,
     TaskState,
 )
-from timeball_server.core.engine.writing import reply
-from timeball_server.core.journal import CLOSED, TERMINAL, EventRow, State, fold
+from timeball_server.core.journal import CLOSED, EventRow, State, fold
 
 CLAIM_GRID_MS: Final = 25
 """Claims ahead of time are made at multiples of this."""
@@ -66,7 +65,6 @@ def free(engine: Engine, shard: ShardState, task: TaskState) -> None:
 def place(engine: Engine, shard: ShardState, task: TaskState) -> None:
     """Put a task that nothing holds where its state belongs."""
     if task.state in CLOSED or task.state is State.ABSENT:
-        _tell_waiters(engine, shard, task)
         forget(shard, task)
     elif task.state in (State.PENDING, State.ACTIVE):
         if not shard.follows(task.due_ms, engine.now_ms):
@@ -93,15 +91,6 @@ def _look_again_at_run(engine: Engine, task: TaskState) -> None:
     if task.looked_stamp != task.stamp:
         task.looked_stamp = task.stamp
         engine.at(task, engine.now_ms + engine.config.renew_after_ms)
-
-
-def _tell_waiters(engine: Engine, shard: ShardState, task: TaskState) -> None:
-    tokens = shard.waiters.pop(task.task_id, [])
-    if tokens:
-        ended = task.state in TERMINAL
-        outcome = Done(commands.view_of(task), fresh=False) if ended else commands.not_found()
-        for token in tokens:
-            reply(engine, token, outcome)
 
 
 def forget(shard: ShardState, task: TaskState) -> None:

@@ -12,13 +12,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from timeball_server.core.commands import (
-    AwaitTask,
     CancelTask,
     CreateSchedule,
     CreateTask,
     EndSchedule,
     ReadSchedule,
     ReadTask,
+    WatchTask,
 )
 from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.identity import ExecutorFacts
@@ -58,7 +58,7 @@ from timeball_server.core.retry import Rng
 if TYPE_CHECKING:
     from timeball_server.core.engine.ready import ReadyQueue
 
-TaskCommand = CancelTask | ReadTask | AwaitTask
+TaskCommand = CancelTask | ReadTask | WatchTask
 ScheduleCommand = ReadSchedule | EndSchedule
 AnyCommand = TaskCommand | ScheduleCommand | CreateTask | CreateSchedule
 Waiting = tuple[int, AnyCommand]
@@ -284,7 +284,8 @@ class ShardState:
 
     Hints with a due time below `issued_until_ms` have been read or are being read: what becomes
     durable from now on with such a due time enters memory directly (rule R9). `acquired_ms` is
-    the owner's wall clock when this epoch began.
+    the owner's wall clock when this epoch began. `watchers` are tokens by task, and whether they
+    want every change or the end alone.
     """
 
     shard: ShardId
@@ -302,7 +303,7 @@ class ShardState:
     finding: dict[bytes, list[tuple[int, CreateTask]]] = field(default_factory=dict)
     held_results: list[tuple[Incarnation, RunResult]] = field(default_factory=list)
     held: list[Waiting] = field(default_factory=list)
-    waiters: dict[TaskId, list[int]] = field(default_factory=dict)
+    watchers: dict[TaskId, dict[int, bool]] = field(default_factory=dict)
     inventories: dict[Incarnation, dict[RunId, InventoryEntry]] = field(default_factory=dict)
     unresolved: dict[Incarnation, list[TaskState]] = field(default_factory=dict)
     parts: dict[int, list[int]] = field(default_factory=dict)
@@ -434,6 +435,7 @@ class Engine:
         self.out: list[Effect] = []
         self.outbox: dict[Incarnation, list[RunOrder]] = {}
         self.fences: list[ShardId] = []
+        self.changed: dict[TaskId, TaskState] = {}
         self.acks: dict[Incarnation, list[tuple[RunId, ShardId, Epoch]]] = {}
         self.timeline: list[tuple[int, int, int, TaskState]] = []
         self.spill_at_ms: int | None = None

@@ -294,6 +294,8 @@ def written(engine: Engine, number: int) -> Mutation | None:
     if mutation.reserved is not None:
         mutation.reserved.reserved -= 1
     shard.touch(task.task_id)
+    if task.task_id in shard.watchers:
+        engine.changed[task.task_id] = task
     if mutation.then is not None:
         mutation.then(engine, mutation)
     return mutation
@@ -361,8 +363,8 @@ def _waiting_tokens(shard: ShardState) -> list[int]:
     for task in shard.tasks.values():
         tokens += [token for token, _ in task.waiting]
         tokens += [token for token, _ in task.revokes]
-    for waiting in shard.waiters.values():
-        tokens += waiting
+    for watchers in shard.watchers.values():
+        tokens += watchers
     return tokens
 
 
