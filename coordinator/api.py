@@ -11,6 +11,7 @@ from uuid import UUID
 
 from timeball.errors import TimeballError
 
+from coordinator.batch_reads import BatchAnswer, BatchReader
 from coordinator.creation import Creator
 from coordinator.deadline import Deadline
 from coordinator.listing import Lister, Page
@@ -36,6 +37,7 @@ class TaskApi:
         self._shards = frozenset(cluster.layout.all_shards())
         self._creator = Creator(cluster)
         self._reader = Reader(cluster.store, cluster.calls, cluster.clock)
+        self._batch_reader = BatchReader(cluster)
         self._lister = Lister(cluster.store, cluster.calls, cluster.clock, cluster.token_key)
 
     async def create(
@@ -65,6 +67,24 @@ class TaskApi:
         deadline = self._deadline(patience_ms)
         return await self._reader.read(task_id, caller.namespace, deadline, allow_stale=allow_stale)
 
+    async def get_many(
+        self,
+        caller: Caller,
+        task_ids: Sequence[TaskId],
+        patience_ms: int | None = None,
+        *,
+        allow_stale: bool = False,
+    ) -> list[BatchAnswer]:
+        """Read tasks, in the order of the ids, each by itself.
+
+        Raises:
+            StoreUnavailable: none could be read.
+        """
+        deadline = self._deadline(patience_ms)
+        return await self._batch_reader.read(
+            task_ids, caller.namespace, deadline, allow_stale=allow_stale
+        )
+
     async def list_by_owner(
         self,
         query: ListQuery,
@@ -72,10 +92,11 @@ class TaskApi:
         page_token: str = "",
         patience_ms: int | None = None,
     ) -> Page:
-        """A page of a user's tasks, newest first; page_size 0 = 100.
+        """A page of a user's tasks, newest first, or of everybody's by state; page_size 0 = 100.
 
         Raises:
-            InvalidRequest: the token is not for this query, or the time range is empty.
+            InvalidRequest: the token is not for this query, a time range is empty, or nothing
+                lists what is asked for.
         """
         deadline = self._deadline(patience_ms)
         return await self._lister.page(query, page_size, page_token, deadline)

@@ -6,15 +6,19 @@ conversion is rpc/convert's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
-from timeball.errors import TimeballError
+from timeball.errors import InvalidRequest, ResourceExhausted, TimeballError, Violation
 from timeball.v1 import task_pb2
 from timeball.v1 import task_service_pb2 as pb
 
+from coordinator.batch_reads import BatchAnswer
 from coordinator.paging import ListQuery
 from coordinator.requests import Caller, CancelRequest, CreateRequest
+from timeball_server.core.ids import TaskId
+from timeball_server.core.limits import MAX_BATCH_BYTES
 from timeball_server.core.minting import CreateTime
 from timeball_server.core.model import PublicState, TaskView
 from timeball_server.rpc.convert import (
@@ -82,9 +86,48 @@ def list_query(message: pb.ListTasksRequest, caller: Caller) -> ListQuery:
         owner=message.owner or caller.subject,
         states=_states(message),
         handler=message.handler,
+        label=_label(message.label),
         created_from_ms=ms_from_timestamp(message.created_from) if has("created_from") else None,
         created_to_ms=ms_from_timestamp(message.created_to) if has("created_to") else None,
+        due_from_ms=ms_from_timestamp(message.due_from) if has("due_from") else None,
+        due_to_ms=ms_from_timestamp(message.due_to) if has("due_to") else None,
     )
+
+
+def task_ids_of(message: pb.BatchGetTasksRequest) -> list[TaskId]:
+    """The tasks that a request of many names.
+
+    Raises:
+        InvalidRequest: one of them is no task; names its field.
+    """
+    ids: list[TaskId] = []
+    wrong: list[Violation] = []
+    for position, name in enumerate(message.names):
+        try:
+            ids.append(parse_task_name(name, f"names[{position}]").task_id)
+        except InvalidRequest as error:
+            wrong += error.violations
+    if wrong:
+        first = f"{wrong[0].field}: {wrong[0].description}"
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise InvalidRequest(first + more, violations=wrong)
+    return ids
+
+
+def get_results(answers: Iterable[BatchAnswer], *, full: bool) -> list[pb.GetResult]:
+    """What became of each name; what no longer fits into one message is said so."""
+    results: list[pb.GetResult] = []
+    left_bytes = MAX_BATCH_BYTES
+    for answer in answers:
+        if isinstance(answer, TimeballError):
+            result = pb.GetResult(error=item_error(answer))
+        else:
+            result = pb.GetResult(task=stale_task(answer.task, full=full, stale=answer.stale))
+            if result.ByteSize() > left_bytes:
+                result = pb.GetResult(error=item_error(_no_room()))
+        left_bytes -= result.ByteSize()
+        results.append(result)
+    return results
 
 
 def wait_ms(message: pb.WaitTaskRequest) -> int:
@@ -97,6 +140,17 @@ def stale_task(view: TaskView, *, full: bool, stale: bool) -> task_pb2.Task:
     task = task_from_view(view, full=full)
     task.stale = stale
     return task
+
+
+def _label(text: str) -> tuple[str, str] | None:
+    key, _, value = text.partition("=")
+    return (key, value) if text else None
+
+
+def _no_room() -> ResourceExhausted:
+    return ResourceExhausted(
+        "This task no longer fits into the answer; ask for fewer at once, or for the basic view."
+    )
 
 
 def _states(message: pb.ListTasksRequest) -> frozenset[PublicState]:

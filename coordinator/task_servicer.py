@@ -18,8 +18,10 @@ from coordinator.task_messages import (
     cancel_request,
     create_request,
     create_result,
+    get_results,
     list_query,
     stale_task,
+    task_ids_of,
     wait_ms,
 )
 from timeball_server.core.model import TaskView
@@ -96,10 +98,21 @@ class TaskServicer(stubs.TaskServiceServicer):
         full = request.view != pb.TASK_VIEW_BASIC
         return pb.GetTaskResponse(task=stale_task(result.task, full=full, stale=result.stale))
 
+    async def BatchGetTasks(  # noqa: N802 - the name is the proto's
+        self, request: pb.BatchGetTasksRequest, context: Any
+    ) -> pb.BatchGetTasksResponse:
+        """Read many tasks; each is answered by itself."""
+        task_ids = task_ids_of(request)
+        answers = await self._api.get_many(
+            caller(), task_ids, patience_ms(context), allow_stale=request.allow_stale
+        )
+        full = request.view == pb.TASK_VIEW_FULL
+        return pb.BatchGetTasksResponse(results=get_results(answers, full=full))
+
     async def ListTasks(  # noqa: N802 - the name is the proto's
         self, request: pb.ListTasksRequest, context: Any
     ) -> pb.ListTasksResponse:
-        """A page of one user's tasks."""
+        """A page of one user's tasks, or of everybody's in given states."""
         query = list_query(request, caller())
         page = await self._api.list_by_owner(
             query, request.page_size, request.page_token, patience_ms(context)

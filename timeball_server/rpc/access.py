@@ -23,6 +23,7 @@ ACCESS: Final[Mapping[str, Role]] = {
     "/timeball.v1.TaskService/BatchCreateTasks": Role.SUBMITTER,
     "/timeball.v1.TaskService/CreateTasks": Role.SUBMITTER,
     "/timeball.v1.TaskService/GetTask": Role.VIEWER,
+    "/timeball.v1.TaskService/BatchGetTasks": Role.VIEWER,
     "/timeball.v1.TaskService/ListTasks": Role.VIEWER,
     "/timeball.v1.TaskService/CancelTask": Role.SUBMITTER,
     "/timeball.v1.TaskService/WaitTask": Role.VIEWER,

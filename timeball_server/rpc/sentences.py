@@ -30,6 +30,7 @@ PATTERNS: Final[Mapping[str, str]] = {
     "namespaces/{namespace}/tasks/{id}",
     "names": "must be full names as the server answered them, such as "
     "namespaces/{namespace}/tasks/{id}",
+    "label": "must be key=value, such as team=billing, or empty",
     "labels": _LABEL_VALUE,
     "selector": _LABEL_VALUE,
     "node": "must be the name of a node: lower-case letters, digits, dots and hyphens, 63 at most",

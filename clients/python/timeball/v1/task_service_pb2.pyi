@@ -347,6 +347,98 @@ class GetTaskResponse(_message.Message):
 Global___GetTaskResponse: _TypeAlias = GetTaskResponse  # noqa: Y015
 
 @_typing.final
+class BatchGetTasksRequest(_message.Message):
+    """Asks for many tasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    ALLOW_STALE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}; namespaces/- means the credential's own."""
+    view: Global___TaskView.ValueType
+    """How much to send; default BASIC for many tasks."""
+    allow_stale: _builtins.bool
+    """Answer with values marked stale for shards without an owner, instead of UNAVAILABLE."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """namespaces/{namespace}/tasks/{id}; at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        view: Global___TaskView.ValueType = ...,
+        allow_stale: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_stale", b"allow_stale", "names", b"names", "parent", b"parent", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetTasksRequest: _TypeAlias = BatchGetTasksRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetTasksResponse(_message.Message):
+    """What became of each name, in the order of the names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetResult]:
+        """One result per name."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___GetResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetTasksResponse: _TypeAlias = BatchGetTasksResponse  # noqa: Y015
+
+@_typing.final
+class GetResult(_message.Message):
+    """What became of one name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> _task_pb2.Task:
+        """The task."""
+
+    @_builtins.property
+    def error(self) -> Global___ItemError:
+        """Why it is not here."""
+
+    def __init__(
+        self,
+        *,
+        task: _task_pb2.Task | None = ...,
+        error: Global___ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["task", "error"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___GetResult: _TypeAlias = GetResult  # noqa: Y015
+
+@_typing.final
 class ListTasksRequest(_message.Message):
     """Asks for tasks."""
 
@@ -360,16 +452,24 @@ class ListTasksRequest(_message.Message):
     CREATED_TO_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    DUE_FROM_FIELD_NUMBER: _builtins.int
+    DUE_TO_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """namespaces/{namespace}."""
     owner: _builtins.str
-    """User; empty = the credential's subject."""
+    """User; empty = the credential's subject. A hyphen = everybody: then states must be given, of
+    those that tasks do not leave by themselves within moments (not SCHEDULED, not RUNNING), and
+    tasks come in the order in which they came to their state.
+    """
     handler: _builtins.str
     """Only tasks of this handler; empty = all."""
     page_size: _builtins.int
     """At most this many, capped at 1,000; default 100."""
     page_token: _builtins.str
     """From the previous answer."""
+    label: _builtins.str
+    """Only tasks that carry this label, written key=value; empty = all."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskState.ValueType]:
         """Only tasks in one of these states; empty = all."""
@@ -382,6 +482,14 @@ class ListTasksRequest(_message.Message):
     def created_to(self) -> _timestamp_pb2.Timestamp:
         """Created before; default now."""
 
+    @_builtins.property
+    def due_from(self) -> _timestamp_pb2.Timestamp:
+        """Due at or after."""
+
+    @_builtins.property
+    def due_to(self) -> _timestamp_pb2.Timestamp:
+        """Due before."""
+
     def __init__(
         self,
         *,
@@ -393,10 +501,13 @@ class ListTasksRequest(_message.Message):
         created_to: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        label: _builtins.str = ...,
+        due_from: _timestamp_pb2.Timestamp | None = ...,
+        due_to: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_from", b"created_from", "created_to", b"created_to"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_from", b"created_from", "created_to", b"created_to", "due_from", b"due_from", "due_to", b"due_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_from", b"created_from", "created_to", b"created_to", "handler", b"handler", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_from", b"created_from", "created_to", b"created_to", "due_from", b"due_from", "due_to", b"due_to", "handler", b"handler", "label", b"label", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,7 +525,7 @@ class ListTasksResponse(_message.Message):
     """For the next page; empty at the end."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
-        """Tasks, newest first."""
+        """Tasks, newest first; a page may be short, or empty, and still have a next one."""
 
     def __init__(
         self,

@@ -55,6 +55,11 @@ class TaskServiceStub(object):
                 request_serializer=timeball_dot_v1_dot_task__service__pb2.GetTaskRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_task__service__pb2.GetTaskResponse.FromString,
                 _registered_method=True)
+        self.BatchGetTasks = channel.unary_unary(
+                '/timeball.v1.TaskService/BatchGetTasks',
+                request_serializer=timeball_dot_v1_dot_task__service__pb2.BatchGetTasksRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_task__service__pb2.BatchGetTasksResponse.FromString,
+                _registered_method=True)
         self.ListTasks = channel.unary_unary(
                 '/timeball.v1.TaskService/ListTasks',
                 request_serializer=timeball_dot_v1_dot_task__service__pb2.ListTasksRequest.SerializeToString,
@@ -109,8 +114,15 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetTasks(self, request, context):
+        """Reads up to 1,000 tasks at once; each is answered by itself. POST, because names are long.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTasks(self, request, context):
-        """Lists tasks of one user, newest first.
+        """Lists tasks of one user, newest first, or everybody's in given states.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +172,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.GetTask,
                     request_deserializer=timeball_dot_v1_dot_task__service__pb2.GetTaskRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_task__service__pb2.GetTaskResponse.SerializeToString,
+            ),
+            'BatchGetTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetTasks,
+                    request_deserializer=timeball_dot_v1_dot_task__service__pb2.BatchGetTasksRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_task__service__pb2.BatchGetTasksResponse.SerializeToString,
             ),
             'ListTasks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTasks,
@@ -291,6 +308,33 @@ class TaskService(object):
             '/timeball.v1.TaskService/GetTask',
             timeball_dot_v1_dot_task__service__pb2.GetTaskRequest.SerializeToString,
             timeball_dot_v1_dot_task__service__pb2.GetTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.TaskService/BatchGetTasks',
+            timeball_dot_v1_dot_task__service__pb2.BatchGetTasksRequest.SerializeToString,
+            timeball_dot_v1_dot_task__service__pb2.BatchGetTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,8 +41,10 @@ class TaskServiceStub:
     """Promises tasks as they come and answers per item; the cheapest way to create many."""
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]
     """Reads a task."""
+    BatchGetTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BatchGetTasksRequest, _task_service_pb2.BatchGetTasksResponse]
+    """Reads up to 1,000 tasks at once; each is answered by itself. POST, because names are long."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
-    """Lists tasks of one user, newest first."""
+    """Lists tasks of one user, newest first, or everybody's in given states."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]
     """Stops attempts that have not started. After the answer none starts, but for those it names."""
     WaitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]
@@ -65,8 +67,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Promises tasks as they come and answers per item; the cheapest way to create many."""
     GetTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Reads a task."""
+    BatchGetTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BatchGetTasksRequest, _task_service_pb2.BatchGetTasksResponse]  # type: ignore[assignment]
+    """Reads up to 1,000 tasks at once; each is answered by itself. POST, because names are long."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists tasks of one user, newest first."""
+    """Lists tasks of one user, newest first, or everybody's in given states."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Stops attempts that have not started. After the answer none starts, but for those it names."""
     WaitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]  # type: ignore[assignment]
@@ -112,12 +116,20 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads a task."""
 
     @_abc_1.abstractmethod
+    def BatchGetTasks(
+        self,
+        request: _task_service_pb2.BatchGetTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.BatchGetTasksResponse, _abc.Awaitable[_task_service_pb2.BatchGetTasksResponse]]:
+        """Reads up to 1,000 tasks at once; each is answered by itself. POST, because names are long."""
+
+    @_abc_1.abstractmethod
     def ListTasks(
         self,
         request: _task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
-        """Lists tasks of one user, newest first."""
+        """Lists tasks of one user, newest first, or everybody's in given states."""
 
     @_abc_1.abstractmethod
     def CancelTask(
