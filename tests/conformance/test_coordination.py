@@ -17,19 +17,13 @@ from tests.support.coordination_steps import (
     until_gone,
     until_state,
 )
-from tests.support.coordination_worlds import SESSION_TIMEOUT_MS, WORLDS, Runner, World
+from tests.support.coordination_worlds import SESSION_TIMEOUT_MS, World
 from timeball_server.ports.coordination import (
     Ownership,
     Role,
     SessionLost,
     SessionState,
 )
-
-
-@pytest.fixture(params=sorted(WORLDS))
-def run(request: pytest.FixtureRequest) -> Runner:
-    return WORLDS[request.param]
-
 
 # -- sessions
 

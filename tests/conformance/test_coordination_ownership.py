@@ -21,7 +21,7 @@ from tests.support.coordination_steps import (
     until_leader,
     until_state,
 )
-from tests.support.coordination_worlds import WORLDS, Runner, World, eventually
+from tests.support.coordination_worlds import World, eventually
 from timeball_server.core.ids import ShardId
 from timeball_server.ports.coordination import (
     Assignment,
@@ -29,12 +29,6 @@ from timeball_server.ports.coordination import (
     Role,
     SessionState,
 )
-
-
-@pytest.fixture(params=sorted(WORLDS))
-def run(request: pytest.FixtureRequest) -> Runner:
-    return WORLDS[request.param]
-
 
 # -- leader
 

@@ -17,7 +17,7 @@ from tests.support.store_worlds import (
     MINUTE,
     SHARD,
     START_MS,
-    WORLDS,
+    MakeWorld,
     by_owner,
     by_state,
     connected,
@@ -151,16 +151,15 @@ EVENTS = st.builds(
 )
 
 
-def run_on(name: str, scenario: Callable[[Store], Awaitable[None]]) -> None:
+def run_on(make_world: MakeWorld, scenario: Callable[[Store], Awaitable[None]]) -> None:
     async def main(folder: str) -> None:
-        async with connected(WORLDS[name](Path(folder))) as store:
+        async with connected(make_world(Path(folder))) as store:
             await scenario(store)
 
     with TemporaryDirectory() as folder:
         asyncio.run(main(folder))
 
 
-@pytest.mark.parametrize("name", sorted(WORLDS))
 @settings(max_examples=40)
 @given(
     calls=st.lists(st.lists(HINTS, max_size=8), max_size=8),
@@ -168,7 +167,7 @@ def run_on(name: str, scenario: Callable[[Store], Awaitable[None]]) -> None:
     limit=st.integers(1, 9),
 )
 def test_hints_are_read_as_the_model_says(
-    name: str, calls: list[list[DueRow]], bounds: tuple[int, int], limit: int
+    make_world: MakeWorld, calls: list[list[DueRow]], bounds: tuple[int, int], limit: int
 ) -> None:
     from_ms, to_ms = (START_MS + bound for bound in bounds)
     rows = {row for call in calls for row in call if from_ms <= row.due_ms < to_ms}
@@ -185,14 +184,13 @@ def test_hints_are_read_as_the_model_says(
             more = page.more
         assert found == wanted
 
-    run_on(name, scenario)
+    run_on(make_world, scenario)
 
 
-@pytest.mark.parametrize("name", sorted(WORLDS))
 @settings(max_examples=40)
 @given(calls=st.lists(st.lists(EVENTS, max_size=8), max_size=8), limit=st.integers(1, 7))
 def test_heads_are_as_the_fold_says(
-    name: str, calls: Sequence[Sequence[EventRow]], limit: int
+    make_world: MakeWorld, calls: Sequence[Sequence[EventRow]], limit: int
 ) -> None:
     rows = {row for call in calls for row in call}
     touched = sorted({row.task_id for row in rows})
@@ -209,4 +207,4 @@ def test_heads_are_as_the_fold_says(
         journals = await store.read_journals(touched)
         assert {row for events in journals.values() for row in events} == rows
 
-    run_on(name, scenario)
+    run_on(make_world, scenario)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tools import environments, prerequisites, run_tests
-from tools.run_tests import Outcome, Step, Tier
+from tools import environments, jars, prerequisites, run_tests, tiers
+from tools.run_tests import Outcome
+from tools.tiers import Step, Tier
 
 REPORT = '<testsuites><testsuite tests="{}" failures="{}" errors="{}" skipped="{}"/></testsuites>'
 PYTEST_STEP = Step(name="some", command=("pytest",))
@@ -68,6 +70,39 @@ def test_a_tier_that_cannot_be_prepared_fails() -> None:
     assert (outcome.failed, "no network" in outcome.problem) == (1, True)
 
 
+@pytest.mark.parametrize("is_long", [False, True])
+def test_a_tier_that_the_machine_lacks_something_for_is_said_aloud(is_long: bool) -> None:
+    """Not run on a machine of one's own; a failure where nothing may be lacking."""
+    lacking = Tier(
+        name="probe",
+        cap_seconds=1,
+        long_cap_seconds=1,
+        steps=lambda: [Step(name="never", command=("/nowhere",), is_pytest=False)],
+        gap=lambda: "There is no anvil: run `forge`.",
+    )
+    outcome = run_tests.run_tier(lacking, is_long=is_long)
+    assert (outcome.failed, outcome.is_run) == (int(is_long), is_long)
+    assert "run `forge`" in outcome.problem
+    ending = run_tests.summary({"unit": Outcome(passed=3), "probe": outcome}).splitlines()[-1]
+    assert ending == ("3 passed, 1 failed" if is_long else "3 passed, 0 failed; not run: probe")
+
+
+def test_the_servers_lack_nothing_once_java_and_their_jars_are_there() -> None:
+    """And a machine without them hears in one sentence how to get them."""
+    assert jars.gap() == ""
+    program = "import pathlib, tools.jars as j; print(j.gap(pathlib.Path('nowhere')))"
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=environments.ROOT,
+        env={"PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "run `apt-get install -y " in answer.stdout
+    assert len(answer.stdout.splitlines()) == 1
+
+
 def test_the_last_line_sums_up_every_tier() -> None:
     outcomes = {"unit": Outcome(passed=400, seconds=2.0), "simulation": Outcome(passed=12)}
     assert run_tests.summary(outcomes).splitlines()[-1] == "412 passed, 0 failed"
@@ -76,9 +111,14 @@ def test_the_last_line_sums_up_every_tier() -> None:
 
 
 def test_the_caps_keep_the_promised_time() -> None:
-    usual = [tier for tier in run_tests.TIERS if not tier.on_request]
-    assert sum(tier.cap_seconds for tier in usual) <= 12 * 60
-    assert sum(tier.long_cap_seconds for tier in usual) <= 50 * 60
+    assert sum(tier.cap_seconds for tier in tiers.TIERS) <= tiers.CAP_SECONDS
+    assert sum(tier.long_cap_seconds for tier in tiers.TIERS) <= tiers.LONG_CAP_SECONDS == 50 * 60
+
+
+def test_every_tier_has_a_name_of_its_own_and_both_caps() -> None:
+    names = [tier.name for tier in tiers.TIERS]
+    assert len(set(names)) == len(names)
+    assert all(0 < tier.cap_seconds <= tier.long_cap_seconds for tier in tiers.TIERS)
 
 
 def test_prerequisites_tell_gaps_from_absences() -> None:

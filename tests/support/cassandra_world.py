@@ -1,17 +1,17 @@
 """The Cassandra store as the conformance suites see it: one keyspace, emptied before each test.
 
-Active when TIMEBALL_TEST_CASSANDRA names servers, `host:port,...`. The keyspace is made once, kept
-for the next run and made anew when the schema differs; it writes no commit log, so emptying a table
-takes milliseconds. Two runs at a time need two servers.
+The keyspace is made once, kept for the next run on the same server and made anew when the schema
+differs; it writes no commit log, so emptying a table takes milliseconds. Two runs at a time need
+two servers.
 """
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import os
 import re
 from collections import Counter
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -36,13 +36,8 @@ WRITTEN: Final = {
 """The table that each writing statement touches."""
 
 
-def is_given() -> bool:
-    """Whether the suites shall use servers that run already."""
-    return VARIABLE in os.environ
-
-
 def config(keyspace: str, servers: str | None = None, **more: Any) -> CassandraConfig:
-    """How to reach the servers of the tests."""
+    """How to reach these servers, or the ones that TIMEBALL_TEST_CASSANDRA names."""
     text = os.environ[VARIABLE] if servers is None else servers
     places = [place.rpartition(":") for place in text.split(",")]
     return CassandraConfig(
@@ -108,8 +103,8 @@ class CassandraWorld:
     detects_other_content: ClassVar[bool] = False
     _written: ClassVar[list[Counter[str]]] = []
 
-    def __init__(self, _: Path) -> None:
-        self._keyspace = _shared_keyspace()
+    def __init__(self, keyspace: Keyspace, _: Path) -> None:
+        self._keyspace = keyspace
         used = {name for requests in self._written for name in requests}
         self._keyspace.empty({WRITTEN[name] for name in used & WRITTEN.keys()})
         self._written.clear()
@@ -124,9 +119,12 @@ def _silent(_: str) -> None:
     """The servers answer already."""
 
 
-@lru_cache(maxsize=1)
-def _shared_keyspace() -> Keyspace:
-    keyspace = Keyspace(config(KEYSPACE), is_durable=False)
-    atexit.register(keyspace.close)
-    keyspace.empty(set(WRITTEN.values()))
-    return keyspace
+@contextlib.contextmanager
+def shared_keyspace(servers: str) -> Iterator[Keyspace]:
+    """The suites' keyspace, empty at first."""
+    keyspace = Keyspace(config(KEYSPACE, servers), is_durable=False)
+    try:
+        keyspace.empty(set(WRITTEN.values()))
+        yield keyspace
+    finally:
+        keyspace.close()

@@ -1,11 +1,9 @@
 """What the coordination suite needs of each adapter, and the worlds that give it.
 
-An adapter joins the suite by adding one world to `WORLDS`; no test changes. ZooKeeper takes part
-when TIMEBALL_TEST_ZOOKEEPER names a server.
+An adapter joins the suite by a runner that tests/conformance/conftest.py knows; no test changes.
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
@@ -103,7 +101,7 @@ async def eventually(world: World, check: Callable[[], Awaitable[bool]], hope: s
         await world.clock.sleep_ms(POLL_MS)
 
 
-def zookeeper_runner(address: str) -> Runner:
+def zookeeper_runner(address: str, make_loop: Callable[[], asyncio.AbstractEventLoop]) -> Runner:
     """Runs scenarios on a real server, in real time."""
     from tests.support.zookeeper_worlds import zookeeper_world
 
@@ -112,11 +110,7 @@ def zookeeper_runner(address: str) -> Runner:
             await scenario(world)
 
     def run(scenario: Scenario) -> None:
-        asyncio.run(main(scenario))
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(main(scenario))
 
     return run
-
-
-WORLDS: dict[str, Runner] = {"local": run_local}
-if ZOOKEEPER := os.environ.get("TIMEBALL_TEST_ZOOKEEPER"):
-    WORLDS["zookeeper"] = zookeeper_runner(ZOOKEEPER)

@@ -1,6 +1,7 @@
 """What the store suite needs of each adapter, and rows to write.
 
-An adapter joins the suite by adding one world to `WORLDS`; no test changes.
+An adapter joins the suite by adding one world to `WORLDS`; no test changes. One that needs a real
+server has its world in a module of its own, and joins in tests/conformance/conftest.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
-from tests.support import cassandra_world
 from timeball_server.core.ids import (
     Bucket,
     Epoch,
@@ -83,10 +83,11 @@ class SqliteWorld:
         return await SqliteStore.open(self._path)
 
 
-WORLDS: Final[Mapping[str, Callable[[Path], World]]] = {
+MakeWorld = Callable[[Path], World]
+"""An empty database that may keep its files in this folder."""
+WORLDS: Final[Mapping[str, MakeWorld]] = {
     "memory": MemoryWorld,
     "sqlite": SqliteWorld,
-    **({"cassandra": cassandra_world.CassandraWorld} if cassandra_world.is_given() else {}),
 }
 DETECTING: Final = ("memory", "sqlite")
 

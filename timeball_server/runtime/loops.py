@@ -7,6 +7,8 @@ import importlib.util
 from collections.abc import Callable
 from enum import StrEnum
 
+from timeball.errors import FailedPrecondition
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -15,11 +17,21 @@ class LoopChoice(StrEnum):
 
     AUTO = "auto"
     ASYNCIO = "asyncio"
+    UVLOOP = "uvloop"
 
 
 def loop_factory(choice: LoopChoice = LoopChoice.AUTO) -> LoopFactory | None:
-    """What makes the loop, for asyncio.Runner; None = the standard library's own."""
-    if choice is LoopChoice.ASYNCIO or importlib.util.find_spec("uvloop") is None:
+    """What makes the loop, for asyncio.Runner; None = the standard library's own.
+
+    Raises:
+        FailedPrecondition: UVLOOP was asked for and is not installed.
+    """
+    is_there = importlib.util.find_spec("uvloop") is not None
+    if choice is LoopChoice.UVLOOP and not is_there:
+        raise FailedPrecondition(
+            "uvloop is not installed; install timeball-server[cluster] or choose --loop asyncio"
+        )
+    if choice is LoopChoice.ASYNCIO or not is_there:
         return None
     import uvloop
 

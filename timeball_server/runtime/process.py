@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from timeball.errors import TimeballError, Unavailable, Violation
+from timeball.errors import FailedPrecondition, TimeballError, Unavailable, Violation
 
 from timeball_server.runtime.config import (
     EXIT_INVALID_CONFIGURATION,
@@ -56,14 +56,15 @@ def main(
             raise InvalidConfiguration(
                 "\n".join(f"- {each.field}: {each.description}" for each in found)
             )
-    except (InvalidConfiguration, OSError) as error:
+        make_loop = loop_factory(LoopChoice(parsed.loop))
+    except (InvalidConfiguration, FailedPrecondition, OSError) as error:
         _say(f"{name}: {error}")
         return EXIT_INVALID_CONFIGURATION
     node: NodeSettings = settings.node  # type: ignore[attr-defined]
     configure_logs(
         sys.stderr, level=node.log_level, as_json=node.log_json, node=node.name or default_name()
     )
-    with asyncio.Runner(loop_factory=loop_factory(LoopChoice(parsed.loop))) as runner:
+    with asyncio.Runner(loop_factory=make_loop) as runner:
         return runner.run(_run(name, settings, make, parsed.ready_file))
 
 

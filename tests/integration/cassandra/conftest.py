@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from timeball_server.store.cassandra.config import CassandraConfig
 from timeball_server.store.cassandra.store import CassandraStore
 
 SERVERS = "tests.support.servers.fixtures"
+collect_ignore = [] if os.environ.get("TIMEBALL_LONG") == "1" else ["test_three_nodes.py"]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

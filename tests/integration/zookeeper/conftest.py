@@ -1,37 +1,25 @@
-"""A real ZooKeeper for these tests, which run only when one is asked for.
-
-TIMEBALL_TEST_ZOOKEEPER=host:port uses an existing server, TIMEBALL_WITH_ZOOKEEPER=1 starts one.
-"""
+"""Sessions on a ZooKeeper of the tests. Collected where the server fixtures are loaded."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
-from tests.support.servers.fixtures import (
-    pytest_configure,
-    pytest_runtest_makereport,
-    zookeeper_node,
-    zookeeper_own,
-    zookeeper_three,
-)
 from tests.support.servers.zookeeper_nodes import ZooKeeperCluster
 from tests.support.zookeeper_worlds import ZooKeeperWorld, zookeeper_world
 
-__all__ = [
-    "pytest_configure",
-    "pytest_runtest_makereport",
-    "zookeeper_node",
-    "zookeeper_own",
-    "zookeeper_three",
-]
+SERVERS = "tests.support.servers.fixtures"
+collect_ignore = [] if os.environ.get("TIMEBALL_LONG") == "1" else ["test_three_servers.py"]
 
-SWITCHES = {"TIMEBALL_TEST_ZOOKEEPER", "TIMEBALL_WITH_ZOOKEEPER"}
-collect_ignore_glob = [] if SWITCHES & os.environ.keys() else ["test_*.py"]
-if os.environ.get("TIMEBALL_LONG") != "1":
-    collect_ignore_glob.append("test_three_servers.py")
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """These tests are part of every run that can start servers, and of no other."""
+    is_test = collection_path.name.startswith("test_")
+    return True if is_test and not config.pluginmanager.has_plugin(SERVERS) else None
 
 
 @pytest_asyncio.fixture
