@@ -7,7 +7,7 @@ from tests.support.engine_world import LEASE_MS, SHARD, Node, World
 from timeball_server.core.commands import RejectionReason
 from timeball_server.core.engine import effects as fx
 from timeball_server.core.engine import events as ev
-from timeball_server.core.engine.state import EngineConfig, Phase
+from timeball_server.core.engine.state import Phase
 from timeball_server.core.journal import EventKind
 from timeball_server.core.messages import Inventory, RefusalReason
 
@@ -166,13 +166,40 @@ def test_a_handed_over_shard_is_quiet_once_nothing_is_in_flight() -> None:
     assert world.disk.kinds(call.task_id) == [K.CREATED]
 
 
-def test_commands_wait_for_a_take_over_and_too_many_are_refused() -> None:
+def test_callers_are_answered_while_a_take_over_still_reads() -> None:
+    """A creation needs no read (R8), any other task that is asked for is read by itself (R9)."""
     world = World()
-    node = world.node(config=EngineConfig(held_commands=2))
-    node.hold_reads = True
-    node.acquire()
-    first, second, third = (node.create(in_ms=60_000) for _ in range(3))
-    assert third.refusal is RejectionReason.OVERLOADED
-    assert first.outcome is second.outcome is None
-    node.deliver_reads()
-    assert {first.view.task_id, second.view.task_id} == {first.task_id, second.task_id}
+    executor = ScriptedExecutor(world)
+    first = world.owner()
+    known, late = first.create(in_ms=5_000), first.create(in_ms=15_000)
+    first.frozen = True
+    second = world.node()
+    second.hold_reads = True
+    second.acquire()
+    assert second.engine.shards[SHARD].phase is Phase.LOADING
+    new = second.create(in_ms=5_000)
+    assert new.view.task_id == new.task_id
+    slices, second.reads, second.hold_reads = second.reads, [], False
+    assert second.cancel(known.task_id).view.terminal
+    assert second.read(late.task_id).view.task_id == late.task_id
+    second.feed(*slices)
+    assert second.engine.shards[SHARD].phase is Phase.SERVING
+    world.run(20_000)
+    assert [order.run.task_id for order in executor.orders] == [new.task_id, late.task_id]
+
+
+def test_a_result_of_a_run_that_is_not_read_yet_counts() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    first = world.owner()
+    call = first.create()
+    first.frozen = True
+    second = world.node()
+    second.hold_reads = True
+    second.acquire()
+    slices, second.reads, second.hold_reads = second.reads, [], False
+    executor.succeeds(executor.last)
+    assert world.disk.kinds(call.task_id)[-1] is K.SUCCEEDED
+    second.feed(*slices)
+    assert second.task(call.task_id) is None
+    assert len(executor.orders) == 1

@@ -58,13 +58,11 @@ _HIDDEN = frozenset({State.ABSENT, State.VOID, State.DELETED})
 
 
 def arrive(engine: Engine, token: int, command: AnyCommand) -> None:
-    """Take a command in: wrong node, shard still loading, expired id, or to its task."""
+    """Take a command in: wrong node, expired id, or to its task, which may have to be read."""
     home = _home(command)
     shard = engine.shards.get(home.shard) if home is not None else None
     if home is None or shard is None or shard.phase is Phase.RELEASING:
         engine.out.append(Reply(token, not_owned(home.shard if home else -1)))
-    elif shard.phase is Phase.LOADING:
-        _hold(engine, shard, token, command)
     elif home.minute < shard.deleted_below:
         message = "the task's bucket was removed after its retention"
         reply(engine, token, Rejected(RejectionReason.EXPIRED, message))
@@ -83,14 +81,6 @@ def _home(command: AnyCommand) -> Bucket | None:
         return decode_id(command.task_id).home
     except InvalidId:
         return None
-
-
-def _hold(engine: Engine, shard: ShardState, token: int, command: AnyCommand) -> None:
-    if len(shard.held) >= engine.config.held_commands:
-        message = f"shard {shard.shard} is being taken over and too many callers wait already"
-        engine.out.append(Reply(token, Rejected(RejectionReason.OVERLOADED, message)))
-    else:
-        shard.held.append((token, command))
 
 
 def _to_task(

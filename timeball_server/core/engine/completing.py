@@ -45,9 +45,6 @@ def arrived(engine: Engine, incarnation: Incarnation, result: RunResult) -> None
     shard = engine.shards.get(result.shard)
     if shard is None or shard.phase is Phase.RELEASING:
         return
-    if shard.phase is Phase.LOADING:
-        shard.held_results.append((incarnation, result))
-        return
     task = shard.tasks.get(result.run.task_id)
     if task is None:
         task = commands.read_into_memory(engine, shard, result.run.task_id)

@@ -1,4 +1,8 @@
-"""Bringing due work into memory: buckets in slices, in time order, two slices ahead.
+"""Bringing due work into memory: buckets in slices, two slices ahead of now.
+
+A take-over begins with the slices around now, because what is due now cannot wait; then come the
+slices ahead, then what lies behind, newest first. It is served all the while: a task that is not
+in memory yet is read for whoever asks. Nothing is swept before all is read (rule R18).
 
 Rules R6 (a hint is live only if the head names it), R9 (what is touched while a read is under
 way is read again), R18 (take-over reads from scan_from).
@@ -10,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from timeball_server.core.buckets import SLICE_MS, end_ms, minute_of, start_ms
-from timeball_server.core.engine import commands, completing, placing, settling
+from timeball_server.core.engine import commands, placing, settling
 from timeball_server.core.engine.effects import LoadSlice
 from timeball_server.core.engine.events import ShardAcquired, SliceLoaded, TasksRead
 from timeball_server.core.engine.state import (
@@ -22,11 +26,16 @@ from timeball_server.core.engine.state import (
     memory_for,
 )
 from timeball_server.core.engine.writing import drop_shard
-from timeball_server.core.ids import TaskId
+from timeball_server.core.ids import Minute, TaskId
 from timeball_server.core.journal import CLOSED, DueRow, EventRow, fold
 
 SLICES_AHEAD: Final = 2
 _PARALLEL_SLICES: Final = 8
+_PARALLEL_BEHIND: Final = 2
+"""Slices of the past that are read at a time, so that they hold up nothing that is urgent."""
+_URGENT_BEFORE_MS: Final = 2_000
+_URGENT_AFTER_MS: Final = 2_000
+"""What is due this close to now is read before everything else."""
 _EVER: Final = 2**62
 
 
@@ -35,13 +44,18 @@ def acquired(engine: Engine, event: ShardAcquired) -> None:
     old = engine.shards.get(event.shard)
     if old is not None:
         drop_shard(engine, old)
+    first_ms = start_ms(event.scan_from)
+    around_now_ms = engine.now_ms - _URGENT_BEFORE_MS
+    around_now_ms = max(first_ms, around_now_ms - around_now_ms % SLICE_MS)
     shard = ShardState(
         shard=event.shard,
         epoch=event.epoch,
         scan_from=event.scan_from,
         deleted_below=event.deleted_below,
         acquired_ms=engine.now_ms,
-        issued_until_ms=start_ms(event.scan_from),
+        issued_until_ms=around_now_ms,
+        unread_from_ms=first_ms,
+        unread_until_ms=around_now_ms,
         swept_below=event.scan_from,
         next_sweep_mono_ms=engine.mono_ms + engine.config.sweep_every_ms,
     )
@@ -54,20 +68,37 @@ def issue(engine: Engine) -> None:
     for shard in list(engine.shards.values()):
         if shard.phase is Phase.RELEASING:
             continue
-        while len(shard.slices) < _PARALLEL_SLICES and _wants_more(engine, shard):
-            _issue_next(engine, shard)
+        _issue_ahead(engine, shard, _ahead_ms(shard))
         if shard.phase is Phase.LOADING and not shard.slices:
-            _serve(engine, shard)
+            _go_on_loading(engine, shard)
 
 
-def _wants_more(engine: Engine, shard: ShardState) -> bool:
-    return shard.issued_until_ms <= engine.now_ms + SLICES_AHEAD * SLICE_MS
+def _go_on_loading(engine: Engine, shard: ShardState) -> None:
+    """The next part of a take-over: the slices ahead, what lies behind, or nothing is left."""
+    _issue_ahead(engine, shard, SLICES_AHEAD * SLICE_MS)
+    if not shard.slices:
+        for _ in range(_PARALLEL_BEHIND):
+            _issue_behind(engine, shard)
+    if not shard.slices:
+        shard.phase = Phase.SERVING
+
+
+def _ahead_ms(shard: ShardState) -> int:
+    """How far ahead to read now: in a take-over only what is urgent, while reads are under way."""
+    return _URGENT_AFTER_MS if shard.phase is Phase.LOADING else SLICES_AHEAD * SLICE_MS
+
+
+def _issue_ahead(engine: Engine, shard: ShardState, ahead_ms: int) -> None:
+    while (
+        len(shard.slices) < _PARALLEL_SLICES and shard.issued_until_ms <= engine.now_ms + ahead_ms
+    ):
+        _issue_next(engine, shard)
 
 
 def next_issue_ms(engine: Engine) -> int | None:
     """When the next slice should be asked for."""
     times = [
-        shard.issued_until_ms - SLICES_AHEAD * SLICE_MS
+        shard.issued_until_ms - _ahead_ms(shard)
         for shard in engine.shards.values()
         if shard.phase is not Phase.RELEASING and len(shard.slices) < _PARALLEL_SLICES
     ]
@@ -75,15 +106,30 @@ def next_issue_ms(engine: Engine) -> int | None:
 
 
 def _issue_next(engine: Engine, shard: ShardState) -> None:
-    """The next slice: a whole minute if it has passed, ten seconds of it otherwise.
-
-    The first slice of a bucket also holds hints that were due before the minute, the last one
-    those due after it: overdue work may lie in a later bucket (rule R22).
-    """
+    """The next slice: the rest of a minute if it has passed, ten seconds of it otherwise."""
     begin_ms = shard.issued_until_ms
     minute = minute_of(begin_ms)
     passed = end_ms(minute) <= engine.now_ms
     until_ms = end_ms(minute) if passed else min(begin_ms + SLICE_MS, end_ms(minute))
+    shard.issued_until_ms = until_ms
+    _load(engine, shard, minute, begin_ms, until_ms)
+
+
+def _issue_behind(engine: Engine, shard: ShardState) -> None:
+    """The newest minute, or what is left of it, that this take-over has not read yet."""
+    if shard.has_unread:
+        until_ms = shard.unread_until_ms
+        minute = minute_of(until_ms - 1)
+        shard.unread_until_ms = start_ms(minute)
+        _load(engine, shard, minute, start_ms(minute), until_ms)
+
+
+def _load(engine: Engine, shard: ShardState, minute: Minute, begin_ms: int, until_ms: int) -> None:
+    """Ask for a part of a minute.
+
+    The first slice of a bucket also holds hints that were due before the minute, the last one
+    those due after it: overdue work may lie in a later bucket (rule R22).
+    """
     first = begin_ms == start_ms(minute)
     last = until_ms == end_ms(minute)
     part = Slice(
@@ -93,7 +139,6 @@ def _issue_next(engine: Engine, shard: ShardState) -> None:
         to_ms=_EVER if last else until_ms,
     )
     shard.slices[part.number] = part
-    shard.issued_until_ms = until_ms
     engine.out.append(
         LoadSlice(
             shard=shard.shard,
@@ -107,7 +152,7 @@ def _issue_next(engine: Engine, shard: ShardState) -> None:
 
 
 def loaded(engine: Engine, event: SliceLoaded) -> None:
-    """Take a page of a slice in; after the last one of a take-over the shard serves."""
+    """Take a page of a slice in; the end of a step asks for what comes after the last one."""
     shard = engine.holding(event.shard, event.epoch)
     if shard is None or event.number not in shard.slices:
         return
@@ -116,8 +161,6 @@ def loaded(engine: Engine, event: SliceLoaded) -> None:
         return
     del shard.slices[event.number]
     shard.read_ended()
-    if shard.phase is Phase.LOADING and not shard.slices and not _wants_more(engine, shard):
-        _serve(engine, shard)
 
 
 def take_hints(
@@ -163,17 +206,6 @@ def _follows(engine: Engine, shard: ShardState, head: EventRow) -> bool:
     if head.state in CLOSED or head.alarm is None:
         return False
     return shard.follows(head.alarm.due_ms, engine.now_ms)
-
-
-def _serve(engine: Engine, shard: ShardState) -> None:
-    """Everything is in memory: answer those who waited for it."""
-    shard.phase = Phase.SERVING
-    held, shard.held = shard.held, []
-    results, shard.held_results = shard.held_results, []
-    for incarnation, result in results:
-        completing.arrived(engine, incarnation, result)
-    for token, command in held:
-        commands.arrive(engine, token, command)
 
 
 def tasks_read(engine: Engine, event: TasksRead) -> None:

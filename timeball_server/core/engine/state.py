@@ -261,7 +261,10 @@ class Mutation:
 
 
 class Phase(StrEnum):
-    """Where an owned shard stands."""
+    """Where an owned shard stands.
+
+    LOADING answers callers too, but what an earlier owner left is not all in memory yet.
+    """
 
     LOADING = "LOADING"
     SERVING = "SERVING"
@@ -283,9 +286,10 @@ class ShardState:
     """An owned shard.
 
     Hints with a due time below `issued_until_ms` have been read or are being read: what becomes
-    durable from now on with such a due time enters memory directly (rule R9). `acquired_ms` is
-    the owner's wall clock when this epoch began. `watchers` are tokens by task, and whether they
-    want every change or the end alone.
+    durable from now on with such a due time enters memory directly (rule R9). What lies between
+    `unread_from_ms` and `unread_until_ms` is still to be read: its hints are of what was due
+    before this epoch began, at `acquired_ms` by the owner's wall clock. `watchers` are tokens by
+    task, and whether they want every change or the end alone.
     """
 
     shard: ShardId
@@ -295,14 +299,14 @@ class ShardState:
     phase: Phase = Phase.LOADING
     acquired_ms: int = 0
     issued_until_ms: int = 0
+    unread_from_ms: int = 0
+    unread_until_ms: int = 0
     slices: dict[int, Slice] = field(default_factory=dict)
     tasks: dict[TaskId, TaskState] = field(default_factory=dict)
     touched: set[TaskId] = field(default_factory=set)
     recent: dict[bytes, TaskId] = field(default_factory=dict)
     asking: dict[TaskId, list[ScheduleState]] = field(default_factory=dict)
     finding: dict[bytes, list[tuple[int, CreateTask]]] = field(default_factory=dict)
-    held_results: list[tuple[Incarnation, RunResult]] = field(default_factory=list)
-    held: list[Waiting] = field(default_factory=list)
     watchers: dict[TaskId, dict[int, bool]] = field(default_factory=dict)
     inventories: dict[Incarnation, dict[RunId, InventoryEntry]] = field(default_factory=dict)
     unresolved: dict[Incarnation, list[TaskState]] = field(default_factory=dict)
@@ -320,6 +324,11 @@ class ShardState:
         so nobody can wait for the slice of its due time (rule R22).
         """
         return due_ms < self.issued_until_ms or due_ms <= now_ms
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether a take-over has not asked for all of the past yet."""
+        return self.unread_from_ms < self.unread_until_ms
 
     def touch(self, task_id: TaskId) -> None:
         """A task changed: reads of several tasks that are under way may show its past (R9)."""
@@ -406,7 +415,6 @@ class EngineConfig:
     renew_after_ms: int = 300_000
     renew_ahead_ms: int = 600_000
     horizon_ms: int = 5 * 366 * 86_400_000
-    held_commands: int = 10_000
     recent_creations: int = 10_000
     trusted_skew_ms: int = 10_000
     part_rows: int = 50_000

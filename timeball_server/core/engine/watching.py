@@ -9,7 +9,7 @@ from __future__ import annotations
 from timeball_server.core.commands import Done, Outcome, WatchTask
 from timeball_server.core.engine import commands
 from timeball_server.core.engine.pinning import pinned
-from timeball_server.core.engine.state import Engine, Phase, ShardState, TaskState
+from timeball_server.core.engine.state import Engine, ShardState, TaskState
 from timeball_server.core.engine.writing import reply
 from timeball_server.core.ids import TaskId, home_of
 from timeball_server.core.journal import CLOSED, TERMINAL
@@ -64,8 +64,6 @@ def ended(engine: Engine, token: int, task_id: TaskId) -> None:
     shard = engine.shards.get(home_of(task_id).shard)
     if shard is None:
         return
-    if shard.phase is Phase.LOADING:
-        shard.held = [held for held in shard.held if held[0] != token]
     task = shard.tasks.get(task_id)
     if task is not None:
         task.waiting = [waiting for waiting in task.waiting if waiting[0] != token]

@@ -357,7 +357,7 @@ def drop_shard(engine: Engine, shard: ShardState) -> None:
 
 
 def _waiting_tokens(shard: ShardState) -> list[int]:
-    tokens = [token for token, _ in shard.held]
+    tokens: list[int] = []
     for found in shard.finding.values():
         tokens += [token for token, _ in found]
     for task in shard.tasks.values():
