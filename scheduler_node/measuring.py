@@ -15,8 +15,9 @@ from typing import Final
 
 from scheduler_node.committer import Committer
 from scheduler_node.recalling import LastSeconds
+from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.events import Event, ExecutorSaid
-from timeball_server.core.engine.state import Counters, Engine, TaskState
+from timeball_server.core.engine.state import Engine, TaskState
 from timeball_server.core.ids import ShardId
 from timeball_server.core.messages import Finished, FromExecutor, RunId, Started
 from timeball_server.ports.clock import Clock

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from timeball_server.core.engine.state import Counters
+from timeball_server.core.engine.counters import Counters
 from timeball_server.ports.owners import LATENESS_BOUNDS_MS, SecondFigures
 
 SECONDS: Final = 600

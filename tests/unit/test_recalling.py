@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_node.recalling import PLACES, SECONDS, STEP_S, LastSeconds
-from timeball_server.core.engine.state import Counters
+from timeball_server.core.engine.counters import Counters
 
 NOW_S = 1_800_000_000
 

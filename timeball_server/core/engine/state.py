@@ -20,6 +20,7 @@ from timeball_server.core.commands import (
     ReadTask,
     WatchTask,
 )
+from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.ids import (
@@ -382,27 +383,6 @@ class ExecutorState:
     def capacity(self) -> int:
         """Free capacity x strength, what the choice of two compares."""
         return self.free * self.facts.strength
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the engine did, summed; the shell turns it into metrics."""
-
-    created: int = 0
-    claims: int = 0
-    reclaims: int = 0
-    dispatched: int = 0
-    succeeded: int = 0
-    retried: int = 0
-    dead: int = 0
-    cancelled: int = 0
-    lost: int = 0
-    released: int = 0
-    adopted: int = 0
-    voided: int = 0
-    late_found: int = 0
-    ticks: int = 0
-    given_up: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
