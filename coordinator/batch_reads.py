@@ -23,6 +23,7 @@ from timeball_server.core.commands import ReadTask
 from timeball_server.core.ids import KIND_TASK, InvalidId, ShardId, TaskId, decode_id, home_of
 from timeball_server.core.journal import CLOSED, EventRow, head_of
 from timeball_server.core.model import TaskView
+from timeball_server.core.view import HIDDEN
 from timeball_server.ports.store import OwnerRow
 
 BatchAnswer = ReadResult | TimeballError
@@ -55,19 +56,12 @@ class BatchReader:
         journals = await self._store.read_journals(known)
         owners = await self._owners_of(known, journals)
         answers: dict[TaskId, BatchAnswer] = {}
-        asked: list[TaskId] = []
         for task_id in known:
-            rows, home = journals.get(task_id, ()), home_of(task_id)
-            match judge(head_of(rows), owners.get(home.shard), home.minute):
-                case Verdict.EXPIRED:
-                    answers[task_id] = expired(task_id)
-                case Verdict.NOT_FOUND:
-                    answers[task_id] = not_found(task_id)
-                case Verdict.ANSWER:
-                    view = _view(rows, namespace)
-                    answers[task_id] = ReadResult(view) if view else not_found(task_id)
-                case Verdict.ASK_OWNER:
-                    asked.append(task_id)
+            owner = owners.get(home_of(task_id).shard)
+            answer = _by_journal(task_id, journals.get(task_id, ()), owner, namespace)
+            if answer is not None:
+                answers[task_id] = answer
+        asked = [task_id for task_id in known if task_id not in answers]
         results = await self._ask(asked, namespace, deadline)
         for task_id, result in zip(asked, results, strict=True):
             rows = journals.get(task_id, ()) if allow_stale else ()
@@ -100,6 +94,24 @@ class BatchReader:
         except InvalidId:
             return False
         return parts.kind == KIND_TASK and parts.home.shard in self._shards
+
+
+def _by_journal(
+    task_id: TaskId, rows: Sequence[EventRow], owner: OwnerRow | None, namespace: str
+) -> BatchAnswer | None:
+    """What the store alone can say, None if the owner must be asked.
+
+    A task of another namespace is not found, whatever its state: nobody is asked about it.
+    """
+    head, home = head_of(rows), home_of(task_id)
+    verdict = judge(head, owner, home.minute)
+    if verdict is Verdict.EXPIRED:
+        return expired(task_id)
+    view = _view(rows, namespace)
+    is_shown = head is not None and head.state not in HIDDEN
+    if verdict is Verdict.NOT_FOUND or (is_shown and view is None):
+        return not_found(task_id)
+    return ReadResult(view) if verdict is Verdict.ANSWER and view is not None else None
 
 
 def _view(rows: Sequence[EventRow], namespace: str) -> TaskView | None:

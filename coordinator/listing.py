@@ -18,7 +18,7 @@ from coordinator.deadline import Deadline
 from coordinator.hints import STREAMS_OF, Hint, OwnerSource, Source, StateSource, found_in
 from coordinator.outcomes import view_or_error
 from coordinator.owner_calls import OwnerCalls
-from coordinator.paging import EVERYBODY, ListQuery, Place, seal, unseal
+from coordinator.paging import ListQuery, Place, seal, unseal
 from coordinator.reader import shown
 from coordinator.walk import (
     BUDGET_MS,
@@ -31,7 +31,7 @@ from coordinator.walk import (
 )
 from timeball_server.core.commands import ReadTask
 from timeball_server.core.limits import MAX_PAGE_ITEMS
-from timeball_server.core.model import TaskView
+from timeball_server.core.model import EVERYBODY, TaskView
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
 

@@ -19,8 +19,6 @@ from timeball.errors import InvalidRequest, Violation
 from timeball_server.core.ids import TaskId
 from timeball_server.core.model import PublicState
 
-EVERYBODY: Final = "-"
-"""Stands for all users in a query; nobody is called so."""
 _SEAL_BYTES: Final = 12
 _REFUSAL: Final = "must come unchanged from the previous page of the same query, or be empty"
 

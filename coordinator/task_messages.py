@@ -21,6 +21,7 @@ from timeball_server.core.ids import TaskId
 from timeball_server.core.limits import MAX_BATCH_BYTES
 from timeball_server.core.minting import CreateTime
 from timeball_server.core.model import PublicState, TaskView
+from timeball_server.rpc.access import OWN_NAMESPACE
 from timeball_server.rpc.convert import (
     STATES,
     due_from_task,
@@ -94,8 +95,8 @@ def list_query(message: pb.ListTasksRequest, caller: Caller) -> ListQuery:
     )
 
 
-def task_ids_of(message: pb.BatchGetTasksRequest) -> list[TaskId]:
-    """The tasks that a request of many names.
+def task_ids_of(message: pb.BatchGetTasksRequest, caller: Caller) -> list[TaskId]:
+    """The tasks that a request of many names; one of another namespace becomes no id at all.
 
     Raises:
         InvalidRequest: one of them is no task; names its field.
@@ -104,7 +105,9 @@ def task_ids_of(message: pb.BatchGetTasksRequest) -> list[TaskId]:
     wrong: list[Violation] = []
     for position, name in enumerate(message.names):
         try:
-            ids.append(parse_task_name(name, f"names[{position}]").task_id)
+            named = parse_task_name(name, f"names[{position}]")
+            is_own = named.namespace in (OWN_NAMESPACE, caller.namespace)
+            ids.append(named.task_id if is_own else TaskId(name))
         except InvalidRequest as error:
             wrong += error.violations
     if wrong:

@@ -102,9 +102,10 @@ class TaskServicer(stubs.TaskServiceServicer):
         self, request: pb.BatchGetTasksRequest, context: Any
     ) -> pb.BatchGetTasksResponse:
         """Read many tasks; each is answered by itself."""
-        task_ids = task_ids_of(request)
+        who = caller()
+        task_ids = task_ids_of(request, who)
         answers = await self._api.get_many(
-            caller(), task_ids, patience_ms(context), allow_stale=request.allow_stale
+            who, task_ids, patience_ms(context), allow_stale=request.allow_stale
         )
         full = request.view == pb.TASK_VIEW_FULL
         return pb.BatchGetTasksResponse(results=get_results(answers, full=full))

@@ -61,7 +61,7 @@ from timeball_server.core.journal import (
     next_state,
 )
 from timeball_server.core.model import ScheduleView
-from timeball_server.core.view import task_view
+from timeball_server.core.view import HIDDEN, task_view
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.owners import OwnerClient
@@ -181,7 +181,9 @@ class FakeOwner:
         if home_of(task_id).shard not in self.epochs:
             return Rejected(RejectionReason.NOT_OWNED, "not mine")
         history = fold((await self._store.read_journals([task_id])).get(task_id, []))
-        if history is None or task_view(history).spec.namespace != namespace:
+        if history is None or history.head.state in HIDDEN:
+            return Rejected(RejectionReason.NOT_FOUND, "unknown")
+        if task_view(history).spec.namespace != namespace:
             return Rejected(RejectionReason.NOT_FOUND, "unknown")
         return Done(task_view(history, self.started.get(task_id)), fresh=False)
 

@@ -12,6 +12,8 @@ from typing import Final
 from timeball_server.core.ids import Incarnation, NodeId, TaskId
 
 DEFAULT_PRIORITY: Final = 4
+EVERYBODY: Final = "-"
+"""Stands for all users where tasks are listed, so no task belongs to it."""
 
 
 class DeliveryMode(StrEnum):

@@ -22,6 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from timeball.errors import Violation
 
 from timeball_server.core.limits import HORIZON_MS
+from timeball_server.core.model import EVERYBODY
 from timeball_server.ports.clock import Clock
 from timeball_server.rpc.convert import ms_from_duration, ms_from_timestamp
 
@@ -165,6 +166,9 @@ def _retry(retry: Any, path: str, found: Found) -> None:
 def _task(task: Any, path: str, found: Found) -> None:
     if task.HasField("run_time") and task.HasField("delay"):
         found.append(Violation(f"{path}delay", "must be absent when run_time is set"))
+    if task.owner == EVERYBODY:
+        sentence = f"must be a user; {EVERYBODY} stands for everybody when tasks are listed"
+        found.append(Violation(f"{path}owner", sentence))
 
 
 def _schedule(schedule: Any, path: str, found: Found) -> None:

@@ -159,21 +159,33 @@ def list_tasks(
     owner: str,
     handler: str,
     states: Iterable[TaskState | str],
+    label: str,
     created: tuple[datetime | None, datetime | None],
+    due: tuple[datetime | None, datetime | None],
     page_size: int,
 ) -> task_service_pb2.ListTasksRequest:
-    """Asks for the first page; `created` bounds the creation, from inclusive and to exclusive."""
+    """Asks for the first page; `created` and `due` are ranges, from inclusive and to exclusive."""
     request = task_service_pb2.ListTasksRequest(
-        parent=settings.parent, owner=owner, handler=handler, page_size=page_size
+        parent=settings.parent, owner=owner, handler=handler, label=label, page_size=page_size
     )
     for state in states:
         request.states.append(_state_number(state))
-    created_from, created_to = created
-    if created_from is not None:
-        request.created_from.CopyFrom(timestamp(created_from, "created_from"))
-    if created_to is not None:
-        request.created_to.CopyFrom(timestamp(created_to, "created_to"))
+    for name, bounds in (("created", created), ("due", due)):
+        for end, bound in zip(("from", "to"), bounds, strict=True):
+            if bound is not None:
+                field = f"{name}_{end}"
+                getattr(request, field).CopyFrom(timestamp(bound, field))
     return request
+
+
+def batch_get_tasks(
+    settings: Settings, names: Iterable[str], *, full: bool, allow_stale: bool
+) -> task_service_pb2.BatchGetTasksRequest:
+    """Asks for many tasks."""
+    view = task_service_pb2.TASK_VIEW_FULL if full else task_service_pb2.TASK_VIEW_BASIC
+    return task_service_pb2.BatchGetTasksRequest(
+        parent=settings.parent, names=names, view=view, allow_stale=allow_stale
+    )
 
 
 def list_dead_letters(

@@ -25,6 +25,9 @@ BATCH_CREATE_TASKS = Method(
     _TASKS + "BatchCreateTasks", tasks.BatchCreateTasksRequest, tasks.BatchCreateTasksResponse
 )
 GET_TASK = Method(_TASKS + "GetTask", tasks.GetTaskRequest, tasks.GetTaskResponse)
+BATCH_GET_TASKS = Method(
+    _TASKS + "BatchGetTasks", tasks.BatchGetTasksRequest, tasks.BatchGetTasksResponse
+)
 LIST_TASKS = Method(_TASKS + "ListTasks", tasks.ListTasksRequest, tasks.ListTasksResponse)
 CANCEL_TASK = Method(_TASKS + "CancelTask", tasks.CancelTaskRequest, tasks.CancelTaskResponse)
 WAIT_TASK = Method(_TASKS + "WaitTask", tasks.WaitTaskRequest, tasks.WaitTaskResponse)
@@ -135,6 +138,23 @@ def get(kit: Kit, task: str, *, allow_stale: bool) -> Flow[task_pb2.Task]:
     )
     answer = yield from call(kit, GET_TASK, request)
     return answer.task
+
+
+def get_many(
+    kit: Kit, wanted: Sequence[str], *, full: bool, allow_stale: bool
+) -> Flow[list[BatchItem]]:
+    """Reads many tasks, up to 1,000 a call."""
+    names = [_requests.task_name(kit.settings, task) for task in wanted]
+    items: list[BatchItem] = []
+    for start in range(0, len(names), BATCH_ITEMS_MAX):
+        part = names[start : start + BATCH_ITEMS_MAX]
+        request = _requests.batch_get_tasks(kit.settings, part, full=full, allow_stale=allow_stale)
+        answer = yield from call(kit, BATCH_GET_TASKS, request)
+        items += [
+            result.task if result.HasField("task") else item_error(result.error)
+            for result in answer.results
+        ]
+    return items
 
 
 def page(kit: Kit, request: tasks.ListTasksRequest) -> Flow[tasks.ListTasksResponse]:

@@ -135,24 +135,43 @@ class Client(ClientBase):
         """Reads a task by id or resource name, with attempts and journal."""
         return self._run(_verbs.get(self._kit, task, allow_stale=allow_stale))
 
+    def get_many(
+        self, tasks: Iterable[str], *, full: bool = False, allow_stale: bool = False
+    ) -> Sequence[task_pb2.Task | TimeballError]:
+        """Reads tasks by id or resource name, each by itself, in the order given.
+
+        `full` adds payload, result, attempts and journal.
+        """
+        wanted = tuple(tasks)
+        return self._run(_verbs.get_many(self._kit, wanted, full=full, allow_stale=allow_stale))
+
     def list(
         self,
         *,
         owner: str = "",
         handler: str = "",
         states: Sequence[TaskState | str] = (),
+        label: str = "",
         created_from: datetime | None = None,
         created_to: datetime | None = None,
+        due_from: datetime | None = None,
+        due_to: datetime | None = None,
         page_size: int = PAGE_SIZE_DEFAULT,
         limit: int | None = None,
     ) -> Iterator[task_pb2.Task]:
-        """The tasks of one user, newest first, read page by page as you go."""
+        """The tasks of one user, newest first, read page by page as you go.
+
+        Owner "-" stands for everybody: then `states` must be given, of RETRYING, SUCCEEDED,
+        FAILED, CANCELLED and TERMINATED. A `label` is written key=value.
+        """
         request = _requests.list_tasks(
             self._kit.settings,
             owner=owner,
             handler=handler,
             states=states,
+            label=label,
             created=(created_from, created_to),
+            due=(due_from, due_to),
             page_size=page_size,
         )
         return islice(self._pages(request), limit)

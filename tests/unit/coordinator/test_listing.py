@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timeball.errors import InvalidRequest, TimeballError
 
-from coordinator.paging import EVERYBODY, ListQuery, Place, seal, unseal
+from coordinator.paging import ListQuery, Place, seal, unseal
 from coordinator.requests import Caller, CreateRequest
 from coordinator.walk import MAX_DAYS, MAX_ROWS
 from tests.support.fake_owners import EXECUTOR, FakeOwner, Rig, on_rig
@@ -17,7 +17,7 @@ from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.ids import Epoch, TaskId
 from timeball_server.core.journal import EventKind, OwnerListRow, StateListRow
 from timeball_server.core.minting import CreateTime
-from timeball_server.core.model import PublicState, TaskSpec, TaskView
+from timeball_server.core.model import EVERYBODY, PublicState, TaskSpec, TaskView
 
 CLERK = Caller("shop", "clerk")
 QUERY = ListQuery(namespace="shop", owner="clerk")

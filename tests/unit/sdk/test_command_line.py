@@ -85,6 +85,8 @@ def test_create_reads_arguments_from_standard_input(door: Door) -> None:
         ("task", "create", "a", "--priority", "high"),
         ("task", "create"),
         ("task", "list", "--state", "finished"),
+        ("task", "list", "--everybody", "--owner", "me"),
+        ("task", "list", "--due-from", "soon"),
         ("task", "wait", "x", "--timeout", "soon"),
         ("nonsense",),
     ],
@@ -130,11 +132,25 @@ def test_list_prints_whole_cells_without_colours(door: Door) -> None:
     sent = door.take()
     assert list(sent.request.states) == [task_pb2.TASK_STATE_FAILED]
     assert sent.request.page_size == 2
+    assert sent.request.owner == ""
     sent.answer(task_service_pb2.ListTasksResponse(tasks=[door.task("FAILED"), long]))
     result = door.finish(running)
     assert "9" * 300 in result.stdout
     assert "h" * 200 in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_list_says_whom_what_and_when(door: Door) -> None:
+    running = run(
+        door,
+        *("task", "list", "--everybody", "--state", "failed", "--label", "team=billing"),
+        *("--from", "2030-01-01T00:00:00Z", "--due-to", "2030-01-02T00:00:00Z"),
+    )
+    request = (sent := door.take()).request
+    assert (request.owner, request.label) == ("-", "team=billing")
+    assert (request.created_from.seconds, request.due_to.seconds) == (1893456000, 1893542400)
+    sent.answer(task_service_pb2.ListTasksResponse())
+    assert door.finish(running).exit_code == 0
 
 
 def test_list_as_json(door: Door) -> None:

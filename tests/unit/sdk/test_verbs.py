@@ -102,6 +102,7 @@ def test_pages_are_read_as_they_are_needed(door: Door) -> None:
     since = datetime(2030, 1, 1, tzinfo=UTC)
     found = door.client.list(
         owner="accounts", handler="billing.charge", states=["failed"], created_from=since,
+        label="team=billing", due_to=since,
         page_size=2,
     )  # fmt: skip
     assert door.channel.calls.empty()
@@ -112,6 +113,9 @@ def test_pages_are_read_as_they_are_needed(door: Door) -> None:
     assert sent.request.handler == "billing.charge"
     assert list(sent.request.states) == [task_pb2.TASK_STATE_FAILED]
     assert sent.request.created_from.ToDatetime(tzinfo=UTC) == since
+    assert sent.request.label == "team=billing"
+    assert sent.request.due_to.ToDatetime(tzinfo=UTC) == since
+    assert not sent.request.HasField("due_from")
     assert (sent.request.page_size, sent.request.page_token) == (2, "")
     page = task_service_pb2.ListTasksResponse(tasks=[door.task()] * 2, next_page_token="two")
     sent.answer(page)
@@ -192,6 +196,23 @@ def test_chunks_respect_number_and_size_and_lose_nothing(size: int) -> None:
     assert [each for part in parts for each in part] == requests
     assert max(map(len, parts)) <= BATCH_ITEMS_MAX
     assert max(sum(each.ByteSize() for each in part) for part in parts) <= BATCH_BYTES_MAX
+
+
+def test_many_are_read_a_thousand_at_a_time_each_by_itself(door: Door) -> None:
+    wanted = [door.task_id] * (BATCH_ITEMS_MAX + 1)
+    reading = door.start(door.client.get_many, iter(wanted), full=True)
+    for length in (BATCH_ITEMS_MAX, 1):
+        sent = door.take()
+        assert list(sent.request.names) == [door.task_name] * length
+        assert sent.request.view == task_service_pb2.TASK_VIEW_FULL
+        missing = task_service_pb2.ItemError(code="NOT_FOUND", reason="TASK_EXPIRED", message="m")
+        results = [task_service_pb2.GetResult(task=door.task("RUNNING"))] * (length - 1)
+        results.append(task_service_pb2.GetResult(error=missing))
+        sent.answer(task_service_pb2.BatchGetTasksResponse(results=results))
+    found = door.finish(reading)
+    assert len(found) == len(wanted)
+    assert isinstance(found[-1], errors.TaskExpired)
+    assert isinstance(found[0], task_pb2.Task)
 
 
 def test_a_schedule_is_created_read_and_deleted(door: Door) -> None:

@@ -64,17 +64,32 @@ def get(session: Session, task: str, output: str) -> None:
 
 @group.command("list")
 @click.option("--owner", default="", help="User; default: the API key's own.")
+@click.option("--everybody", is_flag=True, help="Of all users; needs --state.")
 @click.option("--handler", default="", help="Only tasks of this handler.")
 @click.option("--state", "states", multiple=True, metavar="STATE", help="Repeatable.")
+@click.option("--label", default="", metavar="KEY=VALUE", help="Only tasks with this label.")
+@click.option("--from", "created_from", metavar="TIME", help="Created then or later.")
+@click.option("--to", "created_to", metavar="TIME", help="Created before then.")
+@click.option("--due-from", metavar="TIME", help="Due then or later.")
+@click.option("--due-to", metavar="TIME", help="Due before then.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @output_option
 @click.pass_obj
-def list_tasks(
-    session: Session, owner: str, handler: str, states: Sequence[str], limit: int, output: str
-) -> None:
-    """List tasks, newest first."""
+def list_tasks(session: Session, /, limit: int, output: str, **said: Any) -> None:
+    """List tasks, newest first; by default those created in the last 7 days.
+
+    With --everybody they come in the order in which they came to their state.
+    """
+    if said["everybody"] and said["owner"]:
+        raise click.UsageError("say --owner or --everybody, not both")
     found = session.client.list(
-        owner=owner, handler=handler, states=states, page_size=min(limit, 1_000), limit=limit
+        owner="-" if said["everybody"] else said["owner"],
+        handler=said["handler"],
+        states=said["states"],
+        label=said["label"],
+        **instants(said, "created_from", "created_to", "due_from", "due_to"),
+        page_size=min(limit, 1_000),
+        limit=limit,
     )
     if output == "json":
         print_json({"tasks": [as_json(task) for task in found]})
@@ -154,6 +169,15 @@ def options(**said: Any) -> SubmitOptions:
     found["selector"] = pairs(said["selector"], "--selector")
     found["at_most_once"] = said["at_most_once"]
     return found
+
+
+def instants(said: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The instants that options say, by the names of the SDK's parameters."""
+    return {
+        name: parse_instant(said[name], field=f"--{name.replace('_', '-')}")
+        for name in names
+        if said[name] is not None
+    }
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
