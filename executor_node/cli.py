@@ -18,7 +18,7 @@ from executor_node.service import ExecutorConfig
 from executor_node.wiring import ClusterAddress, DataDirectoryLock, run_executor
 from timeball_server.core.ids import NodeId
 from timeball_server.runtime.logs import configure_logs
-from timeball_server.runtime.loops import loop_factory
+from timeball_server.runtime.loops import LoopChoice, LoopFactory, loop_factory
 
 
 class Labels(click.ParamType[tuple[str, str]]):
@@ -66,6 +66,9 @@ class Labels(click.ParamType[tuple[str, str]]):
 @click.option("--session-timeout-ms", type=click.IntRange(500, 120_000), default=4_000,
               show_default=True, help="Silence after which this node counts as dead.")  # fmt: skip
 @click.option("--api-key", envvar="TIMEBALL_API_KEY", default="", help="Credential, if needed.")
+@click.option("--loop", type=click.Choice([each.value for each in LoopChoice]),
+              default=LoopChoice.AUTO.value, show_default=True,
+              help="Event loop; auto = uvloop where it is installed.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="info", show_default=True)  # fmt: skip
 def command(
@@ -84,6 +87,7 @@ def command(
     drain_ms: int,
     session_timeout_ms: int,
     api_key: str,
+    loop: str,
     log_level: str,
 ) -> None:
     """Run tasks: join a cluster and serve the handlers of an app until SIGTERM."""
@@ -107,19 +111,25 @@ def command(
         zookeeper=zookeeper,
     )
     try:
-        _run(app, config, cluster, data_dir)
+        _run(app, config, cluster, data_dir, loop_factory(LoopChoice(loop)))
     except (TimeballError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 
-def _run(app: str, config: ExecutorConfig, cluster: ClusterAddress, data_dir: Path | None) -> None:
+def _run(
+    app: str,
+    config: ExecutorConfig,
+    cluster: ClusterAddress,
+    data_dir: Path | None,
+    make_loop: LoopFactory | None,
+) -> None:
     """Load, lock, run."""
     handlers = load_handlers(app)
     lock = None if data_dir is None else DataDirectoryLock(data_dir)
     names = ", ".join(sorted(handlers))
     click.echo(f"executor {config.node}: {config.slots} slots, serves {names}", err=True)
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=make_loop) as runner:
             runner.run(run_executor(config, handlers, cluster))
     finally:
         if lock is not None:

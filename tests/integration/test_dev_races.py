@@ -26,9 +26,12 @@ LEAD_S = 3
 OFFSETS_MS = (*range(-5, 6), -50)
 
 
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def dev(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DevServer]:
+    """On either loop: whose timers fire when decides what is early."""
+    with dev_server(tmp_path_factory.mktemp("dev"), loop=request.param) as server:
         yield server
 
 

@@ -123,8 +123,10 @@ class DevServer(Process):
         apps: Sequence[str] = (str(APP),),
         slots: int = 100,
         http: Sequence[str] = ("--no-http",),
+        loop: str = "auto",
     ) -> None:
         super().__init__(work, "dev")
+        self._loop = loop
         self._http = tuple(http)
         self.data = work / "dev.db"
         self.address = "127.0.0.1:0"
@@ -140,6 +142,7 @@ class DevServer(Process):
             *self._apps,
             *("--listen", self.address, "--data", str(self.data), "--slots", str(self._slots)),
             *("--start-log", str(self.start_log), "--ready-file", str(self._ready)),
+            *("--loop", self._loop),
             *self._http,
         )
         until(lambda: self._ready.exists() or self.code is not None, "timeball dev is ready")
@@ -190,10 +193,10 @@ def ending(*processes: Process) -> Iterator[None]:
 
 @contextmanager
 def dev_server(
-    work: Path, *, apps: Sequence[str] = (str(APP),), slots: int = 100
+    work: Path, *, apps: Sequence[str] = (str(APP),), slots: int = 100, loop: str = "auto"
 ) -> Iterator[DevServer]:
     """A ready `timeball dev` that ends with the block."""
-    server = DevServer(work, apps=apps, slots=slots)
+    server = DevServer(work, apps=apps, slots=slots, loop=loop)
     with ending(server):
         server.start()
         yield server

@@ -53,6 +53,7 @@ SERVICE_NEEDS = (
     "timeball",
     "timeball_server.internal",
     "timeball_server.cluster",
+    "timeball_server.console",
     "timeball_server.rpc",
     "timeball_server.rest",
     "timeball_server.runtime",
@@ -86,26 +87,33 @@ LAYERS = {
         ours=(*SHARED, "timeball", "timeball_server.rest", "timeball_server.rpc"),
         vendors=("grpc", "google", "starlette", "uvicorn"),
     ),
+    "timeball_server.console": Layer(
+        ours=(
+            *SHARED,
+            "timeball_server.console",
+            "timeball_server.rest",
+            "timeball_server.rpc.auth",
+        ),
+        vendors=("starlette", "structlog"),
+    ),
     "timeball_server.runtime": Layer(
         ours=(*SHARED, "timeball_server.runtime"),
         vendors=("structlog", "uvloop", "prometheus_client"),
     ),
-    "timeball_server.cli": Layer(
-        ours=("timeball", "timeball_server"), vendors=("click", "rich", "uvloop")
-    ),
+    "timeball_server.cli": Layer(ours=("timeball", "timeball_server"), vendors=("click", "rich")),
     "timeball_server.cluster": Layer(
         ours=(*SHARED, "timeball_server.cluster", "timeball_server.runtime")
     ),
-    "timeball_server.dev": Layer(ours=OURS, vendors=(*GRPC, "uvloop", "structlog")),
+    "timeball_server.dev": Layer(ours=OURS, vendors=(*GRPC, "structlog")),
     "coordinator": Layer(
-        ours=("coordinator", *SERVICE_NEEDS), vendors=(*GRPC, "structlog", "uvloop", "click")
+        ours=("coordinator", *SERVICE_NEEDS), vendors=(*GRPC, "structlog", "click")
     ),
     "scheduler_node": Layer(
-        ours=("scheduler_node", *SERVICE_NEEDS), vendors=(*GRPC, "structlog", "uvloop", "click")
+        ours=("scheduler_node", *SERVICE_NEEDS), vendors=(*GRPC, "structlog", "click")
     ),
     "executor_node": Layer(
         ours=("executor_node", *SERVICE_NEEDS),
-        vendors=("grpc", "grpc_health", "google", "structlog", "uvloop", "click"),
+        vendors=("grpc", "grpc_health", "google", "structlog", "click"),
     ),
     "timeball": Layer(ours=("timeball",), vendors=("grpc", "google")),
     "timeball.cli": Layer(ours=("timeball",), vendors=("grpc", "google", "click", "rich")),
@@ -118,8 +126,9 @@ ROOMS = {
     "kazoo": "timeball_server.coordination.zookeeper",
     "sqlite3": "timeball_server.store.sqlite",
     "protovalidate": "timeball_server.rpc",
-    "starlette": "timeball_server.rest",
+    "starlette": ("timeball_server.rest", "timeball_server.console"),
     "uvicorn": "timeball_server.rest",
+    "uvloop": "timeball_server.runtime",
     "prometheus_client": "timeball_server.runtime",
 }
 
@@ -200,6 +209,20 @@ def test_every_import_keeps_its_direction() -> None:
     assert found == []
 
 
+def test_the_simulation_has_a_loop_of_its_own_and_no_other() -> None:
+    folders = ("tests/simulation", "tests/support/sim")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    files += [ROOT / "tests/support/virtual_loop.py", ROOT / "tools/sim.py"]
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in files
+        for line, target in imports(ast.parse(path.read_text(), filename=str(path)))
+        if within(target, "uvloop", "timeball_server.runtime.loops")
+    ]
+    assert len(files) > 4
+    assert found == []
+
+
 def test_nobody_imports_the_folder_of_proto_sources() -> None:
     folders = [ROOT / name for name in ("tests", "tools", "examples")]
     files = [*shipped(), *(path for folder in folders for path in folder.rglob("*.py"))]
@@ -220,6 +243,9 @@ def test_nobody_imports_the_folder_of_proto_sources() -> None:
         ("timeball_server.core.engine", "import time"),
         ("timeball_server.core.engine", "import random"),
         ("timeball_server.core.engine", "import logging"),
+        ("timeball_server.core.engine", "import uvloop"),
+        ("timeball.async_client", "import uvloop"),
+        ("scheduler_node.loop", "import uvloop"),
         ("timeball_server.core.engine", "import msgspec"),
         ("timeball_server.core.engine", "from timeball_server.ports import store"),
         ("timeball_server.core.engine", "from timeball_server import ports"),
