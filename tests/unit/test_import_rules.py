@@ -121,7 +121,7 @@ LAYERS = {
 # Named only where the pieces are put together: a module called wiring, and tests.
 ADAPTERS = ("timeball_server.store", "timeball_server.coordination")
 # One driver each, wherever it may otherwise look allowed.
-ROOMS = {
+ROOMS: dict[str, str | tuple[str, ...]] = {
     "cassandra": "timeball_server.store.cassandra",
     "kazoo": "timeball_server.coordination.zookeeper",
     "sqlite3": "timeball_server.store.sqlite",
