@@ -24,7 +24,7 @@ from timeball_server.core.buckets import Layout
 from timeball_server.core.ids import NodeId
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, Member, Role
-from timeball_server.ports.owners import OwnerDialer, OwnerInspector
+from timeball_server.ports.owners import OwnerDialer, OwnerInspector, OwnerObserver
 from timeball_server.ports.store import Store
 from timeball_server.runtime.joining import join_in_turn
 from timeball_server.runtime.lifecycle import Service
@@ -51,7 +51,8 @@ class CoordinatorConfig:
 class CoordinatorPorts:
     """The world around a coordinator. `connect` opens a fresh session each time.
 
-    `inspect` finds scheduler nodes by address for operators; None = nobody can be asked.
+    `inspect` finds scheduler nodes by address for operators, `observe` for consoles; None = nobody
+    can be asked.
     """
 
     store: Store
@@ -61,6 +62,7 @@ class CoordinatorPorts:
     lead: Lead
     entropy: Random
     inspect: Callable[[str], OwnerInspector] | None = None
+    observe: Callable[[str], OwnerObserver] | None = None
 
 
 class CoordinatorNode(Service):
@@ -71,6 +73,7 @@ class CoordinatorNode(Service):
         self.config = config
         self.router = Router(ports.dialer)
         self.inspect = ports.inspect
+        self.observe = ports.observe
         self._ports = ports
         self._layout = layout
         self._session: CoordinationSession | None = None

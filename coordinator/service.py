@@ -17,6 +17,7 @@ from timeball.v1 import admin_service_pb2_grpc, schedule_service_pb2_grpc, task_
 
 from coordinator.admin_api import AdminApi
 from coordinator.admin_servicer import AdminServicer
+from coordinator.console_view import console_look
 from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
 from coordinator.schedule_servicer import ScheduleServicer
 from coordinator.schedules import ScheduleApi
@@ -31,6 +32,7 @@ from timeball_server.rpc.validation import RequestValidator
 from timeball_server.runtime.lifecycle import Service
 
 if TYPE_CHECKING:
+    from timeball_server.console.app import ConsoleApp
     from timeball_server.rest.server import HttpServer
 
 log = structlog.stdlib.get_logger("coordinator")
@@ -72,6 +74,7 @@ class Coordinator(Service):
         public = _public_services(self.node, doors)
         services = [*public, *doors.node_services]
         self._server = RpcServer(doors.listen, services, interceptors=[self._gate])
+        self._console: ConsoleApp | None = None
         self._http = self._http_door(doors, public, ports) if doors.http else None
 
     @property
@@ -114,10 +117,14 @@ class Coordinator(Service):
         log.info("serving", address=self.address, http=self.http_address)
 
     async def _drain(self) -> None:
+        if self._console is not None:
+            await self._console.close()
         http = () if self._http is None else (self._http.stop(),)
         await asyncio.gather(self._server.stop(GRACE_MS), *http)
 
     async def _end(self) -> None:
+        if self._console is not None:
+            await self._console.close()
         if self._http is not None:
             await self._http.stop()
         await self._server.stop()
@@ -131,17 +138,29 @@ class Coordinator(Service):
         self, doors: Doors, services: Sequence[RpcService], ports: CoordinatorPorts
     ) -> HttpServer:
         """The same servicers behind the same gate; what it is made of loads only when wanted."""
+        from timeball_server.console.door import console
         from timeball_server.rest.door import http_door
 
+        config = self.node.config
+        self._console = console(
+            console_look(self.node.overview, self.node.observe, ports.clock),
+            doors.authenticator,
+            coordinator=config.node,
+            version=config.version,
+            store=doors.store,
+            clock=ports.clock,
+            on_bug=self._note_bug,
+        )
         return http_door(
             doors.http,
             self._gate,
             doors.authenticator,
             [service.register for service in services],
             clock=ports.clock,
-            version=self.node.config.version,
+            version=config.version,
             grace_ms=GRACE_MS,
             on_bug=self._note_bug,
+            console=self._console,
         )
 
     def _note_bug(self, method: str, bug: BaseException) -> None:

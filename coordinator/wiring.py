@@ -25,7 +25,7 @@ from timeball_server.core.buckets import Layout
 from timeball_server.internal.v1 import membership_service_pb2_grpc
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Membership
-from timeball_server.ports.owners import OwnerDialer, OwnerInspector
+from timeball_server.ports.owners import OwnerDialer, OwnerInspector, OwnerObserver
 from timeball_server.ports.store import Store
 from timeball_server.rpc.auth import ApiKeys, Authenticator, OpenLoopback, stored_keys
 from timeball_server.rpc.owner_transport import GrpcOwnerDialer
@@ -45,6 +45,7 @@ def coordinator_ports(
     clock: Clock,
     layout: Layout,
     inspect: Callable[[str], OwnerInspector] | None = None,
+    observe: Callable[[str], OwnerObserver] | None = None,
 ) -> CoordinatorPorts:
     """The world of a production coordinator: it takes part in leading, its ids are random."""
     return CoordinatorPorts(
@@ -55,6 +56,7 @@ def coordinator_ports(
         lead=leading(layout.all_shards(), clock),
         entropy=system_random(),
         inspect=inspect,
+        observe=observe,
     )
 
 
@@ -109,6 +111,7 @@ async def clustered_coordinator(
         clock=clock,
         layout=layout,
         inspect=dialer.inspector,
+        observe=dialer.observer,
     )
     doors = Doors(
         listen=listen,

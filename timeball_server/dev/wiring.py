@@ -196,6 +196,7 @@ class DevCluster(Service):
             clock=self._clock,
             layout=layout,
             inspect=dialer.inspector,
+            observe=dialer.observer,
         )
         config = CoordinatorConfig(
             node=NodeId("coordinator-1"), address="", version=self._config.version

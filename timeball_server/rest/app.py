@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from timeball.errors import (
     Internal,
     InvalidRequest,
@@ -48,7 +48,7 @@ MAX_CALLS: Final = 1_000
 BODY_DEADLINE_S: Final = 30
 """How long a body may take to arrive."""
 MAX_REQUEST_ID_CHARACTERS: Final = 128
-_INDEX, _OPENAPI = "/", "/openapi.json"
+_INDEX, _OPENAPI, _CONSOLE = "/", "/openapi.json", "/console"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALWAYS: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _BUG_SENTENCE: Final = "the server failed at this; it was noted, and trying again may help"
@@ -63,9 +63,19 @@ class RestApp:
         version: of this server, for people.
         open_access: whether nobody needs a credential; then only loopback names are answered.
         on_bug: is told of what should not have been raised.
+        console: serves everything below /console, if there is one.
     """
 
-    def __init__(self, caller: Caller, *, version: str, open_access: bool, on_bug: OnBug) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        version: str,
+        open_access: bool,
+        on_bug: OnBug,
+        console: ASGIApp | None = None,
+    ) -> None:
+        self._console = console
         self._caller = caller
         self._version = version
         self._open_access = open_access
@@ -79,6 +89,9 @@ class RestApp:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
+        if self._console is not None and _is_consoles(scope["path"]):
+            await self._show(self._console, request, send)
+            return
         self._calls += 1
         try:
             answer = await self._answer(request)
@@ -86,12 +99,20 @@ class RestApp:
             return
         finally:
             self._calls -= 1
-        headers = {**_ALWAYS, **answer.headers, **_request_id(request)}
-        body = b"" if request.method == "HEAD" else answer.body
-        response = Response(body, status_code=answer.status, headers=headers)
-        if request.method == "HEAD":
-            response.headers["content-length"] = str(len(answer.body))
-        await response(scope, receive, send)
+        await _send(answer, request, send)
+
+    async def _show(self, console: ASGIApp, request: Request, send: Send) -> None:
+        """Let the console answer, if a browser may ask at all."""
+        try:
+            self._check_browser(request)
+        except ForeignOrigin as error:
+            self.refused[error.reason] += 1
+            await _send(failure(error, request.headers.get("accept", "")), request, send)
+            return
+        try:
+            await console(request.scope, request.receive, send)
+        except Exception as bug:  # noqa: BLE001 - counted; the server ends the connection
+            self._on_bug(f"{request.method} {request.url.path}", bug)
 
     async def _answer(self, request: Request) -> Answer:
         accept = request.headers.get("accept", "")
@@ -142,7 +163,8 @@ class RestApp:
 
     @cached_property
     def _index(self) -> bytes:
-        return index_page(self._routes, comments(), self._version).encode()
+        has_console = self._console is not None
+        return index_page(self._routes, comments(), self._version, console=has_console).encode()
 
     @cached_property
     def _openapi(self) -> bytes:
@@ -162,6 +184,19 @@ class RestApp:
             return
         if urlsplit(origin).netloc.lower() != host.lower():
             raise ForeignOrigin("pages of other sites cannot call this server")
+
+
+def _is_consoles(path: str) -> bool:
+    return path == _CONSOLE or path.startswith(f"{_CONSOLE}/")
+
+
+async def _send(answer: Answer, request: Request, send: Send) -> None:
+    headers = {**_ALWAYS, **answer.headers, **_request_id(request)}
+    body = b"" if request.method == "HEAD" else answer.body
+    response = Response(body, status_code=answer.status, headers=headers)
+    if request.method == "HEAD":
+        response.headers["content-length"] = str(len(answer.body))
+    await response(request.scope, request.receive, send)
 
 
 async def _body(request: Request) -> bytes:

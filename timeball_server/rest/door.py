@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from starlette.types import ASGIApp
+
 from timeball_server.ports.clock import Clock
 from timeball_server.rest.app import OnBug, RestApp
 from timeball_server.rest.calls import Caller, Register
@@ -22,6 +24,7 @@ def http_door(
     version: str,
     grace_ms: int,
     on_bug: OnBug,
+    console: ASGIApp | None = None,
 ) -> HttpServer:
     """A server of the public API over HTTP.
 
@@ -30,6 +33,7 @@ def http_door(
         gate: the one around the gRPC server's calls.
         authenticator: what the gate asks; decides where this may listen.
         registers: what registers each public servicer with a server.
+        console: serves everything below /console, if there is one.
 
     Raises:
         NotLoopback: access is open, and others could reach the address.
@@ -38,5 +42,5 @@ def http_door(
     if open_access:
         OpenLoopback(listen)
     caller = Caller(gate, registers, clock)
-    app = RestApp(caller, version=version, open_access=open_access, on_bug=on_bug)
+    app = RestApp(caller, version=version, open_access=open_access, on_bug=on_bug, console=console)
     return HttpServer(listen, app, grace_ms)

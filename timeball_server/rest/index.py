@@ -18,7 +18,7 @@ _PAGE: Final = """<!doctype html>
 <head><meta charset="utf-8"><title>Timeball {version}</title></head>
 <body>
 <h1>Timeball {version}</h1>
-<p>The API as JSON over HTTP. <a href="/openapi.json">OpenAPI 3.1</a> describes it.</p>
+<p>The API as JSON over HTTP. <a href="/openapi.json">OpenAPI 3.1</a> describes it.{console}</p>
 <table>
 <thead><tr><th>Method</th><th>Path</th><th>What it does</th></tr></thead>
 <tbody>
@@ -30,14 +30,20 @@ _PAGE: Final = """<!doctype html>
 """
 
 
-def index_page(routes: Sequence[Route], comments: Mapping[str, str], version: str) -> str:
+_CONSOLE: Final = ' The <a href="/console">console</a> shows the cluster live.'
+
+
+def index_page(
+    routes: Sequence[Route], comments: Mapping[str, str], version: str, *, console: bool = False
+) -> str:
     """The page.
 
     Args:
         comments: sentences of the protos by full name.
+        console: whether there is one.
     """
     rows = "\n".join(_row(route, comments.get(route.rpc.full_name, "")) for route in routes)
-    return _PAGE.format(version=escape(version), rows=rows)
+    return _PAGE.format(version=escape(version), rows=rows, console=_CONSOLE if console else "")
 
 
 def _row(route: Route, sentence: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from timeball.errors import Unauthenticated
 
@@ -22,6 +23,8 @@ MIN_PEPPER_BYTES: Final = 16
 KEY_PREFIX: Final = "tb"
 DEFAULT_NAMESPACE: Final = "default"
 _DIGEST_BYTES: Final = 32
+_SESSION: Final = re.compile(r"([^.]{1,256})\.([0-9]{1,15})\.([0-9a-f]{64})")
+_SIGNED_OUT = "the session is over or not known; sign in with an API key"
 _REFUSED = "the credential is missing or not known; send authorization: Bearer tb.{key id}.{secret}"
 
 
@@ -73,11 +76,32 @@ class Authenticator(Protocol):
         ...
 
 
+@runtime_checkable
+class Sessions(Protocol):
+    """Lets browsers exchange a credential for a short session, so that none of them keeps it."""
+
+    def open_session(self, authorization: str | None, lasts_ms: int) -> str:
+        """A token that stands for the credential's holder until the time is over.
+
+        Raises:
+            Unauthenticated: as for the credential.
+        """
+        ...
+
+    def session_holder(self, token: str) -> Principal:
+        """Who was given this token.
+
+        Raises:
+            Unauthenticated: the session is over, the key is gone, or the token is none of ours.
+        """
+        ...
+
+
 class NotLoopback(ValueError):
     """Open access was asked for on an address that others can reach."""
 
 
-class OpenLoopback(Authenticator):
+class OpenLoopback(Authenticator, Sessions):
     """Everybody is subject "dev" of namespace "default" with every role; for development only.
 
     Args:
@@ -101,6 +125,14 @@ class OpenLoopback(Authenticator):
         """The same for everybody, whatever they send."""
         return self._principal
 
+    def open_session(self, authorization: str | None, lasts_ms: int) -> str:
+        """Nobody needs one."""
+        return ""
+
+    def session_holder(self, token: str) -> Principal:
+        """The same for everybody, whatever they send."""
+        return self._principal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredKey:
@@ -121,7 +153,7 @@ class InvalidKeys(ValueError):
         self.problems = problems
 
 
-class ApiKeys(Authenticator):
+class ApiKeys(Authenticator, Sessions):
     """Keys tb.{key id}.{secret}; several live ones of one subject allow rotation.
 
     Args:
@@ -146,17 +178,40 @@ class ApiKeys(Authenticator):
     def authenticate(self, authorization: str | None) -> Principal:
         """See the protocol; an unknown key id costs as much as a wrong secret."""
         key = _bearer(authorization)
-        key_id = key.split(".")[1] if key.count(".") == 2 else ""
+        key_id = _key_id(key)
         stored = self._keys.get(key_id, self._nobody)
         equal = hmac.compare_digest(key_digest(key, self._pepper), stored.digest)
-        expired = stored.expires_ms is not None and (stored.expires_ms <= self._clock.now().wall_ms)
-        if not equal or expired or stored is self._nobody:
+        if not equal or self._expired(stored) or stored is self._nobody:
             raise Unauthenticated(_REFUSED)
-        return Principal(
-            subject=stored.subject,
-            namespace=stored.namespace,
-            roles=with_included(stored.roles),
-        )
+        return _principal(stored)
+
+    def open_session(self, authorization: str | None, lasts_ms: int) -> str:
+        """{key id}.{end in seconds}.{seal}: kept by nobody, and over at once with its key."""
+        self.authenticate(authorization)
+        key_id = _key_id(_bearer(authorization))
+        ends_s = (self._clock.now().wall_ms + lasts_ms) // 1_000
+        return f"{key_id}.{ends_s}.{self._seal(key_id, str(ends_s), self._keys[key_id])}"
+
+    def session_holder(self, token: str) -> Principal:
+        """See the protocol; an unknown key id costs as much as a wrong seal."""
+        match = _SESSION.fullmatch(token)
+        if match is None:
+            raise Unauthenticated(_SIGNED_OUT)
+        key_id, ends_s, seal = match.groups()
+        stored = self._keys.get(key_id, self._nobody)
+        equal = hmac.compare_digest(self._seal(key_id, ends_s, stored), seal)
+        over = int(ends_s) * 1_000 <= self._clock.now().wall_ms
+        if not equal or over or self._expired(stored) or stored is self._nobody:
+            raise Unauthenticated(_SIGNED_OUT)
+        return _principal(stored)
+
+    def _expired(self, stored: StoredKey) -> bool:
+        return stored.expires_ms is not None and stored.expires_ms <= self._clock.now().wall_ms
+
+    def _seal(self, key_id: str, ends_s: str, stored: StoredKey) -> str:
+        """Holds for one key with one secret: rotating either ends its sessions."""
+        said = b"console session\0" + f"{key_id}\0{ends_s}\0".encode() + stored.digest
+        return hmac.digest(self._pepper, said, "sha256").hex()
 
 
 def key_digest(key: str, pepper: bytes) -> bytes:
@@ -195,6 +250,18 @@ def _bearer(authorization: str | None) -> str:
     if len(key) > MAX_CREDENTIAL_CHARACTERS or scheme.lower() != "bearer":
         return ""
     return key if key.startswith(f"{KEY_PREFIX}.") else ""
+
+
+def _key_id(key: str) -> str:
+    return key.split(".")[1] if key.count(".") == 2 else ""
+
+
+def _principal(stored: StoredKey) -> Principal:
+    return Principal(
+        subject=stored.subject,
+        namespace=stored.namespace,
+        roles=with_included(stored.roles),
+    )
 
 
 def _stored(key_id: str, entry: Mapping[str, Any], problems: list[str]) -> StoredKey | None:
