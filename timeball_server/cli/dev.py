@@ -122,7 +122,8 @@ async def _run(cluster: DevCluster, config: DevConfig, ready_file: Path | None) 
 
 def _say_ready(cluster: DevCluster, config: DevConfig) -> None:
     kept = "in memory, gone at the end" if config.data is None else f"in {config.data}"
-    rest = (f"  the same as JSON: http://{cluster.http_address}/",) if config.http else ()
+    web = f"http://{cluster.http_address}/"
+    rest = (f"  the same as JSON: {web}", f"  console: {web}console") if config.http else ()
     lines = (
         f"timeball {config.version} dev is ready on {cluster.address}",
         *rest,
