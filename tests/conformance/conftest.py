@@ -17,6 +17,7 @@ import pytest_asyncio
 from tests.support.cassandra_world import CassandraWorld, shared_keyspace
 from tests.support.coordination_worlds import Runner, run_local, zookeeper_runner
 from tests.support.store_worlds import WORLDS, MakeWorld, World, connected
+from timeball_server.ports.access import AccessStore
 from timeball_server.ports.store import Store
 from timeball_server.runtime.loops import LoopChoice, LoopFactory, loop_factory
 
@@ -66,6 +67,12 @@ async def store_client(store_world: World) -> AsyncIterator[Store]:
     """A client of it."""
     async with connected(store_world) as store:
         yield store
+
+
+@pytest.fixture
+def access(store_client: Store) -> AccessStore:
+    """What administrators change there."""
+    return store_client.access
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.ids import Bucket, Epoch, Minute, NodeId, ShardId, TaskId
@@ -25,6 +25,9 @@ from timeball_server.core.journal import (
     Row,
     StateListRow,
 )
+
+if TYPE_CHECKING:
+    from timeball_server.ports.access import AccessStore
 
 RowT = TypeVar("RowT")
 
@@ -82,6 +85,11 @@ class ListPage(Generic[RowT]):
 
 class Store(Protocol):
     """What the services ask of a database."""
+
+    @property
+    def access(self) -> AccessStore:
+        """The tables that administrators change; closed with this store."""
+        ...
 
     async def append(self, rows: Sequence[Row]) -> None:
         """Write rows. Those of one bucket partition are atomic, all together are not.

@@ -33,6 +33,7 @@ from timeball_server.ports.store import (
     ShardRow,
 )
 from timeball_server.store.keys import day_of, no_fenced_row, refuse_other_content
+from timeball_server.store.memory_access import AccessTables, MemoryAccess
 from timeball_server.store.memory_tables import (
     DueTable,
     JournalTable,
@@ -67,6 +68,7 @@ class MemoryDatabase:
         self.by_state = ListTable(_state_place)
         self.dead_letters = ListTable(_dead_letter_place)
         self.ledger = LedgerTable()
+        self.access = AccessTables()
         self.shards: dict[ShardId, ShardRow] = {}
         self.owners: dict[ShardId, dict[Epoch, OwnerRow]] = {}
         self.layout: dict[Minute, LayoutRow] = {}
@@ -87,6 +89,7 @@ class MemoryStore:
 
     def __init__(self, database: MemoryDatabase | None = None) -> None:
         self._database = database if database is not None else MemoryDatabase()
+        self.access = MemoryAccess(self._database.access)
         self._closed = False
 
     async def append(self, rows: Sequence[Row]) -> None:

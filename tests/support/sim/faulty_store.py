@@ -62,6 +62,7 @@ class FaultyStore:
         self._node = node
         self._process = process
         self._outage = outage
+        self.access = inner.access
 
     # Writes -------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from timeball_server.store.access_rows import AUDIT_COLUMNS, TABLES, AccessTable
 from timeball_server.store.sqlite.statements import (
     BY_OWNER_COLUMNS,
     BY_STATE_COLUMNS,
@@ -66,6 +67,28 @@ def _listing(table: str, columns: tuple[str, ...], partition: str, at: str, end:
 
 def _conditional(text: str) -> Statement:
     return Statement(text, Level.CONDITIONAL, is_idempotent=False)
+
+
+def _access(table: AccessTable) -> dict[str, Statement]:
+    """One of the tables that administrators change: no row is written without a condition."""
+    columns, (partition, name) = ", ".join(table.columns), table.key
+    marks = ", ".join("?" * len(table.columns))
+    changes = ", ".join(f"{column} = ?" for column in table.columns[2:])
+    here = f"WHERE {partition} = ? AND {name} = ?"
+    listed, source = (name, table.index) if table.index else (columns, table.name)
+    found = {
+        f"add_{table.name}": _conditional(
+            f"INSERT INTO {table.name} ({columns}) VALUES ({marks}) IF NOT EXISTS"
+        ),
+        f"change_{table.name}": _conditional(f"UPDATE {table.name} SET {changes} {here} IF EXISTS"),
+        f"read_{table.name}": _read(f"SELECT {columns} FROM {table.name} {here}"),
+        f"list_{table.name}": _read(
+            f"SELECT {listed} FROM {source} WHERE {partition} = ? AND {name} > ? LIMIT ?"
+        ),
+    }
+    if table.index:
+        found[f"index_{table.name}"] = _insert(table.index, table.key)
+    return found
 
 
 OWNER_COLUMNS: Final = (
@@ -136,4 +159,12 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     "by_state_before": _listing(*_BY_STATE, "at_ms < ?"),
     "dead_letters_at": _listing(*_DEAD, "at_ms = ? AND task_id > ?"),
     "dead_letters_before": _listing(*_DEAD, "at_ms < ?"),
+    # Namespaces, users and keys, and the audit log, which is a listing of its own kind.
+    **{name: each for table in TABLES.values() for name, each in _access(table).items()},
+    "add_audit": _insert("audit", AUDIT_COLUMNS),
+    "audit": Statement(
+        f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit WHERE namespace = ? AND day = ?"
+        " AND slice = ? AND (at_ms, id) < (?, ?) ORDER BY at_ms DESC LIMIT ?",
+        Level.LISTING,
+    ),
 }

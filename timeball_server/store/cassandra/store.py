@@ -31,6 +31,7 @@ from timeball_server.ports.store import (
     ShardRow,
 )
 from timeball_server.store.cassandra import listings, reads
+from timeball_server.store.cassandra.access import CassandraAccess
 from timeball_server.store.cassandra.conditions import Conditions
 from timeball_server.store.cassandra.config import CassandraConfig
 from timeball_server.store.cassandra.driver import Say, connect
@@ -49,6 +50,7 @@ class CassandraStore:
 
     def __init__(self, session: Session, clock: Clock) -> None:
         self.session = session
+        self.access = CassandraAccess(session)
         self._clock = clock
         self._conditions = Conditions(session)
 

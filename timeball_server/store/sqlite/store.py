@@ -34,6 +34,7 @@ from timeball_server.ports.store import (
 )
 from timeball_server.store.keys import Cursor, decode_cursor
 from timeball_server.store.sqlite import connect, listings, queries
+from timeball_server.store.sqlite.access import SqliteAccess
 from timeball_server.store.sqlite.lane import Lane
 from timeball_server.store.sqlite.rounds import commit_round, read_round
 
@@ -47,6 +48,7 @@ class SqliteStore:
     def __init__(self, writer: Lane, reader: Lane) -> None:
         self.writer = writer
         self.reader = reader
+        self.access = SqliteAccess(writer, reader)
 
     @classmethod
     async def open(cls, path: Path, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> SqliteStore:

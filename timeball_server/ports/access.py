@@ -1,0 +1,119 @@
+"""The access port: durable rows of namespaces, users, API keys and the audit log.
+
+Small tables that administrators change, apart from tasks. Every adapter of the store has one and
+passes tests/conformance/test_store_access.py. Errors are those of ports/store.py; every write
+here may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from timeball_server.ports.store import ListPage
+
+CLUSTER: Final = "default"
+"""The partition of what a cluster has one list of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceRow:
+    """A tenant. While it is not enabled its stored keys are refused; its tasks go on."""
+
+    cluster: str = CLUSTER
+    namespace: str
+    title: str
+    enabled: bool
+    created_ms: int
+    updated_ms: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow:
+    """Somebody on whose behalf tasks run. `channels` say where notifications go."""
+
+    namespace: str
+    user_id: str
+    name: str
+    email: str
+    channels: tuple[str, ...]
+    enabled: bool
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow:
+    """An API key. `digest` is the keyed hash of all of it; the secret is kept nowhere."""
+
+    namespace: str
+    key_id: str
+    digest: bytes
+    subject: str
+    roles: tuple[str, ...]
+    created_ms: int
+    created_by: str
+    request_id: str
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """Who did what, and how it ended; `namespace` is empty for what concerns the whole cluster.
+
+    Key: ((namespace, day, slice), at_ms, id). `id` has lower-case letters and digits only.
+    """
+
+    namespace: str
+    at_ms: int
+    id: str
+    actor: str
+    action: str
+    target: str
+    outcome: str
+    request_id: str
+    detail: str = ""
+
+
+AccessRow = NamespaceRow | UserRow | KeyRow
+RowT = TypeVar("RowT", bound=NamespaceRow | UserRow | KeyRow)
+
+
+class AccessStore(Protocol):
+    """What coordinators keep of callers, and of what was done.
+
+    A row's first two fields are its key: a partition, and a name within it.
+    """
+
+    async def add(self, row: RowT) -> RowT:
+        """Write a row unless its key has one; the answer is the row that stands (conditional)."""
+        ...
+
+    async def change(self, row: AccessRow) -> bool:
+        """Replace a row that is there; False = there is none, nothing was written (conditional).
+
+        A field that is None keeps what it was.
+        """
+        ...
+
+    async def read(self, kind: type[RowT], partition: str, name: str) -> RowT | None:
+        """The row of one key."""
+        ...
+
+    async def list_rows(
+        self, kind: type[RowT], partition: str, after: str, limit: int
+    ) -> Sequence[RowT]:
+        """Up to `limit` rows of a partition in the order of their names, after a name."""
+        ...
+
+    async def append_audit(self, rows: Sequence[AuditRow]) -> None:
+        """Write rows of the audit log; the same row may be written again."""
+        ...
+
+    async def list_audit(
+        self, namespace: str, day: int, cursor: str | None, limit: int
+    ) -> ListPage[AuditRow]:
+        """What was noted on a day, newest first; in one millisecond by falling id."""
+        ...
