@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.types import Receive, Send
@@ -43,17 +44,22 @@ async def serve_stream(
     life: int,
     last_event_id: str,
     still_allowed: Callable[[], bool],
+    patience_s: float = PATIENCE_S,
 ) -> None:
     """Serve one viewer until it goes, may not see it any more, or the collector ends.
+
+    Args:
+        still_allowed: asked before each picture.
+        patience_s: a viewer that takes nothing for so long is let go.
 
     Raises:
         ResourceExhausted: too many watch; nothing was sent.
     """
     with collector.watching():
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
+        viewer = _Viewer(send, collector, life, still_allowed, patience_s)
         telling = asyncio.create_task(
-            _tell(send, collector, life, resumed_at(last_event_id, life), still_allowed),
-            name="console: viewer",
+            viewer.tell(resumed_at(last_event_id, life)), name="console: viewer"
         )
         going = asyncio.create_task(_until_gone(receive), name="console: viewer goes")
         try:
@@ -67,26 +73,35 @@ async def serve_stream(
             telling.result()
 
 
-async def _tell(
-    send: Send, collector: Collector, life: int, revision: int, still_allowed: Callable[[], bool]
-) -> None:
-    """Picture after picture, each time the newest."""
-    await _send(send, f"retry: {RETRY_MS}\n\n".encode())
-    number = 0
-    while still_allowed():
-        frame = await collector.newer(number)
-        if frame is None:
-            break
-        number = frame.number
-        data = b'{"picture":%b,"history":%b}' % (frame.picture, collector.rows_after(revision))
-        revision = frame.revision
-        await _send(send, b"id: %d-%d\nevent: picture\ndata: %b\n\n" % (life, revision, data))
-    await _send(send, b"event: end\ndata: {}\n\n", more=False)
+@dataclass(frozen=True, slots=True)
+class _Viewer:
+    """What one stream needs."""
 
+    send: Send
+    collector: Collector
+    life: int
+    still_allowed: Callable[[], bool]
+    patience_s: float
 
-async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        await send({"type": "http.response.body", "body": body, "more_body": more})
+    async def tell(self, revision: int) -> None:
+        """Picture after picture, each time the newest."""
+        await self._put(f"retry: {RETRY_MS}\n\n".encode())
+        number = 0
+        while self.still_allowed():
+            frame = await self.collector.newer(number)
+            if frame is None:
+                break
+            rows = self.collector.rows_after(revision)
+            number, revision = frame.number, frame.revision
+            await self._put(
+                b'id: %d-%d\nevent: picture\ndata: {"picture":%b,"history":%b}\n\n'
+                % (self.life, revision, frame.picture, rows)
+            )
+        await self._put(b"event: end\ndata: {}\n\n", more=False)
+
+    async def _put(self, body: bytes, *, more: bool = True) -> None:
+        async with asyncio.timeout(self.patience_s):
+            await self.send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -149,4 +149,6 @@ def _count(number: int, one: str) -> str:
 
 def _ms(duration_ms: int | None) -> str:
     value = duration_ms or 0
-    return f"{value} ms" if value < 10_000 else age(value)
+    if value < 1_000:
+        return f"{value} ms"
+    return f"{value / 1_000:.1f} s" if value < 10_000 else age(value)

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 from timeball.errors import PermissionDenied, TaskNotFound, Unauthenticated
 from timeball.v1 import schedule_service_pb2, task_pb2, task_service_pb2
 
@@ -35,8 +37,11 @@ KEY = "tb.k1.c2VjcmV0"
 
 
 class FixedClock(Clock):
+    def __init__(self) -> None:
+        self.wall_ms = 1_000
+
     def now(self) -> Now:
-        return Now(1_000, 0)
+        return Now(self.wall_ms, 0)
 
     async def sleep_ms(self, duration_ms: float) -> None:
         raise AssertionError("authentication never waits")
@@ -107,6 +112,54 @@ def test_an_expired_key_and_another_servers_key_are_refused() -> None:
             refused.authenticate(f"Bearer {KEY}")
     with pytest.raises(Unauthenticated):
         ApiKeys({"k1": stored()}, b"q" * 32, FixedClock()).authenticate(f"Bearer {KEY}")
+
+
+SHIFT_MS = 60_000
+
+
+def test_a_session_stands_for_its_key_until_its_time_is_over() -> None:
+    clock = FixedClock()
+    access = ApiKeys({"k1": stored()}, PEPPER, clock)
+    token = access.open_session(f"Bearer {KEY}", SHIFT_MS)
+    assert access.session_holder(token) == access.authenticate(f"Bearer {KEY}")
+    assert KEY.rpartition(".")[2] not in token
+    clock.wall_ms += SHIFT_MS - 1_000
+    assert access.session_holder(token).subject == "billing"
+    clock.wall_ms += 1_000
+    with pytest.raises(Unauthenticated):
+        access.session_holder(token)
+
+
+def test_a_session_ends_with_its_key_its_secret_and_its_server() -> None:
+    clock = FixedClock()
+    token = ApiKeys({"k1": stored()}, PEPPER, clock).open_session(f"Bearer {KEY}", SHIFT_MS)
+    others = (
+        ApiKeys({}, PEPPER, clock),
+        ApiKeys({"k1": stored("tb.k1.another")}, PEPPER, clock),
+        ApiKeys({"k1": stored(expires_ms=clock.wall_ms)}, PEPPER, clock),
+        ApiKeys({"k1": stored()}, PEPPER + b"x", clock),
+    )
+    for access in others:
+        with pytest.raises(Unauthenticated):
+            access.session_holder(token)
+
+
+@given(st.text(max_size=80), st.integers(0, 200), st.sampled_from("0123456789abcdef.k"))
+def test_no_other_text_is_a_session(text: str, place: int, letter: str) -> None:
+    access = keys(k1=stored())
+    token = access.open_session(f"Bearer {KEY}", SHIFT_MS)
+    changed = token[:place] + letter + token[place + 1 :]
+    for wrong in {text, token + text, text + token, changed, token.swapcase()} - {token}:
+        with pytest.raises(Unauthenticated):
+            access.session_holder(wrong)
+
+
+def test_nobody_gets_a_session_without_a_key_and_nobody_needs_one_where_all_is_open() -> None:
+    with pytest.raises(Unauthenticated):
+        keys(k1=stored()).open_session("Bearer tb.k1.wrong", SHIFT_MS)
+    open_to_all = OpenLoopback("127.0.0.1:1")
+    token = open_to_all.open_session(None, SHIFT_MS)
+    assert (token, open_to_all.session_holder("")) == ("", open_to_all.authenticate(None))
 
 
 def test_two_keys_of_one_subject_live_side_by_side() -> None:
