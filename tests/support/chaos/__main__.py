@@ -1,4 +1,8 @@
-"""`python -m tests.support.chaos`: rounds of faults on a cluster of its own, one line each."""
+"""`python -m tests.support.chaos`: rounds of faults on a cluster of its own, one line each.
+
+With --aimed, kills at points inside commit to acknowledge, claim to dispatch, a run, and a leader's
+assignment: `python -m tests.support.chaos --aimed --rate 500 --rounds 20 --keep kills.jsonl`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ import tempfile
 from pathlib import Path
 from random import Random
 
+from tests.support.chaos.aimed import play_aimed
 from tests.support.chaos.faults import FAULTS
+from tests.support.chaos.points import TURNS
 from tests.support.chaos.rounds import arena, play
 from tests.support.chaos.witness import Verdict
 
@@ -18,18 +24,22 @@ from tests.support.chaos.witness import Verdict
 def main() -> int:
     """Play, print, keep; the exit code is 1 when a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1, help="of each fault")
+    parser.add_argument("--rounds", type=int, default=1, help="of each fault, or of each group")
     parser.add_argument("--rate", type=float, default=100.0, help="tasks a second")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keep everything there; it must not exist")
     parser.add_argument("--keep", type=Path, help="append a JSON line per round to this file")
+    parser.add_argument("--aimed", action="store_true", help="kill at chosen points")
+    parser.add_argument("--leg", type=int, default=8, help="aimed rounds between two judgements")
+    parser.add_argument("--groups", nargs="*", choices=tuple(TURNS), help="aimed: only these")
     parser.add_argument("faults", nargs="*", default=FAULTS)
     parsed = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    play_them = play_aimed if parsed.aimed else _play_all
     if parsed.folder is not None:
-        return _play_all(parsed, parsed.folder)
+        return play_them(parsed, parsed.folder)
     with tempfile.TemporaryDirectory(prefix="timeball-chaos-") as folder:
-        return _play_all(parsed, Path(folder) / "cluster")
+        return play_them(parsed, Path(folder) / "cluster")
 
 
 def _play_all(parsed: argparse.Namespace, folder: Path) -> int:

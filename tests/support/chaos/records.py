@@ -1,0 +1,164 @@
+"""The records of a campaign, read back: acknowledgements, starts, the sink, journals, logs.
+
+All of them were written by somebody else; nothing here judges.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from tests.support.chaos.helpers import Tail
+from tests.support.chaos.wired import EXECUTORS, WiredCluster
+from tests.support.chaos.witness import Start
+from tests.support.servers.addresses import parse
+from tests.support.servers.cassandra_nodes import session
+from timeball_server.core.ids import TaskId, home_of
+
+PAGE_ROWS: Final = 5_000
+READS_AT_ONCE: Final = 8
+_LOST_SESSION: Final = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+Z?).*the membership is lost")
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Ack(NamedTuple):
+    """A task that the service promised to run. `via`: a coordinator's address, or "unary"."""
+
+    task_id: str
+    number: int
+    due_ms: int
+    once: bool
+    via: str
+    asked_ms: int
+    acked_ms: int
+    resends: int
+
+
+class Event(NamedTuple):
+    """A row of a journal, as the store has it."""
+
+    task_id: str
+    epoch: int
+    seq: int
+    kind: str
+    state: str
+    attempt: int
+    executor: str | None
+    incarnation: int
+    at_ms: int
+
+
+COLUMNS: Final = ", ".join(Event._fields)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLoss:
+    """An executor said that its membership was lost, so its runs were given up."""
+
+    executor: str
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything about the tasks of some rounds."""
+
+    acks: list[Ack] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    starts: dict[str, list[Start]] = field(default_factory=dict)
+    sunk: Counter[tuple[str, int]] = field(default_factory=Counter)
+    numbers: dict[int, set[str]] = field(default_factory=dict)
+    journals: dict[str, list[Event]] = field(default_factory=dict)
+    losses: list[SessionLoss] = field(default_factory=list)
+
+
+class Recorder:
+    """Gathers what was written since the last evidence."""
+
+    def __init__(self, cluster: WiredCluster) -> None:
+        folder = cluster.places.folder
+        self._cassandra = cluster.cassandra
+        self._acks = Tail(folder / "acks.txt")
+        self._refused = Tail(folder / "refused.txt")
+        self._sink = Tail(cluster.sink)
+        self._starts = {name: Tail(folder / f"{name}.starts.jsonl") for name in EXECUTORS}
+        self._logs = {name: Tail(cluster.places.logs / f"{name}.log") for name in EXECUTORS}
+
+    def read_files(self, evidence: Evidence) -> None:
+        """Add what is new in the files."""
+        evidence.acks += map(ack_of, self._acks.lines())
+        evidence.refused += self._refused.lines()
+        starts: dict[str, list[Start]] = defaultdict(list, evidence.starts)
+        for name, tail in self._starts.items():
+            for line in tail.lines():
+                start = start_of(line, name)
+                starts[start.task_id].append(start)
+        evidence.starts = dict(starts)
+        for line in self._sink.lines():
+            task_id, attempt, number = line.split()
+            evidence.sunk[task_id, int(attempt)] += 1
+            evidence.numbers.setdefault(int(number), set()).add(task_id)
+        for name, tail in self._logs.items():
+            evidence.losses += losses_in(tail.lines(), name)
+
+    def read_journals(self, evidence: Evidence, task_ids: Iterable[str]) -> None:
+        """Add all events of these tasks' home buckets, straight from the store."""
+        buckets = {home_of(TaskId(task_id)) for task_id in task_ids}
+        places = [(bucket.minute, bucket.shard, bucket.part) for bucket in sorted(buckets)]
+        with session(*parse(self._cassandra), request_timeout_s=60.0) as driver:
+            driver.default_fetch_size = PAGE_ROWS
+            text = f"SELECT {COLUMNS} FROM timeball.journal"
+            query = driver.prepare(f"{text} WHERE minute = ? AND shard = ? AND part = ?")
+            for start in range(0, len(places), READS_AT_ONCE):
+                some = places[start : start + READS_AT_ONCE]
+                for answer in [driver.execute_async(query, place) for place in some]:
+                    _add(evidence.journals, answer.result())
+
+
+def _add(journals: dict[str, list[Event]], rows: Iterable[Any]) -> None:
+    """Newest event first, as the store gives them; a task read again is read anew."""
+    last = ""
+    for row in rows:
+        event = Event._make(row)
+        if event.task_id != last:
+            last = event.task_id
+            journals[last] = []
+        journals[last].append(event)
+
+
+def ack_of(line: str) -> Ack:
+    """A line of acks.txt."""
+    task_id, number, due_ms, once, via, asked_ms, acked_ms, resends = line.split()
+    return Ack(
+        task_id=task_id,
+        number=int(number),
+        due_ms=int(due_ms),
+        once=once == "1",
+        via=via,
+        asked_ms=int(asked_ms),
+        acked_ms=int(acked_ms),
+        resends=int(resends),
+    )
+
+
+def start_of(line: str, executor: str) -> Start:
+    """A line of an executor's start log."""
+    facts = json.loads(line)
+    known = {name: facts[name] for name in Start.__slots__ if name != "executor"}
+    return Start(**known, executor=executor)
+
+
+def losses_in(lines: Sequence[str], executor: str) -> list[SessionLoss]:
+    """When the executor said that it had lost its membership."""
+    found = []
+    for line in lines:
+        match = _LOST_SESSION.search(_COLOURS.sub("", line))
+        if match is not None:
+            at = datetime.fromisoformat(match.group(1))
+            found.append(SessionLoss(executor, round(at.timestamp() * 1_000)))
+    return found
