@@ -17,9 +17,11 @@ from coordinator.deadline import Deadline
 from coordinator.listing import Lister, Page
 from coordinator.outcomes import not_found, view_of
 from coordinator.paging import ListQuery
-from coordinator.read_rule import Verdict
 from coordinator.reader import Reader, ReadResult
 from coordinator.requests import DEFAULT_PATIENCE_MS, Caller, CancelRequest, Cluster, CreateRequest
+from coordinator.resuming import WatchBook
+from coordinator.waiting import Waiter
+from coordinator.watched import TaskWatch
 from timeball_server.core.commands import CancelTask
 from timeball_server.core.ids import KIND_TASK, InvalidId, TaskId, decode_id
 from timeball_server.core.limits import MAX_WAIT_MS
@@ -37,6 +39,7 @@ class TaskApi:
         self._shards = frozenset(cluster.layout.all_shards())
         self._creator = Creator(cluster)
         self._reader = Reader(cluster.store, cluster.calls, cluster.clock)
+        self._waiter = Waiter(self._reader, cluster.calls)
         self._batch_reader = BatchReader(cluster)
         self._lister = Lister(cluster.store, cluster.calls, cluster.clock, cluster.token_key)
 
@@ -133,15 +136,27 @@ class TaskApi:
             Unavailable: its shard had no owner when the time was over.
         """
         self._check(task_id)
-        cached = self._reader.ended(task_id, caller.namespace)
-        if cached is not None:
-            return cached
-        look = await self._reader.look(task_id, caller.namespace)
-        if look.verdict is Verdict.ANSWER and look.view is not None:
-            self._reader.keep(look.view)
-            return look.view
         deadline = self._deadline(min(timeout_ms, MAX_WAIT_MS))
-        return view_of(await self._cluster.calls.wait(task_id, caller.namespace, deadline))
+        return await self._waiter.wait(task_id, caller.namespace, deadline)
+
+    def watch(
+        self, caller: Caller, wanted: Sequence[TaskId | None], resume_token: str = ""
+    ) -> TaskWatch:
+        """Watch tasks: how they stand now, and every change until all have ended.
+
+        Args:
+            wanted: at most 1,000 different ids; None where there is nothing to be seen.
+            resume_token: from another watch of the same ids; what it told to be over is left out.
+
+        Raises:
+            InvalidRequest: the token is not of a watch of these ids.
+            ResourceExhausted: this coordinator follows too many tasks already.
+        """
+        book = WatchBook(caller.namespace, wanted, self._cluster.token_key)
+        told = book.told(resume_token)
+        ids = [task_id if task_id and self._is_ours(task_id) else None for task_id in wanted]
+        watches, ended = self._cluster.calls.watches, self._reader.ended
+        return TaskWatch(watches, ended, book, ids, told, namespace=caller.namespace)
 
     def _deadline(self, patience_ms: int | None) -> Deadline:
         chosen_ms = DEFAULT_PATIENCE_MS if patience_ms is None else patience_ms
@@ -149,9 +164,12 @@ class TaskApi:
 
     def _check(self, task_id: TaskId) -> None:
         """Refuse ids that this cluster cannot have minted, without asking anyone."""
+        if not self._is_ours(task_id):
+            raise not_found(task_id)
+
+    def _is_ours(self, task_id: TaskId) -> bool:
         try:
             parts = decode_id(task_id)
-        except InvalidId as error:
-            raise not_found(task_id) from error
-        if parts.kind != KIND_TASK or parts.home.shard not in self._shards:
-            raise not_found(task_id)
+        except InvalidId:
+            return False
+        return parts.kind == KIND_TASK and parts.home.shard in self._shards

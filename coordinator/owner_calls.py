@@ -1,13 +1,15 @@
 """Calls to owners: routed, repeated within the caller's patience, and marked when repeated.
 
 Owns rule R8's mark on the coordinator's side: a command that may have arrived is repeated only
-with `resend` set. A command that certainly did not arrive goes out again as it was.
+with `resend` set. A command that certainly did not arrive goes out again as it was. A try ends
+when the map says that its owner is one no longer: nobody waits for a frozen process longer than
+for its successor.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,44 +19,54 @@ from timeball.errors import OutcomeUnknown, TimeballError, Unavailable
 from coordinator.deadline import Deadline
 from coordinator.outcomes import in_doubt, no_owner
 from coordinator.routing import Router, Target
+from coordinator.tries import Tries
+from coordinator.watching import Watches
 from timeball_server.core.commands import (
     Command,
-    CreateSchedule,
-    CreateTask,
-    Done,
     EndSchedule,
     Outcome,
+    OwnerHint,
     ReadSchedule,
     ReadTask,
     Rejected,
     RejectionReason,
+    shard_of,
 )
-from timeball_server.core.ids import ShardId, TaskId, home_of
+from timeball_server.core.ids import ShardId
 
 log = structlog.stdlib.get_logger("coordinator")
 TRY_MS: Final = 5_000
-"""One try ends after this, so that a frozen owner does not hold a caller past its successor."""
-POLL_MS: Final = 10_000
-"""A long poll is asked anew this often, for the same reason."""
-POLL_GRACE_MS: Final = 1_000
-"""An owner answers a poll this much after its time at the latest."""
+"""One try ends after this, so that a frozen owner does not hold a caller for ever."""
 FIRST_PAUSE_MS: Final = 20
 LONGEST_PAUSE_MS: Final = 500
 
 _ELSEWHERE: Final = frozenset({RejectionReason.NOT_OWNED, RejectionReason.NOT_READY})
 """Nothing was done; the owner of a moment later will do it."""
-_AGAIN: Final = _ELSEWHERE | {RejectionReason.UNKNOWN}
 Answer = Outcome | TimeballError
+OnAnswer = Callable[[int, Answer], None]
 
 
 @dataclass(slots=True)
 class _Call:
-    """A command on its way. `doubtful` = one of our own sends may have arrived."""
+    """A command on its way. `doubtful` = one of our own sends may have arrived.
+
+    `hint` is whom an owner that refused named instead; it is followed once.
+    """
 
     command: Command
     shard: ShardId
+    position: int
+    on_answer: OnAnswer | None
     doubtful: bool = False
     answer: Answer | None = None
+    hint: Target | None = None
+    has_followed: bool = False
+
+    def decide(self, answer: Answer) -> None:
+        """This is the answer."""
+        self.answer = answer
+        if self.on_answer is not None:
+            self.on_answer(self.position, answer)
 
     def doubt(self) -> None:
         """A send may have arrived: the next one is marked."""
@@ -68,81 +80,121 @@ class _Call:
         """Take an outcome as the answer, unless it says to ask again."""
         if isinstance(outcome, Rejected) and outcome.reason is RejectionReason.UNKNOWN:
             self.doubt()
-        elif not (isinstance(outcome, Rejected) and outcome.reason in _ELSEWHERE):
-            self.answer = outcome
+        elif isinstance(outcome, Rejected) and outcome.reason in _ELSEWHERE:
+            self._note_hint(outcome.owner)
+        else:
+            self.decide(outcome)
+
+    def target(self, known: Target | None) -> Target | None:
+        """Where to try next: the hint, unless the map is as new."""
+        hint, self.hint = self.hint, None
+        return hint if hint is not None and (known is None or known.epoch < hint.epoch) else known
 
     def give_up(self) -> Answer:
         """The answer when the caller's patience is over."""
-        if self.answer is None:
-            return in_doubt() if self.doubtful else no_owner()
-        return self.answer
+        answer = self.answer
+        if answer is None:
+            answer = in_doubt() if self.doubtful else no_owner()
+            self.decide(answer)
+        return answer
+
+    def _note_hint(self, owner: OwnerHint | None) -> None:
+        if owner is not None and not self.has_followed:
+            self.hint = Target(owner.node, owner.address, owner.epoch)
+            self.has_followed = True
 
 
 class OwnerCalls:
-    """Carries commands to the owners of their shards."""
+    """Carries commands to the owners of their shards; `watches` follows tasks there."""
 
     def __init__(self, router: Router) -> None:
+        self.watches = Watches(router)
         self._router = router
+        self._tries = Tries(router)
 
-    async def execute(self, commands: Sequence[Command], deadline: Deadline) -> list[Answer]:
+    async def close(self) -> None:
+        """Follow nothing any more."""
+        await self.watches.close()
+        self._tries.close()
+
+    async def execute(
+        self,
+        commands: Sequence[Command],
+        deadline: Deadline,
+        on_answer: OnAnswer | None = None,
+    ) -> list[Answer]:
         """Carry out commands, one call per owner; answers in the same order, each by itself.
 
         Repeats what finds no owner until the deadline. Then Unavailable means that nothing was
         received, OutcomeUnknown that something may have been.
+
+        Args:
+            on_answer: told each answer with its position as soon as it is decided; owners that
+                are slow hold up nobody but their own callers.
         """
-        calls = [_Call(command, shard_of(command)) for command in commands]
+        calls = [
+            _Call(command, shard_of(command), position, on_answer)
+            for position, command in enumerate(commands)
+        ]
+        groups = list((await self._by_target(calls)).values())
+        if len(groups) == 1:
+            await self._insist(groups[0], deadline)
+        else:
+            await asyncio.gather(*(self._insist(group, deadline) for group in groups))
+        return [call.give_up() for call in calls]
+
+    async def _insist(self, calls: Sequence[_Call], deadline: Deadline) -> None:
+        """Try until all are answered or the time is over."""
         pause_ms = FIRST_PAUSE_MS
         while waiting := [call for call in calls if call.answer is None]:
             seen_version = self._router.version
             await self._send_all(waiting, deadline)
             if deadline.passed() or all(call.answer is not None for call in waiting):
                 break
+            if any(call.hint is not None for call in waiting):
+                continue
             await self._router.wait_change(seen_version, min(pause_ms, deadline.left_ms()))
             pause_ms = min(2 * pause_ms, LONGEST_PAUSE_MS)
-        return [call.give_up() for call in calls]
-
-    async def wait(self, task_id: TaskId, namespace: str, deadline: Deadline) -> Outcome:
-        """The owner's answer when the task has ended, or its state when the time is over.
-
-        Raises:
-            Unavailable: the shard had no owner when the time was over.
-        """
-        shard, pause_ms = home_of(task_id).shard, FIRST_PAUSE_MS
-        while True:
-            seen_version = self._router.version
-            outcome = await self._poll(task_id, namespace, shard, deadline)
-            if outcome is not None and (deadline.passed() or _is_final(outcome)):
-                return outcome
-            if deadline.passed():
-                raise no_owner()
-            if outcome is None:
-                await self._router.wait_change(seen_version, min(pause_ms, deadline.left_ms()))
-                pause_ms = min(2 * pause_ms, LONGEST_PAUSE_MS)
+        for call in calls:
+            call.give_up()
 
     async def _send_all(self, calls: Iterable[_Call], deadline: Deadline) -> None:
         """One try for each call, all owners at once; calls without an owner stay as they are."""
-        groups: dict[Target, list[_Call]] = {}
-        for call in calls:
-            target = await self._router.target(call.shard)
-            if target is not None:
-                groups.setdefault(target, []).append(call)
-        sends = [self._send(target, group, deadline) for target, group in groups.items()]
+        groups = await self._by_target(calls)
+        sends = [
+            self._send(target, group, deadline)
+            for target, group in groups.items()
+            if target is not None
+        ]
         if len(sends) == 1:
             await sends[0]
         else:
             await asyncio.gather(*sends)
+
+    async def _by_target(self, calls: Iterable[_Call]) -> Mapping[Target | None, list[_Call]]:
+        """Calls by the owner that is to be tried next; epochs apart, but one process together."""
+        known: dict[ShardId, Target | None] = {}
+        groups: dict[str, tuple[Target | None, list[_Call]]] = {}
+        for call in calls:
+            if call.shard not in known:
+                known[call.shard] = await self._router.target(call.shard)
+            target = call.target(known[call.shard])
+            _, group = groups.setdefault(target.address if target else "", (target, []))
+            group.append(call)
+        return dict(groups.values())
 
     async def _send(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
         """One try with one owner; with no time left nothing is sent, and so nothing in doubt."""
         limit_ms = min(TRY_MS, deadline.left_ms())
         if limit_ms <= 0:
             return
+        shards = {call.shard for call in calls}
         try:
-            async with asyncio.timeout(limit_ms / 1_000):
+            async with self._tries.at(target.address, shards, limit_ms):
                 client = self._router.client(target)
                 outcomes = await client.execute([call.command for call in calls])
         except (TimeoutError, OutcomeUnknown) as doubt:
-            why = str(doubt) or f"no answer within {limit_ms:.0f} ms"
+            why = str(doubt) or "no answer in time, or it owns the shard no longer"
             log.warning("commands in doubt", owner=target.node, commands=len(calls), why=why)
             self._router.suspect()
             for call in calls:
@@ -151,7 +203,7 @@ class OwnerCalls:
             self._router.suspect()
         except TimeballError as error:
             for call in calls:
-                call.answer = error
+                call.decide(error)
         else:
             self._settle(calls, outcomes)
 
@@ -161,34 +213,3 @@ class OwnerCalls:
             call.settle(outcome)
         if any(call.answer is None for call in calls):
             self._router.suspect()
-
-    async def _poll(
-        self, task_id: TaskId, namespace: str, shard: ShardId, deadline: Deadline
-    ) -> Outcome | None:
-        """One long poll; None = ask again, perhaps elsewhere."""
-        target = await self._router.target(shard)
-        if target is None:
-            return None
-        poll_ms = min(POLL_MS, deadline.left_ms())
-        try:
-            async with asyncio.timeout((poll_ms + POLL_GRACE_MS) / 1_000):
-                outcome = await self._router.client(target).wait(task_id, namespace, poll_ms)
-        except (TimeoutError, OutcomeUnknown, Unavailable):
-            self._router.suspect()
-            return None
-        if isinstance(outcome, Rejected) and outcome.reason in _AGAIN:
-            self._router.suspect()
-            return None
-        return outcome
-
-
-def shard_of(command: Command) -> ShardId:
-    """The shard whose owner decides a command."""
-    if isinstance(command, CreateTask | CreateSchedule):
-        return command.shard
-    return home_of(command.task_id).shard
-
-
-def _is_final(outcome: Outcome) -> bool:
-    """Whether waiting longer cannot change the answer."""
-    return not isinstance(outcome, Done) or outcome.task.terminal

@@ -1,12 +1,11 @@
 """Reads of single tasks by the reader's rule: the journal, then the owner row, then the owner.
 
-Owns a small cache of ended tasks. Must never show what a later owner could contradict, unless
+Must never show what a later owner could contradict, unless
 the caller allows a value that says it may be stale.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +13,7 @@ from typing import Final
 from timeball.errors import Internal, TaskExpired, TaskNotFound, Unavailable
 
 from coordinator.deadline import Deadline
+from coordinator.ended import EndedTasks
 from coordinator.outcomes import not_found, view_of
 from coordinator.owner_calls import OwnerCalls
 from coordinator.owner_rows import OwnerRows
@@ -26,10 +26,6 @@ from timeball_server.core.view import HIDDEN, task_view
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
 
-CACHED_TASKS: Final = 2_000
-"""Ended tasks that are kept; the one unused for longest goes first."""
-CACHE_LIFE_MS: Final = 5_000
-"""An ended task can still be deleted or expire: it is read again after this."""
 STALE_PATIENCE_MS: Final = 500
 """A caller that accepts a stale value waits this long for a true one."""
 
@@ -58,7 +54,7 @@ class Reader:
         self._calls = calls
         self._clock = clock
         self._owner_rows = OwnerRows(store, clock)
-        self._ended: OrderedDict[TaskId, tuple[TaskView, int]] = OrderedDict()
+        self.ended = EndedTasks(clock)
 
     async def read(
         self, task_id: TaskId, namespace: str, deadline: Deadline, *, allow_stale: bool = False
@@ -70,27 +66,16 @@ class Reader:
             TaskExpired: its bucket was removed after retention.
             Unavailable: its shard has no owner, and a stale value was not allowed.
         """
-        cached = self.ended(task_id, namespace)
+        cached = self.ended.find(task_id, namespace)
         if cached is not None:
             return ReadResult(cached)
         look = await self.look(task_id, namespace)
         if look.verdict is Verdict.ANSWER and look.view is not None:
-            self.keep(look.view)
+            self.ended.keep(look.view)
             return ReadResult(look.view)
         if not allow_stale or look.view is None:
             return ReadResult(await self._ask_owner(task_id, namespace, deadline))
         return await self._ask_or_stale(look.view, deadline)
-
-    def ended(self, task_id: TaskId, namespace: str) -> TaskView | None:
-        """A task that is known to have ended, None if that is not known here."""
-        view, read_mono_ms = self._ended.get(task_id, (None, 0))
-        if view is None or view.spec.namespace != namespace:
-            return None
-        if self._clock.now().mono_ms - read_mono_ms > CACHE_LIFE_MS:
-            del self._ended[task_id]
-            return None
-        self._ended.move_to_end(task_id)
-        return view
 
     async def look(self, task_id: TaskId, namespace: str) -> Look:
         """Read journal and owner row, in this order, and judge (rule R16).
@@ -113,13 +98,6 @@ class Reader:
         if foreign or verdict is Verdict.NOT_FOUND:
             raise not_found(task_id)
         return Look(verdict, view)
-
-    def keep(self, view: TaskView) -> None:
-        """Remember the true view of an ended task for the next reader."""
-        self._ended[view.task_id] = (view, self._clock.now().mono_ms)
-        self._ended.move_to_end(view.task_id)
-        while len(self._ended) > CACHED_TASKS:
-            self._ended.popitem(last=False)
 
     async def _ask_owner(self, task_id: TaskId, namespace: str, deadline: Deadline) -> TaskView:
         """The task from its owner's memory, pinned to the owner's epoch."""

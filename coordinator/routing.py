@@ -7,22 +7,23 @@ never decide that a shard is free: it only repeats what the coordination service
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from timeball.errors import CoordinationUnavailable
 
-from timeball_server.core.ids import NodeId, ShardId
+from timeball_server.core.ids import Epoch, NodeId, ShardId
 from timeball_server.ports.coordination import CoordinationSession, Role
 from timeball_server.ports.owners import OwnerClient, OwnerDialer
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where commands for a shard go."""
+    """Where commands for a shard go; `epoch` of the ownership tells which of two is newer."""
 
     node: NodeId
     address: str
+    epoch: Epoch
 
 
 class Router:
@@ -36,6 +37,7 @@ class Router:
         self._loaded_version = -1
         self._loading: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._listeners: list[Callable[[], None]] = []
 
     @property
     def version(self) -> int:
@@ -47,6 +49,10 @@ class Router:
         self._session = session
         session.on_change(self._note_change)
         self._note_change()
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call back after each change that is heard of; it must return at once."""
+        self._listeners.append(listener)
 
     async def target(self, shard: ShardId) -> Target | None:
         """The owner of a shard; None = nobody owns it now, or its owner is no member."""
@@ -79,6 +85,8 @@ class Router:
         self._version += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+        for listener in self._listeners:
+            listener()
 
     async def _refresh(self) -> None:
         """Read the map, once for all who ask meanwhile."""
@@ -105,7 +113,7 @@ async def _read_targets(session: CoordinationSession) -> Mapping[ShardId, Target
     members = await session.members(Role.SCHEDULER_NODE)
     addresses = {member.node: member.address for member in members}
     return {
-        each.shard: Target(each.node, addresses[each.node])
+        each.shard: Target(each.node, addresses[each.node], each.epoch)
         for each in owned
         if each.node in addresses
     }

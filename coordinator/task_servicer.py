@@ -24,6 +24,8 @@ from coordinator.task_messages import (
     task_ids_of,
     wait_ms,
 )
+from coordinator.watch_messages import wanted_of, watch_responses
+from coordinator.watched import TaskWatch
 from timeball_server.core.model import TaskView
 from timeball_server.rpc.access import check_namespace
 from timeball_server.rpc.convert import parse_task_name, task_from_spec, task_from_view
@@ -39,11 +41,14 @@ class TaskServicer(stubs.TaskServiceServicer):
     def __init__(self, api: TaskApi) -> None:
         self._api = api
         self._waits: set[asyncio.Task[TaskView]] = set()
+        self._watches: set[TaskWatch] = set()
         self._stopping = False
 
     def end_waits(self) -> None:
         """This process stops: who waits for a task is sent to another coordinator at once."""
         self._stopping = True
+        for watch in self._watches:
+            watch.end(_draining())
         for wait in tuple(self._waits):
             wait.cancel()
 
@@ -144,8 +149,18 @@ class TaskServicer(stubs.TaskServiceServicer):
         self, request: pb.WatchTasksRequest, context: Any
     ) -> AsyncIterator[pb.WatchTasksResponse]:
         """Tell changes until all tasks have ended."""
-        raise Draining("Nobody is told of changes here yet; wait for tasks one by one.")
-        yield pb.WatchTasksResponse()
+        if self._stopping:
+            raise _draining()
+        who = caller()
+        watch = self._api.watch(who, wanted_of(request, who), request.resume_token)
+        self._watches.add(watch)
+        try:
+            while seen := await watch.changes():
+                for response in watch_responses(request, watch, seen):
+                    yield response
+        finally:
+            self._watches.discard(watch)
+            watch.close()
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, TaskView]) -> TaskView:
         """What is waited for, unless this process stops first."""
@@ -156,9 +171,7 @@ class TaskServicer(stubs.TaskServiceServicer):
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            raise Draining(
-                "This coordinator is stopping; ask again, another one will wait."
-            ) from None
+            raise _draining() from None
         finally:
             wait.cancel()
             self._waits.discard(wait)
@@ -182,6 +195,10 @@ class TaskServicer(stubs.TaskServiceServicer):
                 wishes.append(wish)
         made = iter(await self._api.create(who, wishes, longest_ms))
         return [create_result(next(made) if result is None else result) for result in results]
+
+
+def _draining() -> Draining:
+    return Draining("This coordinator is stopping; ask again, another one will wait.")
 
 
 def _wish(item: pb.CreateTaskRequest, who: Caller) -> CreateRequest | TimeballError:

@@ -10,7 +10,6 @@ import grpc
 import pytest
 from timeball.errors import (
     Draining,
-    Internal,
     OutcomeUnknown,
     ResourceExhausted,
     TimeballError,
@@ -27,11 +26,11 @@ from timeball_server.core.commands import (
     Rejected,
     RejectionReason,
 )
-from timeball_server.core.ids import TaskId
 from timeball_server.core.limits import MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES
 from timeball_server.core.model import Payload
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
 from timeball_server.ports.clock import Clock, Now
+from timeball_server.ports.owners import OwnerWatch
 from timeball_server.rpc.options import server_options
 from timeball_server.rpc.owner_servicer import ServicerLimits, ShardServicer
 from timeball_server.rpc.owner_transport import GrpcOwnerClient, GrpcOwnerDialer, OwnerLimits
@@ -71,13 +70,8 @@ class Owner:
             raise self.error
         return [self._outcome(command) for command in commands]
 
-    async def wait(self, task_id: TaskId, namespace: str, timeout_ms: int) -> Outcome:
-        self.asked.append([ReadTask(task_id=task_id, namespace=namespace)])
-        self.arrived.set()
-        await self.gate.wait()
-        if self.error is not None:
-            raise self.error
-        return Rejected(RejectionReason.NOT_FOUND, f"{timeout_ms}")
+    def watch(self) -> OwnerWatch:
+        raise AssertionError("nobody watches here")
 
     def _outcome(self, command: Command) -> Outcome:
         if isinstance(command, CreateTask):
@@ -329,28 +323,6 @@ async def test_a_failing_handler_is_an_answer(error: Exception, reason: Rejectio
         ]
         assert "secret" not in str(outcomes)
         assert it.bugs == ([error] if not isinstance(error, TimeballError) else [])
-
-
-@pytest.mark.asyncio
-async def test_a_wait_is_answered_or_says_that_the_node_is_gone() -> None:
-    async with node() as it:
-        it.owner.gate.set()
-        assert await it.client.wait(EMPTY_ID, "default", 7) == Rejected(
-            RejectionReason.NOT_FOUND, "7"
-        )
-        it.owner.error = Unavailable("the shard moved")
-        with pytest.raises(Unavailable, match="the shard moved"):
-            await it.client.wait(EMPTY_ID, "default", 7)
-        it.owner.error = RuntimeError("bug")
-        with pytest.raises(Internal):
-            await it.client.wait(EMPTY_ID, "default", 7)
-        it.owner.gate.clear()
-        it.owner.arrived.clear()
-        waiting = asyncio.create_task(it.client.wait(EMPTY_ID, "default", 60_000))
-        await it.owner.arrived.wait()
-        await it.server.stop(None)
-        with pytest.raises(Unavailable):
-            await waiting
 
 
 @pytest.mark.asyncio

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from timeball.errors import OutcomeUnknown, Unavailable
 
 from coordinator.api import TaskApi
-from coordinator.owner_calls import OwnerCalls, shard_of
+from coordinator.owner_calls import OwnerCalls
 from coordinator.requests import Cluster
 from coordinator.routing import Router
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
@@ -35,6 +35,9 @@ from timeball_server.core.commands import (
     Rejected,
     RejectionReason,
     ScheduleDone,
+    WatchTask,
+    is_last,
+    shard_of,
 )
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
@@ -64,11 +67,12 @@ from timeball_server.core.model import ScheduleView
 from timeball_server.core.view import HIDDEN, task_view
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Member, Role
-from timeball_server.ports.owners import OwnerClient
+from timeball_server.ports.owners import Change, OwnerClient
 from timeball_server.ports.store import OwnerRow
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
+LOOK_MS = 50
 EXECUTOR = NodeId("executor-red")
 ClockT = TypeVar("ClockT", bound=Clock)
 
@@ -107,7 +111,9 @@ class FakeOwner:
         self.doubled: list[TaskId] = []
         self.started: dict[TaskId, int] = {}
         self.schedules: dict[TaskId, ScheduleView] = {}
-        self.waits = 0
+        self.followed = 0
+        self.is_silent = False
+        self.watches: list[FakeWatch] = []
         self._store = store
         self._clock = clock
 
@@ -126,20 +132,10 @@ class FakeOwner:
             raise OutcomeUnknown("the connection broke")
         return outcomes
 
-    async def wait(self, task_id: TaskId, namespace: str, timeout_ms: int) -> Outcome:
-        """Poll the journal in virtual time."""
-        self.waits += 1
-        fault = self.faults.popleft() if self.faults else None
-        if fault in _REFUSALS:
-            return Rejected(_REFUSALS[fault], "refused by the script")
-        if fault is not None:
-            raise Unavailable("not reached")
-        for _ in range(0, timeout_ms, 50):
-            outcome = await self._read(task_id, namespace)
-            if not isinstance(outcome, Done) or outcome.task.terminal:
-                return outcome
-            await self._clock.sleep_ms(50)
-        return await self._read(task_id, namespace)
+    def watch(self) -> FakeWatch:
+        """A push stream."""
+        self.watches.append(FakeWatch(self, self._clock))
+        return self.watches[-1]
 
     async def append(self, task_id: TaskId, kind: EventKind, **changes: Any) -> None:
         """Append an event in the owner's epoch."""
@@ -157,6 +153,10 @@ class FakeOwner:
             detail=None,
         )
         await self._store.append([replace(row, **changes)])
+
+    async def read(self, watched: WatchTask) -> Outcome:
+        """How a followed task stands."""
+        return await self._read(watched.task_id, watched.namespace)
 
     async def _carry_out(self, commands: Sequence[Command]) -> list[Outcome]:
         return [await self._one(command) for command in commands]
@@ -257,6 +257,53 @@ class FakeOwner:
         return event, entry
 
 
+class FakeWatch:
+    """A push stream that looks at the journals every LOOK_MS; implements `OwnerWatch`."""
+
+    def __init__(self, owner: FakeOwner, clock: Clock) -> None:
+        self.is_over = False
+        self._owner = owner
+        self._clock = clock
+        self._followed: dict[int, WatchTask] = {}
+        self._told: dict[int, Outcome] = {}
+
+    def follow(self, number: int, watched: WatchTask) -> None:
+        """Follow a task."""
+        assert number not in self._told, "a number is used twice"
+        self._owner.followed += 1
+        self._followed[number] = watched
+
+    def drop(self, number: int) -> None:
+        """Follow it no longer."""
+        self._followed.pop(number, None)
+
+    async def changes(self) -> Sequence[Change]:
+        """What is new since it was told, unless the owner is silent."""
+        while not self.is_over:
+            found = [] if self._owner.is_silent else await self._news()
+            if found:
+                return found
+            await self._clock.sleep_ms(LOOK_MS)
+        raise Unavailable("the stream has ended")
+
+    async def close(self) -> None:
+        """End it."""
+        self.is_over = True
+
+    async def _news(self) -> list[Change]:
+        found = []
+        for number, watched in tuple(self._followed.items()):
+            outcome = await self._owner.read(watched)
+            if outcome == self._told.get(number) or number not in self._followed:
+                continue
+            self._told[number] = outcome
+            if is_last(outcome):
+                del self._followed[number]
+            if watched.every or is_last(outcome):
+                found.append(Change(number, outcome))
+        return found
+
+
 class FakeDialer:
     """Finds fake owners by address; implements `OwnerDialer`."""
 
@@ -348,6 +395,7 @@ def on_rig(test: Callable[[Rig], Awaitable[None]]) -> Callable[[], None]:
         try:
             await test(rig)
         finally:
+            await rig.calls.close()
             await rig.service.close()
 
     def run() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId, TaskId
+from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId, TaskId, home_of
 from timeball_server.core.model import ScheduleSpec, ScheduleView, TaskSpec, TaskView
 
 
@@ -97,6 +97,13 @@ Command = CreateTask | CancelTask | ReadTask | CreateSchedule | ReadSchedule | E
 """What coordinators send."""
 
 
+def shard_of(command: Command) -> ShardId:
+    """The shard whose owner decides a command."""
+    if isinstance(command, CreateTask | CreateSchedule):
+        return command.shard
+    return home_of(command.task_id).shard
+
+
 class RejectionReason(StrEnum):
     """Why a command was not carried out; each maps to one error of the family."""
 
@@ -151,3 +158,8 @@ class ScheduleDone:
 
 
 Outcome = Done | ScheduleDone | Rejected
+
+
+def is_last(outcome: Outcome) -> bool:
+    """Whether those who follow a task are told nothing after this."""
+    return not isinstance(outcome, Done) or outcome.task.terminal

@@ -9,14 +9,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
-from timeball_server.core.commands import Command, Outcome
-from timeball_server.core.ids import Epoch, Incarnation, ShardId, TaskId
+from timeball_server.core.commands import Command, Outcome, WatchTask
+from timeball_server.core.ids import Epoch, Incarnation, ShardId
 
 LATENESS_BOUNDS_MS: Final = (
     *(1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 2_000, 3_000),
     *(5_000, 10_000, 30_000, 60_000, 300_000),
 )
 """Upper bounds by which lateness is counted, fine where the promise lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a followed task stands; `commands.is_last` tells whether more will come."""
+
+    number: int
+    outcome: Outcome
+
+
+class OwnerWatch(Protocol):
+    """A push stream: tasks that one coordinator follows at one scheduler node.
+
+    Numbers are the coordinator's, from 1, never used twice on a stream.
+    """
+
+    def follow(self, number: int, watched: WatchTask) -> None:
+        """Follow a task from now on. Never blocks; on a stream that has ended it does nothing."""
+        ...
+
+    def drop(self, number: int) -> None:
+        """Follow it no longer; unknown numbers are fine."""
+        ...
+
+    async def changes(self) -> Sequence[Change]:
+        """What has changed since the last call: at least one, at most one of each number.
+
+        A slow reader is told the newest state alone. One reader at a time.
+
+        Raises:
+            Unavailable: the stream has ended, and everything that came before was read.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End the stream. Safe to call twice."""
+        ...
 
 
 class OwnerClient(Protocol):
@@ -31,12 +68,8 @@ class OwnerClient(Protocol):
         """
         ...
 
-    async def wait(self, task_id: TaskId, namespace: str, timeout_ms: int) -> Outcome:
-        """Answer when the task is terminal, or with its state when the time is over.
-
-        Raises:
-            Unavailable: the node could not be reached or stopped owning the shard; ask again.
-        """
+    def watch(self) -> OwnerWatch:
+        """A new push stream; that the node cannot be reached shows in its `changes`."""
         ...
 
 

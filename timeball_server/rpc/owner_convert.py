@@ -16,13 +16,14 @@ from timeball_server.core.commands import (
     Done,
     EndSchedule,
     Outcome,
+    OwnerHint,
     ReadSchedule,
     ReadTask,
     Rejected,
     RejectionReason,
     ScheduleDone,
 )
-from timeball_server.core.ids import Incarnation, Minute, NodeId, ShardId, TaskId
+from timeball_server.core.ids import Epoch, Incarnation, Minute, NodeId, ShardId, TaskId
 from timeball_server.core.model import (
     AttemptView,
     EventView,
@@ -118,6 +119,8 @@ def write_outcome(target: pb.Outcome, outcome: Outcome, command: Command | None 
             target.rejected.message = outcome.message
             if outcome.task is not None:
                 _write_view(target.rejected.task, outcome.task, with_spec=True)
+            if outcome.owner is not None:
+                _write_hint(target.rejected.owner, outcome.owner)
         case _:
             assert_never(outcome)
 
@@ -142,8 +145,19 @@ def read_outcome(message: pb.Outcome, command: Command | None = None) -> Outcome
         reason = _REASONS_BACK.get(rejected.reason)
         if reason is None:
             raise ValueError(f"rejection {rejected.reason} is not known to this version")
-        return Rejected(reason, rejected.message, task)
+        owner = _read_hint(rejected.owner) if rejected.HasField("owner") else None
+        return Rejected(reason, rejected.message, task, owner)
     raise ValueError("the message holds no outcome that this version knows")
+
+
+def _write_hint(target: pb.OwnerHint, hint: OwnerHint) -> None:
+    target.node = hint.node
+    target.address = hint.address
+    target.epoch = hint.epoch
+
+
+def _read_hint(message: pb.OwnerHint) -> OwnerHint:
+    return OwnerHint(node=NodeId(message.node), address=message.address, epoch=Epoch(message.epoch))
 
 
 def _write_create(target: pb.CreateTask, command: CreateTask) -> None:

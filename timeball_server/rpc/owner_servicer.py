@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
-from timeball.errors import ResourceExhausted, TimeballError, Unavailable
+from timeball.errors import ResourceExhausted, Unavailable
 
 from timeball_server.core.commands import Command, Outcome, Rejected, RejectionReason
-from timeball_server.core.ids import TaskId
 from timeball_server.core.limits import MAX_BATCH_BYTES, MAX_INTERNAL_MESSAGE_BYTES
 from timeball_server.internal.v1 import shard_service_pb2 as pb
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
@@ -27,7 +26,8 @@ from timeball_server.ports.owners import OwnerClient, OwnerInspector
 from timeball_server.rpc.inspection import carry_out_drain, carry_out_observe, carry_out_report
 from timeball_server.rpc.options import ACCEPTED_KEY
 from timeball_server.rpc.owner_convert import read_command, write_outcome
-from timeball_server.rpc.status import abort_with
+from timeball_server.rpc.watching import Context as WatchContext
+from timeball_server.rpc.watching import serve_watch
 
 TAKEN_KEY: Final = "timeball-taken"
 """Trailing metadata of a stream that the node ended: the highest group number that it took."""
@@ -57,7 +57,6 @@ class _Outgoing:
 
 
 Context = grpc.aio.ServicerContext[pb.ExecuteRequest, pb.ExecuteResponse]
-WatchContext = grpc.aio.ServicerContext[pb.WatchRequest, pb.WatchResponse]
 OnBug = Callable[[BaseException], None]
 
 
@@ -234,22 +233,14 @@ class ShardServicer(stubs.ShardServiceServicer):
     async def Wait(  # noqa: N802
         self, request: pb.WaitRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.WaitResponse:
-        """Answer one wait; see the proto."""
-        try:
-            outcome = await self._handler.wait(
-                TaskId(request.task_id), request.namespace, request.timeout_ms
-            )
-        except TimeballError as error:
-            await abort_with(context, error)
-        response = pb.WaitResponse()
-        write_outcome(response.outcome, outcome)
-        return response
+        """Not served any more; see the proto."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "follow the task on a Watch stream")
 
     async def Watch(  # type: ignore[override]  # noqa: N802
         self, request_iterator: AsyncIterator[pb.WatchRequest], context: WatchContext
     ) -> None:
         """Serve one push stream; see the proto."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody is told of changes here")
+        await serve_watch(self._handler.watch(), context, self._draining)
 
     async def Report(  # noqa: N802
         self, request: pb.ReportRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -16,12 +16,11 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from weakref import WeakSet
 
 import grpc
 from timeball.errors import (
     Draining,
-    Internal,
     OutcomeUnknown,
     ResourceExhausted,
     TimeballError,
@@ -29,28 +28,22 @@ from timeball.errors import (
 )
 
 from timeball_server.core.commands import Command, Outcome
-from timeball_server.core.ids import TaskId
 from timeball_server.core.limits import MAX_BATCH_BYTES
 from timeball_server.internal.v1 import shard_service_pb2 as pb
 from timeball_server.internal.v1 import shard_service_pb2_grpc as stubs
 from timeball_server.ports.clock import Clock
-from timeball_server.ports.owners import OwnerClient, OwnerDialer, OwnerInspector, OwnerObserver
+from timeball_server.ports.owners import (
+    OwnerClient,
+    OwnerDialer,
+    OwnerInspector,
+    OwnerObserver,
+    OwnerWatch,
+)
 from timeball_server.rpc.inspection import GrpcInspector
 from timeball_server.rpc.options import ACCEPTED_KEY, internal_channel_options
 from timeball_server.rpc.owner_convert import read_outcome, write_command
 from timeball_server.rpc.owner_servicer import TAKEN_KEY
-
-WAIT_MARGIN_MS: Final = 5_000
-"""How much longer than asked the answer to a wait may take before the node counts as gone."""
-_LOST: Final = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.ABORTED,
-    }
-)
+from timeball_server.rpc.watching import GrpcOwnerWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +249,7 @@ class GrpcOwnerClient(OwnerClient):
         self._rng = rng
         self._limits = limits
         self._stream: _Stream | None = None
+        self._watches: WeakSet[GrpcOwnerWatch] = WeakSet()
         self._failures = 0
         self._not_before_ms = 0
         self._closed = False
@@ -272,20 +266,19 @@ class GrpcOwnerClient(OwnerClient):
             raise OutcomeUnknown(errors[0].message) if partly else errors[0]
         return [ask.outcomes[position] for ask in asks for position in range(len(ask.commands))]
 
-    async def wait(self, task_id: TaskId, namespace: str, timeout_ms: int) -> Outcome:
-        """See the port."""
-        request = pb.WaitRequest(task_id=task_id, namespace=namespace, timeout_ms=timeout_ms)
-        try:
-            reply = await self._stub.Wait(request, timeout=(timeout_ms + WAIT_MARGIN_MS) / 1000)
-        except grpc.aio.AioRpcError as error:
-            if error.code() in _LOST:
-                raise Unavailable(f"the scheduler node is gone: {error.details()}") from error
-            raise Internal(f"the scheduler node failed: {error.details()}") from error
-        return read_outcome(reply.outcome)
+    def watch(self) -> OwnerWatch:
+        """See the port. Opens its stream at once, and again and again when asked again."""
+        if self._closed:
+            raise Draining("this client is closed")
+        watch = GrpcOwnerWatch(self._stub.Watch())
+        self._watches.add(watch)
+        return watch
 
     async def close(self) -> None:
-        """End the stream and the connection."""
+        """End the streams and the connection."""
         self._closed = True
+        for watch in self._watches:
+            await watch.close()
         if self._stream is not None:
             await self._stream.close()
         await self._channel.close()

@@ -20,6 +20,7 @@ TimeballError
 ├── Unavailable                 UNAVAILABLE
 │   ├── NotLeader, Draining, StoreUnavailable, CoordinationUnavailable
 ├── ResourceExhausted           RESOURCE_EXHAUSTED
+│   └── WatcherTooSlow          watch again with the last resume token
 ├── OutcomeUnknown              DEADLINE_EXCEEDED: read, or repeat with the same request_id
 │   └── WaitTimeout
 └── Internal                    INTERNAL
@@ -217,6 +218,12 @@ class ResourceExhausted(TimeballError):
     reason = "RESOURCE_EXHAUSTED"
     code = "RESOURCE_EXHAUSTED"
     retryable = True
+
+
+class WatcherTooSlow(ResourceExhausted):
+    """More changes wait for a watcher than are kept for it; watch again with the last token."""
+
+    reason = "WATCHER_TOO_SLOW"
 
 
 class OutcomeUnknown(TimeballError):

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from timeball.errors import OutcomeUnknown, Unavailable
+from timeball.errors import Unavailable
 
 from executor_node.node import ExecutorNode
 from scheduler_node.calls import Calls
 from tests.support.sim.history import Sent
 from tests.support.sim.network import End, Listener, Network
-from timeball_server.core.commands import Command, Outcome, Rejected, RejectionReason
-from timeball_server.core.ids import TaskId
+from timeball_server.core.commands import Command, Outcome, Rejected, RejectionReason, WatchTask
 from timeball_server.core.messages import (
     AckResults,
     Dispatch,
@@ -26,19 +25,24 @@ from timeball_server.core.messages import (
     ToExecutor,
 )
 from timeball_server.ports.coordination import Member
-from timeball_server.ports.owners import OwnerClient
+from timeball_server.ports.owners import Change, OwnerClient, OwnerWatch
 
 OPEN_TIMEOUT_S = 5.0
+Wish = tuple[int, WatchTask | None]
 
 
 class SimOwnerClient:
     """One scheduler node as a coordinator sees it; implements `OwnerClient`."""
 
     def __init__(
-        self, network: Network, source: str, address: str, seam: Callable[[Command], Command]
+        self,
+        network: Network,
+        source: tuple[str, str],
+        address: str,
+        seam: Callable[[Command], Command],
     ) -> None:
         self._network = network
-        self._source = source
+        self._source, self._process = source
         self._address = address
         self._seam = seam
 
@@ -55,22 +59,80 @@ class SimOwnerClient:
 
         return await self._network.call(self._source, self._address, names, invoke)
 
-    async def wait(self, task_id: TaskId, namespace: str, timeout_ms: int) -> Outcome:
-        """Await a task."""
+    def watch(self) -> SimOwnerWatch:
+        """A push stream."""
+        return SimOwnerWatch(self._network, (self._source, self._process), self._address)
 
-        async def invoke(calls: Calls) -> Outcome:
-            return await calls.wait(task_id, namespace, timeout_ms)
 
-        try:
-            return await self._network.call(self._source, self._address, "wait", invoke)
-        except OutcomeUnknown as error:
-            raise Unavailable(error.message) from error
+class SimOwnerWatch:
+    """The coordinator's end of a push stream; implements `OwnerWatch`."""
+
+    def __init__(self, network: Network, me: tuple[str, str], address: str) -> None:
+        self._end: End[Sequence[Change], Wish] | None = None
+        listener = network.listener(address)
+        if listener is not None and not network.is_cut(me[0], listener.node):
+            self._end, theirs = network.connect(me, (listener.node, listener.process))
+            network.after(network.delay_s(), _serve_watch_at, network, listener, theirs)
+
+    def follow(self, number: int, watched: WatchTask) -> None:
+        """Follow a task."""
+        if self._end is not None:
+            self._end.send((number, watched))
+
+    def drop(self, number: int) -> None:
+        """Follow it no longer."""
+        if self._end is not None:
+            self._end.send((number, None))
+
+    async def changes(self) -> Sequence[Change]:
+        """What has changed."""
+        news = None if self._end is None else await self._end.receive()
+        if news is None:
+            raise Unavailable("the push stream broke")
+        return news
+
+    async def close(self) -> None:
+        """End it."""
+        if self._end is not None:
+            self._end.close()
+
+
+def _serve_watch_at(network: Network, listener: Listener, end: End[Wish, Any]) -> None:
+    if network.listener_is(listener):
+        network.loop.start_in(listener.process, _hear(listener, end))
+    else:
+        end.close()
+
+
+async def _hear(listener: Listener, end: End[Wish, Any]) -> None:
+    """The scheduler node's side, as its gRPC servicer would run it."""
+    calls: Calls = listener.service
+    watch = calls.watch()
+    telling = asyncio.get_running_loop().create_task(_tell(watch, end))
+    while (wish := await end.receive()) is not None:
+        number, watched = wish
+        if watched is None:
+            watch.drop(number)
+        else:
+            watch.follow(number, watched)
+    await watch.close()
+    await telling
+
+
+async def _tell(watch: OwnerWatch, end: End[Wish, Any]) -> None:
+    try:
+        while True:
+            end.send(await watch.changes())
+    except Unavailable:
+        end.close()
 
 
 class SimOwnerDialer:
     """Implements `OwnerDialer`."""
 
-    def __init__(self, network: Network, source: str, seam: Callable[[Command], Command]) -> None:
+    def __init__(
+        self, network: Network, source: tuple[str, str], seam: Callable[[Command], Command]
+    ) -> None:
         self._network = network
         self._source = source
         self._seam = seam

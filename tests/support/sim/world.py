@@ -147,7 +147,7 @@ class World:
         ports = CoordinatorPorts(
             store=self._store(process),
             connect=self._connect(process),
-            dialer=SimOwnerDialer(self.network, process.node, self._seams.command),
+            dialer=SimOwnerDialer(self.network, (process.node, process.name), self._seams.command),
             clock=process.clock,
             lead=leading(LAYOUT.all_shards(), process.clock),
             entropy=random.Random(f"{self.seed} {process.name}"),

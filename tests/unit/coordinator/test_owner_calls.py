@@ -257,14 +257,14 @@ async def test_a_wait_follows_the_shard_to_its_next_owner(rig: Rig) -> None:
     view = await created(rig)
     waiting = asyncio.ensure_future(rig.api.wait(CLERK, view.task_id, 30_000))
     await rig.clock.sleep_ms(5)
-    west.faults.append(Fault.UNREACHABLE)
+    west.is_silent = True
     for shard in SHARDS:
         await rig.release("west", shard)
         await rig.take("east", shard)
     ending = asyncio.ensure_future(_finish_later(rig, east, view.task_id, 2_000))
     assert (await waiting).terminal
     await ending
-    assert east.waits > 0
+    assert east.followed > 0
 
 
 @on_rig

@@ -10,9 +10,9 @@ from itertools import product
 import pytest
 from timeball.errors import TaskExpired, TaskNotFound, TimeballError, Unavailable
 
+from coordinator.ended import LIFE_MS, EndedTasks, weight
 from coordinator.owner_rows import SPACING_MS, OwnerRows
 from coordinator.read_rule import Verdict, judge
-from coordinator.reader import CACHE_LIFE_MS, CACHED_TASKS, Reader
 from coordinator.requests import Caller, CreateRequest
 from tests.support.fake_owners import EXECUTOR, Rig, on_rig
 from timeball_server.core.ids import (
@@ -303,19 +303,38 @@ async def test_an_ended_task_is_read_once_and_again_after_a_while(rig: Rig) -> N
     assert await api.get(CLERK, view.task_id) == first
     assert await api.wait(CLERK, view.task_id, 1_000) == first.task
     assert len(store.reads) == 2
-    await rig.clock.sleep_ms(CACHE_LIFE_MS + 1)
+    await rig.clock.sleep_ms(LIFE_MS + 1)
     await api.get(CLERK, view.task_id)
     assert len(store.reads) == 4
 
 
 @on_rig
-async def test_the_cache_is_bounded(rig: Rig) -> None:
-    view = await made(rig, *ENDED)
-    reader = Reader(rig.store, rig.calls, rig.clock)
-    for number in range(CACHED_TASKS + 1):
-        reader.keep(replace(view, task_id=TaskId(str(number))))
-    assert reader.ended(TaskId("0"), "shop") is None
-    assert reader.ended(TaskId("1"), "shop") is not None
+async def test_the_cache_is_bounded_by_bytes_and_keeps_what_was_used_last(rig: Rig) -> None:
+    view = replace(await made(rig), terminal=True)
+    ended = EndedTasks(rig.clock, kept_bytes=3 * weight(view))
+    for number in range(3):
+        ended.keep(replace(view, task_id=TaskId(str(number))))
+    assert ended.find(TaskId("0"), "shop") is not None
+    ended.keep(replace(view, task_id=TaskId("3")))
+    found = [ended.find(TaskId(str(number)), "shop") is not None for number in range(4)]
+    assert found == [True, False, True, True]
+    ended.keep(replace(view, task_id=TaskId("3")))
+    assert ended.find(TaskId("0"), "shop") is not None
+    big = replace(view, task_id=TaskId("4"), result=Payload(data=bytes(4 * weight(view))))
+    ended.keep(big)
+    assert ended.find(TaskId("4"), "shop") is None
+    assert ended.find(TaskId("0"), "shop") is not None
+
+
+@on_rig
+async def test_open_tasks_and_other_namespaces_are_not_in_the_cache(rig: Rig) -> None:
+    ended = EndedTasks(rig.clock)
+    opened = await made(rig)
+    ended.keep(opened)
+    assert ended.find(opened.task_id, "shop") is None
+    ended.keep(replace(opened, terminal=True))
+    assert ended.find(opened.task_id, "bank") is None
+    assert ended.find(opened.task_id, "shop") is not None
 
 
 class SlowOwners(MemoryStore):

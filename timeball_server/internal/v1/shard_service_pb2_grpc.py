@@ -82,7 +82,7 @@ class ShardServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Wait(self, request, context):
-        """Answers when the task is terminal, or with its state when the time is over.
+        """Not served any more: follow the task on a Watch stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from timeball_server.internal.v1 import shard_service_pb2 as _shard_service_pb2
 import abc as _abc_1
+import builtins as _builtins
 import grpc as _grpc
 import sys
 import typing as _typing
@@ -15,6 +16,11 @@ if sys.version_info >= (3, 11):
     from typing import Self as _Self
 else:
     from typing_extensions import Self as _Self
+
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
 
 _T = _typing.TypeVar("_T")
 
@@ -39,8 +45,10 @@ class ShardServiceStub:
     """One long-lived stream per coordinator and scheduler node. Groups are numbered by the
     coordinator and answered in any order; many groups share one message in both directions.
     """
-    Wait: _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.WaitRequest, _shard_service_pb2.WaitResponse]
-    """Answers when the task is terminal, or with its state when the time is over."""
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def Wait(self) -> _grpc.UnaryUnaryMultiCallable[_shard_service_pb2.WaitRequest, _shard_service_pb2.WaitResponse]:
+        """Not served any more: follow the task on a Watch stream."""
     Watch: _grpc.StreamStreamMultiCallable[_shard_service_pb2.WatchRequest, _shard_service_pb2.WatchResponse]
     """One long-lived stream per coordinator and scheduler node: says which tasks the coordinator
     follows, and is told how they stand now and after each change.
@@ -63,8 +71,10 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """One long-lived stream per coordinator and scheduler node. Groups are numbered by the
     coordinator and answered in any order; many groups share one message in both directions.
     """
-    Wait: _aio.UnaryUnaryMultiCallable[_shard_service_pb2.WaitRequest, _shard_service_pb2.WaitResponse]  # type: ignore[assignment]
-    """Answers when the task is terminal, or with its state when the time is over."""
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def Wait(self) -> _aio.UnaryUnaryMultiCallable[_shard_service_pb2.WaitRequest, _shard_service_pb2.WaitResponse]:  # type: ignore[override]
+        """Not served any more: follow the task on a Watch stream."""
     Watch: _aio.StreamStreamMultiCallable[_shard_service_pb2.WatchRequest, _shard_service_pb2.WatchResponse]  # type: ignore[assignment]
     """One long-lived stream per coordinator and scheduler node: says which tasks the coordinator
     follows, and is told how they stand now and after each change.
@@ -91,13 +101,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         coordinator and answered in any order; many groups share one message in both directions.
         """
 
+    @_deprecated("""Not served any more: follow the task on a Watch stream.""")
     @_abc_1.abstractmethod
     def Wait(
         self,
         request: _shard_service_pb2.WaitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_service_pb2.WaitResponse, _abc.Awaitable[_shard_service_pb2.WaitResponse]]:
-        """Answers when the task is terminal, or with its state when the time is over."""
+        """Not served any more: follow the task on a Watch stream."""
 
     @_abc_1.abstractmethod
     def Watch(
