@@ -23,7 +23,7 @@ from coordinator.schedule_servicer import ScheduleServicer
 from coordinator.schedules import ScheduleApi
 from coordinator.task_servicer import TaskServicer
 from timeball_server.core.buckets import Layout
-from timeball_server.ports.metrics import Family, Figures, Kind, counter
+from timeball_server.ports.metrics import Family, Figures, Kind, counter, gauge
 from timeball_server.rpc.auth import Authenticator
 from timeball_server.rpc.interceptors import Gate
 from timeball_server.rpc.server import RpcServer
@@ -104,6 +104,8 @@ class Coordinator(Service):
             samples=[((reason,), count) for reason, count in self._gate.refused.items()],
         )
         yield counter("timeball_call_bugs", "Calls that failed on a bug of ours.", self.bugs)
+        viewers = 0 if self._console is None else self._console.viewers
+        yield gauge("timeball_console_viewers", "Consoles that are looked at now.", viewers)
 
     async def _begin(self) -> None:
         await self._server.start()

@@ -119,6 +119,11 @@ class ConsoleApp:
         body = b"" if request.method == "HEAD" else answer.body
         await Response(body, status_code=answer.status, headers=headers)(scope, receive, send)
 
+    @property
+    def viewers(self) -> int:
+        """How many streams there are now."""
+        return self._collector.viewers
+
     async def close(self) -> None:
         """End every stream. Safe to call twice."""
         await self._collector.close()
