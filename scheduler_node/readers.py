@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from timeball.errors import OutcomeUnknown, Unavailable
 
-from timeball_server.core.buckets import end_ms
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import FindTask, LoadSlice, MoveScanFrom, SweepBucket
 from timeball_server.core.ids import (
@@ -32,6 +31,18 @@ _PAGE_ROWS: Final = 1_000
 _CONCURRENT_READS: Final = 8
 _EVER: Final = 2**62
 _PAUSE_MS: Final = 50
+
+
+_STILL_OPEN_MS: Final = 2_000
+"""What was due longer ago has mostly ended, and its head says so."""
+Journals = Mapping[TaskId, Sequence[EventRow]]
+
+
+class Ended(NamedTuple):
+    """Final heads of a shard's ended tasks, read before this epoch of it began."""
+
+    epoch: Epoch
+    heads: Mapping[TaskId, EventRow]
 
 
 class NoLongerOurs(Exception):
@@ -66,13 +77,22 @@ class Readers:
         self._spawn = spawn
         self._room = asyncio.Semaphore(_CONCURRENT_READS)
         self._wanted: dict[tuple[ShardId, Epoch], list[TaskId]] = {}
+        self._ended: dict[ShardId, Ended] = {}
+        self.heads_spared = 0
+        self.heads_read = 0
+        self.journals_read = 0
+
+    def know(self, shard: ShardId, epoch: Epoch, heads: Mapping[TaskId, EventRow]) -> None:
+        """Take final heads that were read before the shard was ours; they are not read again."""
+        self._ended[shard] = Ended(epoch, heads)
 
     def load(self, effect: LoadSlice) -> None:
         """Read a slice of hints and the journals behind them, page by page."""
         self._start("load", effect.shard, effect.epoch, self._load(effect))
 
     def sweep(self, effect: SweepBucket) -> None:
-        """Read an ended bucket once more."""
+        """Read an ended bucket once more. All is loaded by then: nothing read ahead is of use."""
+        self._ended.pop(effect.shard, None)
         self._start("sweep", effect.shard, effect.epoch, self._sweep(effect))
 
     def find(self, effect: FindTask) -> None:
@@ -128,33 +148,57 @@ class Readers:
             )
             more = page.more and bool(page.rows)
             after = page.rows[-1] if page.rows else None
-            journals = await self._journals_behind(
-                effect.shard, effect.epoch, page.rows, past=self._is_past(effect)
+            await self._load_page(effect, page.rows, last=not more)
+
+    async def _load_page(self, effect: LoadSlice, hints: Sequence[DueRow], *, last: bool) -> None:
+        """Journals behind what is due about now or later first: it cannot wait for the rest."""
+        cut_ms = self._clock.now().wall_ms - _STILL_OPEN_MS
+        past = [hint for hint in hints if hint.due_ms <= cut_ms]
+        others = [hint for hint in hints if hint.due_ms > cut_ms]
+        if others or not past:
+            journals = await self._unless_ended(effect.shard, effect.epoch, others, self._journals)
+            self._loaded(effect, others, journals, last=last and not past)
+        if past:
+            journals = await self._unless_ended(
+                effect.shard, effect.epoch, past, self._mostly_ended
             )
-            self._post(
-                events.SliceLoaded(
-                    shard=effect.shard,
-                    epoch=effect.epoch,
-                    number=effect.number,
-                    hints=page.rows,
-                    journals=journals,
-                    last=not more,
-                )
+            self._loaded(effect, past, journals, last=last)
+
+    def _loaded(
+        self, effect: LoadSlice, hints: Sequence[DueRow], journals: Journals, *, last: bool
+    ) -> None:
+        self._post(
+            events.SliceLoaded(
+                shard=effect.shard,
+                epoch=effect.epoch,
+                number=effect.number,
+                hints=hints,
+                journals=journals,
+                last=last,
             )
+        )
 
-    def _is_past(self, effect: LoadSlice) -> bool:
-        return min(effect.to_ms, end_ms(effect.minute)) <= self._clock.now().wall_ms
+    async def _unless_ended(
+        self,
+        shard: ShardId,
+        epoch: Epoch,
+        hints: Sequence[DueRow],
+        read: Callable[[ShardId, Epoch, Sequence[TaskId]], Awaitable[Journals]],
+    ) -> Journals:
+        """What is behind hints: read, but for what was known to have ended before (ADR 8)."""
+        ended = self._ended.get(shard)
+        known = ended.heads if ended is not None and ended.epoch == epoch else {}
+        task_ids = dict.fromkeys(hint.task_id for hint in hints)
+        spared = {task_id: (known[task_id],) for task_id in task_ids if task_id in known}
+        self.heads_spared += len(spared)
+        rest = [task_id for task_id in task_ids if task_id not in spared]
+        return {**spared, **await read(shard, epoch, rest)} if rest else spared
 
-    async def _journals_behind(
-        self, shard: ShardId, epoch: Epoch, hints: Sequence[DueRow], *, past: bool
-    ) -> Mapping[TaskId, Sequence[EventRow]]:
-        """Journals behind hints. Of what ended, which is most of the past, only the head.
-
-        A take-over reads minutes of it before it serves, and each sweep a minute.
-        """
-        task_ids = list(dict.fromkeys(hint.task_id for hint in hints))
-        if not past or not task_ids:
-            return await self._journals(shard, epoch, task_ids)
+    async def _mostly_ended(
+        self, shard: ShardId, epoch: Epoch, task_ids: Sequence[TaskId]
+    ) -> Journals:
+        """Journals of tasks of the past; of those that have ended, which most have, the head."""
+        self.heads_read += len(task_ids)
         heads = await self._insist(shard, epoch, lambda: self._store.read_heads(task_ids))
         found: dict[TaskId, Sequence[EventRow]] = {
             task_id: (head,) for task_id, head in heads.items() if head.state in CLOSED
@@ -162,15 +206,14 @@ class Readers:
         alive = [task_id for task_id in task_ids if task_id not in found]
         return {**found, **await self._journals(shard, epoch, alive)}
 
-    async def _journals(
-        self, shard: ShardId, epoch: Epoch, task_ids: Iterable[TaskId]
-    ) -> Mapping[TaskId, Sequence[EventRow]]:
+    async def _journals(self, shard: ShardId, epoch: Epoch, task_ids: Iterable[TaskId]) -> Journals:
         """Journals of tasks; of schedules only the head, which says everything."""
         kinds: tuple[list[TaskId], list[TaskId]] = ([], [])
         for task_id in dict.fromkeys(task_ids):
             kinds[decode_id(task_id).kind == KIND_SCHEDULE].append(task_id)
         tasks, schedules = kinds
         found: dict[TaskId, Sequence[EventRow]] = {}
+        self.journals_read += len(tasks)
         if tasks:
             found.update(await self._insist(shard, epoch, lambda: self._store.read_journals(tasks)))
         if schedules:
@@ -193,7 +236,7 @@ class Readers:
             hints += page.rows
             more = page.more and bool(page.rows)
             after = page.rows[-1] if page.rows else None
-        journals = await self._journals_behind(effect.shard, effect.epoch, hints, past=True)
+        journals = await self._unless_ended(effect.shard, effect.epoch, hints, self._mostly_ended)
         self._post(
             events.BucketSwept(
                 shard=effect.shard,

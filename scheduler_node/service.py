@@ -16,9 +16,10 @@ import structlog
 from timeball.errors import CoordinationUnavailable, TimeballError
 
 from scheduler_node.committer import CommitLimits
-from scheduler_node.ownership import Ownership
+from scheduler_node.ownership import SOON_MS, Ownership
 from scheduler_node.shell import EngineShell
 from scheduler_node.streams import Streams
+from scheduler_node.taking import Place
 from timeball_server.core.engine import events
 from timeball_server.core.engine.ready import ReadyQueue
 from timeball_server.core.engine.state import Engine, EngineConfig
@@ -33,11 +34,12 @@ from timeball_server.runtime.joining import join_in_turn
 from timeball_server.runtime.lifecycle import Service
 
 log = structlog.stdlib.get_logger("scheduler_node")
-_LOOK_EVERY_MS: Final = 1_000
-_RETRY_MS: Final = 50
 _REJOIN_MS: Final = 500
 _MOVE_WITHIN_MS: Final = 2_000
-"""A leader moves shards within a few round trips; without one the drain does not wait long."""
+"""A leader moves a shard within a few round trips; without one the drain does not wait long."""
+HAND_OVER_MS: Final = 20_000
+"""Shards go one by one for at most so long; then what is left goes all at once."""
+DRAIN_MS: Final = HAND_OVER_MS + 10_000
 Connect = Callable[[], Awaitable[CoordinationSession]]
 
 
@@ -65,7 +67,7 @@ class SchedulerNode(Service):
         clock: Clock,
         rng: Rng,
     ) -> None:
-        super().__init__(f"scheduler node {config.node}")
+        super().__init__(f"scheduler node {config.node}", drain_ms=DRAIN_MS)
         self.config = config
         self._store = store
         self._connect = connect
@@ -77,6 +79,7 @@ class SchedulerNode(Service):
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._takes_no_more = False
+        self._looking = asyncio.Lock()
         engine = Engine(config.node, 0, config.engine, rng, ReadyQueue())
         self.shell = EngineShell(
             engine,
@@ -117,10 +120,19 @@ class SchedulerNode(Service):
             return
         if await self._others_may_take(session):
             with suppress(TimeoutError):
-                async with asyncio.timeout(_MOVE_WITHIN_MS / 1_000):
-                    await self._until_released(ownership, session)
+                async with asyncio.timeout(HAND_OVER_MS / 1_000):
+                    await self._while_they_go(ownership, session)
         ownership.drain()
         await self._until_released(ownership, session)
+
+    async def _while_they_go(self, ownership: Ownership, session: CoordinationSession) -> None:
+        """Until all shards have gone, or none has for a while."""
+        left = len(ownership.held) + 1
+        while len(ownership.held) < left:
+            left = len(ownership.held)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MOVE_WITHIN_MS / 1_000):
+                    await self._until_released(ownership, session, fewer_than=left)
 
     async def _others_may_take(self, session: CoordinationSession) -> bool:
         """Tell the leader that we leave; whether it has anybody else for our shards."""
@@ -131,9 +143,15 @@ class SchedulerNode(Service):
             return False
         return any(not each.draining and each.node != self.config.node for each in members)
 
-    async def _until_released(self, ownership: Ownership, session: CoordinationSession) -> None:
+    async def _until_released(
+        self, ownership: Ownership, session: CoordinationSession, *, fewer_than: int = 0
+    ) -> None:
         self._changed.set()
-        while not ownership.is_done and session.state is SessionState.CONNECTED:
+        while (
+            not ownership.is_done
+            and len(ownership.held) >= fewer_than
+            and session.state is SessionState.CONNECTED
+        ):
             self._settled.clear()
             await self._settled.wait()
 
@@ -179,13 +197,16 @@ class SchedulerNode(Service):
             config.node, incarnation, self._dialer, self._clock, self.shell.post
         )
         self._ownership = Ownership(
-            config.node,
-            config.address,
+            Place(node=config.node, address=config.address),
             session,
             self._store,
             self._clock,
             look_at_executors=self._look_at_executors,
             post=self.shell.post,
+            know=self.shell.know,
+            is_read=self.shell.has_read,
+            changed=self._changed.set,
+            spawn=self.spawn,
         )
         self.shell.engine.incarnation = incarnation
         self.shell.attach(session)
@@ -194,6 +215,7 @@ class SchedulerNode(Service):
     async def _leave(self) -> None:
         """The session is over: everything owned in it is gone."""
         if self._ownership is not None:
+            await self._ownership.close()
             for shard in list(self._ownership.held):
                 self.shell.post(events.ShardLost(shard))
         if self._streams is not None:
@@ -208,14 +230,14 @@ class SchedulerNode(Service):
             raise AssertionError("rounds need a session")
         while session.state is not SessionState.LOST:
             self._changed.clear()
-            as_wished = False
+            pause_ms = SOON_MS
             try:
+                pause_ms = await ownership.run_once()
                 await self._look_at_executors()
-                as_wished = await ownership.run_once()
-            except CoordinationUnavailable:
-                as_wished = False
+            except CoordinationUnavailable as error:
+                log.debug("no round", node=self.config.node, error=str(error))
             self._settled.set()
-            await self._pause(_LOOK_EVERY_MS if as_wished else _RETRY_MS)
+            await self._pause(pause_ms)
 
     async def _pause(self, longest_ms: int) -> None:
         """Wait for a change, but not for ever: a watch may be missed."""
@@ -225,9 +247,11 @@ class SchedulerNode(Service):
         timer.cancel()
 
     async def _look_at_executors(self) -> None:
+        """One look after the other: an older one must not be taken for the newest."""
         if self._session is None or self._streams is None:
             return
-        self._streams.follow(await self._session.members(Role.EXECUTOR))
+        async with self._looking:
+            self._streams.follow(await self._session.members(Role.EXECUTOR))
 
     def _send(self, incarnation: Incarnation, message: ToExecutor) -> None:
         if self._streams is not None:

@@ -8,7 +8,7 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from scheduler_node.calls import Calls
@@ -30,8 +30,9 @@ from timeball_server.core.engine.effects import (
     Write,
 )
 from timeball_server.core.engine.node import handle, next_wake_ms
-from timeball_server.core.engine.state import Engine
-from timeball_server.core.ids import Epoch, Incarnation, ShardId
+from timeball_server.core.engine.state import Engine, Phase
+from timeball_server.core.ids import Epoch, Incarnation, ShardId, TaskId
+from timeball_server.core.journal import EventRow
 from timeball_server.core.lease import lease_until_mono_ms
 from timeball_server.core.messages import ToExecutor
 from timeball_server.ports.clock import Clock
@@ -99,6 +100,15 @@ class EngineShell:
         """Whether the shard is in memory in this epoch."""
         held = self.engine.shards.get(shard)
         return held is not None and held.epoch == epoch
+
+    def has_read(self, shard: ShardId) -> bool:
+        """Whether all that an earlier owner left of the shard is in memory."""
+        held = self.engine.shards.get(shard)
+        return held is not None and held.phase is Phase.SERVING
+
+    def know(self, shard: ShardId, epoch: Epoch, heads: Mapping[TaskId, EventRow]) -> None:
+        """Take final heads that were read ahead; call before the shard is acquired."""
+        self._readers.know(shard, epoch, heads)
 
     def metrics(self) -> Iterable[Family]:
         """The node's numbers as they are now."""

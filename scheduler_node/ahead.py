@@ -1,0 +1,67 @@
+"""Reading a shard ahead of owning it: the heads of tasks that have ended and stay so.
+
+What a new owner reads is mostly the past, and the past has mostly ended. An ended task's head,
+read by the reader's rule (R16: the head at a quorum, then the owner row), is final: nobody but the
+owner that wrote it could have followed it, and every later owner begins to read after our look at
+the owner row and finds it. So it need not be read again after the shard has changed hands; the
+hints must be, because they may have become more. ADR 8 has the proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from timeball_server.core.buckets import minute_of
+from timeball_server.core.ids import Minute, ShardId, TaskId
+from timeball_server.core.journal import CLOSED, DueRow, EventRow
+from timeball_server.ports.store import Store
+
+PAGE_ROWS: Final = 200
+"""Small, so that reading ahead holds up nothing that this node serves."""
+MINUTES_AT_MOST: Final = 5
+"""The newest minutes; a watermark that hangs further back makes the rest wait for the owner."""
+
+
+async def ended_heads(store: Store, shard: ShardId, now_ms: int) -> Mapping[TaskId, EventRow]:
+    """Final heads of tasks of the last minutes, as far as the present owner wrote them.
+
+    Raises:
+        Unavailable, OutcomeUnknown: the store did not answer; nothing is known.
+    """
+    row = await store.read_shard(shard)
+    if row is None:
+        return {}
+    last = minute_of(now_ms)
+    first = max(row.scan_from, last - MINUTES_AT_MOST + 1)
+    found: dict[TaskId, EventRow] = {}
+    for minute in range(first, last + 1):
+        found.update(await _closed_heads(store, shard, Minute(minute), now_ms))
+    owner = await store.read_owner(shard)
+    return {} if owner is None else dict(_of_epoch(owner.epoch, found.items()))
+
+
+async def _closed_heads(
+    store: Store, shard: ShardId, minute: Minute, now_ms: int
+) -> Mapping[TaskId, EventRow]:
+    found: dict[TaskId, EventRow] = {}
+    after: DueRow | None = None
+    more = True
+    while more:
+        page = await store.read_due(minute, shard, 0, now_ms, PAGE_ROWS, after)
+        heads = await store.read_heads(_tasks(page.rows))
+        found.update({task: head for task, head in heads.items() if head.state in CLOSED})
+        more = page.more and bool(page.rows)
+        after = page.rows[-1] if page.rows else None
+    return found
+
+
+def _tasks(hints: Sequence[DueRow]) -> Sequence[TaskId]:
+    return list(dict.fromkeys(hint.task_id for hint in hints))
+
+
+def _of_epoch(
+    epoch: int, heads: Iterable[tuple[TaskId, EventRow]]
+) -> Iterator[tuple[TaskId, EventRow]]:
+    """Heads of an earlier epoch may have been overtaken in the present owner's memory."""
+    return ((task, head) for task, head in heads if head.epoch == epoch)
