@@ -6,7 +6,7 @@ SEEDS ?= 50
 BIN := .venv/bin
 
 .PHONY: help prerequisites venv venv-dev venv-proto demo dev test unit conformance integration \
-	cluster cluster-status cluster-down chaos sim check fmt lint types house proto verify-proto proto-baseline lock bench wheel clean
+	cluster cluster-status cluster-down chaos sim check fmt lint types house proto clients verify-proto proto-baseline lock bench wheel clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,11 @@ house: venv-dev ## House rules and import rules
 proto: venv-dev venv-proto ## Generate stubs and validation rules from proto/
 	@$(BIN)/python tools/protos.py generate
 	@$(BIN)/python tools/openapi.py
+	@$(BIN)/python -m tools.other_clients generate --where-possible
+
+clients: venv-dev venv-proto ## Generate the Go and the TypeScript client's stubs and build both
+	@$(BIN)/python -m tools.other_clients generate
+	@$(BIN)/python -m tools.other_clients build
 
 verify-proto: venv-dev venv-proto ## Fail when stubs drifted, proto style broke or the API lost something
 	@$(BIN)/python tools/protos.py verify

