@@ -219,6 +219,11 @@ def key_digest(key: str, pepper: bytes) -> bytes:
     return hmac.digest(pepper, key.encode("utf-8", "replace"), "sha256")
 
 
+def key_id_of(authorization: str | None) -> str:
+    """The key id in a header of that name, empty when there is none."""
+    return _key_id(_bearer(authorization))
+
+
 def stored_keys(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, StoredKey]:
     """Read keys from configuration.
 

@@ -22,6 +22,7 @@ from timeball.errors import Internal, TimeballError, Unauthenticated
 
 from timeball_server.rpc.access import NODES, OPEN, check_content, check_namespace, check_role
 from timeball_server.rpc.auth import Authenticator, Principal
+from timeball_server.rpc.live_keys import Learner
 from timeball_server.rpc.status import abort_with
 from timeball_server.rpc.validation import RequestValidator
 
@@ -77,6 +78,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._authenticator = authenticator
         self._validator = validator
         self._on_bug = on_bug
+        self._learner = authenticator if isinstance(authenticator, Learner) else None
         self._wrapped: dict[str, Any] = {}
         self.refused: Counter[str] = Counter()
         self.calls: Counter[tuple[str, str]] = Counter()
@@ -160,6 +162,8 @@ class Gate(grpc.aio.ServerInterceptor):
         """Admit a call, count it, and end it with a status when an error comes out."""
         status = "CANCELLED"
         try:
+            if self._learner is not None:
+                await self._learn(self._learner, context)
             current = _Call(self._admit(method, context))
             _CALL.set(current)
             yield current
@@ -176,6 +180,16 @@ class Gate(grpc.aio.ServerInterceptor):
             await abort_with(context, Internal(_BUG_SENTENCE))
         finally:
             self.calls[method, status] += 1
+
+    async def _learn(self, learner: Learner, context: Context) -> None:
+        """Let the authenticator read what it must before it can say who calls."""
+        try:
+            authorization = _authorization(context)
+            if not learner.knows(authorization):
+                await learner.learn(authorization)
+        except TimeballError as error:
+            self.refused[error.reason] += 1
+            raise
 
     def _admit(self, method: str, context: Context) -> Principal:
         try:
