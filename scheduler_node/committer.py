@@ -1,12 +1,14 @@
 """Group commit: what many tasks want written goes to the store in few writes.
 
 Owns resending: the same rows until they are durable or the shard is not ours any more (rule
-R7). Must never report a write that the store has not acknowledged, and never begin one without
-the lease (rule R3).
+R7), and waiting for company: a write whose asker is patient begins when the last batch is as old
+as that allows. Must never report a write that the store has not acknowledged, and never begin one
+without the lease (rule R3).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from timeball_server.ports.store import Store
 
 _RESEND_FIRST_MS: Final = 20
 _RESEND_MOST_MS: Final = 1_000
+_EVER_MS: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,8 @@ class Committer:
 
     Args:
         may_write: whether this write's shard is still ours and the lease holds.
-        on_durable: told the numbers of writes, in the order of their batches.
+        on_durable: told the numbers of writes, in the order of their batches, and whether
+            anybody is in a hurry to hear of them.
         spawn: runs a batch in the background.
     """
 
@@ -46,7 +50,7 @@ class Committer:
         clock: Clock,
         *,
         may_write: Callable[[Write], bool],
-        on_durable: Callable[[Sequence[int]], None],
+        on_durable: Callable[[Sequence[int], bool], None],
         spawn: Callable[[str, Coroutine[Any, Any, None]], object],
         limits: CommitLimits | None = None,
     ) -> None:
@@ -57,6 +61,10 @@ class Committer:
         self._spawn = spawn
         self._limits = limits or CommitLimits()
         self._queue: deque[Write] = deque()
+        self._queued_rows = 0
+        self._linger_ms = _EVER_MS
+        self._begun_ms = -_EVER_MS
+        self._timer: asyncio.TimerHandle | None = None
         self._in_flight = 0
         self.batches = 0
         self.rows = 0
@@ -65,23 +73,46 @@ class Committer:
     def add(self, write: Write) -> None:
         """Queue a write; `flush` begins it."""
         self._queue.append(write)
+        self._queued_rows += len(write.rows)
+        self._linger_ms = min(self._linger_ms, write.linger_ms)
 
     def flush(self) -> None:
-        """Begin batches while there is something to write and room for another one."""
+        """Begin batches while it is time for them and there is room for another one."""
         while self._queue and self._in_flight < self._limits.batches_in_flight:
+            if not self._is_time():
+                return
             batch = self._next_batch()
             if batch:
                 self._in_flight += 1
                 self._spawn("commit", self._commit(batch))
+
+    def _is_time(self) -> bool:
+        """Whether the most hurried write of the queue waits no longer; else look again then."""
+        now_ms = self._clock.now().mono_ms
+        left_ms = self._begun_ms + self._linger_ms - now_ms
+        if left_ms > 0 and self._queued_rows < self._limits.rows:
+            if self._timer is None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(left_ms / 1_000, self._look_again)
+            return False
+        self._begun_ms = now_ms
+        return True
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self.flush()
 
     def _next_batch(self) -> list[Write]:
         batch: list[Write] = []
         rows = 0
         while self._queue and (not batch or rows < self._limits.rows):
             write = self._queue.popleft()
+            self._queued_rows -= len(write.rows)
             if self._may_write(write):
                 batch.append(write)
                 rows += len(write.rows)
+        if not self._queue:
+            self._linger_ms = _EVER_MS
         return batch
 
     async def _commit(self, batch: list[Write]) -> None:
@@ -105,5 +136,6 @@ class Committer:
                 continue
             self.batches += 1
             self.rows += len(rows)
-            self._on_durable([write.token for write in batch])
+            hurried = any(write.linger_ms == 0 for write in batch)
+            self._on_durable([write.token for write in batch], hurried)
             return

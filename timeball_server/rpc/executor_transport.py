@@ -14,7 +14,15 @@ import grpc
 import grpc.aio
 from timeball.errors import TimeballError, Unavailable
 
-from timeball_server.core.messages import AckResults, FromExecutor, StreamHello, ToExecutor
+from timeball_server.core.messages import (
+    AckResults,
+    Capacity,
+    Finished,
+    FromExecutor,
+    Started,
+    StreamHello,
+    ToExecutor,
+)
 from timeball_server.internal.v1 import executor_service_pb2 as pb
 from timeball_server.internal.v1 import executor_service_pb2_grpc as pb_grpc
 from timeball_server.ports.coordination import Member
@@ -151,8 +159,8 @@ class GrpcExecutorServer:
         return await self._end.receive()
 
     def send(self, message: FromExecutor) -> None:
-        """Queue a message in order, without waiting."""
-        self._end.send(message)
+        """Queue a message in order, without waiting; what runs did travels together."""
+        self._end.send(message, paced=isinstance(message, Started | Finished | Capacity))
 
     def close(self) -> None:
         """End the stream."""

@@ -29,6 +29,8 @@ MAX_FRAME_BYTES: Final = 2_097_152
 """Parts go into one frame up to this size; a single larger part is a frame of its own."""
 PATIENCE_S: Final = 0.02
 """How long a patient message waits for another one to travel with."""
+PACE_S: Final = 0.005
+"""How old the last frame is when a paced message begins one: many travel together, one at once."""
 FLUSH_S: Final = 1.0
 """How long a close may take to write what is queued."""
 
@@ -67,6 +69,8 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         self._room = asyncio.Event()
         self._sendable = asyncio.Event()
         self._waking: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._framed_s = -PACE_S
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     def start(self) -> None:
@@ -74,19 +78,22 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         loop = asyncio.get_running_loop()
         self._tasks = (loop.create_task(self._read_all()), loop.create_task(self._write_all()))
 
-    def send(self, message: Out, *, patient: bool = False) -> None:
+    def send(self, message: Out, *, patient: bool = False, paced: bool = False) -> None:
         """Queue a message in order, without waiting; dropped after the end.
 
         A patient message, that nobody waits for, travels with the next one or a little later:
-        each frame of its own costs both ends more than all that it says.
+        each frame of its own costs both ends more than all that it says. A paced one goes at once
+        unless a frame went a moment ago.
         """
         if self._ended:
             return
         self._unsent.append(message)
-        if not patient:
+        if patient:
+            self._wake_at(self._loop.time() + PATIENCE_S)
+        elif paced:
+            self._wake_at(self._framed_s + PACE_S)
+        else:
             self._sendable.set()
-        elif self._waking is None:
-            self._waking = asyncio.get_running_loop().call_later(PATIENCE_S, self._wake)
         if len(self._unsent) > MAX_QUEUED_MESSAGES:
             self._unsent.clear()
             self.end()
@@ -100,6 +107,15 @@ class MessageStream(Generic[In, Out, Part, Frame]):
             self._room.set()
             await self._readable.wait()
         return self._unread.popleft()
+
+    def _wake_at(self, when_s: float) -> None:
+        """Write at this instant of the loop's clock, or before it."""
+        if when_s <= self._loop.time():
+            self._sendable.set()
+        elif self._waking is None or self._waking.when() > when_s:
+            if self._waking is not None:
+                self._waking.cancel()
+            self._waking = self._loop.call_at(when_s, self._wake)
 
     def _wake(self) -> None:
         self._waking = None
@@ -150,6 +166,7 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         try:
             while True:
                 while self._next_part():
+                    self._framed_s = self._loop.time()
                     await self._write(self._next_frame())
                 if self._ended:
                     return

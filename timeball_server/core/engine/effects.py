@@ -12,12 +12,17 @@ from timeball_server.core.messages import ToExecutor
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Make rows durable; resend them unchanged until they are, or the shard is lost (rule R7)."""
+    """Make rows durable; resend them unchanged until they are, or the shard is lost (rule R7).
+
+    `linger_ms` is how old the last batch may be before this one must begin: 0 = somebody waits
+    for every millisecond. Whatever is queued goes along.
+    """
 
     token: int
     shard: ShardId
     epoch: Epoch
     rows: tuple[Row, ...]
+    linger_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,6 +259,7 @@ class Mutation:
     then: Callable[[Engine, Mutation], None] | None
     reserved: ExecutorState | None = None
     alarm_minute: int | None = None
+    linger_ms: int = 0
 
 
 class Phase(StrEnum):

@@ -6,7 +6,8 @@ alarm's hint first), R10 (the lock is handed over directly).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import Outcome, Rejected, RejectionReason
@@ -45,6 +46,19 @@ Then = Callable[[Engine, Mutation], None]
 _SPEC_EVENTS = frozenset({EventKind.CREATED, EventKind.BORN_CLAIMED, EventKind.UPDATED})
 _CLAIM_EVENTS = frozenset({EventKind.CLAIMED, EventKind.BORN_CLAIMED})
 _UNCLAIM_EVENTS = frozenset({EventKind.RELEASED, EventKind.UPDATED, EventKind.RESCHEDULED})
+_LINGER_MS: Mapping[EventKind, int] = MappingProxyType(
+    {
+        EventKind.CREATED: 5,
+        EventKind.CLAIMED: 20,
+        EventKind.SUCCEEDED: 10,
+        EventKind.RETRY: 10,
+        EventKind.DEAD: 10,
+    }
+)
+"""How long an event may wait for company. A caller waits for its creation, but nobody for a start
+of it; a claim is made a second ahead; a result stays with its executor until it is durable."""
+_SOON_MS = 200
+"""What is due within this is in a hurry."""
 _USER_EVENTS = frozenset({EventKind.UPDATED, EventKind.RESCHEDULED, EventKind.CANCELLED})
 
 
@@ -187,10 +201,22 @@ def begin(
         then=then,
         reserved=reserved,
         alarm_minute=None if hint is None else hint.minute,
+        linger_ms=_linger_ms(shard, task, row, reserved),
     )
     if reserved is not None:
         reserved.reserved += 1
     _send(engine, shard, mutation)
+
+
+def _linger_ms(
+    shard: ShardState, task: TaskState, row: EventRow, reserved: ExecutorState | None
+) -> int:
+    """How long this event may wait for others; not at all where a start or a person waits."""
+    if reserved is not None or task.task_id in shard.watchers:
+        return 0
+    if row.alarm is not None and row.alarm.due_ms < row.at_ms + _SOON_MS:
+        return 0
+    return _LINGER_MS.get(row.kind, 0)
 
 
 def write_rows(
@@ -219,7 +245,7 @@ def _send(engine: Engine, shard: ShardState, mutation: Mutation) -> None:
     engine.inflight[number] = mutation
     first = mutation.due_first
     rows: tuple[Row, ...] = mutation.rows if first is None else (first,)
-    engine.out.append(Write(number, shard.shard, shard.epoch, rows))
+    engine.out.append(Write(number, shard.shard, shard.epoch, rows, mutation.linger_ms))
 
 
 def _projections(task: TaskState, row: EventRow) -> tuple[Row, ...]:

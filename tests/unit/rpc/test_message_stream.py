@@ -1,0 +1,59 @@
+"""Frames of a stream: what is said in a hurry goes at once, what is not travels together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from google.protobuf.wrappers_pb2 import Int32Value
+
+from tests.support.virtual_loop import VirtualLoop, run_virtual
+from timeball_server.rpc.message_stream import PACE_S, PATIENCE_S, MessageStream
+
+Frames = list[tuple[int, list[int]]]
+
+
+def frames_of(say: Callable[[MessageStream[int, int, Int32Value, list[int]], int], None]) -> Frames:
+    """What goes out, and in which millisecond, when something is said in each of ten."""
+    frames: Frames = []
+
+    async def story(loop: VirtualLoop) -> None:
+        silence = loop.create_future()
+
+        async def read() -> Iterable[int] | None:
+            await silence
+            return None
+
+        async def write(frame: list[int]) -> None:
+            frames.append((round((loop.time() - began_s) * 1_000), frame))
+
+        stream = MessageStream[int, int, Int32Value, list[int]](
+            read=read,
+            write=write,
+            parts=lambda number: [Int32Value(value=number)],
+            frame=lambda parts: [part.value for part in parts],
+            broken=(ConnectionError,),
+        )
+        stream.start()
+        began_s = loop.time() + 1
+        for number in range(10):
+            loop.call_at(began_s + number / 1_000, say, stream, number)
+        loop.call_at(began_s + 1, silence.set_result, None)
+        await stream.receive()
+        await stream.finish()
+
+    run_virtual(story)
+    return frames
+
+
+def test_the_first_paced_message_goes_at_once_and_the_next_ones_together() -> None:
+    pace_ms = round(PACE_S * 1_000)
+    frames = frames_of(lambda stream, number: stream.send(number, paced=True))
+    assert frames[0] == (0, [0])
+    assert [number for _, frame in frames for number in frame] == [*range(10)]
+    assert [at_ms for at_ms, _ in frames] == [0, pace_ms, 2 * pace_ms]
+
+
+def test_a_hurried_message_takes_the_others_along() -> None:
+    frames = frames_of(lambda stream, number: stream.send(number, patient=number != 4))
+    later_ms = round(PATIENCE_S * 1_000)
+    assert frames == [(4, [0, 1, 2, 3, 4]), (later_ms, [5, 6, 7, 8, 9])]

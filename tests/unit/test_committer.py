@@ -1,0 +1,116 @@
+"""Group commit: who is in a hurry goes at once and takes the others along; the rest gathers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from scheduler_node.committer import CommitLimits, Committer
+from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
+from timeball_server.core.engine.effects import Write
+from timeball_server.core.ids import Epoch, ShardId, TaskId
+from timeball_server.core.journal import OwnerListRow, Row
+from timeball_server.store.memory import MemoryStore
+
+SHARD, EPOCH = ShardId(0), Epoch(1)
+LINGER_MS = 10
+
+
+class TimedStore(MemoryStore):
+    """Remembers when it was asked to write, and how much."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.appends: list[tuple[int, int]] = []
+
+    async def append(self, rows: Sequence[Row]) -> None:
+        self.appends.append((self._clock.now().mono_ms, len(rows)))
+        await super().append(rows)
+
+
+class World:
+    """A committer on a virtual clock."""
+
+    def __init__(self, loop: VirtualLoop, limits: CommitLimits | None = None) -> None:
+        self.clock = VirtualClock(loop)
+        self.store = TimedStore(self.clock)
+        self.durable: list[tuple[tuple[int, ...], bool]] = []
+        self._began_ms = self.clock.now().mono_ms
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.committer = Committer(
+            self.store,
+            self.clock,
+            may_write=lambda write: True,
+            on_durable=lambda numbers, hurried: self.durable.append((tuple(numbers), hurried)),
+            spawn=self._spawn,
+            limits=limits,
+        )
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def write(self, number: int, linger_ms: int) -> None:
+        row = OwnerListRow(
+            namespace="bank", owner="teller", created_ms=number, task_id=TaskId(""), handler="work"
+        )
+        self.committer.add(Write(number, SHARD, EPOCH, (row,), linger_ms))
+        self.committer.flush()
+
+    @property
+    def appends(self) -> list[tuple[int, int]]:
+        """When, counted from the beginning, and how many rows."""
+        return [(at_ms - self._began_ms, rows) for at_ms, rows in self.store.appends]
+
+
+def test_patient_writes_gather_until_the_last_batch_is_old_enough() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        world = World(loop)
+        for number in range(9):
+            world.write(number, LINGER_MS)
+            await world.clock.sleep_ms(3)
+        await world.clock.sleep_ms(LINGER_MS)
+        assert world.appends == [(0, 1), (10, 3), (20, 3), (30, 2)]
+        assert [each for numbers, _ in world.durable for each in numbers] == [*range(9)]
+        assert not any(hurried for _, hurried in world.durable)
+
+    run_virtual(story)
+
+
+def test_a_hurried_write_goes_at_once_and_takes_the_others_along() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        world = World(loop)
+        world.write(0, LINGER_MS)
+        await world.clock.sleep_ms(1)
+        world.write(1, LINGER_MS)
+        world.write(2, 0)
+        await world.clock.sleep_ms(1)
+        assert world.appends == [(0, 1), (1, 2)]
+        assert world.durable == [((0,), False), ((1, 2), True)]
+
+    run_virtual(story)
+
+
+def test_a_full_batch_waits_for_nobody() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        world = World(loop, CommitLimits(rows=3))
+        for number in range(7):
+            world.write(number, LINGER_MS)
+        await world.clock.sleep_ms(1)
+        assert world.appends == [(0, 1), (0, 3), (0, 3)]
+
+    run_virtual(story)
+
+
+def test_an_idle_node_writes_at_once() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        world = World(loop)
+        for number in range(3):
+            world.write(number, LINGER_MS)
+            await world.clock.sleep_ms(2 * LINGER_MS)
+        assert world.appends == [(0, 1), (20, 1), (40, 1)]
+
+    run_virtual(story)
