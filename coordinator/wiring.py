@@ -97,7 +97,7 @@ async def clustered_coordinator(
     clock = SystemClock()
     listen = f"{settings.listen.host}:{settings.listen.port}"
     authenticator = _authenticator(settings.access, listen, clock)
-    store = await open_store(settings.store, clock, say)
+    store = await open_store(settings.store, clock, say, settings.cluster)
     try:
         layout = await cluster_layout(store)
     except BaseException:
@@ -106,7 +106,7 @@ async def clustered_coordinator(
     dialer = GrpcOwnerDialer(clock=clock, rng=fresh_random())
     ports = coordinator_ports(
         store=store,
-        connect=session_opener(settings.coordination, clock),
+        connect=session_opener(settings.coordination, store, clock, say),
         dialer=dialer,
         clock=clock,
         layout=layout,

@@ -92,13 +92,13 @@ async def clustered_node(
         FailedPrecondition: the schema or the cluster's facts do not fit.
     """
     clock = SystemClock()
-    store = await open_store(settings.store, clock, say)
+    store = await open_store(settings.store, clock, say, settings.cluster)
     try:
         await cluster_layout(store)
     except BaseException:
         await store.close()
         raise
-    connect = session_opener(settings.coordination, clock)
+    connect = session_opener(settings.coordination, store, clock, say)
     process = SchedulerNodeProcess(config, store, connect, clock)
     service = WithStore(process, store)
     return with_metrics(service, settings.metrics, [process.node.shell.metrics])

@@ -11,7 +11,7 @@ import structlog
 from tests.support.signals import RecordedSignals
 from tests.support.virtual_loop import VirtualLoop, run_virtual
 from timeball_server.runtime.clock import SystemClock
-from timeball_server.runtime.logs import HIDDEN, configure_logs
+from timeball_server.runtime.logs import HIDDEN, VENDORS, configure_logs, hear_vendors
 from timeball_server.runtime.signals import SILENT
 
 
@@ -23,6 +23,8 @@ def fresh_logs() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    for name in VENDORS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
 
@@ -116,3 +118,24 @@ def test_a_crash_is_logged_with_its_place() -> None:
     configure_logs(stream, level="info", as_json=True, node="node-a")
     structlog.stdlib.get_logger("x").error("crashed", exc_info=ValueError("no such shard"))
     assert "no such shard" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("level", "lines", "has_trace"), [("info", ["down"], False), ("debug", ["up", "down"], True)]
+)
+def test_drivers_are_heard_without_their_traces(
+    fresh_logs: None, level: str, lines: list[str], has_trace: bool
+) -> None:
+    del fresh_logs
+    stream = io.StringIO()
+    configure_logs(stream, level=level, as_json=True, node="node-a")
+    hear_vendors(logging.WARNING, least=level)
+    driver = logging.getLogger("cassandra.cluster")
+    driver.info("up")
+    try:
+        raise OSError("refused")
+    except OSError:
+        driver.warning("down", exc_info=True)
+    written = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in written] == lines
+    assert ("exception" in written[-1]) == has_trace

@@ -9,6 +9,7 @@ from timeball.errors import Violation
 
 from timeball_server.runtime.settings import (
     AccessSettings,
+    ClusterSettings,
     CoordinationKind,
     CoordinationSettings,
     HttpSettings,
@@ -25,6 +26,7 @@ class SchedulerNodeSettings:
     """A scheduler node."""
 
     node: NodeSettings = field(default_factory=NodeSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
@@ -36,6 +38,7 @@ class CoordinatorSettings:
     """A coordinator."""
 
     node: NodeSettings = field(default_factory=NodeSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)

@@ -6,10 +6,13 @@ their drivers would be a third of its start.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from timeball.errors import FailedPrecondition
 
+from timeball_server.cluster.opening import PatientAtFirst
 from timeball_server.core.buckets import Layout
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession
@@ -17,23 +20,38 @@ from timeball_server.ports.metrics import Source
 from timeball_server.ports.store import Store
 from timeball_server.runtime.lifecycle import Service
 from timeball_server.runtime.settings import (
+    ClusterSettings,
     CoordinationSettings,
     MetricsSettings,
     StoreSettings,
 )
 
 Say = Callable[[str], None]
+_TRY_MS: Final = 5_000
+"""How long one try to open a session with the coordination service may take."""
+_SHORTEST_TRY_MS: Final = 500
 
 
-async def open_store(settings: StoreSettings, clock: Clock, say: Say) -> Store:
+async def open_store(
+    settings: StoreSettings, clock: Clock, say: Say, cluster: ClusterSettings | None = None
+) -> Store:
     """Connect to the database, waiting for it until its deadline.
+
+    Args:
+        settings: where it is.
+        clock: for waits.
+        say: takes one line for people while it is not there.
+        cluster: facts that it must agree with.
 
     Raises:
         StoreUnavailable: it was not there in time; the message names the address.
-        FailedPrecondition: the schema is not that of this version.
+        FailedPrecondition: the schema is not that of this version, or a fact differs.
     """
-    from timeball_server.store.cassandra.config import CassandraConfig
+    from timeball_server.store.cassandra.config import CassandraConfig, Expected
     from timeball_server.store.cassandra.store import CassandraStore
+
+    facts = cluster or ClusterSettings()
+    copies = (each.partition("=") for each in facts.replicas)
 
     hosts = tuple(address.rpartition(":")[0] for address in settings.addresses)
     config = CassandraConfig(
@@ -43,9 +61,35 @@ async def open_store(settings: StoreSettings, clock: Clock, say: Say) -> Store:
         datacenter=settings.datacenter,
         username=settings.username,
         password=settings.password,
+        ssl_context=_tls(settings),
         connect_deadline_ms=settings.connect_deadline_ms,
+        expected=Expected(
+            cluster_name=facts.name,
+            shard_count=facts.shards,
+            replicas={name: int(count) for name, _, count in copies},
+        ),
     )
     return await CassandraStore.open(config, clock, say)
+
+
+def _tls(settings: StoreSettings) -> ssl.SSLContext | None:
+    """What encrypts, None for plain connections; the servers' names are checked.
+
+    Raises:
+        FailedPrecondition: a file cannot be used; the sentence names it.
+    """
+    if not settings.tls_ca:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca)
+        if settings.tls_certificate:
+            context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        files = (settings.tls_ca, settings.tls_certificate, settings.tls_key)
+        raise FailedPrecondition(
+            f"a file of store.tls_* cannot be used ({error}): {', '.join(filter(None, files))}"
+        ) from error
+    return context
 
 
 async def cluster_layout(store: Store) -> Layout:
@@ -63,24 +107,35 @@ async def cluster_layout(store: Store) -> Layout:
 
 
 def session_opener(
-    settings: CoordinationSettings, clock: Clock
+    settings: CoordinationSettings, store: Store, clock: Clock, say: Say
 ) -> Callable[[], Awaitable[CoordinationSession]]:
-    """Opens a fresh session each time it is called; raises CoordinationUnavailable."""
-    from timeball_server.coordination.zookeeper.options import ZooKeeperOptions
-    from timeball_server.coordination.zookeeper.session import open_session
+    """Opens a fresh session each time it is called, the first one with patience.
 
+    Args:
+        settings: where the coordination service is.
+        store: of the same cluster: a root that belongs to another one's is refused.
+        clock: for waits.
+        say: takes one line for people while the service is not there.
+    """
+    from timeball_server.coordination.zookeeper.identity import open_identified
+    from timeball_server.coordination.zookeeper.options import ZooKeeperOptions
+    from timeball_server.store.cassandra.store import CassandraStore
+
+    if not isinstance(store, CassandraStore):
+        raise AssertionError("a cluster keeps its tasks in cassandra")
     options = ZooKeeperOptions(
         hosts=",".join(settings.addresses),
         root=settings.root,
         session_timeout_ms=settings.session_timeout_ms,
+        connect_within_ms=max(_SHORTEST_TRY_MS, min(_TRY_MS, settings.connect_deadline_ms // 2)),
         user=settings.user,
         password=settings.password,
     )
 
     async def connect() -> CoordinationSession:
-        return await open_session(options, clock)
+        return await open_identified(options, clock, store.identity)
 
-    return connect
+    return PatientAtFirst(connect, clock, say, settings.connect_deadline_ms)
 
 
 def with_metrics(service: Service, settings: MetricsSettings, sources: Sequence[Source]) -> Service:

@@ -17,6 +17,8 @@ SECRET_FIELDS = frozenset(
     {"api_key", "authorization", "credential", "cookie", "password", "secret", "token"}
 )
 HIDDEN = "(hidden)"
+VENDORS = ("cassandra", "kazoo")
+"""Drivers with their own retries, which they report at length; ours say the same in one line."""
 
 
 def configure_logs(stream: TextIO, *, level: str, as_json: bool, node: str) -> None:
@@ -30,6 +32,8 @@ def configure_logs(stream: TextIO, *, level: str, as_json: bool, node: str) -> N
     """
     shared = _shared_processors(node)
     handler = logging.StreamHandler(stream)
+    if level != "debug":
+        handler.addFilter(_drop_vendor_traces)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -49,6 +53,19 @@ def configure_logs(stream: TextIO, *, level: str, as_json: bool, node: str) -> N
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def hear_vendors(level: int, *, least: str) -> None:
+    """From now on write what drivers say from this level on; everything with `least` = debug."""
+    for name in VENDORS:
+        logging.getLogger(name).setLevel(logging.DEBUG if least == "debug" else level)
+
+
+def _drop_vendor_traces(record: logging.LogRecord) -> bool:
+    """A driver's line without its traceback: where in the driver it happened helps nobody."""
+    if record.name.partition(".")[0] in VENDORS:
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import platform
 import signal
@@ -25,7 +26,7 @@ from timeball_server.runtime.config import (
     load,
 )
 from timeball_server.runtime.lifecycle import Service
-from timeball_server.runtime.logs import configure_logs
+from timeball_server.runtime.logs import configure_logs, hear_vendors
 from timeball_server.runtime.loops import LoopChoice, loop_factory
 from timeball_server.runtime.settings import NodeSettings
 
@@ -99,6 +100,10 @@ def _sources(parsed: argparse.Namespace) -> Sources:
 
 
 async def _run(name: str, settings: Any, make: Make[Any], ready_file: Path | None) -> int:
+    least = settings.node.log_level
+    hear_vendors(
+        logging.CRITICAL, least=least
+    )  # until it runs, one line of ours says what is amiss
     try:
         service = await make(settings, _say)
         await service.start()
@@ -108,6 +113,7 @@ async def _run(name: str, settings: Any, make: Make[Any], ready_file: Path | Non
     except (TimeballError, OSError) as error:
         _say(f"{name}: {error}")
         return EXIT_INVALID_CONFIGURATION
+    hear_vendors(logging.WARNING, least=least)
     stops: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

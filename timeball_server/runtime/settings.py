@@ -98,6 +98,10 @@ class CoordinationSettings:
     ] = "/timeball"
     user: Annotated[str, Meta(description="zookeeper user; empty means open entries")] = ""
     password: Annotated[str, Meta(description="its password; better in the variable")] = ""
+    connect_deadline_ms: Annotated[
+        int,
+        Meta(ge=0, le=3_600_000, description="how long to wait for its servers at start"),
+    ] = 60_000
 
     def problems(self) -> Iterable[Violation]:
         """Rules across settings."""
@@ -125,6 +129,13 @@ class StoreSettings:
     connect_deadline_ms: Annotated[
         int, Meta(ge=0, le=3_600_000, description="how long to wait for the database at start")
     ] = 60_000
+    tls_ca: Annotated[
+        str, Meta(description="PEM file of who signed cassandra's certificates; empty means plain")
+    ] = ""
+    tls_certificate: Annotated[
+        str, Meta(description="PEM file with this process's certificate, if cassandra asks for one")
+    ] = ""
+    tls_key: Annotated[str, Meta(description="PEM file with the key of that certificate")] = ""
 
     def problems(self) -> Iterable[Violation]:
         """Rules across settings."""
@@ -135,6 +146,20 @@ class StoreSettings:
             yield Violation("store.addresses", "all contact points listen on the same port")
         if self.kind is StoreKind.SQLITE and not self.path:
             yield Violation("store.path", "needed when kind is sqlite")
+        if self.tls_certificate and not (self.tls_key and self.tls_ca):
+            yield Violation("store.tls_certificate", "needs store.tls_key and store.tls_ca")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """What this process expects of its cluster; it refuses to start on anything else."""
+
+    name: Annotated[str, Meta(description="cassandra's cluster_name; empty means any")] = ""
+    shards: Annotated[int, Meta(ge=0, le=65_536, description="number of shards; 0 means any")] = 0
+    replicas: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+=[1-9][0-9]?$")], ...],
+        Meta(description="copies by data center, as datacenter1=3; none means any"),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

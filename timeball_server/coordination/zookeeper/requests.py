@@ -106,8 +106,8 @@ def look(path: str) -> Any:
     return Exists(path, None)
 
 
-def read(path: str, watch: Watch) -> Any:
-    """Answers (data, stat) and calls back once after the next change."""
+def read(path: str, watch: Watch | None) -> Any:
+    """Answers (data, stat); with a watch, calls back once after the next change."""
     return GetData(path, watch)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from timeball.errors import InvalidRequest
@@ -15,12 +16,30 @@ _PLAIN_NAME: Final = re.compile("[a-z][a-z0-9_]{0,47}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """Facts that may not differ. Empty, 0 and none = whatever stands there.
+
+    `replicas` maps data centers to copies.
+    """
+
+    cluster_name: str = ""
+    shard_count: int = 0
+    replicas: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether nothing needs to be looked at."""
+        return self == Expected()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CassandraConfig:
     """How to reach one keyspace.
 
     `contact_points` are hosts without a port; the driver finds the other nodes. An empty
     `datacenter` means that of the contact points. `request_timeout_ms` must be longer than the
-    servers' own timeouts, so that their answer, which says more, comes first.
+    servers' own timeouts, so that their answer, which says more, comes first. `expected` are facts
+    of the cluster that a store refuses to open without.
     """
 
     contact_points: tuple[str, ...]
@@ -32,6 +51,7 @@ class CassandraConfig:
     ssl_context: ssl.SSLContext | None = None
     request_timeout_ms: int = 1_500
     connect_deadline_ms: int = 60_000
+    expected: Expected = field(default_factory=Expected)
 
     def __post_init__(self) -> None:
         """Refuse a keyspace that would have to be quoted: its name is part of statements.

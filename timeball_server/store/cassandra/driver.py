@@ -167,8 +167,9 @@ def _refusal(config: CassandraConfig, error: BaseException) -> TimeballError:
     causes = [*error.errors.values()] if isinstance(error, NoHostAvailable) else [error]
     if any(isinstance(cause, AuthenticationFailed) for cause in causes):
         return FailedPrecondition(
-            f"Cassandra at {config.address} refuses the user name or the password. "
-            "Correct the credentials of this process."
+            f"Cassandra at {config.address} refuses the user name or the password of "
+            f"{config.username or 'nobody'!r}. Correct store.username and store.password of this "
+            "process."
         )
     cause = " ".join(str(causes[0]).split()) if causes else str(error)
     return StoreUnavailable(f"Cassandra at {config.address} cannot be reached: {cause[:200]}.")

@@ -55,6 +55,11 @@ class Session:
         self._idle.set()
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def cluster_name(self) -> str:
+        """What the database calls itself."""
+        return str(self._cluster.metadata.cluster_name)
+
     async def read(self, name: str, values: Sequence[object]) -> list[Values]:
         """All rows of a query, page after page.
 

@@ -11,6 +11,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from cassandra import Unauthorized
+from timeball.errors import FailedPrecondition
+
 from timeball_server.core.buckets import MINUTE_MS, Layout, LayoutRow, end_ms
 from timeball_server.core.ids import Bucket, Epoch, Minute, NodeId, ShardId, TaskId
 from timeball_server.core.journal import (
@@ -35,6 +38,7 @@ from timeball_server.store.cassandra.access import CassandraAccess
 from timeball_server.store.cassandra.conditions import Conditions
 from timeball_server.store.cassandra.config import CassandraConfig
 from timeball_server.store.cassandra.driver import Say, connect
+from timeball_server.store.cassandra.expected import check_expected
 from timeball_server.store.cassandra.migrations import check_schema
 from timeball_server.store.cassandra.packing import pack
 from timeball_server.store.cassandra.rows import MS_US, Write, write_of
@@ -48,9 +52,10 @@ REMOVAL_AHEAD_MS: Final = 5 * MINUTE_MS
 class CassandraStore:
     """One connected keyspace; made by `open`. The session is public for metrics and tests."""
 
-    def __init__(self, session: Session, clock: Clock) -> None:
+    def __init__(self, session: Session, clock: Clock, keyspace: str) -> None:
         self.session = session
         self.access = CassandraAccess(session)
+        self._keyspace = keyspace
         self._clock = clock
         self._conditions = Conditions(session)
 
@@ -65,16 +70,21 @@ class CassandraStore:
 
         Raises:
             StoreUnavailable: no node answered before the deadline.
-            FailedPrecondition: wrong credentials, keyspace or schema version, or a driver
-                without its compiled parts.
+            FailedPrecondition: wrong credentials, keyspace, schema version or facts of the
+                cluster, or a driver without its compiled parts.
         """
         cluster, driver = await connect(config, clock, say, config.keyspace)
         try:
-            prepared = await asyncio.to_thread(_prepare, driver, config)
+            prepared = await asyncio.to_thread(_prepare, cluster, driver, config)
         except BaseException:
             await asyncio.to_thread(cluster.shutdown)
             raise
-        return cls(Session(cluster, driver, prepared), clock)
+        return cls(Session(cluster, driver, prepared), clock, config.keyspace)
+
+    @property
+    def identity(self) -> str:
+        """Names the database and the keyspace; another cluster has another one."""
+        return f"{self.session.cluster_name}/{self._keyspace}"
 
     async def append(self, rows: Sequence[Row]) -> None:
         """Write rows; those of one partition are one mutation."""
@@ -205,8 +215,15 @@ class CassandraStore:
         await self.session.close()
 
 
-def _prepare(driver: Any, config: CassandraConfig) -> dict[str, Prepared]:
-    check_schema(driver, config.keyspace)
+def _prepare(cluster: Any, driver: Any, config: CassandraConfig) -> dict[str, Prepared]:
+    try:
+        check_schema(driver, config.keyspace)
+        check_expected(cluster, driver, config.keyspace, config.expected)
+    except Unauthorized as error:
+        raise FailedPrecondition(
+            f"Cassandra at {config.address} lets {config.username or 'nobody'!r} in, but not read "
+            f"the keyspace {config.keyspace}. Grant SELECT and MODIFY on it to this user."
+        ) from error
     return prepare(driver)
 
 
