@@ -101,7 +101,7 @@ def run(seed: int) -> Verdict:
         cpu_s=time.process_time() - began_s,
         tasks=report.tasks,
         starts=report.starts,
-        faults=report.faults,
+        faults=report.faults + report.planned,
         vacuous=report.vacuous,
         violations=tuple(str(violation) for violation in report.violations),
     )

@@ -20,6 +20,7 @@ FIXED = {
 STORMY = {
     ("late requests", 5): "a first send that its repetition overtook ran a finished task again",
     ("everything", 0): "",
+    ("moves", 0): "",
 }
 MANY_S = 840
 
@@ -43,6 +44,16 @@ def test_calm_world_loses_and_doubles_nothing() -> None:
     assert not report.violations
     assert not report.vacuous
     assert not report.faults
+
+
+def test_planned_moves_in_a_calm_world_lose_double_and_delay_nothing() -> None:
+    """No fault, so no excuse: no attempt begins twice, and none later than in any calm world."""
+    report = simulate(0, profile=Profile(tasks=150, moves=20.0, drains=3.0))
+    assert not report.violations
+    assert not report.vacuous
+    assert not report.faults
+    assert report.planned["move"] > 10
+    assert report.planned["drain"] > 1
 
 
 def test_run_without_work_is_vacuous() -> None:

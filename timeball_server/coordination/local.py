@@ -97,6 +97,11 @@ class LocalCoordinator:
             self._tell_everyone()
         return answer
 
+    def wish(self, shard: ShardId, node: NodeId | None) -> None:
+        """An operator's wish that no session of ours brings."""
+        self.entries.write_wish(shard, node)
+        self._tell_everyone()
+
     def _tell_everyone(self) -> None:
         """Something changed: every session reads all again."""
         for session in self._sessions.values():

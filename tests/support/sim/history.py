@@ -99,6 +99,7 @@ class History:
     sent: list[Sent] = field(default_factory=list)
     owners: list[tuple[int, int, str]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    planned: Counter[str] = field(default_factory=Counter)
     struck: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     final: dict[str, Op] = field(default_factory=dict)
@@ -114,6 +115,11 @@ class History:
         """Note an injected fault."""
         self.faults[name] += 1
         self.trace(who, f"FAULT {name} {detail}")
+
+    def plan(self, name: str, who: str) -> None:
+        """Note what an operator did on purpose: no fault, and no excuse for anything."""
+        self.planned[name] += 1
+        self.trace(who, f"PLANNED {name}")
 
     def strike(self, name: str, who: str) -> None:
         """Note a fault that may make the cluster give a process up."""

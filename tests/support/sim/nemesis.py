@@ -1,4 +1,7 @@
-"""Draws faults and lets them happen: crashes, freezes, sessions, links, streams, outages."""
+"""Draws faults and lets them happen: crashes, freezes, sessions, links, streams, outages.
+
+Draws what operators plan, too: shards that are moved, scheduler nodes that are stopped and started.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from tests.support.sim.profile import Profile
-from tests.support.sim.world import Process, World
+from tests.support.sim.world import LAYOUT, NodeKind, Process, World
 from tests.support.virtual_loop import VirtualClock
+from timeball_server.core.ids import NodeId
 
 MINUTE_S = 60.0
 
@@ -37,6 +41,8 @@ class Nemesis:
             ("link cut", profile.link_cuts, self._cut_link),
             ("snap", profile.snaps, self._snap),
             ("outage", profile.outages, self._outage),
+            ("move", profile.moves, self._move),
+            ("drain", profile.drains, self._drain),
         )
         for name, rate, strike in rates:
             if rate > 0:
@@ -128,6 +134,22 @@ class Nemesis:
         self._world.outage.down = True
         await self._pause(self._rng.uniform(0.1, 8.0))
         self._world.outage.down = False
+
+    async def _move(self) -> None:
+        """An operator's wish for a shard, by any name that a scheduler node has; or no wish."""
+        shard = self._rng.choice(LAYOUT.all_shards())
+        names = [p.node for p in self._world.processes.values() if p.kind is NodeKind.SCHEDULER]
+        node = self._rng.choice([*names, None])
+        self._world.history.plan("move", f"shard {shard} to {node}")
+        self._world.coordination.wish(shard, None if node is None else NodeId(node))
+
+    async def _drain(self) -> None:
+        """A scheduler node hands over and stops; its supervisor starts it again."""
+        nodes = [p for p in self._world.processes.values() if p.alive and p.service is not None]
+        if nodes:
+            process = self._rng.choice(nodes)
+            self._world.history.plan("drain", process.name)
+            self._world.drain(process)
 
     def _pause(self, seconds: float) -> Awaitable[None]:
         return self._clock.sleep_ms(seconds * 1_000)

@@ -11,8 +11,10 @@ class Profile:
     """Shares are of events, `_s` are seconds, rates are per minute of virtual time.
 
     Attributes:
-        calm: no faults at all; the strictest checks apply.
+        calm: no faults at all; the strictest checks apply, whatever operators plan.
         skew_ms: nodes' wall clocks are wrong by at most this.
+        moves: operators wish a shard on a node, or take a wish back.
+        drains: a scheduler node is asked to stop, and started again.
     """
 
     calm: bool = True
@@ -35,6 +37,8 @@ class Profile:
     snaps: float = 0.0
     outages: float = 0.0
     skew_ms: int = 0
+    moves: float = 0.0
+    drains: float = 0.0
 
 
 def draw(rng: random.Random) -> Profile:
@@ -43,7 +47,9 @@ def draw(rng: random.Random) -> Profile:
     clients = rng.randint(2, 6)
     kind = rng.random()
     if kind < 0.1:
-        return Profile(tasks=tasks, clients=clients)
+        busy = rng.random() < 0.5
+        moves, drains = (15.0, 2.0) if busy else (0.0, 0.0)
+        return Profile(tasks=tasks, clients=clients, moves=moves, drains=drains)
     if kind < 0.3:
         return STORMS[rng.choice(list(STORMS))]
 
@@ -70,6 +76,8 @@ def draw(rng: random.Random) -> Profile:
         snaps=some(10.0),
         outages=some(2.0, 0.3),
         skew_ms=rng.choice((0, 0, 50, 500)),
+        moves=some(30.0),
+        drains=some(4.0),
     )
 
 
@@ -79,6 +87,7 @@ STORMS = {
     "long pauses": replace(_STORM, freezes=25.0, freeze_s=8.0, session_cuts=25.0),
     "late writes": replace(_STORM, store_unknown_share=0.4, store_late_s=20.0, crashes=12.0),
     "bad links": replace(_STORM, link_cuts=30.0, snaps=40.0, slow_share=0.2, slow_s=1.5),
+    "moves": replace(_STORM, moves=60.0, drains=6.0, crashes=6.0, freezes=4.0, expiries=6.0),
     "everything": replace(
         _STORM,
         freezes=25.0,
@@ -89,6 +98,8 @@ STORMS = {
         late_share=0.5,
         store_unknown_share=0.1,
         store_late_s=20.0,
+        moves=20.0,
+        drains=3.0,
     ),
 }
 """Much of one kind, for holes that a mixture finds too rarely."""

@@ -38,6 +38,7 @@ class Report:
     starts: int
     ops: int
     faults: Counter[str]
+    planned: Counter[str]
     lines: tuple[str, ...]
 
     @property
@@ -80,6 +81,7 @@ def _report(seed: int, profile: Profile, history: History, virtual_s: float) -> 
         starts=len(history.starts),
         ops=len(history.ops),
         faults=history.faults,
+        planned=history.planned,
         lines=tuple(history.lines),
     )
 

@@ -61,6 +61,7 @@ class Process:
     alive: bool = True
     frozen: bool = False
     unreachable: int = 0
+    service: SchedulerNode | None = None
 
     @property
     def address(self) -> str:
@@ -129,6 +130,11 @@ class World:
         self.loop.kill(process.name)
         self.network.died(process.name)
 
+    def drain(self, process: Process) -> None:
+        """Ask a scheduler node to stop, as an operator does; nobody waits for it."""
+        if process.service is not None:
+            self.loop.start_in(process.name, process.service.stop())
+
     async def _supervise(
         self, process: Process, main: Callable[[Process], Awaitable[None]]
     ) -> None:
@@ -176,7 +182,11 @@ class World:
         )
         self._listen(process, service.shell.calls)
         await service.start()
+        process.service = service
         await service.wait_stopped()
+        process.service = None
+        self.network.died(process.name)
+        self.history.trace(process.name, "has stopped")
 
     async def _executor(self, process: Process) -> None:
         member = Member(
