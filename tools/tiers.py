@@ -134,7 +134,7 @@ TIERS = (
     Tier(
         name="simulation",
         cap_seconds=110,
-        long_cap_seconds=720,
+        long_cap_seconds=690,
         steps=pytest_steps("tests/simulation"),
     ),
     Tier(
@@ -153,8 +153,8 @@ TIERS = (
     ),
     Tier(
         name="browser",
-        cap_seconds=60,
-        long_cap_seconds=60,
+        cap_seconds=120,
+        long_cap_seconds=90,
         steps=pytest_steps("tests/browser"),
         gap=prerequisites.chromium_gap,
     ),
