@@ -12,7 +12,7 @@ from uuid import UUID
 from timeball.errors import TimeballError
 
 from coordinator.batch_reads import BatchAnswer, BatchReader
-from coordinator.creation import Creator
+from coordinator.creation import Creator, OnResult
 from coordinator.deadline import Deadline
 from coordinator.listing import Lister, Page
 from coordinator.outcomes import not_found, view_of
@@ -44,13 +44,21 @@ class TaskApi:
         self._lister = Lister(cluster.store, cluster.calls, cluster.clock, cluster.token_key)
 
     async def create(
-        self, caller: Caller, requests: Sequence[CreateRequest], patience_ms: int | None = None
+        self,
+        caller: Caller,
+        requests: Sequence[CreateRequest],
+        patience_ms: int | None = None,
+        on_result: OnResult | None = None,
     ) -> list[TaskView | TimeballError]:
         """Create tasks; results in the order of the requests, each by itself.
 
         A request that repeats an earlier one of the same call gets the earlier one's result.
+
+        Args:
+            on_result: told each result with its position, once, as soon as it is decided.
         """
-        return await self._creator.create(caller, requests, self._deadline(patience_ms))
+        deadline = self._deadline(patience_ms)
+        return await self._creator.create(caller, requests, deadline, on_result)
 
     async def get(
         self,

@@ -7,7 +7,7 @@ by name before it is sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
@@ -16,6 +16,7 @@ from timeball.errors import RequestIdReused, TimeballError
 
 from coordinator.deadline import Deadline
 from coordinator.outcomes import view_or_error
+from coordinator.owner_calls import Answer, OnAnswer
 from coordinator.requests import Caller, Cluster, CreateRequest
 from timeball_server.core.commands import CreateTask
 from timeball_server.core.ids import Bucket, IdParts, decode_id, encode_id
@@ -25,6 +26,7 @@ from timeball_server.core.model import TaskView
 NAMES_AT_ONCE: Final = 32
 """Conditional writes of one call under way at a time."""
 CreateAnswer = TaskView | TimeballError
+OnResult = Callable[[int, CreateAnswer], None]
 
 
 class Creator:
@@ -34,13 +36,22 @@ class Creator:
         self._cluster = cluster
 
     async def create(
-        self, caller: Caller, requests: Sequence[CreateRequest], deadline: Deadline
+        self,
+        caller: Caller,
+        requests: Sequence[CreateRequest],
+        deadline: Deadline,
+        on_result: OnResult | None = None,
     ) -> list[CreateAnswer]:
-        """Create tasks; results in the order of the requests, each by itself."""
+        """Create tasks; results in the order of the requests, each by itself.
+
+        Args:
+            on_result: told each result with its position, once, as soon as it is decided.
+        """
         batch = _Batch()
         for command in await self._commands(caller, requests):
             batch.add(command)
-        answers = await self._cluster.calls.execute(batch.commands, deadline)
+        on_answer = None if on_result is None else batch.teller(on_result)
+        answers = await self._cluster.calls.execute(batch.commands, deadline, on_answer)
         return batch.results([view_or_error(answer) for answer in answers])
 
     async def _commands(
@@ -124,6 +135,21 @@ class _Batch:
         if command.resend:
             self.commands[place] = command
         self._places.append(place)
+
+    def teller(self, on_result: OnResult) -> OnAnswer:
+        """Tells what is decided already, and answers with what tells the rest."""
+        asked: dict[int, list[int]] = {}
+        for position, place in enumerate(self._places):
+            if isinstance(place, int):
+                asked.setdefault(place, []).append(position)
+            else:
+                on_result(position, place)
+
+        def on_answer(place: int, answer: Answer) -> None:
+            for position in asked[place]:
+                on_result(position, view_or_error(answer))
+
+        return on_answer
 
     def results(
         self, answers: Sequence[TaskView | TimeballError]

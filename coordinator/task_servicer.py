@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 from timeball.errors import Draining, TimeballError
 from timeball.v1 import task_service_pb2 as pb
@@ -12,12 +12,10 @@ from timeball.v1 import task_service_pb2_grpc as stubs
 
 from coordinator.api import TaskApi
 from coordinator.calls_in import LONGEST_PATIENCE_MS, caller, patience_ms
-from coordinator.pipeline import answered_in_order
-from coordinator.requests import Caller, CreateRequest
+from coordinator.creation_stream import create_items, created
 from coordinator.task_messages import (
     cancel_request,
     create_request,
-    create_result,
     get_results,
     list_query,
     stale_task,
@@ -27,12 +25,8 @@ from coordinator.task_messages import (
 from coordinator.watch_messages import wanted_of, watch_responses
 from coordinator.watched import TaskWatch
 from timeball_server.core.model import TaskView
-from timeball_server.rpc.access import check_namespace
 from timeball_server.rpc.convert import parse_task_name, task_from_spec, task_from_view
-from timeball_server.rpc.interceptors import item_errors, principal
-
-CHUNKS_AT_ONCE: Final = 8
-"""Chunks of one creation stream in hand; more are not read."""
+from timeball_server.rpc.interceptors import item_errors
 
 
 class TaskServicer(stubs.TaskServiceServicer):
@@ -70,26 +64,14 @@ class TaskServicer(stubs.TaskServiceServicer):
     ) -> pb.BatchCreateTasksResponse:
         """Create many tasks; each item succeeds or fails by itself."""
         errors = item_errors(request)
-        results = await self._create(request.requests, errors, patience_ms(context))
+        results = await create_items(self._api, request.requests, errors, patience_ms(context))
         return pb.BatchCreateTasksResponse(results=results)
 
     async def CreateTasks(  # noqa: N802 - the name is the proto's
         self, request_iterator: Any, context: Any
     ) -> AsyncIterator[pb.CreateTasksResponse]:
-        """Create tasks chunk by chunk; answers in the order of the chunks."""
-
-        async def chunks() -> AsyncIterator[tuple[pb.CreateTasksRequest, Mapping[int, Any]]]:
-            async for chunk in request_iterator:
-                yield chunk, item_errors(chunk)  # asked before the next chunk is read
-
-        async def answer(
-            chunk: tuple[pb.CreateTasksRequest, Mapping[int, TimeballError]],
-        ) -> pb.CreateTasksResponse:
-            request, errors = chunk
-            results = await self._create(request.requests, errors, patience_ms(context))
-            return pb.CreateTasksResponse(results=results)
-
-        async for response in answered_in_order(chunks(), answer, CHUNKS_AT_ONCE):
+        """Create tasks chunk by chunk; answers in order, or as they are decided."""
+        async for response in created(self._api, request_iterator, context):
             yield response
 
     async def GetTask(  # noqa: N802 - the name is the proto's
@@ -176,35 +158,6 @@ class TaskServicer(stubs.TaskServiceServicer):
             wait.cancel()
             self._waits.discard(wait)
 
-    async def _create(
-        self,
-        items: Sequence[pb.CreateTaskRequest],
-        errors: Mapping[int, TimeballError],
-        longest_ms: int | None,
-    ) -> list[pb.CreateResult]:
-        """Create what may be created; one result per item."""
-        who = caller()
-        results: list[TaskView | TimeballError | None] = []
-        wishes: list[CreateRequest] = []
-        for position, item in enumerate(items):
-            wish = errors.get(position) or _wish(item, who)
-            if isinstance(wish, TimeballError):
-                results.append(wish)
-            else:
-                results.append(None)
-                wishes.append(wish)
-        made = iter(await self._api.create(who, wishes, longest_ms))
-        return [create_result(next(made) if result is None else result) for result in results]
-
 
 def _draining() -> Draining:
     return Draining("This coordinator is stopping; ask again, another one will wait.")
-
-
-def _wish(item: pb.CreateTaskRequest, who: Caller) -> CreateRequest | TimeballError:
-    """One item of many as a wish, or why it cannot be one."""
-    try:
-        check_namespace(principal(), item)
-    except TimeballError as error:
-        return error
-    return create_request(item, who)

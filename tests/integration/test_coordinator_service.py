@@ -26,9 +26,11 @@ from coordinator.node import CoordinatorConfig
 from coordinator.service import Coordinator, Doors
 from coordinator.wiring import coordinator, coordinator_ports, membership_service
 from tests.support.fake_owners import EXECUTOR, LAYOUT, FakeOwner, Surroundings
+from tests.support.polls import eventually
 from timeball_server.coordination.local import LocalSession
 from timeball_server.coordination.remote.client import RemoteMembership
-from timeball_server.core.ids import NodeId, TaskId
+from timeball_server.core.commands import CreateTask
+from timeball_server.core.ids import NodeId, ShardId, TaskId
 from timeball_server.core.journal import EventKind, OutcomeDetail
 from timeball_server.core.model import Payload
 from timeball_server.ports.coordination import Member
@@ -188,6 +190,60 @@ async def test_a_stream_of_chunks_is_answered_chunk_by_chunk() -> None:
         assert [len(answer.results) for answer in answers] == [3, 1, 5]
         kinds = [[each.WhichOneof("outcome") for each in answer.results] for answer in answers]
         assert kinds == [["error", "task", "task"], ["error"], ["error", *["task"] * 4]]
+
+
+async def test_a_shard_without_owner_holds_up_its_own_items_of_a_numbered_stream_alone() -> None:
+    async with opened() as door:
+        epoch = door.owner.epochs.pop(ShardId(0))
+        stream: Any = door.tasks.CreateTasks(timeout=30)
+        for number in (1, 2):
+            items = [wish(handler="no handler"), *[wish() for _ in range(19)]]
+            await stream.write(task_service_pb2.CreateTasksRequest(requests=items, number=number))
+        outcomes = dict[tuple[int, int], str]()
+
+        async def answered(most: int) -> None:
+            while len(outcomes) < most:
+                response = await stream.read()
+                for position, result in zip(response.positions, response.results, strict=True):
+                    assert (response.number, position) not in outcomes
+                    outcomes[response.number, position] = result.WhichOneof("outcome")
+
+        await answered(3)
+        await eventually(lambda: is_true(len(creates_of(door.owner)) == 38), "all are asked for")
+        elsewhere = sum(shard != 0 for shard in creates_of(door.owner).values())
+        await answered(elsewhere + 2)
+        assert len(outcomes) < 40
+        door.owner.epochs[ShardId(0)] = epoch
+        await answered(40)
+        errors_at = sorted(place for place, outcome in outcomes.items() if outcome == "error")
+        assert errors_at == [(1, 0), (2, 0)]
+        await stream.done_writing()
+        assert await stream.read() == grpc.aio.EOF
+
+
+def creates_of(owner: FakeOwner) -> dict[bytes, int]:
+    """The shards of all creations that the owner was asked for, by their unique numbers."""
+    commands = [command for call in owner.calls for command in call]
+    return {each.unique: each.shard for each in commands if isinstance(each, CreateTask)}
+
+
+async def is_true(value: bool) -> bool:
+    return value
+
+
+async def test_chunks_of_a_stream_are_all_numbered_or_none() -> None:
+    async with opened() as door:
+        stream = door.tasks.CreateTasks()
+        for number in (1, 0):
+            chunk = task_service_pb2.CreateTasksRequest(requests=[wish()], number=number)
+            await stream.write(chunk)
+        await stream.done_writing()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in stream:
+                pass
+        error = error_from_rpc(caught.value)
+        assert isinstance(error, errors.InvalidRequest)
+        assert [each.field for each in error.violations] == ["number"]
 
 
 async def test_a_repeated_request_gets_the_same_task() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from timeball.errors import InvalidRequest
 
-from coordinator.pipeline import answered_in_order
+from coordinator.pipeline import answered_as_decided, answered_in_order
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
 
 AT_ONCE = 3
@@ -108,6 +108,87 @@ def test_a_slow_consumer_holds_the_reader_back_and_leaving_ends_everything() -> 
         assert await anext(stream) == 1_000
         await work.clock.sleep_ms(60_000)
         assert work.read <= AT_ONCE + 2
+        await stream.aclose()
+        await work.clock.sleep_ms(1)
+        assert work.in_hand == 0
+
+    run_virtual(main)
+
+
+@given(st.lists(st.integers(0, 12), max_size=20))
+def test_pieces_come_as_they_are_decided_and_few_are_in_hand(durations_ms: list[int]) -> None:
+    async def main(loop: VirtualLoop) -> None:
+        work = Work(loop, durations_ms)
+
+        async def answer(duration_ms: int, tell: Callable[[int], None]) -> None:
+            tell(await work.answer(duration_ms))
+
+        stream = answered_as_decided(work.requests(), answer, lambda _: 1, AT_ONCE)
+        told = [piece async for pieces in stream for piece in pieces]
+        assert sorted(told) == sorted(durations_ms)
+        assert work.most_in_hand <= AT_ONCE
+
+    run_virtual(main)
+
+
+def test_a_slow_piece_holds_nobody_up() -> None:
+    async def main(loop: VirtualLoop) -> None:
+        work = Work(loop, [5_000, 1, 2])
+
+        async def answer(duration_ms: int, tell: Callable[[int], None]) -> None:
+            tell(await work.answer(duration_ms))
+
+        stream = answered_as_decided(work.requests(), answer, lambda _: 1, AT_ONCE)
+        assert await anext(stream) == [1]
+        assert await anext(stream) == [2]
+        assert loop.time() * 1_000 < 10
+        assert await anext(stream) == [5_000]
+
+    run_virtual(main)
+
+
+def test_nothing_comes_beside_a_request_with_more_items_than_may_be_in_hand() -> None:
+    async def main(loop: VirtualLoop) -> None:
+        work = Work(loop, [1, 10, 1])
+
+        async def answer(duration_ms: int, tell: Callable[[int], None]) -> None:
+            for _ in range(duration_ms):
+                tell(await work.answer(duration_ms))
+
+        stream = answered_as_decided(work.requests(), answer, lambda each: each, AT_ONCE)
+        told = [piece async for pieces in stream for piece in pieces]
+        assert told[0] == 1
+        assert told.index(1, 1) > 10 - AT_ONCE
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("durations_ms", [[1, 13, 2], [1]])
+def test_an_error_comes_after_the_pieces_of_before(durations_ms: list[int]) -> None:
+    async def main(loop: VirtualLoop) -> None:
+        work = Work(loop, durations_ms)
+
+        async def answer(duration_ms: int, tell: Callable[[int], None]) -> None:
+            tell(await work.answer(duration_ms))
+
+        requests = work.requests(broken=13 not in durations_ms)
+        stream = answered_as_decided(requests, answer, lambda _: 1, 1)
+        assert await anext(stream) == [1]
+        with pytest.raises(InvalidRequest):
+            await anext(stream)
+
+    run_virtual(main)
+
+
+def test_a_stream_that_is_left_leaves_nothing_running() -> None:
+    async def main(loop: VirtualLoop) -> None:
+        work = Work(loop, [1, 5_000, 5_000])
+
+        async def answer(duration_ms: int, tell: Callable[[int], None]) -> None:
+            tell(await work.answer(duration_ms))
+
+        stream = answered_as_decided(work.requests(), answer, lambda _: 1, AT_ONCE)
+        assert await anext(stream) == [1]
         await stream.aclose()
         await work.clock.sleep_ms(1)
         assert work.in_hand == 0
