@@ -134,7 +134,7 @@ TIERS = (
     Tier(
         name="simulation",
         cap_seconds=110,
-        long_cap_seconds=690,
+        long_cap_seconds=630,
         steps=pytest_steps("tests/simulation"),
     ),
     Tier(
@@ -153,7 +153,7 @@ TIERS = (
     ),
     Tier(
         name="browser",
-        cap_seconds=120,
+        cap_seconds=90,
         long_cap_seconds=90,
         steps=pytest_steps("tests/browser"),
         gap=prerequisites.chromium_gap,
@@ -161,7 +161,7 @@ TIERS = (
     Tier(
         name="packaging",
         cap_seconds=60,
-        long_cap_seconds=180,
+        long_cap_seconds=120,
         steps=pytest_steps("tests/packaging"),
         prepare=prepare_packaging,
     ),

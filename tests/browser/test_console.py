@@ -251,7 +251,8 @@ async def test_everybody_can_read_it(scheme: Scheme, width: int) -> None:
             for caption in ("Shards", "Scheduler nodes", "Executors", "Coordinators")
         ]
         assert found == {
-            "lang": "en", "headings": "H1" + 7 * "H2", "mains": 1, "charts": [True, True], "images": True,
+            "lang": "en", "headings": "H1" + 7 * "H2", "mains": 1, "charts": [True, True],
+            "images": True,
             "unlabelled": 0, "ids": True, "wide": 0,
         }  # fmt: skip
         assert watched.complaints == []
