@@ -30,22 +30,31 @@ def marks(script: Script) -> list[bool]:
     return [request.resend for request in script.requests]
 
 
-@pytest.mark.parametrize(
-    "code", ["UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED"], ids=str.lower
-)
 async def test_a_repetition_carries_the_same_id_and_says_that_it_is_one(
-    language: str, code: str, tmp_path: Path
+    language: str, tmp_path: Path
 ) -> None:
-    refuse = Refuse(code=grpc.StatusCode[code])
+    worth_another_try = ("UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")
+    refusals = [Refuse(code=grpc.StatusCode[code]) for code in worth_another_try]
     async with (
-        scripted(refuse, refuse, CREATED) as (address, script),
+        scripted(*refusals, CREATED) as (address, script),
         probe(language, address, tmp_path) as client,
     ):
         assert (await client.create("any")).task.name == NAME
-    assert marks(script) == [False, True, True]
+    assert marks(script) == [False, True, True, True, True]
     (only,) = {request.request_id for request in script.requests}
     assert uuid.UUID(only).version == 7
     assert {request.parent for request in script.requests} == {"namespaces/-"}
+
+
+async def test_every_call_is_a_wish_of_its_own(language: str, tmp_path: Path) -> None:
+    async with (
+        scripted(CREATED, CREATED) as (address, script),
+        probe(language, address, tmp_path) as client,
+    ):
+        assert (await client.create("any")).error is None
+        assert (await client.create("any")).error is None
+    assert marks(script) == [False, False]
+    assert len({request.request_id for request in script.requests}) == 2
 
 
 async def test_an_id_of_the_callers_own_may_have_been_used_before(
@@ -60,31 +69,33 @@ async def test_an_id_of_the_callers_own_may_have_been_used_before(
     assert [(request.request_id, request.resend) for request in script.requests] == [(wish, True)]
 
 
-@pytest.mark.parametrize(
-    ("code", "reason", "expected"),
-    [
-        ("INVALID_ARGUMENT", "", "INVALID_REQUEST"),
-        ("FAILED_PRECONDITION", "TOO_LATE", "TOO_LATE"),
-        ("ABORTED", "STALE_ETAG", "STALE_ETAG"),
-        ("INTERNAL", "", "INTERNAL"),
-        ("UNIMPLEMENTED", "", "INTERNAL"),
-        ("RESOURCE_EXHAUSTED", "", "RESOURCE_EXHAUSTED"),  # without advice on when to come back
-        ("NOT_FOUND", "OF_A_NEWER_SERVICE", "OF_A_NEWER_SERVICE"),
-    ],
-)
-async def test_what_can_never_succeed_is_asked_once(
-    language: str, code: str, reason: str, expected: str, tmp_path: Path
-) -> None:
-    info = error_details_pb2.ErrorInfo(domain="timeball.dev", reason=reason, metadata={"a": "b"})
-    details = (info,) if reason else ()
+async def test_what_can_never_succeed_is_asked_once(language: str, tmp_path: Path) -> None:
+    reasons = {
+        ("INVALID_ARGUMENT", ""): "INVALID_REQUEST",
+        ("FAILED_PRECONDITION", "TOO_LATE"): "TOO_LATE",
+        ("ABORTED", "STALE_ETAG"): "STALE_ETAG",
+        ("INTERNAL", ""): "INTERNAL",
+        ("UNIMPLEMENTED", ""): "INTERNAL",
+        ("RESOURCE_EXHAUSTED", ""): "RESOURCE_EXHAUSTED",  # no advice on when to come back
+        ("NOT_FOUND", "OF_A_NEWER_SERVICE"): "OF_A_NEWER_SERVICE",
+    }
     async with (
-        scripted(Refuse(code=grpc.StatusCode[code], details=details)) as (address, script),
+        scripted(*(refusal(*each) for each in reasons)) as (address, script),
         probe(language, address, tmp_path) as client,
     ):
-        refused = (await client.create("any")).refusal
-    assert (refused.reason, refused.message) == (expected, "scripted")
-    assert refused.metadata == ({"a": "b"} if reason else None) or not reason
-    assert len(script.requests) == 1
+        for (_, reason), expected in reasons.items():
+            refused = (await client.create("any")).refusal
+            assert (refused.reason, refused.message) == (expected, "scripted")
+            assert (refused.metadata or {}) == ({"of": reason} if reason else {})
+    assert marks(script) == [False] * len(reasons)
+
+
+def refusal(code: str, reason: str) -> Refuse:
+    """A status with this reason of ours, or with none."""
+    info = error_details_pb2.ErrorInfo(
+        domain="timeball.dev", reason=reason, metadata={"of": reason}
+    )
+    return Refuse(code=grpc.StatusCode[code], details=(info,) if reason else ())
 
 
 async def test_advice_on_when_to_come_back_is_taken(language: str, tmp_path: Path) -> None:
