@@ -3,8 +3,8 @@
 What a new owner reads is mostly the past, and the past has mostly ended. An ended task's head,
 read by the reader's rule (R16: the head at a quorum, then the owner row), is final: nobody but the
 owner that wrote it could have followed it, and every later owner begins to read after our look at
-the owner row and finds it. So it need not be read again after the shard has changed hands; the
-hints must be, because they may have become more. ADR 8 has the proof.
+the owner row and finds it. So a hint of it leads nowhere, and it need not be read again after the
+shard has changed hands; the hints must be, as they may have become more. ADR 8 has the proof.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from timeball_server.core.buckets import minute_of
-from timeball_server.core.ids import Minute, ShardId, TaskId
+from timeball_server.core.ids import KIND_SCHEDULE, Minute, ShardId, TaskId, decode_id
 from timeball_server.core.journal import CLOSED, DueRow, EventRow
 from timeball_server.ports.store import Store
 
@@ -57,7 +57,9 @@ async def _closed_heads(
 
 
 def _tasks(hints: Sequence[DueRow]) -> Sequence[TaskId]:
-    return list(dict.fromkeys(hint.task_id for hint in hints))
+    """Whose hints these are. Of schedules even the ended ones are looked at by an owner (S3)."""
+    task_ids = dict.fromkeys(hint.task_id for hint in hints)
+    return [task_id for task_id in task_ids if decode_id(task_id).kind != KIND_SCHEDULE]
 
 
 def _of_epoch(

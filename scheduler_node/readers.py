@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 from timeball.errors import OutcomeUnknown, Unavailable
 
+from scheduler_node.finding import Finder
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import FindTask, LoadSlice, MoveScanFrom, SweepBucket
 from timeball_server.core.ids import (
@@ -29,6 +31,8 @@ from timeball_server.ports.store import Applied, OwnerRow, ShardRow, Store
 T = TypeVar("T")
 _PAGE_ROWS: Final = 1_000
 _CONCURRENT_READS: Final = 8
+_CONCURRENT_SEARCHES: Final = 4
+"""Beside the reads: however much callers repeat, what is due is read."""
 _EVER: Final = 2**62
 _PAUSE_MS: Final = 50
 
@@ -43,6 +47,15 @@ class Ended(NamedTuple):
 
     epoch: Epoch
     heads: Mapping[TaskId, EventRow]
+
+
+@dataclass(slots=True, kw_only=True)
+class Reads:
+    """What was read of tasks behind hints: heads, whole journals; spared: known to have ended."""
+
+    heads_spared: int = 0
+    heads_read: int = 0
+    journals_read: int = 0
 
 
 class NoLongerOurs(Exception):
@@ -76,11 +89,13 @@ class Readers:
         self._publish = publish
         self._spawn = spawn
         self._room = asyncio.Semaphore(_CONCURRENT_READS)
+        self._search_room = asyncio.Semaphore(_CONCURRENT_SEARCHES)
+        self._finder = Finder(
+            store, post=post, insist=self._insist_on_search, start=self._begin_search
+        )
         self._wanted: dict[tuple[ShardId, Epoch], list[TaskId]] = {}
         self._ended: dict[ShardId, Ended] = {}
-        self.heads_spared = 0
-        self.heads_read = 0
-        self.journals_read = 0
+        self.sums = Reads()
 
     def know(self, shard: ShardId, epoch: Epoch, heads: Mapping[TaskId, EventRow]) -> None:
         """Take final heads that were read before the shard was ours; they are not read again."""
@@ -96,8 +111,8 @@ class Readers:
         self._start("sweep", effect.shard, effect.epoch, self._sweep(effect))
 
     def find(self, effect: FindTask) -> None:
-        """Look for a task whose creation was sent again."""
-        self._start("find", effect.shard, effect.epoch, self._find(effect))
+        """Look for a task whose creation was sent again, with all others of this step."""
+        self._finder.want(effect)
 
     def move(self, effect: MoveScanFrom) -> None:
         """Raise a watermark and publish it."""
@@ -108,7 +123,8 @@ class Readers:
         self._wanted.setdefault((shard, epoch), []).extend(task_ids)
 
     def flush(self) -> None:
-        """Begin one read per shard for all tasks wanted in this step."""
+        """Begin one read per shard for all tasks wanted in this step, and searches."""
+        self._finder.flush()
         wanted, self._wanted = self._wanted, {}
         for (shard, epoch), task_ids in wanted.items():
             self._start("read", shard, epoch, self._read(shard, epoch, task_ids))
@@ -124,7 +140,21 @@ class Readers:
         except NoLongerOurs:
             return
 
-    async def _insist(self, shard: ShardId, epoch: Epoch, read: Callable[[], Awaitable[T]]) -> T:
+    def _begin_search(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._spawn(name, self._while_ours(work))
+
+    async def _insist_on_search(
+        self, shard: ShardId, epoch: Epoch, read: Callable[[], Awaitable[T]]
+    ) -> T:
+        return await self._insist(shard, epoch, read, self._search_room)
+
+    async def _insist(
+        self,
+        shard: ShardId,
+        epoch: Epoch,
+        read: Callable[[], Awaitable[T]],
+        room: asyncio.Semaphore | None = None,
+    ) -> T:
         """Repeat a read until it is answered, for as long as the shard is ours."""
         while True:
             if not self._owns(shard, epoch):
@@ -190,7 +220,7 @@ class Readers:
         known = ended.heads if ended is not None and ended.epoch == epoch else {}
         task_ids = dict.fromkeys(hint.task_id for hint in hints)
         spared = {task_id: (known[task_id],) for task_id in task_ids if task_id in known}
-        self.heads_spared += len(spared)
+        self.sums.heads_spared += len(spared)
         rest = [task_id for task_id in task_ids if task_id not in spared]
         return {**spared, **await read(shard, epoch, rest)} if rest else spared
 
@@ -198,7 +228,7 @@ class Readers:
         self, shard: ShardId, epoch: Epoch, task_ids: Sequence[TaskId]
     ) -> Journals:
         """Journals of tasks of the past; of those that have ended, which most have, the head."""
-        self.heads_read += len(task_ids)
+        self.sums.heads_read += len(task_ids)
         heads = await self._insist(shard, epoch, lambda: self._store.read_heads(task_ids))
         found: dict[TaskId, Sequence[EventRow]] = {
             task_id: (head,) for task_id, head in heads.items() if head.state in CLOSED
@@ -213,7 +243,7 @@ class Readers:
             kinds[decode_id(task_id).kind == KIND_SCHEDULE].append(task_id)
         tasks, schedules = kinds
         found: dict[TaskId, Sequence[EventRow]] = {}
-        self.journals_read += len(tasks)
+        self.sums.journals_read += len(tasks)
         if tasks:
             found.update(await self._insist(shard, epoch, lambda: self._store.read_journals(tasks)))
         if schedules:
@@ -250,14 +280,6 @@ class Readers:
     async def _read(self, shard: ShardId, epoch: Epoch, task_ids: list[TaskId]) -> None:
         journals = await self._journals(shard, epoch, task_ids)
         self._post(events.TasksRead(shard, epoch, task_ids, journals))
-
-    async def _find(self, effect: FindTask) -> None:
-        rows = await self._insist(
-            effect.shard,
-            effect.epoch,
-            lambda: self._store.find_journal(effect.home, effect.unique),
-        )
-        self._post(events.TaskFound(effect.shard, effect.epoch, effect.unique, rows))
 
     async def _move(self, effect: MoveScanFrom) -> None:
         row = await self._insist(effect.shard, effect.epoch, lambda: self._moved(effect))

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from scheduler_node.calls import Calls
 from scheduler_node.committer import CommitLimits, Committer
 from scheduler_node.measuring import Measures, families
-from scheduler_node.readers import Readers
+from scheduler_node.readers import Readers, Reads
 from timeball_server.core.commands import CreateTask
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import (
@@ -127,6 +128,11 @@ class EngineShell:
     def know(self, shard: ShardId, epoch: Epoch, heads: Mapping[TaskId, EventRow]) -> None:
         """Take final heads that were read ahead; call before the shard is acquired."""
         self._readers.know(shard, epoch, heads)
+
+    @property
+    def reads(self) -> Reads:
+        """What was read so far."""
+        return replace(self._readers.sums)
 
     def metrics(self) -> Iterable[Family]:
         """The node's numbers as they are now."""
