@@ -9,17 +9,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from scheduler_node.hearsay import NOBODY, Owners, with_hints
 from scheduler_node.pushing import Pushes
-from timeball_server.core.commands import (
-    Command,
-    Outcome,
-    Rejected,
-    RejectionReason,
-)
+from timeball_server.core.commands import Command, Outcome, Rejected, RejectionReason
 from timeball_server.core.engine import events
 from timeball_server.ports.owners import OwnerWatch
 
-_TURN_AWAY: Final = frozenset({RejectionReason.NOT_OWNED, RejectionReason.NOT_READY})
 _STOPPING: Final = (
     "the scheduler node stopped before it could answer; "
     "repeat the call with the same request_id to learn the outcome"
@@ -38,9 +33,10 @@ class _Batch:
 
 
 class Calls:
-    """What the owner port's server side needs of the engine."""
+    """What the owner port's server side needs of the engine. `owners` are hints for the astray."""
 
     def __init__(self, post: Callable[[events.Event], None]) -> None:
+        self.owners: Owners = NOBODY
         self._post = post
         self._token = 0
         self._open: dict[int, tuple[_Batch, int]] = {}
@@ -55,7 +51,8 @@ class Calls:
         for index, command in enumerate(commands):
             self._post(events.CommandArrived(self._open_token(batch, index), command))
         await batch.done
-        return [outcome for outcome in batch.outcomes if outcome is not None]
+        outcomes = [outcome for outcome in batch.outcomes if outcome is not None]
+        return with_hints(commands, outcomes, self.owners)
 
     def answer(self, token: int, outcome: Outcome) -> None:
         """Take the engine's answer; callers hear of it at the end of the step."""

@@ -16,6 +16,7 @@ import structlog
 from timeball.errors import CoordinationUnavailable, TimeballError
 
 from scheduler_node.committer import CommitLimits
+from scheduler_node.hearsay import read_owners
 from scheduler_node.ownership import SOON_MS, Ownership
 from scheduler_node.shell import EngineShell
 from scheduler_node.streams import Streams
@@ -234,6 +235,8 @@ class SchedulerNode(Service):
             try:
                 pause_ms = await ownership.run_once()
                 await self._look_at_executors()
+                if pause_ms > SOON_MS:  # nothing is being taken or let go
+                    self.shell.calls.owners = await read_owners(session, self.config.node)
             except CoordinationUnavailable as error:
                 log.debug("no round", node=self.config.node, error=str(error))
             self._settled.set()

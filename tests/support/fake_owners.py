@@ -31,6 +31,7 @@ from timeball_server.core.commands import (
     Done,
     EndSchedule,
     Outcome,
+    OwnerHint,
     ReadSchedule,
     Rejected,
     RejectionReason,
@@ -113,6 +114,8 @@ class FakeOwner:
         self.schedules: dict[TaskId, ScheduleView] = {}
         self.followed = 0
         self.is_silent = False
+        self.delay_ms = 0
+        self.hint: OwnerHint | None = None
         self.watches: list[FakeWatch] = []
         self._store = store
         self._clock = clock
@@ -125,6 +128,7 @@ class FakeOwner:
         self.calls.append(list(commands))
         if fault is Fault.HANG:
             await self._clock.sleep_ms(10**9)
+        await self._clock.sleep_ms(self.delay_ms)
         outcomes = [] if fault and fault not in _APPLIED else await self._carry_out(commands)
         if fault in _REFUSALS:
             return [Rejected(_REFUSALS[fault], "refused by the script") for _ in commands]
@@ -163,7 +167,7 @@ class FakeOwner:
 
     async def _one(self, command: Command) -> Outcome:
         if shard_of(command) not in self.epochs:
-            return Rejected(RejectionReason.NOT_OWNED, "not mine")
+            return Rejected(RejectionReason.NOT_OWNED, "not mine", owner=self.hint)
         if isinstance(command, CreateTask):
             return await self._create(command)
         if isinstance(command, CreateSchedule | ReadSchedule | EndSchedule):

@@ -11,12 +11,14 @@ from timeball_server.core.commands import (
     CreateTask,
     Done,
     Outcome,
+    OwnerHint,
     ReadTask,
     Rejected,
     RejectionReason,
 )
 from timeball_server.core.ids import (
     Bucket,
+    Epoch,
     IdParts,
     Incarnation,
     Minute,
@@ -178,8 +180,9 @@ commands: SearchStrategy[Command] = (
     )
     | st.builds(ReadTask, task_id=task_ids, namespace=words)
 )
+hints = st.builds(OwnerHint, node=words.map(NodeId), address=words, epoch=bigs.map(Epoch))
 outcomes: SearchStrategy[Outcome] = st.builds(Done, views, st.booleans()) | st.builds(
-    Rejected, st.sampled_from(RejectionReason), words, st.none() | views
+    Rejected, st.sampled_from(RejectionReason), words, st.none() | views, st.none() | hints
 )
 
 

@@ -7,10 +7,12 @@ import asyncio
 import pytest
 from timeball.errors import OutcomeUnknown, ResourceExhausted, TimeballError, TooLate, Unavailable
 
+from coordinator.owner_calls import FIRST_PAUSE_MS
 from coordinator.requests import Caller, CancelRequest, CreateRequest
+from coordinator.tries import MOVED_GRACE_MS
 from tests.support.fake_owners import FakeOwner, Fault, Rig, on_rig
-from timeball_server.core.commands import CreateTask, ReadTask
-from timeball_server.core.ids import TaskId, home_of
+from timeball_server.core.commands import CreateTask, OwnerHint, ReadTask
+from timeball_server.core.ids import Epoch, NodeId, ShardId, TaskId, home_of
 from timeball_server.core.journal import EventKind
 from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import PublicState, TaskSpec, TaskView
@@ -185,6 +187,99 @@ async def test_an_owner_that_refuses_before_the_map_changed_is_asked_again_later
         await rig.take("east", shard)
     await creation
     assert (marks(east), east.doubled, west.doubled) == ([False], [], [])
+
+
+async def moved(rig: Rig, source: str, target: str) -> None:
+    """Another node owns every shard, and the first one was told nothing."""
+    kept = dict(rig.dialer.owners[f"{source}:1"].epochs)
+    for shard, epoch in kept.items():
+        await rig.sessions[source].release_ownership(shard, epoch)
+        await rig.take(target, shard)
+
+
+@on_rig
+async def test_a_try_at_a_frozen_owner_ends_when_the_map_names_another(rig: Rig) -> None:
+    west, east = await rig.node("west", *SHARDS), await rig.node("east")
+    west.faults.append(Fault.HANG)
+    creation = asyncio.ensure_future(created(rig))
+    await rig.clock.sleep_ms(200)
+    assert len(west.calls) == 1
+    await moved(rig, "west", "east")
+    await creation
+    assert rig.clock.now().mono_ms < 200 + MOVED_GRACE_MS + 50
+    assert (marks(east), east.doubled) == ([True], [])
+
+
+@on_rig
+async def test_an_answer_that_comes_as_the_map_changes_still_counts(rig: Rig) -> None:
+    west, east = await rig.node("west", *SHARDS), await rig.node("east")
+    west.delay_ms = 200
+    creation = asyncio.ensure_future(created(rig))
+    await rig.clock.sleep_ms(200 - MOVED_GRACE_MS / 2)
+    await moved(rig, "west", "east")
+    await creation
+    assert (len(west.calls), east.calls) == (1, [])
+
+
+@on_rig
+async def test_a_map_that_changes_elsewhere_ends_no_try(rig: Rig) -> None:
+    west = await rig.node("west", *SHARDS)
+    west.delay_ms = 1_000
+    creation = asyncio.ensure_future(created(rig))
+    await rig.clock.sleep_ms(200)
+    await rig.node("east")
+    await creation
+    assert marks(west) == [False]
+
+
+@on_rig
+async def test_a_hint_is_followed_at_once_and_unmarked(rig: Rig) -> None:
+    west, east = await rig.node("west"), await rig.node("east")
+    rig.router.attach(await rig.service.connect(10_000))
+    for shard in SHARDS:
+        await rig.take("west", shard)
+    await rig.router.target(ShardId(0))
+    kept = dict(west.epochs)
+    west.epochs.clear()
+    east.epochs.update({shard: Epoch(epoch + 100) for shard, epoch in kept.items()})
+    west.hint = OwnerHint(NodeId("east"), "east:1", Epoch(10_000))
+    await created(rig)
+    assert rig.clock.now().mono_ms < FIRST_PAUSE_MS
+    assert (len(west.calls), marks(east)) == (1, [False])
+
+
+@on_rig
+async def test_a_hint_is_followed_once_and_never_over_a_newer_map(rig: Rig) -> None:
+    west, east = await rig.node("west", *SHARDS), await rig.node("east")
+    kept = dict(west.epochs)
+    west.epochs.clear()
+    for epoch, tries_at_east in ((Epoch(0), 0), (Epoch(10_000), 1)):
+        west.hint = OwnerHint(NodeId("east"), "east:1", epoch)
+        with pytest.raises(Unavailable):
+            await created(rig, patience_ms=500)
+        assert len(east.calls) == tries_at_east
+    west.epochs.update(kept)
+
+
+@on_rig
+async def test_answers_are_told_as_they_are_decided(rig: Rig) -> None:
+    west, east = await rig.node("west", 0, 1), await rig.node("east", 2, 3)
+    west.faults.append(Fault.HANG)
+    told: dict[int, int] = {}
+
+    def note(position: int, answer: TaskView | TimeballError) -> None:
+        assert isinstance(answer, TaskView)
+        assert position not in told
+        told[position] = rig.clock.now().mono_ms
+
+    requests = [request(rig) for _ in range(40)]
+    results = await rig.api.create(CLERK, requests, None, note)
+    assert sorted(told) == list(range(40))
+    quick = {position for position, at_ms in told.items() if at_ms < 100}
+    views = [result for result in results if isinstance(result, TaskView)]
+    of_east = {n for n, view in enumerate(views) if home_of(view.task_id).shard in {2, 3}}
+    assert quick == of_east
+    assert east.doubled == []
 
 
 @on_rig
