@@ -17,8 +17,8 @@ from timeball.errors import ResourceExhausted, TimeballError
 from timeball_server.console.document import About, blind, document, encoded
 from timeball_server.console.history import History
 from timeball_server.console.sight import Look, Sight
-from timeball_server.console.verdict import JUST_NOW_S, Since, judge
-from timeball_server.core.ids import ShardId
+from timeball_server.console.spells import Spells
+from timeball_server.console.verdict import JUST_NOW_S, is_loading, judge
 from timeball_server.ports.clock import Clock
 
 EVERY_MS: Final = 1_000
@@ -53,8 +53,8 @@ class Collector:
         self._clock = clock
         self._on_bug = on_bug
         self._history = History()
-        self._ownerless: dict[ShardId, Since] = {}
-        self._owned: set[ShardId] = set()
+        self._ownerless = Spells()
+        self._loading = Spells()
         self._frame: Frame | None = None
         self._number = 0
         self._news = asyncio.Event()
@@ -128,19 +128,16 @@ class Collector:
             self._show(blind(self._about, self._clock.now().wall_ms, sentence))
             return
         self._history.absorb(sight.nodes)
-        self._note_owners(sight)
-        verdict = judge(sight, self._ownerless, self._history.lateness(JUST_NOW_S))
-        self._show(document(self._about, sight, self._history, verdict, self._ownerless))
+        self._show(self._picture(sight))
 
-    def _note_owners(self, sight: Sight) -> None:
-        """Since when shards have no owner; exact only if the one before was seen."""
+    def _picture(self, sight: Sight) -> bytes:
+        owned = [each for each in sight.shards if each.owner is not None]
         without = [each.shard for each in sight.shards if each.owner is None]
-        self._ownerless = {
-            shard: self._ownerless.get(shard)
-            or Since(at_ms=sight.at_ms, exactly=shard in self._owned)
-            for shard in without
-        }
-        self._owned = {each.shard for each in sight.shards} - set(without)
+        ownerless = self._ownerless.note(sight.at_ms, without, [each.shard for each in owned])
+        unready = [each.shard for each in owned if is_loading(each, sight)]
+        loading = self._loading.note(sight.at_ms, unready, ())
+        verdict = judge(sight, ownerless, loading, self._history.lateness(JUST_NOW_S))
+        return document(self._about, sight, self._history, verdict, ownerless)
 
     def _show(self, picture: bytes) -> None:
         self._number += 1

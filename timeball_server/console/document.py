@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from timeball_server.console.history import History
 from timeball_server.console.sight import ShardSight, Sight
-from timeball_server.console.verdict import LATE_WAIT_MS, Since, Verdict
+from timeball_server.console.spells import Since
+from timeball_server.console.verdict import LATE_WAIT_MS, Verdict
 from timeball_server.core.ids import ShardId
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.owners import NodeFigures

@@ -9,6 +9,7 @@ from typing import Final
 
 from timeball_server.console.history import Lateness
 from timeball_server.console.sight import ShardSight, Sight
+from timeball_server.console.spells import Since
 from timeball_server.core.ids import ShardId
 from timeball_server.ports.coordination import Role
 
@@ -16,10 +17,13 @@ LATE_START_MS: Final = 500
 """No start is later than this while all is well; it is the promise for the latest one."""
 LATE_WAIT_MS: Final = 1_000
 """A due task that has waited longer than this for an executor is late."""
+LOADING_MS: Final = 2_000
+"""A shard that its new owner reads for longer than this is late."""
 JUST_NOW_S: Final = 15
 """Starts of so many last seconds are judged, so that what is over does not alarm for long."""
 NAMED: Final = 3
 """So many shards are named in a sentence; the rest are counted."""
+_LOADING: Final = "LOADING"
 
 
 class Level(StrEnum):
@@ -31,14 +35,6 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Since:
-    """When a state was first seen; `exactly` if its beginning was seen too."""
-
-    at_ms: int
-    exactly: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The answer, and why in sentences, the worst first."""
 
@@ -46,15 +42,29 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-def judge(sight: Sight, ownerless: Mapping[ShardId, Since], just_now: Lateness) -> Verdict:
+def is_loading(shard: ShardSight, sight: Sight) -> bool:
+    """Whether its owner answers and does not serve it yet."""
+    if shard.owner is None or shard.owner not in sight.nodes:
+        return False
+    return shard.figures is None or shard.figures.phase == _LOADING
+
+
+def judge(
+    sight: Sight,
+    ownerless: Mapping[ShardId, Since],
+    loading: Mapping[ShardId, Since],
+    just_now: Lateness,
+) -> Verdict:
     """Whether all is on time.
 
     Args:
         ownerless: shards without an owner in this look, and since when.
+        loading: those that their owner does not serve yet, and since when.
         just_now: of starts in the last JUST_NOW_S.
     """
     late = [
         *_without_owner(sight, ownerless),
+        *_not_loaded(sight, loading),
         *_waiting(sight),
         *_late_starts(just_now),
     ]
@@ -84,6 +94,16 @@ def _without_owner(sight: Sight, ownerless: Mapping[ShardId, Since]) -> Iterator
     yield f"{_named(shards)} no owner {word} {age(sight.at_ms - first.at_ms)}"
     if not any(each.role is Role.SCHEDULER_NODE for each in sight.members):
         yield "no scheduler node is alive"
+
+
+def _not_loaded(sight: Sight, loading: Mapping[ShardId, Since]) -> Iterator[str]:
+    """A moment belongs to every move; longer than that is a delay."""
+    slow = {
+        shard: since for shard, since in loading.items() if sight.at_ms - since.at_ms >= LOADING_MS
+    }
+    if slow:
+        first = min(since.at_ms for since in slow.values())
+        yield f"{_list(sorted(slow))} still loading after {age(sight.at_ms - first)}"
 
 
 def _waiting(sight: Sight) -> Iterator[str]:
@@ -116,12 +136,10 @@ def _late_starts(just_now: Lateness) -> Iterator[str]:
 
 
 def _silent(sight: Sight) -> Iterator[str]:
-    silent = [each for each in sight.shards if each.owner is not None and each.figures is None]
+    silent = [each for each in sight.shards if each.owner and each.owner not in sight.nodes]
     owners = sorted({each.owner for each in silent if each.owner})
     nodes = [each.node for each in sight.members if each.role is Role.SCHEDULER_NODE]
-    if silent and all(owner in sight.nodes for owner in owners):
-        yield f"{_list([each.shard for each in silent])} just taken over by {', '.join(owners)}"
-    elif silent:
+    if silent:
         yield f"no answer from {', '.join(owners)}, which owns {_list([e.shard for e in silent])}"
     if sight.leader is None and nodes:
         yield "no coordinator leads: shards of a node that dies now stay without an owner"

@@ -100,7 +100,10 @@ async def test_since_when_a_shard_has_no_owner_is_exact_only_if_its_beginning_wa
         assert (await world.picture())["verdict"]["reasons"][0] == "shard 0 has no owner for 2 s"
         world.owner = EAST
         await world.clock.pass_by(EVERY_MS)
-        assert (await world.picture())["verdict"]["level"] == "unknown"
+        assert (await world.picture())["verdict"]["level"] == "on_time"
+        await world.clock.pass_by(2 * EVERY_MS, steps=2)
+        reasons = (await world.picture())["verdict"]["reasons"]
+        assert reasons == ["shard 0 still loading after 2 s"]
     await world.collector.close()
     blank = World()
     blank.owner = None

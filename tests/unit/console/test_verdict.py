@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ import pytest
 from timeball_server.console.document import MAX_ROWS, About, blind, document
 from timeball_server.console.history import History, Lateness
 from timeball_server.console.sight import ShardSight, Sight
-from timeball_server.console.verdict import LATE_START_MS, LATE_WAIT_MS, Level, Since, age, judge
+from timeball_server.console.spells import Since
+from timeball_server.console.verdict import (
+    LATE_START_MS,
+    LATE_WAIT_MS,
+    LOADING_MS,
+    Level,
+    age,
+    is_loading,
+    judge,
+)
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.owners import ExecutorFigures, NodeFigures, ShardFigures
@@ -83,10 +93,14 @@ def sight(
 
 
 def seen(
-    now: Sight, just_now: Lateness | None = None, since: Mapping[int, Since] | None = None
+    now: Sight,
+    just_now: Lateness | None = None,
+    since: Mapping[int, Since] | None = None,
+    loading: Mapping[int, Since] | None = None,
 ) -> tuple[Level, list[str]]:
     ownerless = {ShardId(shard): each for shard, each in (since or {}).items()}
-    verdict = judge(now, ownerless, just_now or Lateness())
+    slow = {ShardId(shard): each for shard, each in (loading or {}).items()}
+    verdict = judge(now, ownerless, slow, just_now or Lateness())
     return verdict.level, list(verdict.reasons)
 
 
@@ -150,10 +164,19 @@ def test_late_starts_just_now_are_late() -> None:
 def test_silence_is_not_knowing() -> None:
     silent = sight(owned(2), owned(3), nodes={})
     assert seen(silent) == (Level.UNKNOWN, ["no answer from east, which owns shards 2, 3"])
-    taking = sight(owned(2))
-    assert seen(taking) == (Level.UNKNOWN, ["shard 2 just taken over by east"])
     headless = sight(owned(2, figures(2)), leader=None)
     assert seen(headless)[0] is Level.UNKNOWN
+
+
+def test_a_shard_may_load_for_a_moment_and_no_longer() -> None:
+    now = sight(owned(2), owned(3, replace(figures(3), phase="LOADING")), owned(4, figures(4)))
+    assert [is_loading(each, now) for each in now.shards] == [True, True, False]
+    assert not is_loading(owned(2), sight(owned(2), nodes={}))
+    assert not is_loading(orphan(2), now)
+    moment = Since(at_ms=NOW_MS - LOADING_MS + 1, exactly=False)
+    assert seen(now, loading={2: moment})[0] is Level.ON_TIME
+    long = {2: moment, 3: ago(5)}
+    assert seen(now, loading=long) == (Level.LATE, ["shard 3 still loading after 5 s"])
 
 
 def test_what_is_late_comes_before_what_is_unknown() -> None:
@@ -174,7 +197,7 @@ def test_ages_are_said_as_people_do(duration_ms: int, words: str) -> None:
 
 def told(now: Sight, since: Mapping[int, Since] | None = None) -> Any:
     ownerless = {ShardId(shard): each for shard, each in (since or {}).items()}
-    verdict = judge(now, ownerless, Lateness())
+    verdict = judge(now, ownerless, {}, Lateness())
     return json.loads(document(ABOUT, now, History(), verdict, ownerless))
 
 

@@ -1,15 +1,17 @@
-// Lines over the last ten minutes, one point a second. Line styles differ, not colours alone.
+// Ten minutes in points of five seconds. Shapes and line styles differ, not colours alone.
 
 import { clock, drawn, element, say } from "/console/dom.js";
 
-const SPAN_S = 600;
+const POINT_S = 5;
+const POINTS = 120;
 const HEIGHT = 150;
 const EDGE = { left: 46, right: 8, top: 8, bottom: 20 };
 
 /**
  * A chart in a figure.
  *
- * A series has a name, a class and value(row) => number or null. `words` writes a value, `scale`
+ * A series has a name, a style (first and second are lines, third is an area) and
+ * value(point) => number or null. `words` writes a value, `scale`
  * is "linear" or "log", `limit` draws a line with `limitName` at a value.
  */
 export class Chart {
@@ -22,7 +24,7 @@ export class Chart {
     figure.append(this.frame);
     this.legend = series.map((each) => {
       const value = element("span", { class: "value" });
-      const sample = drawn("svg", { width: 22, height: 8, "aria-hidden": "true" }, drawn("path", { class: `line ${each.style}`, d: "M1 4h20" }));
+      const sample = drawn("svg", { width: 22, height: 8, "aria-hidden": "true" }, drawn("path", { class: `line ${each.style}`, d: each.style === "third" ? "M1 0h20v8h-20z" : "M1 4h20" }));
       figure.querySelector(".legend").append(element("span", { class: "entry" }, sample, ` ${each.name} `, value));
       return value;
     });
@@ -33,10 +35,9 @@ export class Chart {
     this.picture.addEventListener("pointerleave", () => this.point(null));
   }
 
-  /** Rows by second, null where nothing is known; `until` is the second after the last one. */
-  show(rows, until) {
-    this.points = rows;
-    this.until = until;
+  /** Points as `laidOut` makes them. */
+  show(points) {
+    this.points = points;
     this.draw();
   }
 
@@ -46,7 +47,7 @@ export class Chart {
   }
 
   step() {
-    return (this.width() - EDGE.left - EDGE.right) / (SPAN_S - 1);
+    return (this.width() - EDGE.left - EDGE.right) / (POINTS - 1);
   }
 
   width() {
@@ -54,11 +55,11 @@ export class Chart {
   }
 
   draw() {
-    if (this.until === undefined) return;
+    if (!this.points.length) return;
     const width = this.width();
     this.picture.setAttribute("width", width);
     const top = this.top();
-    const parts = [...this.grid(width, top), ...this.lines(top)];
+    const parts = [...this.grid(width, top), ...this.lines(top), ...this.promise(width, top)];
     if (this.points[this.pointed]) {
       const x = EDGE.left + this.pointed * this.step();
       parts.push(drawn("path", { class: "pointer", d: `M${x.toFixed(1)} ${EDGE.top}V${HEIGHT - EDGE.bottom}` }));
@@ -69,7 +70,7 @@ export class Chart {
 
   /** The greatest value that the picture has room for. */
   top() {
-    const values = this.points.flatMap((row) => (row ? this.series.map((each) => each.value(row) ?? 0) : []));
+    const values = this.points.flatMap((point) => this.series.map((each) => each.value(point) ?? 0));
     const most = values.reduce((a, b) => Math.max(a, b), 0);
     if (this.scale === "log") return 10 ** Math.max(3, Math.ceil(Math.log10(Math.max(1, most))));
     const size = 10 ** Math.floor(Math.log10(Math.max(1, most)));
@@ -88,55 +89,81 @@ export class Chart {
       yield drawn("path", { class: "grid", d: `M${EDGE.left} ${y}H${width - EDGE.right}` });
       yield drawn("text", { class: "tick", x: EDGE.left - 6, y, dy: "0.32em", "text-anchor": "end" }, this.words(tick));
     }
-    if (this.limit && this.limit < top) {
-      const y = this.y(this.limit, top);
-      yield drawn("path", { class: "limit", d: `M${EDGE.left} ${y.toFixed(1)}H${width - EDGE.right}` });
-      yield drawn("text", { class: "tick limit-name", x: width - EDGE.right, y: (y - 4).toFixed(1), "text-anchor": "end" }, this.limitName);
-    }
     const every = width < 420 ? 300 : 120;
-    for (let second = Math.ceil((this.until - SPAN_S) / every) * every; second < this.until; second += every) {
-      const x = EDGE.left + (second - this.until + SPAN_S) * this.step();
-      if (x > width - 24 || x < EDGE.left + 14) continue;
+    for (const [place, { second }] of this.points.entries()) {
+      const x = EDGE.left + place * this.step();
+      if (second % every || x > width - 24 || x < EDGE.left + 14) continue;
       yield drawn("path", { class: "grid", d: `M${x.toFixed(1)} ${HEIGHT - EDGE.bottom}v4` });
       yield drawn("text", { class: "tick", x: x.toFixed(1), y: HEIGHT - 4, "text-anchor": "middle" }, clock(second * 1000).slice(0, 5));
     }
   }
 
+  *promise(width, top) {
+    if (!this.limit || this.limit >= top) return;
+    const y = this.y(this.limit, top);
+    yield drawn("path", { class: "limit", d: `M${EDGE.left} ${y.toFixed(1)}H${width - EDGE.right}` });
+    yield drawn("text", { class: "tick limit-name", x: EDGE.left + 4, y: (y - 4).toFixed(1) }, this.limitName);
+  }
+
   *lines(top) {
-    for (const each of this.series) {
-      const d = [];
-      let open = false;
-      this.points.forEach((row, place) => {
-        const value = row && each.value(row);
-        if (value == null) {
-          open = false;
-          return;
-        }
-        const at = `${(EDGE.left + place * this.step()).toFixed(1)} ${this.y(value, top).toFixed(1)}`;
-        d.push(open ? `L${at}` : `M${at}h0`);
-        open = true;
+    for (const each of [...this.series].reverse()) {
+      const d = this.runs(each).map((run) => {
+        const path = run.map(([place, value]) => `${(EDGE.left + place * this.step()).toFixed(1)} ${this.y(value, top).toFixed(1)}`);
+        return `M${path[0]}h0L${path.join("L")}${each.style === "third" ? this.closed(run) : ""}`;
       });
       yield drawn("path", { class: `line ${each.style}`, d: d.join("") });
     }
   }
 
-  /** The pointed second, or the last one that is known, in words. */
+  /** Neighbouring points that have a value. */
+  runs(series) {
+    const found = [];
+    let open = false;
+    this.points.forEach((point, place) => {
+      const value = series.value(point);
+      if (value != null && !open) found.push([]);
+      open = value != null;
+      if (open) found.at(-1).push([place, value]);
+    });
+    return found;
+  }
+
+  closed(run) {
+    const x = (place) => (EDGE.left + place * this.step()).toFixed(1);
+    const floor = HEIGHT - EDGE.bottom;
+    return `L${x(run.at(-1)[0])} ${floor}L${x(run[0][0])} ${floor}Z`;
+  }
+
+  /** The pointed point, or the last one, in words. */
   tell() {
-    const last = this.points.length - 1;
-    const place = this.points[this.pointed] ? this.pointed : last;
-    const row = this.points[place];
-    this.series.forEach((each, index) => say(this.legend[index], row ? this.words(each.value(row)) : "–"));
-    say(this.when, row ? `${clock((this.until - SPAN_S + place) * 1000)} UTC` : "");
-    const told = this.series.map((each) => `${each.name} ${row ? this.words(each.value(row)) : "unknown"}`);
-    this.picture.setAttribute("aria-label", `${this.label} Now: ${told.join(", ")}.`);
+    const point = this.points[this.pointed] ?? this.points.at(-1);
+    const words = this.series.map((each) => this.words(each.value(point)));
+    words.forEach((word, index) => say(this.legend[index], word));
+    say(this.when, `${clock(point.second * 1000)} UTC`);
+    const told = this.series.map((each, index) => `${each.name} ${words[index]}`);
+    this.picture.setAttribute("aria-label", `${this.label} Last: ${told.join(", ")}.`);
   }
 }
 
-/** Rows as the charts want them: one place a second, zeros where nothing happened, null before. */
+/**
+ * Points of five seconds from rows by second: throughput on average, lateness of the worst second.
+ *
+ * Nothing is known before `since` and from `until` on; a second between without a row was idle.
+ */
 export function laidOut(rows, since, until) {
-  return Array.from({ length: SPAN_S }, (_, place) => {
-    const second = until - SPAN_S + place;
-    if (second < since) return null;
-    return rows.get(second) ?? [second, 0, 0, 0, null, null, null];
+  const last = Math.floor((until - 1) / POINT_S) * POINT_S;
+  return Array.from({ length: POINTS }, (_, place) => {
+    const second = last - (POINTS - 1 - place) * POINT_S;
+    const seconds = Array.from({ length: POINT_S }, (__, more) => second + more).filter((each) => each >= since && each < until);
+    return { second, ...together(seconds.map((each) => rows.get(each) ?? IDLE)) };
   });
+}
+
+const IDLE = [0, 0, 0, 0, null, null, null];
+
+function together(rows) {
+  if (!rows.length) return {};
+  const mean = (place) => rows.reduce((sum, row) => sum + row[place], 0) / rows.length;
+  const worst = (place) => rows.reduce((most, row) => (row[place] == null ? most : Math.max(most ?? 0, row[place])), null);
+  return { created: mean(1), started: mean(2), p50: worst(4), p99: worst(5), max: worst(6) };
 }

@@ -28,7 +28,7 @@ const numbers = new Intl.NumberFormat("en");
 export const count = (value) => (value == null ? "–" : numbers.format(value));
 
 /** Events per second. */
-export const rate = (value) => (value >= 10 || value === 0 ? count(Math.round(value)) : value.toFixed(1));
+export const rate = (value) => (value >= 10 || Number.isInteger(value) ? count(Math.round(value)) : value.toFixed(1));
 
 /** A short duration, such as a lateness. */
 export function millis(value) {

@@ -11,7 +11,7 @@ const ANSWERS = {
 };
 const LATE_WAIT_MS = 1000;
 
-const perSecond = (value) => (value == null ? "–" : count(value));
+const perSecond = (value) => (value == null ? "–" : rate(value));
 
 const since = (ms, picture) => (ms ? { text: age(picture.at_ms - ms), hint: moment(ms) } : "–");
 
@@ -20,7 +20,10 @@ function shardState(shard, picture) {
     const word = shard.ownerless_exactly ? "for" : "for at least";
     return { text: `no owner ${word} ${age(picture.at_ms - shard.ownerless_since_ms)}`, mark: "bad" };
   }
-  if (!shard.phase) return { text: "no answer", mark: "bad" };
+  if (!shard.phase) {
+    const answers = picture.nodes.some((each) => each.name === shard.owner && each.lease_left_ms != null);
+    return answers ? { text: "taken over", mark: "busy" } : { text: "no answer", mark: "bad" };
+  }
   const words = { LOADING: "loading", SERVING: "serving", RELEASING: "letting go" };
   if (shard.assigned && shard.assigned !== shard.owner) return { text: `moves to ${shard.assigned}`, mark: "busy" };
   return { text: words[shard.phase] ?? shard.phase, mark: shard.phase === "SERVING" ? "ok" : "busy" };
@@ -86,8 +89,8 @@ function streams(executor) {
   const hint = executor.streams.map(([node, state]) => `${node}: ${state}`).join("\n");
   if (executor.draining) return { text: "draining", mark: "busy", hint };
   if (!all) return { text: "nobody says", mark: "busy" };
-  if (ready === all) return { text: all === 1 ? "ready" : `ready for all ${all} nodes`, mark: "ok", hint };
-  return { text: `ready for ${ready} of ${all} nodes`, mark: ready ? "busy" : "bad", hint };
+  if (ready === all) return { text: `ready, ${all} of ${all}`, mark: "ok", hint };
+  return { text: `ready, ${ready} of ${all}`, mark: ready ? "busy" : "bad", hint };
 }
 
 const EXECUTORS = [
@@ -117,24 +120,24 @@ export class Views {
       coordinators: new Table(byId("coordinators"), COORDINATORS, "No coordinator is known."),
     };
     this.throughput = new Chart(byId("throughput"), {
-      label: "Attempts started and tasks created each second over ten minutes.",
+      label: "Attempts started and tasks created a second, over ten minutes.",
       scale: "linear",
       words: perSecond,
       series: [
-        { name: "started/s", style: "first", value: (row) => row[2] },
-        { name: "created/s", style: "second", value: (row) => row[1] },
+        { name: "started/s", style: "first", value: (point) => point.started },
+        { name: "created/s", style: "second", value: (point) => point.created },
       ],
     });
     this.lateness = new Chart(byId("lateness"), {
-      label: "Lateness of starts each second over ten minutes, logarithmic.",
+      label: "Lateness of starts over ten minutes, the worst second of five each, logarithmic.",
       scale: "log",
       words: millis,
       limit: 500,
       limitName: "promised at most",
       series: [
-        { name: "p50", style: "first", value: (row) => row[4] },
-        { name: "p99", style: "second", value: (row) => row[5] },
-        { name: "max", style: "third", value: (row) => row[6] },
+        { name: "p50", style: "first", value: (point) => point.p50 },
+        { name: "p99", style: "second", value: (point) => point.p99 },
+        { name: "max", style: "third", value: (point) => point.max },
       ],
     });
   }
@@ -178,11 +181,11 @@ export class Views {
     for (const row of history.rows) this.rows.set(row[0], row);
     for (const second of this.rows.keys()) if (second < history.since_s) this.rows.delete(second);
     if (!history.until_s) return;
-    const rows = laidOut(this.rows, history.since_s, history.until_s);
-    this.throughput.show(rows, history.until_s);
-    this.lateness.show(rows, history.until_s);
-    const nodes = picture.nodes.length;
-    say(byId("memory"), `As ${nodes === 1 ? "the scheduler node remembers" : "the scheduler nodes remember"} it, from ${clock(history.since_s * 1000)} UTC on; ${picture.about.coordinator} collects it since its start at ${clock(picture.about.since_ms)} UTC, while somebody looks. What a node did that is gone by then is missing.`);
+    const points = laidOut(this.rows, history.since_s, history.until_s);
+    this.throughput.show(points);
+    this.lateness.show(points);
+    const { coordinator, since_ms: start } = picture.about;
+    say(byId("memory"), `Points of 5 s; lateness is that of the worst second in each. As the living scheduler nodes remember it, from ${clock(history.since_s * 1000)} UTC on; ${coordinator} has collected since ${clock(start)} UTC, while somebody looked.`);
   }
 
   tiles(picture) {
