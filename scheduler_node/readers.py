@@ -160,7 +160,7 @@ class Readers:
             if not self._owns(shard, epoch):
                 raise NoLongerOurs
             try:
-                async with self._room:
+                async with room or self._room:
                     return await read()
             except (OutcomeUnknown, Unavailable):
                 await self._clock.sleep_ms(_PAUSE_MS)
