@@ -11,7 +11,7 @@ import json
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -33,21 +33,31 @@ MISSES_ALLOWED: Final = 3
 """In a row at one point; then it is given up and said."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """How to play: `leg` rounds between two judgements, `keep` gets a line for each round."""
+
+    rate: float
+    leg: int = 8
+    seed: int = 0
+    keep: Path | None = None
+
+
 class Session:
     """One cluster, its load, and rounds on it."""
 
-    def __init__(self, cluster: WiredCluster, parsed: Namespace) -> None:
+    def __init__(self, cluster: WiredCluster, wanted: Wanted) -> None:
         self._cluster = cluster
-        self._leg = parsed.leg
-        self._rate = parsed.rate
-        self._keep: Path | None = parsed.keep
-        self._random = Random(f"{parsed.seed} {wall_ms()}")
+        self._leg = wanted.leg
+        self._rate = wanted.rate
+        self._keep = wanted.keep
+        self._random = Random(f"{wanted.seed} {wall_ms()}")
         self._recorder = Recorder(cluster)
         self._missed: Counter[str] = Counter()
-        self.broken = 0
 
-    async def run(self, points: Sequence[Point]) -> None:
-        """Play these points; those that were missed again at the end."""
+    async def run(self, points: Sequence[Point]) -> list[Finding]:
+        """Play these points; those that were missed again at the end, but not for ever."""
+        found: list[Finding] = []
         owed = list(points)
         async with timeball.AsyncClient(coordinators(self._cluster.addresses)) as client:
             await whole(self._cluster, client)
@@ -57,11 +67,13 @@ class Session:
                 leg, owed = owed[: self._leg], owed[self._leg :]
                 rounds = [await self._round(campaign, point) for point in leg]
                 findings = await self._judged(rounds, load)
+                found += findings
                 missed = [x.point for x in findings if x.hit]
                 owed += [point for point in leg if self._again(point, missed)]
             load.tell("stop")
             await asyncio.to_thread(load.end)
             self._say_costs(load)
+        return found
 
     async def _round(self, campaign: Campaign, point: Point) -> Round:
         round_ = await campaign.play(point)
@@ -84,7 +96,6 @@ class Session:
         if self._missed[point.name] <= MISSES_ALLOWED:
             return True
         print(f"given up: {point.name} was missed too often", flush=True)
-        self.broken += 1
         return False
 
     async def _judged(self, rounds: Sequence[Round], load: Load) -> list[Finding]:
@@ -116,7 +127,6 @@ class Session:
     def _tell(self, round_: Round, finding: Finding) -> None:
         facts: dict[str, Any] = {**asdict(finding), "rate": self._rate, "shot": round_.shot}
         problems = facts["problems"]
-        self.broken += len(problems)
         shown = ("point", "victim", "acknowledged", "resent", "refused", "lost", "started_twice")
         words = " ".join(f"{name}={facts[name]}" for name in shown)
         slowest = max(finding.failover_ms, default=0)
@@ -155,6 +165,9 @@ def play_aimed(parsed: Namespace, folder: Path) -> int:
     if not owed:
         return 0
     with wired_cluster(folder) as cluster:
-        session = Session(cluster, parsed)
-        asyncio.run(session.run(owed))
-        return 1 if session.broken else 0
+        wanted = Wanted(rate=parsed.rate, leg=parsed.leg, seed=parsed.seed, keep=parsed.keep)
+        findings = asyncio.run(Session(cluster, wanted).run(owed))
+    broken = sum(len(each.problems) for each in findings)
+    short = len(owed) - sum(not each.hit for each in findings)
+    print(f"{len(findings)} kills, {short} points not hit, {broken} broken promises", flush=True)
+    return 1 if broken or short else 0

@@ -51,6 +51,9 @@ CHUNKS_UNANSWERED: Final = 8
 CHUNK_REQUESTS: Final = 500
 LONGEST_GATHERING_TICKS: Final = 64
 REOPEN_S: Final = 0.05
+FIRST_PAUSE_MS: Final = 200
+LONGEST_PAUSE_MS: Final = 5_000
+"""Between two requests for one task, doubling, as callers ought to."""
 PATIENCE_MS: Final = 30_000
 REPEATED: Final = frozenset({"UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "ABORTED"})
 
@@ -150,7 +153,9 @@ class Stream:
             (name, task_service_pb2_grpc.TaskServiceStub(channel)) for name, channel in channels
         ]
         self._book = book
+        self._random = random.Random(os.urandom(16))
         self._new: list[Wish] = []
+        self._later: list[tuple[int, Wish]] = []
         self._chunks: dict[int, dict[int, Wish]] = {}
         self._number = 0
         self._choice = 0
@@ -174,7 +179,7 @@ class Stream:
     @property
     def unanswered(self) -> int:
         """Wishes without an answer."""
-        return len(self._new) + sum(map(len, self._chunks.values()))
+        return len(self._new) + len(self._later) + sum(map(len, self._chunks.values()))
 
     async def run(self) -> None:
         """One stream after another."""
@@ -209,6 +214,7 @@ class Stream:
         """The more is unanswered, the longer it gathers: a slow shard does not stop the others."""
         try:
             while not (self._ending and not self._new):
+                self._take_up_again()
                 room = len(self._chunks) < CHUNKS_UNANSWERED
                 if self._new and room:
                     await self._write(call)
@@ -217,6 +223,12 @@ class Stream:
             await call.done_writing()
         except (grpc.RpcError, asyncio.InvalidStateError):
             call.cancel()
+
+    def _take_up_again(self) -> None:
+        """Wishes whose pause is over."""
+        now_ms = wall_ms()
+        self._new += [wish for at_ms, wish in self._later if at_ms <= now_ms]
+        self._later = [each for each in self._later if each[0] > now_ms]
 
     async def _write(self, call: Any) -> None:
         wishes, self._new = self._new[:CHUNK_REQUESTS], self._new[CHUNK_REQUESTS:]
@@ -245,7 +257,9 @@ class Stream:
     def _not_made(self, wish: Wish, error: task_service_pb2.ItemError) -> None:
         if error.code in REPEATED and wall_ms() - wish.asked_ms < PATIENCE_MS:
             self.repeated += 1
-            self._new.append(wish.repeated())
+            longest_ms = min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS << wish.resends)
+            pause_ms = round(self._random.uniform(longest_ms / 2, longest_ms))
+            self._later.append((wall_ms() + pause_ms, wish.repeated()))
         else:
             self._book.refuse(wish, f"{error.code} {error.reason} {error.message}")
 

@@ -17,11 +17,12 @@ from tests.support.chaos.helpers import Tail
 from tests.support.chaos.wired import EXECUTORS, WiredCluster
 from tests.support.chaos.witness import Start
 from tests.support.servers.addresses import parse
-from tests.support.servers.cassandra_nodes import session
+from tests.support.servers.cassandra_nodes import REFUSALS, Session, session
 from timeball_server.core.ids import TaskId, home_of
 
-PAGE_ROWS: Final = 5_000
-READS_AT_ONCE: Final = 8
+PAGE_ROWS: Final = 1_000
+READS_AT_ONCE: Final = 4
+TRIES: Final = 10
 _LOST_SESSION: Final = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+Z?).*the membership is lost")
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -114,10 +115,28 @@ class Recorder:
             driver.default_fetch_size = PAGE_ROWS
             text = f"SELECT {COLUMNS} FROM timeball.journal"
             query = driver.prepare(f"{text} WHERE minute = ? AND shard = ? AND part = ?")
-            for start in range(0, len(places), READS_AT_ONCE):
-                some = places[start : start + READS_AT_ONCE]
-                for answer in [driver.execute_async(query, place) for place in some]:
-                    _add(evidence.journals, answer.result())
+            for tries in range(TRIES):
+                places = _read_places(driver, query, places, evidence.journals)
+                if not places:
+                    return
+                print(f"{len(places)} buckets were not read in time, try {tries + 1}", flush=True)
+            raise AssertionError(f"the store does not answer for {places[:3]}")
+
+
+def _read_places(
+    driver: Session, query: Any, places: list[tuple[int, int, int]], found: dict[str, list[Event]]
+) -> list[tuple[int, int, int]]:
+    """Read buckets; those that a busy store did not give in time are left."""
+    left = []
+    for start in range(0, len(places), READS_AT_ONCE):
+        some = places[start : start + READS_AT_ONCE]
+        answers = [(place, driver.execute_async(query, place)) for place in some]
+        for place, answer in answers:
+            try:
+                _add(found, answer.result())
+            except REFUSALS:
+                left.append(place)
+    return left
 
 
 def _add(journals: dict[str, list[Event]], rows: Iterable[Any]) -> None:
