@@ -17,12 +17,14 @@ from tests.support.chaos.helpers import Tail
 from tests.support.chaos.wired import EXECUTORS, WiredCluster
 from tests.support.chaos.witness import Start
 from tests.support.servers.addresses import parse
-from tests.support.servers.cassandra_nodes import REFUSALS, Session, session
+from tests.support.servers.cassandra_nodes import REFUSALS, session
 from timeball_server.core.ids import TaskId, home_of
 
 PAGE_ROWS: Final = 1_000
 READS_AT_ONCE: Final = 4
 TRIES: Final = 10
+Place = tuple[int, int, int]
+"""Minute, shard and part of a bucket."""
 _LOST_SESSION: Final = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+Z?).*the membership is lost")
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -110,7 +112,9 @@ class Recorder:
     def read_journals(self, evidence: Evidence, task_ids: Iterable[str]) -> None:
         """Add all events of these tasks' home buckets, straight from the store."""
         buckets = {home_of(TaskId(task_id)) for task_id in task_ids}
-        places = [(bucket.minute, bucket.shard, bucket.part) for bucket in sorted(buckets)]
+        places: list[Place] = [
+            (bucket.minute, bucket.shard, bucket.part) for bucket in sorted(buckets)
+        ]
         with session(*parse(self._cassandra), request_timeout_s=60.0) as driver:
             driver.default_fetch_size = PAGE_ROWS
             text = f"SELECT {COLUMNS} FROM timeball.journal"
@@ -124,10 +128,10 @@ class Recorder:
 
 
 def _read_places(
-    driver: Session, query: Any, places: list[tuple[int, int, int]], found: dict[str, list[Event]]
-) -> list[tuple[int, int, int]]:
+    driver: Any, query: Any, places: Sequence[Place], found: dict[str, list[Event]]
+) -> list[Place]:
     """Read buckets; those that a busy store did not give in time are left."""
-    left = []
+    left: list[Place] = []
     for start in range(0, len(places), READS_AT_ONCE):
         some = places[start : start + READS_AT_ONCE]
         answers = [(place, driver.execute_async(query, place)) for place in some]
