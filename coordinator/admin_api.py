@@ -1,7 +1,8 @@
-"""What operators may see and do, without a door: the cluster in figures, and draining a node.
+"""What operators may see and do, without a door: the cluster in figures, draining, moving shards.
 
 Asks every scheduler node how it fares; one that does not answer in time is shown as such and
-holds nobody up. Moves no shard itself: the leader does, because a member is draining.
+holds nobody up. Moves no shard itself: the leader does, because a member is draining or because
+somebody wished a shard elsewhere.
 """
 
 from __future__ import annotations
@@ -12,10 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-from timeball.errors import FailedPrecondition, NodeNotFound, TimeballError, Unavailable
+from timeball.errors import (
+    FailedPrecondition,
+    InvalidRequest,
+    NodeNotFound,
+    TimeballError,
+    Unavailable,
+    Violation,
+)
 
+from coordinator.access_api import Rows, page_of_rows
 from coordinator.dead_letters import DeadLetters
-from coordinator.overview import Overview
+from coordinator.overview import Overview, ShardOverview
 from coordinator.requests import Cluster
 from timeball_server.core.ids import NodeId, ShardId
 from timeball_server.ports.coordination import Member, Role
@@ -41,6 +50,7 @@ class AdminApi:
     Args:
         overview: reads the cluster from the coordination service.
         inspect: finds a scheduler node by its address; None = nobody can be asked.
+        wish: says where a shard should be, or that it may be anywhere; None = nobody can be told.
     """
 
     def __init__(
@@ -48,10 +58,13 @@ class AdminApi:
         overview: Callable[[], Awaitable[Overview]],
         inspect: Callable[[str], OwnerInspector] | None,
         cluster: Cluster,
+        wish: Callable[[ShardId, NodeId | None], Awaitable[None]] | None = None,
     ) -> None:
         self._overview = overview
         self._inspect = inspect
+        self._wish = wish
         self._clock = cluster.clock
+        self._token_key = cluster.token_key
         self.dead_letters = DeadLetters(cluster.store, cluster.clock, cluster.token_key)
 
     async def picture(self) -> Picture:
@@ -92,6 +105,70 @@ class AdminApi:
         await self._inspect(node.address).drain()
         return replace(node, draining=True)
 
+    async def move(self, shard: int, name: str) -> Picture:
+        """Wish a shard on a node; the leader moves it there. Twice is like once.
+
+        Raises:
+            InvalidRequest: the cluster has no such shard.
+            NodeNotFound: no living node has this name.
+            FailedPrecondition: it takes no shards.
+            CoordinationUnavailable: the wish could not be noted; repeat.
+        """
+        overview = await self._overview()
+        _check_shard(overview, shard)
+        _check_taker(overview.members, name)
+        return await self._wished(ShardId(shard), NodeId(name))
+
+    async def unpin(self, shard: int) -> Picture:
+        """Let the leader place a shard as it likes. Without a wish nothing changes.
+
+        Raises:
+            InvalidRequest: the cluster has no such shard.
+            CoordinationUnavailable: it could not be noted; repeat.
+        """
+        _check_shard(await self._overview(), shard)
+        return await self._wished(ShardId(shard), None)
+
+    async def nodes(
+        self, role: str, page_size: int, page_token: str
+    ) -> tuple[Picture, Rows[Member]]:
+        """A page of living processes by role and name, and the picture that they are from.
+
+        Raises:
+            InvalidRequest: the token is not for this list.
+        """
+        overview = await self._overview()
+        chosen = [each for each in overview.members if role in ("", each.role.value)]
+        by_name = {f"{each.role.value}/{each.node}": each for each in chosen}
+        page = await page_of_rows(
+            _slices(sorted(by_name)), str, ["nodes", role], self._token_key, page_size, page_token
+        )
+        picture = Picture(overview=overview, figures={}, now_ms=self._clock.now().wall_ms)
+        return picture, Rows([by_name[name] for name in page.rows], page.next_token)
+
+    async def shards(
+        self, owner: str, page_size: int, page_token: str
+    ) -> tuple[Picture, Rows[ShardOverview]]:
+        """A page of shards by number, and the picture that they are from.
+
+        Raises:
+            InvalidRequest: the token is not for this list.
+        """
+        picture = await self.picture()
+        chosen = [each for each in picture.overview.shards if owner in ("", each.owner)]
+        by_number = {f"{each.shard:05}": each for each in chosen}
+        query = ["shards", owner]
+        page = await page_of_rows(
+            _slices(sorted(by_number)), str, query, self._token_key, page_size, page_token
+        )
+        return picture, Rows([by_number[name] for name in page.rows], page.next_token)
+
+    async def _wished(self, shard: ShardId, node: NodeId | None) -> Picture:
+        if self._wish is None:
+            raise Unavailable("this coordinator has no way to tell the leader")
+        await self._wish(shard, node)
+        return await self.picture()
+
     async def _report(self, node: Member) -> Sequence[ShardFigures]:
         """What a node says of its shards; nothing if it does not answer in time."""
         if self._inspect is None:
@@ -104,11 +181,42 @@ class AdminApi:
             return ()
 
 
+def _check_shard(overview: Overview, shard: int) -> None:
+    known = [each.shard for each in overview.shards]
+    if shard not in known:
+        sentence = f"must be one of the cluster's shards, 0 to {max(known)}, got {shard}"
+        raise InvalidRequest(f"shard: {sentence}", violations=[Violation("shard", sentence)])
+
+
+def _check_taker(members: Sequence[Member], name: str) -> None:
+    """Refuse a node that takes no shards."""
+    named = [each for each in members if each.node == NodeId(name)]
+    if not named:
+        raise _no_node(name)
+    nodes = [each for each in named if each.role is Role.SCHEDULER_NODE]
+    if not nodes or nodes[0].draining:
+        what = "draining" if nodes else f"no scheduler node but {named[0].role.value}"
+        raise FailedPrecondition(f"{name} is {what}; it takes no shards")
+
+
+def _no_node(name: str) -> NodeNotFound:
+    return NodeNotFound(f"there is no living node {name}; `timeball cluster nodes` shows them")
+
+
+def _slices(names: Sequence[str]) -> Callable[[str, int], Awaitable[Sequence[str]]]:
+    """Reads of names that are all in hand."""
+
+    async def read(after: str, limit: int) -> Sequence[str]:
+        return [name for name in names if name > after][:limit]
+
+    return read
+
+
 def _drainable(members: Sequence[Member], name: str) -> Member:
     """The scheduler node of this name, if its shards have somewhere to go."""
     named = [each for each in members if each.node == NodeId(name)]
     if not named:
-        raise NodeNotFound(f"there is no living node {name}; `timeball cluster nodes` shows them")
+        raise _no_node(name)
     nodes = [each for each in named if each.role is Role.SCHEDULER_NODE]
     if not nodes:
         raise FailedPrecondition(

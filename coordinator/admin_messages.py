@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from timeball.errors import TimeballError
 from timeball.v1 import admin_service_pb2 as pb
 
 from coordinator.dead_letters import Letter
 from coordinator.overview import Overview, ShardOverview
+from coordinator.redrive import Redriven
+from coordinator.task_messages import item_error
 from timeball_server.core.ids import ShardId
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.owners import ShardFigures
@@ -50,6 +53,7 @@ def shard_message(shard: ShardOverview, figures: Mapping[ShardId, ShardFigures])
         epoch=shard.epoch,
         assigned=shard.assigned or "",
         reason=shard.reason,
+        pinned=shard.pinned or "",
     )
     known = figures.get(shard.shard)
     if known is not None:
@@ -61,6 +65,16 @@ def shard_message(shard: ShardOverview, figures: Mapping[ShardId, ShardFigures])
         if known.late_p99_ms is not None:
             set_duration(message.lateness_p99, known.late_p99_ms)
     return message
+
+
+def redrive_message(each: Redriven, namespace: str) -> pb.RedriveResult:
+    """What became of one dead letter."""
+    result = pb.RedriveResult(dead_letter=task_name(namespace, each.old))
+    if isinstance(each.result, TimeballError):
+        result.error.CopyFrom(item_error(each.result))
+    else:
+        result.task = task_name(namespace, each.result.task_id)
+    return result
 
 
 def letter_message(letter: Letter) -> pb.DeadLetter:

@@ -21,7 +21,7 @@ from coordinator.owner_calls import OwnerCalls
 from coordinator.requests import Cluster
 from coordinator.routing import Router
 from timeball_server.core.buckets import Layout
-from timeball_server.core.ids import NodeId
+from timeball_server.core.ids import NodeId, ShardId
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, Member, Role
 from timeball_server.ports.owners import OwnerDialer, OwnerInspector, OwnerObserver
@@ -94,11 +94,18 @@ class CoordinatorNode(Service):
             CoordinationUnavailable: it cannot be reached now.
         """
         if self._session is None:
-            raise CoordinationUnavailable(
-                "This coordinator has no session with the coordination service right now; "
-                "repeat the call in a moment."
-            )
+            raise _no_session()
         return await read_overview(self._session, self._layout)
+
+    async def wish(self, shard: ShardId, node: NodeId | None) -> None:
+        """Say where an operator wants a shard to be, or that it may be anywhere (None).
+
+        Raises:
+            CoordinationUnavailable: it cannot be noted now.
+        """
+        if self._session is None:
+            raise _no_session()
+        await self._session.write_wish(shard, node)
 
     async def _begin(self) -> None:
         await self._join()
@@ -139,3 +146,10 @@ class CoordinatorNode(Service):
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+def _no_session() -> CoordinationUnavailable:
+    return CoordinationUnavailable(
+        "This coordinator has no session with the coordination service right now; "
+        "repeat the call in a moment."
+    )

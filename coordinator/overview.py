@@ -11,13 +11,17 @@ from timeball_server.ports.coordination import CoordinationSession, Member, Role
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardOverview:
-    """A shard: who owns it (None = nobody now), and whom the leader wants and why."""
+    """A shard: who owns it (None = nobody now), and whom the leader wants and why.
+
+    `pinned` is where an operator wished it to be, None without a wish.
+    """
 
     shard: ShardId
     owner: NodeId | None
     epoch: Epoch
     assigned: NodeId | None
     reason: str
+    pinned: NodeId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ async def read_overview(session: CoordinationSession, layout: Layout) -> Overvie
     assignment = await session.read_assignment()
     wishes = {} if assignment is None else assignment.shards
     reasons = {} if assignment is None else assignment.reasons
+    pinned = await session.read_wishes()
     shards = tuple(
         ShardOverview(
             shard=shard,
@@ -50,6 +55,7 @@ async def read_overview(session: CoordinationSession, layout: Layout) -> Overvie
             epoch=owned[shard].epoch if shard in owned else Epoch(0),
             assigned=wishes.get(shard),
             reason=reasons.get(shard, ""),
+            pinned=pinned.get(shard),
         )
         for shard in layout.all_shards()
     )

@@ -11,8 +11,9 @@ import binascii
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Final
+from typing import Any, Final
 
 from timeball.errors import InvalidRequest, Violation
 
@@ -60,11 +61,33 @@ class Place:
 
 def seal(place: Place, query: ListQuery, key: bytes) -> str:
     """The token for a place."""
-    body = json.dumps(astuple(place), separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(_hash(body, query, key) + body).decode().rstrip("=")
+    return seal_words(list(astuple(place)), _words(query), key)
 
 
 def unseal(token: str, query: ListQuery, key: bytes) -> Place:
+    """The place in a token.
+
+    Raises:
+        InvalidRequest: it was not sealed by us for this query; names the field page_token.
+    """
+    from_ms, to_ms, day, cursors, after_ms, after_id = unseal_words(token, _words(query), key)
+    return Place(
+        from_ms=from_ms,
+        to_ms=to_ms,
+        day=day,
+        cursors=tuple(cursors),
+        after_ms=after_ms,
+        after_id=None if after_id is None else TaskId(after_id),
+    )
+
+
+def seal_words(place: Sequence[object], query: Sequence[object], key: bytes) -> str:
+    """The token for a place in any listing, bound to what was asked; both are JSON's values."""
+    body = json.dumps(place, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(_hash(body, query, key) + body).decode().rstrip("=")
+
+
+def unseal_words(token: str, query: Sequence[object], key: bytes) -> list[Any]:
     """The place in a token.
 
     Raises:
@@ -77,24 +100,17 @@ def unseal(token: str, query: ListQuery, key: bytes) -> Place:
     mark, body = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
     if not hmac.compare_digest(mark, _hash(body, query, key)):
         raise _refusal()
-    from_ms, to_ms, day, cursors, after_ms, after_id = json.loads(body)
-    return Place(
-        from_ms=from_ms,
-        to_ms=to_ms,
-        day=day,
-        cursors=tuple(cursors),
-        after_ms=after_ms,
-        after_id=None if after_id is None else TaskId(after_id),
-    )
+    place: list[Any] = json.loads(body)
+    return place
 
 
 def _refusal() -> InvalidRequest:
     return InvalidRequest(f"page_token: {_REFUSAL}", violations=[Violation("page_token", _REFUSAL)])
 
 
-def _hash(body: bytes, query: ListQuery, key: bytes) -> bytes:
-    """A keyed hash of content and query; sets are written in order."""
-    words = [
+def _words(query: ListQuery) -> list[object]:
+    """What a token is bound to; sets are written in order."""
+    return [
         query.namespace,
         query.owner,
         sorted(query.states),
@@ -105,5 +121,9 @@ def _hash(body: bytes, query: ListQuery, key: bytes) -> bytes:
         query.due_from_ms,
         query.due_to_ms,
     ]
-    message = json.dumps(words).encode() + b"\0" + body
+
+
+def _hash(body: bytes, query: Sequence[object], key: bytes) -> bytes:
+    """A keyed hash of content and query."""
+    message = json.dumps(query).encode() + b"\0" + body
     return hashlib.blake2b(message, key=key[:64], digest_size=_SEAL_BYTES).digest()

@@ -17,6 +17,7 @@ from timeball.v1 import admin_service_pb2_grpc, schedule_service_pb2_grpc, task_
 
 from coordinator.admin_api import AdminApi
 from coordinator.admin_servicer import AdminServicer
+from coordinator.administration import Administration, administration
 from coordinator.console_view import console_look
 from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
 from coordinator.schedule_servicer import ScheduleServicer
@@ -26,6 +27,7 @@ from timeball_server.core.buckets import Layout
 from timeball_server.ports.metrics import Family, Figures, Kind, counter, gauge
 from timeball_server.rpc.auth import Authenticator
 from timeball_server.rpc.interceptors import Gate
+from timeball_server.rpc.live_keys import REFRESH_MS, LiveKeys
 from timeball_server.rpc.server import RpcServer
 from timeball_server.rpc.server import Service as RpcService
 from timeball_server.rpc.validation import RequestValidator
@@ -71,7 +73,11 @@ class Coordinator(Service):
         self.node = CoordinatorNode(config, ports, layout)
         self._advertised = config.address
         self._gate = Gate(doors.authenticator, validator, self._note_bug)
-        public = _public_services(self.node, doors)
+        self._parts = administration(self.node.cluster, self.node.api, doors.authenticator)
+        self._keys = doors.authenticator if isinstance(doors.authenticator, LiveKeys) else None
+        if self._keys is not None:
+            self._keys.attach(ports.store.access)
+        public = _public_services(self.node, doors, self._parts)
         services = [*public, *doors.node_services]
         self._server = RpcServer(doors.listen, services, interceptors=[self._gate])
         self._console: ConsoleApp | None = None
@@ -104,6 +110,7 @@ class Coordinator(Service):
             samples=[((reason,), count) for reason, count in self._gate.refused.items()],
         )
         yield counter("timeball_call_bugs", "Calls that failed on a bug of ours.", self.bugs)
+        yield from self._parts.auditor.metrics()
         viewers = 0 if self._console is None else self._console.viewers
         yield gauge("timeball_console_viewers", "Consoles that are looked at now.", viewers)
 
@@ -113,6 +120,9 @@ class Coordinator(Service):
         self.node.config = replace(self.node.config, address=address)
         await self.node.start()
         self.spawn("node", self._watch())
+        self.spawn("audit", self._parts.auditor.run())
+        if self._keys is not None:
+            self.spawn("keys", self._refresh(self._keys))
         if self._http is not None:
             await self._http.start()
             self.spawn("http", self._http.wait_stopped())
@@ -130,7 +140,14 @@ class Coordinator(Service):
         if self._http is not None:
             await self._http.stop()
         await self._server.stop()
+        await self._parts.auditor.flush()
         await self.node.stop()
+
+    async def _refresh(self, keys: LiveKeys) -> None:
+        """Keep what is known of stored keys young."""
+        while True:
+            await self.node.cluster.clock.sleep_ms(REFRESH_MS)
+            await keys.refresh()
 
     async def _watch(self) -> None:
         """A node that stops by itself takes the doors along."""
@@ -171,12 +188,16 @@ class Coordinator(Service):
         log.error("a call failed on a bug", method=method, exc_info=bug)
 
 
-def _public_services(node: CoordinatorNode, doors: Doors) -> list[RpcService]:
+def _public_services(
+    node: CoordinatorNode, doors: Doors, parts: Administration
+) -> list[RpcService]:
     """What callers may use."""
     tasks = TaskServicer(node.api)
     schedules = ScheduleServicer(ScheduleApi(node.cluster))
-    operators = AdminApi(node.overview, node.inspect, node.cluster)
-    admin = AdminServicer(operators, store=doors.store, version=node.config.version)
+    operators = AdminApi(node.overview, node.inspect, node.cluster, node.wish)
+    admin = AdminServicer(
+        operators, parts, node.cluster.clock, store=doors.store, version=node.config.version
+    )
 
     def add_tasks(server: Server) -> None:
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, server)

@@ -13,6 +13,7 @@ from uuid import UUID
 from timeball.errors import InvalidRequest, ResourceExhausted, TimeballError, Violation
 from timeball.v1 import task_pb2
 from timeball.v1 import task_service_pb2 as pb
+from timeball.v1.admin_service_pb2 import RedriveDeadLettersRequest
 
 from coordinator.batch_reads import BatchAnswer
 from coordinator.paging import ListQuery
@@ -95,7 +96,9 @@ def list_query(message: pb.ListTasksRequest, caller: Caller) -> ListQuery:
     )
 
 
-def task_ids_of(message: pb.BatchGetTasksRequest, caller: Caller) -> list[TaskId]:
+def task_ids_of(
+    message: pb.BatchGetTasksRequest | RedriveDeadLettersRequest, caller: Caller
+) -> list[TaskId]:
     """The tasks that a request of many names; one of another namespace becomes no id at all.
 
     Raises:

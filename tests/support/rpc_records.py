@@ -92,17 +92,19 @@ specs = st.builds(
     mode=st.sampled_from(DeliveryMode),
 )
 occurrence_specs = st.builds(
-    lambda spec, schedule_id, nominal_ms: TaskSpec(
+    lambda spec, schedule_id, nominal_ms, redrive_of: TaskSpec(
         namespace=spec.namespace,
         owner=spec.owner,
         handler=spec.handler,
         payload=spec.payload,
         schedule_id=schedule_id,
         nominal_ms=nominal_ms,
+        redrive_of=redrive_of,
     ),
     specs,
     st.none() | task_ids,
     st.none() | instants,
+    st.none() | task_ids,
 )
 failures = st.builds(
     Failure,

@@ -76,7 +76,10 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """What the caller asked for. `selector` are labels that the executor must carry."""
+    """What the caller asked for. `selector` are labels that the executor must carry.
+
+    `redrive_of` is the task that failed for good and that this one does again.
+    """
 
     namespace: str
     owner: str
@@ -90,6 +93,7 @@ class TaskSpec:
     mode: DeliveryMode = DeliveryMode.AT_LEAST_ONCE
     schedule_id: TaskId | None = None
     nominal_ms: int | None = None
+    redrive_of: TaskId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

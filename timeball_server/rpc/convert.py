@@ -203,6 +203,8 @@ def task_from_spec(spec: TaskSpec, *, full: bool) -> task_pb2.Task:
         task.schedule = schedule_name(spec.namespace, spec.schedule_id)
     if spec.nominal_ms is not None:
         set_timestamp(task.nominal_time, spec.nominal_ms)
+    if spec.redrive_of is not None:
+        task.redrive_of = task_name(spec.namespace, spec.redrive_of)
     return task
 
 

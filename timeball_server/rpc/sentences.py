@@ -33,6 +33,10 @@ PATTERNS: Final[Mapping[str, str]] = {
     "label": "must be key=value, such as team=billing, or empty",
     "labels": _LABEL_VALUE,
     "selector": _LABEL_VALUE,
+    "namespace_id": "must be lower-case letters, digits and hyphens, a letter first, 63 at most",
+    "user_id": "must be one line of text without /, and not -",
+    "subject": "must be one line of text without /, and not -",
+    "email": "must be an address such as billing@example.org, or empty",
     "node": "must be the name of a node: lower-case letters, digits, dots and hyphens, 63 at most",
 }
 """By field name: what its pattern accepts."""

@@ -30,6 +30,8 @@ def write_spec(target: pb.TaskSpec, spec: TaskSpec) -> None:
         target.schedule_id = spec.schedule_id
     if spec.nominal_ms is not None:
         target.nominal_ms = spec.nominal_ms
+    if spec.redrive_of is not None:
+        target.redrive_of = spec.redrive_of
 
 
 def read_spec(message: pb.TaskSpec) -> TaskSpec:
@@ -47,6 +49,7 @@ def read_spec(message: pb.TaskSpec) -> TaskSpec:
         mode=_MODES_BACK[message.mode],
         schedule_id=TaskId(message.schedule_id) if message.HasField("schedule_id") else None,
         nominal_ms=message.nominal_ms if message.HasField("nominal_ms") else None,
+        redrive_of=TaskId(message.redrive_of) if message.HasField("redrive_of") else None,
     )
 
 

@@ -41,6 +41,7 @@ STATUS_TABLE: Final[Mapping[type[errors.TimeballError], StatusRow]] = {
     errors.TaskNotFound: StatusRow(grpc.StatusCode.NOT_FOUND),
     errors.TaskExpired: StatusRow(grpc.StatusCode.NOT_FOUND),
     errors.NodeNotFound: StatusRow(grpc.StatusCode.NOT_FOUND),
+    errors.ResourceNotFound: StatusRow(grpc.StatusCode.NOT_FOUND),
     errors.AlreadyExists: StatusRow(grpc.StatusCode.ALREADY_EXISTS),
     errors.Unauthenticated: StatusRow(grpc.StatusCode.UNAUTHENTICATED),
     errors.PermissionDenied: StatusRow(grpc.StatusCode.PERMISSION_DENIED),

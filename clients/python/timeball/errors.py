@@ -6,6 +6,7 @@ TimeballError
 ├── TaskNotFound                NOT_FOUND
 │   └── TaskExpired             the id's bucket was removed after retention
 ├── NodeNotFound                NOT_FOUND
+├── ResourceNotFound            NOT_FOUND: a namespace, user or API key
 ├── AlreadyExists               ALREADY_EXISTS
 ├── Unauthenticated             UNAUTHENTICATED
 ├── PermissionDenied            PERMISSION_DENIED
@@ -104,6 +105,13 @@ class NodeNotFound(TimeballError):
     """No living process of the cluster has this name."""
 
     reason = "NODE_NOT_FOUND"
+    code = "NOT_FOUND"
+
+
+class ResourceNotFound(TimeballError):
+    """No namespace, user or API key has this name."""
+
+    reason = "RESOURCE_NOT_FOUND"
     code = "NOT_FOUND"
 
 

@@ -1479,6 +1479,7 @@ class TaskSpec(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     NOMINAL_MS_FIELD_NUMBER: _builtins.int
+    REDRIVE_OF_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace."""
     owner: _builtins.str
@@ -1493,6 +1494,8 @@ class TaskSpec(_message.Message):
     """Schedule that made it."""
     nominal_ms: _builtins.int
     """The schedule's nominal time for it."""
+    redrive_of: _builtins.str
+    """Task that failed for good and that this one does again."""
     @_builtins.property
     def payload(self) -> Global___Payload:
         """What the handler receives."""
@@ -1528,17 +1531,22 @@ class TaskSpec(_message.Message):
         mode: Global___DeliveryMode.ValueType = ...,
         schedule_id: _builtins.str | None = ...,
         nominal_ms: _builtins.int | None = ...,
+        redrive_of: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms", "_schedule_id", b"_schedule_id", "nominal_ms", b"nominal_ms", "payload", b"payload", "retry", b"retry", "schedule_id", b"schedule_id", "timeouts", b"timeouts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms", "_redrive_of", b"_redrive_of", "_schedule_id", b"_schedule_id", "nominal_ms", b"nominal_ms", "payload", b"payload", "redrive_of", b"redrive_of", "retry", b"retry", "schedule_id", b"schedule_id", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms", "_schedule_id", b"_schedule_id", "handler", b"handler", "labels", b"labels", "mode", b"mode", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "retry", b"retry", "schedule_id", b"schedule_id", "selector", b"selector", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms", "_redrive_of", b"_redrive_of", "_schedule_id", b"_schedule_id", "handler", b"handler", "labels", b"labels", "mode", b"mode", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "redrive_of", b"redrive_of", "retry", b"retry", "schedule_id", b"schedule_id", "selector", b"selector", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__nominal_ms: _TypeAlias = _typing.Literal["nominal_ms"]  # noqa: Y015
     _WhichOneofArgType__nominal_ms: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms"]  # noqa: Y015
+    _WhichOneofReturnType__redrive_of: _TypeAlias = _typing.Literal["redrive_of"]  # noqa: Y015
+    _WhichOneofArgType__redrive_of: _TypeAlias = _typing.Literal["_redrive_of", b"_redrive_of"]  # noqa: Y015
     _WhichOneofReturnType__schedule_id: _TypeAlias = _typing.Literal["schedule_id"]  # noqa: Y015
     _WhichOneofArgType__schedule_id: _TypeAlias = _typing.Literal["_schedule_id", b"_schedule_id"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nominal_ms) -> _WhichOneofReturnType__nominal_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__redrive_of) -> _WhichOneofReturnType__redrive_of | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__schedule_id) -> _WhichOneofReturnType__schedule_id | None: ...
 

@@ -41,6 +41,7 @@ HINTS = {
     "UNAUTHENTICATED": f"put an API key into {API_KEY_VARIABLE}",
     "TASK_NOT_FOUND": "`timeball task list` shows your tasks",
     "NODE_NOT_FOUND": "`timeball cluster nodes` shows who is alive",
+    "RESOURCE_NOT_FOUND": "`timeball namespace|user|key list` show what is there",
     "TOO_LATE": "`timeball task get ID` shows its attempts",
     "OUTCOME_UNKNOWN": "look before you repeat: `timeball task list`",
     "WAIT_TIMEOUT": "`timeball task wait ID` goes on waiting",

@@ -27,9 +27,10 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from timeball.v1 import task_pb2 as timeball_dot_v1_dot_task__pb2
+from timeball.v1 import task_service_pb2 as timeball_dot_v1_dot_task__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftimeball/v1/admin_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\x97\x03\n\x04Node\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12 \n\x0bincarnation\x18\x04 \x01(\x03R\x0bincarnation\x12\x1a\n\x08strength\x18\x05 \x01(\x05R\x08strength\x12\x14\n\x05slots\x18\x06 \x01(\x05R\x05slots\x12\x1a\n\x08handlers\x18\x07 \x03(\tR\x08handlers\x12\x39\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n\x07version\x18\t \x01(\tR\x07version\x12\x16\n\x06leader\x18\n \x01(\x08R\x06leader\x12\x1a\n\x08\x64raining\x18\x0b \x01(\x08R\x08\x64raining\x12\x31\n\x06uptime\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x06uptime\x12!\n\x0cowned_shards\x18\r \x03(\x05R\x0bownedShards\"\xf6\x02\n\x05Shard\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x1a\n\x08\x61ssigned\x18\x04 \x01(\tR\x08\x61ssigned\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1a\n\x08\x61nswered\x18\x06 \x01(\x08R\x08\x61nswered\x12\x14\n\x05tasks\x18\x07 \x01(\x03R\x05tasks\x12\x18\n\x07waiting\x18\x08 \x01(\x03R\x07waiting\x12\x17\n\x07\x64ue_now\x18\t \x01(\x03R\x06\x64ueNow\x12\x16\n\x06starts\x18\n \x01(\x03R\x06starts\x12<\n\x0clateness_p50\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\x0blatenessP50\x12<\n\x0clateness_p99\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x0blatenessP99\"\x13\n\x11GetClusterRequest\"\xe0\x01\n\x12GetClusterResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x11.timeball.v1.NodeR\x05nodes\x12*\n\x06shards\x18\x02 \x03(\x0b\x32\x12.timeball.v1.ShardR\x06shards\x12\x16\n\x06leader\x18\x03 \x01(\tR\x06leader\x12-\n\x12\x61ssignment_version\x18\x04 \x01(\x03R\x11\x61ssignmentVersion\x12\x14\n\x05store\x18\x05 \x01(\tR\x05store\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\"M\n\x10\x44rainNodeRequest\x12\x18\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04node\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\":\n\x11\x44rainNodeResponse\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x11.timeball.v1.NodeR\x04node\"\xf0\x01\n\nDeadLetter\x12\x12\n\x04task\x18\x01 \x01(\tR\x04task\x12\x18\n\x07handler\x18\x02 \x01(\tR\x07handler\x12\x14\n\x05owner\x18\x03 \x01(\tR\x05owner\x12/\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x19.timeball.v1.FailureCauseR\x05\x63\x61use\x12\x18\n\x07message\x18\x05 \x01(\tR\x07message\x12\x37\n\tfail_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66\x61ilTime\x12\x1a\n\x08\x61ttempts\x18\x07 \x01(\x05R\x08\x61ttempts\"\xe8\x01\n\x16ListDeadLettersRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12;\n\x0b\x66\x61iled_from\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfailedFrom\x12\x37\n\tfailed_to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66\x61iledTo\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x05 \x01(\tB\x00R\tpageToken\"}\n\x17ListDeadLettersResponse\x12:\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x17.timeball.v1.DeadLetterR\x0b\x64\x65\x61\x64Letters\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xef\x02\n\x0c\x41\x64minService\x12\x62\n\nGetCluster\x12\x1e.timeball.v1.GetClusterRequest\x1a\x1f.timeball.v1.GetClusterResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/cluster\x12m\n\tDrainNode\x12\x1d.timeball.v1.DrainNodeRequest\x1a\x1e.timeball.v1.DrainNodeResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/nodes/{node}:drain:\x01*\x12\x8b\x01\n\x0fListDeadLetters\x12#.timeball.v1.ListDeadLettersRequest\x1a$.timeball.v1.ListDeadLettersResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{parent=namespaces/*}/deadLettersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftimeball/v1/admin_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\x1a\x1etimeball/v1/task_service.proto\"\x97\x03\n\x04Node\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12 \n\x0bincarnation\x18\x04 \x01(\x03R\x0bincarnation\x12\x1a\n\x08strength\x18\x05 \x01(\x05R\x08strength\x12\x14\n\x05slots\x18\x06 \x01(\x05R\x05slots\x12\x1a\n\x08handlers\x18\x07 \x03(\tR\x08handlers\x12\x39\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n\x07version\x18\t \x01(\tR\x07version\x12\x16\n\x06leader\x18\n \x01(\x08R\x06leader\x12\x1a\n\x08\x64raining\x18\x0b \x01(\x08R\x08\x64raining\x12\x31\n\x06uptime\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x06uptime\x12!\n\x0cowned_shards\x18\r \x03(\x05R\x0bownedShards\"\x8e\x03\n\x05Shard\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x1a\n\x08\x61ssigned\x18\x04 \x01(\tR\x08\x61ssigned\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1a\n\x08\x61nswered\x18\x06 \x01(\x08R\x08\x61nswered\x12\x14\n\x05tasks\x18\x07 \x01(\x03R\x05tasks\x12\x18\n\x07waiting\x18\x08 \x01(\x03R\x07waiting\x12\x17\n\x07\x64ue_now\x18\t \x01(\x03R\x06\x64ueNow\x12\x16\n\x06starts\x18\n \x01(\x03R\x06starts\x12<\n\x0clateness_p50\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\x0blatenessP50\x12<\n\x0clateness_p99\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x0blatenessP99\x12\x16\n\x06pinned\x18\r \x01(\tR\x06pinned\"\x13\n\x11GetClusterRequest\"\xe0\x01\n\x12GetClusterResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x11.timeball.v1.NodeR\x05nodes\x12*\n\x06shards\x18\x02 \x03(\x0b\x32\x12.timeball.v1.ShardR\x06shards\x12\x16\n\x06leader\x18\x03 \x01(\tR\x06leader\x12-\n\x12\x61ssignment_version\x18\x04 \x01(\x03R\x11\x61ssignmentVersion\x12\x14\n\x05store\x18\x05 \x01(\tR\x05store\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\"M\n\x10\x44rainNodeRequest\x12\x18\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04node\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\":\n\x11\x44rainNodeResponse\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x11.timeball.v1.NodeR\x04node\"\xf0\x01\n\nDeadLetter\x12\x12\n\x04task\x18\x01 \x01(\tR\x04task\x12\x18\n\x07handler\x18\x02 \x01(\tR\x07handler\x12\x14\n\x05owner\x18\x03 \x01(\tR\x05owner\x12/\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x19.timeball.v1.FailureCauseR\x05\x63\x61use\x12\x18\n\x07message\x18\x05 \x01(\tR\x07message\x12\x37\n\tfail_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66\x61ilTime\x12\x1a\n\x08\x61ttempts\x18\x07 \x01(\x05R\x08\x61ttempts\"\x84\x02\n\x16ListDeadLettersRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12;\n\x0b\x66\x61iled_from\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfailedFrom\x12\x37\n\tfailed_to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66\x61iledTo\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x05 \x01(\tB\x00R\tpageToken\x12\x1a\n\x07handler\x18\x06 \x01(\tB\x00R\x07handler\"}\n\x17ListDeadLettersResponse\x12:\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x17.timeball.v1.DeadLetterR\x0b\x64\x65\x61\x64Letters\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n\x10ListNodesRequest\x12\x14\n\x04role\x18\x01 \x01(\tB\x00R\x04role\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x03 \x01(\tB\x00R\tpageToken\"d\n\x11ListNodesResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x11.timeball.v1.NodeR\x05nodes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"k\n\x11ListShardsRequest\x12\x16\n\x05owner\x18\x01 \x01(\tB\x00R\x05owner\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x03 \x01(\tB\x00R\tpageToken\"h\n\x12ListShardsResponse\x12*\n\x06shards\x18\x01 \x03(\x0b\x32\x12.timeball.v1.ShardR\x06shards\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"e\n\x10MoveShardRequest\x12\x16\n\x05shard\x18\x01 \x01(\x05\x42\x00R\x05shard\x12\x18\n\x04node\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02R\x04node\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\"=\n\x11MoveShardResponse\x12(\n\x05shard\x18\x01 \x01(\x0b\x32\x12.timeball.v1.ShardR\x05shard\"L\n\x11UnpinShardRequest\x12\x16\n\x05shard\x18\x01 \x01(\x05\x42\x00R\x05shard\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\">\n\x12UnpinShardResponse\x12(\n\x05shard\x18\x01 \x01(\x0b\x32\x12.timeball.v1.ShardR\x05shard\"\xc0\x02\n\x19RedriveDeadLettersRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x16\n\x05names\x18\x02 \x03(\tB\x00R\x05names\x12\x1a\n\x07handler\x18\x03 \x01(\tB\x00R\x07handler\x12;\n\x0b\x66\x61iled_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfailedFrom\x12\x37\n\tfailed_to\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66\x61iledTo\x12\x1d\n\tpage_size\x18\x06 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x07 \x01(\tB\x00R\tpageToken\x12\x1f\n\nrequest_id\x18\x08 \x01(\tB\x00R\trequestId\"z\n\x1aRedriveDeadLettersResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32\x1a.timeball.v1.RedriveResultR\x07results\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x81\x01\n\rRedriveResult\x12\x1f\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\tR\ndeadLetter\x12\x14\n\x04task\x18\x02 \x01(\tH\x00R\x04task\x12.\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rrorB\t\n\x07outcome\"\xc9\x01\n\tNamespace\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05title\x18\x02 \x01(\tR\x05title\x12\x18\n\x07\x65nabled\x18\x03 \x01(\x08R\x07\x65nabled\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"z\n\x16\x43reateNamespaceRequest\x12\'\n\x0cnamespace_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x0bnamespaceId\x12\x16\n\x05title\x18\x02 \x01(\tB\x00R\x05title\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\"O\n\x17\x43reateNamespaceResponse\x12\x34\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.timeball.v1.NamespaceR\tnamespace\"/\n\x13GetNamespaceRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\"L\n\x14GetNamespaceResponse\x12\x34\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.timeball.v1.NamespaceR\tnamespace\"W\n\x15ListNamespacesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"x\n\x16ListNamespacesResponse\x12\x36\n\nnamespaces\x18\x01 \x03(\x0b\x32\x16.timeball.v1.NamespaceR\nnamespaces\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"T\n\x17\x44isableNamespaceRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\"P\n\x18\x44isableNamespaceResponse\x12\x34\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.timeball.v1.NamespaceR\tnamespace\"S\n\x16\x45nableNamespaceRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\"O\n\x17\x45nableNamespaceResponse\x12\x34\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.timeball.v1.NamespaceR\tnamespace\"\xc6\x01\n\x04User\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12!\n\x0c\x64isplay_name\x18\x02 \x01(\tR\x0b\x64isplayName\x12\x14\n\x05\x65mail\x18\x03 \x01(\tR\x05\x65mail\x12\x1a\n\x08\x63hannels\x18\x04 \x03(\tR\x08\x63hannels\x12\x18\n\x07\x65nabled\x18\x05 \x01(\x08R\x07\x65nabled\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"\xc8\x01\n\x11\x43reateUserRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x1d\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02R\x06userId\x12#\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x00R\x0b\x64isplayName\x12\x16\n\x05\x65mail\x18\x04 \x01(\tB\x00R\x05\x65mail\x12\x1c\n\x08\x63hannels\x18\x05 \x03(\tB\x00R\x08\x63hannels\x12\x1f\n\nrequest_id\x18\x06 \x01(\tB\x00R\trequestId\";\n\x12\x43reateUserResponse\x12%\n\x04user\x18\x01 \x01(\x0b\x32\x11.timeball.v1.UserR\x04user\"*\n\x0eGetUserRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\"8\n\x0fGetUserResponse\x12%\n\x04user\x18\x01 \x01(\x0b\x32\x11.timeball.v1.UserR\x04user\"l\n\x10ListUsersRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x03 \x01(\tB\x00R\tpageToken\"d\n\x11ListUsersResponse\x12\'\n\x05users\x18\x01 \x03(\x0b\x32\x11.timeball.v1.UserR\x05users\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"O\n\x12\x44isableUserRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\"<\n\x13\x44isableUserResponse\x12%\n\x04user\x18\x01 \x01(\x0b\x32\x11.timeball.v1.UserR\x04user\"N\n\x11\x45nableUserRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\";\n\x12\x45nableUserResponse\x12%\n\x04user\x18\x01 \x01(\x0b\x32\x11.timeball.v1.UserR\x04user\"\xc7\x02\n\x03Key\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07subject\x18\x02 \x01(\tR\x07subject\x12-\n\x05roles\x18\x03 \x03(\x0e\x32\x17.timeball.v1.AccessRoleR\x05roles\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x18\n\x07\x63reator\x18\x05 \x01(\tR\x07\x63reator\x12;\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12;\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\x12\x12\n\x04live\x18\x08 \x01(\x08R\x04live\"\xdb\x01\n\x10\x43reateKeyRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x1e\n\x07subject\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02R\x07subject\x12/\n\x05roles\x18\x03 \x03(\x0e\x32\x17.timeball.v1.AccessRoleB\x00R\x05roles\x12;\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x00R\trequestId\"O\n\x11\x43reateKeyResponse\x12\"\n\x03key\x18\x01 \x01(\x0b\x32\x10.timeball.v1.KeyR\x03key\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"\x87\x01\n\x0fListKeysRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x1a\n\x07subject\x18\x02 \x01(\tB\x00R\x07subject\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x04 \x01(\tB\x00R\tpageToken\"`\n\x10ListKeysResponse\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x10.timeball.v1.KeyR\x04keys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"M\n\x10RevokeKeyRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\"7\n\x11RevokeKeyResponse\x12\"\n\x03key\x18\x01 \x01(\x0b\x32\x10.timeball.v1.KeyR\x03key\"\xe3\x01\n\nAuditEntry\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x14\n\x05\x61\x63tor\x18\x03 \x01(\tR\x05\x61\x63tor\x12\x16\n\x06\x61\x63tion\x18\x04 \x01(\tR\x06\x61\x63tion\x12\x16\n\x06target\x18\x05 \x01(\tR\x06target\x12\x18\n\x07outcome\x18\x06 \x01(\tR\x07outcome\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\x12\x16\n\x06\x64\x65tail\x18\x08 \x01(\tR\x06\x64\x65tail\"\x90\x02\n\x10ListAuditRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x16\n\x05\x61\x63tor\x18\x02 \x01(\tB\x00R\x05\x61\x63tor\x12\x18\n\x06\x61\x63tion\x18\x03 \x01(\tB\x00R\x06\x61\x63tion\x12\x39\n\nnoted_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tnotedFrom\x12\x35\n\x08noted_to\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07notedTo\x12\x1d\n\tpage_size\x18\x06 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x07 \x01(\tB\x00R\tpageToken\"n\n\x11ListAuditResponse\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.timeball.v1.AuditEntryR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xa8\x01\n\nAccessRole\x12\x1b\n\x17\x41\x43\x43\x45SS_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43\x43\x45SS_ROLE_VIEWER\x10\x01\x12\x19\n\x15\x41\x43\x43\x45SS_ROLE_SUBMITTER\x10\x02\x12\x18\n\x14\x41\x43\x43\x45SS_ROLE_OPERATOR\x10\x03\x12\x19\n\x15\x41\x43\x43\x45SS_ROLE_PUBLISHER\x10\x04\x12\x15\n\x11\x41\x43\x43\x45SS_ROLE_ADMIN\x10\x05\x32\xa8\x15\n\x0c\x41\x64minService\x12\x62\n\nGetCluster\x12\x1e.timeball.v1.GetClusterRequest\x1a\x1f.timeball.v1.GetClusterResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/cluster\x12m\n\tDrainNode\x12\x1d.timeball.v1.DrainNodeRequest\x1a\x1e.timeball.v1.DrainNodeResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/nodes/{node}:drain:\x01*\x12]\n\tListNodes\x12\x1d.timeball.v1.ListNodesRequest\x1a\x1e.timeball.v1.ListNodesResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/nodes\x12\x61\n\nListShards\x12\x1e.timeball.v1.ListShardsRequest\x1a\x1f.timeball.v1.ListShardsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/shards\x12m\n\tMoveShard\x12\x1d.timeball.v1.MoveShardRequest\x1a\x1e.timeball.v1.MoveShardResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x0f/v1/shards:move:\x01*b\x05shard\x12q\n\nUnpinShard\x12\x1e.timeball.v1.UnpinShardRequest\x1a\x1f.timeball.v1.UnpinShardResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x10/v1/shards:unpin:\x01*b\x05shard\x12\x8b\x01\n\x0fListDeadLetters\x12#.timeball.v1.ListDeadLettersRequest\x1a$.timeball.v1.ListDeadLettersResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{parent=namespaces/*}/deadLetters\x12\x9f\x01\n\x12RedriveDeadLetters\x12&.timeball.v1.RedriveDeadLettersRequest\x1a\'.timeball.v1.RedriveDeadLettersResponse\"8\x82\xd3\xe4\x93\x02\x32\"-/v1/{parent=namespaces/*}/deadLetters:redrive:\x01*\x12\x82\x01\n\x0f\x43reateNamespace\x12#.timeball.v1.CreateNamespaceRequest\x1a$.timeball.v1.CreateNamespaceResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x0e/v1/namespaces:\x01*b\tnamespace\x12\x7f\n\x0cGetNamespace\x12 .timeball.v1.GetNamespaceRequest\x1a!.timeball.v1.GetNamespaceResponse\"*\x82\xd3\xe4\x93\x02$\x12\x17/v1/{name=namespaces/*}b\tnamespace\x12q\n\x0eListNamespaces\x12\".timeball.v1.ListNamespacesRequest\x1a#.timeball.v1.ListNamespacesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/namespaces\x12\x96\x01\n\x10\x44isableNamespace\x12$.timeball.v1.DisableNamespaceRequest\x1a%.timeball.v1.DisableNamespaceResponse\"5\x82\xd3\xe4\x93\x02/\"\x1f/v1/{name=namespaces/*}:disable:\x01*b\tnamespace\x12\x92\x01\n\x0f\x45nableNamespace\x12#.timeball.v1.EnableNamespaceRequest\x1a$.timeball.v1.EnableNamespaceResponse\"4\x82\xd3\xe4\x93\x02.\"\x1e/v1/{name=namespaces/*}:enable:\x01*b\tnamespace\x12\x7f\n\nCreateUser\x12\x1e.timeball.v1.CreateUserRequest\x1a\x1f.timeball.v1.CreateUserResponse\"0\x82\xd3\xe4\x93\x02*\"\x1f/v1/{parent=namespaces/*}/users:\x01*b\x04user\x12s\n\x07GetUser\x12\x1b.timeball.v1.GetUserRequest\x1a\x1c.timeball.v1.GetUserResponse\"-\x82\xd3\xe4\x93\x02\'\x12\x1f/v1/{name=namespaces/*/users/*}b\x04user\x12s\n\tListUsers\x12\x1d.timeball.v1.ListUsersRequest\x1a\x1e.timeball.v1.ListUsersResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=namespaces/*}/users\x12\x8a\x01\n\x0b\x44isableUser\x12\x1f.timeball.v1.DisableUserRequest\x1a .timeball.v1.DisableUserResponse\"8\x82\xd3\xe4\x93\x02\x32\"\'/v1/{name=namespaces/*/users/*}:disable:\x01*b\x04user\x12\x86\x01\n\nEnableUser\x12\x1e.timeball.v1.EnableUserRequest\x1a\x1f.timeball.v1.EnableUserResponse\"7\x82\xd3\xe4\x93\x02\x31\"&/v1/{name=namespaces/*/users/*}:enable:\x01*b\x04user\x12u\n\tCreateKey\x12\x1d.timeball.v1.CreateKeyRequest\x1a\x1e.timeball.v1.CreateKeyResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/v1/{parent=namespaces/*}/keys:\x01*\x12o\n\x08ListKeys\x12\x1c.timeball.v1.ListKeysRequest\x1a\x1d.timeball.v1.ListKeysResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{parent=namespaces/*}/keys\x12\x81\x01\n\tRevokeKey\x12\x1d.timeball.v1.RevokeKeyRequest\x1a\x1e.timeball.v1.RevokeKeyResponse\"5\x82\xd3\xe4\x93\x02/\"%/v1/{name=namespaces/*/keys/*}:revoke:\x01*b\x03key\x12]\n\tListAudit\x12\x1d.timeball.v1.ListAuditRequest\x1a\x1e.timeball.v1.ListAuditResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/auditb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,30 +39,178 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DRAINNODEREQUEST'].fields_by_name['node']._loaded_options = None
   _globals['_DRAINNODEREQUEST'].fields_by_name['node']._serialized_options = b'\342A\001\002'
+  _globals['_MOVESHARDREQUEST'].fields_by_name['node']._loaded_options = None
+  _globals['_MOVESHARDREQUEST'].fields_by_name['node']._serialized_options = b'\342A\001\002'
+  _globals['_CREATENAMESPACEREQUEST'].fields_by_name['namespace_id']._loaded_options = None
+  _globals['_CREATENAMESPACEREQUEST'].fields_by_name['namespace_id']._serialized_options = b'\342A\001\002'
+  _globals['_GETNAMESPACEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETNAMESPACEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_DISABLENAMESPACEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DISABLENAMESPACEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_ENABLENAMESPACEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_ENABLENAMESPACEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_CREATEUSERREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_CREATEUSERREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_GETUSERREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETUSERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_CREATEKEYREQUEST'].fields_by_name['subject']._loaded_options = None
+  _globals['_CREATEKEYREQUEST'].fields_by_name['subject']._serialized_options = b'\342A\001\002'
+  _globals['_REVOKEKEYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_REVOKEKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_ADMINSERVICE'].methods_by_name['GetCluster']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['GetCluster']._serialized_options = b'\202\323\344\223\002\r\022\013/v1/cluster'
   _globals['_ADMINSERVICE'].methods_by_name['DrainNode']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['DrainNode']._serialized_options = b'\202\323\344\223\002\033\"\026/v1/nodes/{node}:drain:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['ListNodes']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListNodes']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/nodes'
+  _globals['_ADMINSERVICE'].methods_by_name['ListShards']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListShards']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/shards'
+  _globals['_ADMINSERVICE'].methods_by_name['MoveShard']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['MoveShard']._serialized_options = b'\202\323\344\223\002\033\"\017/v1/shards:move:\001*b\005shard'
+  _globals['_ADMINSERVICE'].methods_by_name['UnpinShard']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['UnpinShard']._serialized_options = b'\202\323\344\223\002\034\"\020/v1/shards:unpin:\001*b\005shard'
   _globals['_ADMINSERVICE'].methods_by_name['ListDeadLetters']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['ListDeadLetters']._serialized_options = b'\202\323\344\223\002\'\022%/v1/{parent=namespaces/*}/deadLetters'
-  _globals['_NODE']._serialized_start=201
-  _globals['_NODE']._serialized_end=608
-  _globals['_SHARD']._serialized_start=611
-  _globals['_SHARD']._serialized_end=985
-  _globals['_GETCLUSTERREQUEST']._serialized_start=987
-  _globals['_GETCLUSTERREQUEST']._serialized_end=1006
-  _globals['_GETCLUSTERRESPONSE']._serialized_start=1009
-  _globals['_GETCLUSTERRESPONSE']._serialized_end=1233
-  _globals['_DRAINNODEREQUEST']._serialized_start=1235
-  _globals['_DRAINNODEREQUEST']._serialized_end=1312
-  _globals['_DRAINNODERESPONSE']._serialized_start=1314
-  _globals['_DRAINNODERESPONSE']._serialized_end=1372
-  _globals['_DEADLETTER']._serialized_start=1375
-  _globals['_DEADLETTER']._serialized_end=1615
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1618
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1850
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1852
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1977
-  _globals['_ADMINSERVICE']._serialized_start=1980
-  _globals['_ADMINSERVICE']._serialized_end=2347
+  _globals['_ADMINSERVICE'].methods_by_name['RedriveDeadLetters']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['RedriveDeadLetters']._serialized_options = b'\202\323\344\223\0022\"-/v1/{parent=namespaces/*}/deadLetters:redrive:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['CreateNamespace']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['CreateNamespace']._serialized_options = b'\202\323\344\223\002\036\"\016/v1/namespaces:\001*b\tnamespace'
+  _globals['_ADMINSERVICE'].methods_by_name['GetNamespace']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['GetNamespace']._serialized_options = b'\202\323\344\223\002$\022\027/v1/{name=namespaces/*}b\tnamespace'
+  _globals['_ADMINSERVICE'].methods_by_name['ListNamespaces']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListNamespaces']._serialized_options = b'\202\323\344\223\002\020\022\016/v1/namespaces'
+  _globals['_ADMINSERVICE'].methods_by_name['DisableNamespace']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['DisableNamespace']._serialized_options = b'\202\323\344\223\002/\"\037/v1/{name=namespaces/*}:disable:\001*b\tnamespace'
+  _globals['_ADMINSERVICE'].methods_by_name['EnableNamespace']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['EnableNamespace']._serialized_options = b'\202\323\344\223\002.\"\036/v1/{name=namespaces/*}:enable:\001*b\tnamespace'
+  _globals['_ADMINSERVICE'].methods_by_name['CreateUser']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['CreateUser']._serialized_options = b'\202\323\344\223\002*\"\037/v1/{parent=namespaces/*}/users:\001*b\004user'
+  _globals['_ADMINSERVICE'].methods_by_name['GetUser']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['GetUser']._serialized_options = b'\202\323\344\223\002\'\022\037/v1/{name=namespaces/*/users/*}b\004user'
+  _globals['_ADMINSERVICE'].methods_by_name['ListUsers']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListUsers']._serialized_options = b'\202\323\344\223\002!\022\037/v1/{parent=namespaces/*}/users'
+  _globals['_ADMINSERVICE'].methods_by_name['DisableUser']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['DisableUser']._serialized_options = b'\202\323\344\223\0022\"\'/v1/{name=namespaces/*/users/*}:disable:\001*b\004user'
+  _globals['_ADMINSERVICE'].methods_by_name['EnableUser']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['EnableUser']._serialized_options = b'\202\323\344\223\0021\"&/v1/{name=namespaces/*/users/*}:enable:\001*b\004user'
+  _globals['_ADMINSERVICE'].methods_by_name['CreateKey']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['CreateKey']._serialized_options = b'\202\323\344\223\002#\"\036/v1/{parent=namespaces/*}/keys:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['ListKeys']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\202\323\344\223\002 \022\036/v1/{parent=namespaces/*}/keys'
+  _globals['_ADMINSERVICE'].methods_by_name['RevokeKey']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\202\323\344\223\002/\"%/v1/{name=namespaces/*/keys/*}:revoke:\001*b\003key'
+  _globals['_ADMINSERVICE'].methods_by_name['ListAudit']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListAudit']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/audit'
+  _globals['_ACCESSROLE']._serialized_start=7140
+  _globals['_ACCESSROLE']._serialized_end=7308
+  _globals['_NODE']._serialized_start=233
+  _globals['_NODE']._serialized_end=640
+  _globals['_SHARD']._serialized_start=643
+  _globals['_SHARD']._serialized_end=1041
+  _globals['_GETCLUSTERREQUEST']._serialized_start=1043
+  _globals['_GETCLUSTERREQUEST']._serialized_end=1062
+  _globals['_GETCLUSTERRESPONSE']._serialized_start=1065
+  _globals['_GETCLUSTERRESPONSE']._serialized_end=1289
+  _globals['_DRAINNODEREQUEST']._serialized_start=1291
+  _globals['_DRAINNODEREQUEST']._serialized_end=1368
+  _globals['_DRAINNODERESPONSE']._serialized_start=1370
+  _globals['_DRAINNODERESPONSE']._serialized_end=1428
+  _globals['_DEADLETTER']._serialized_start=1431
+  _globals['_DEADLETTER']._serialized_end=1671
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1674
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1934
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1936
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=2061
+  _globals['_LISTNODESREQUEST']._serialized_start=2063
+  _globals['_LISTNODESREQUEST']._serialized_end=2167
+  _globals['_LISTNODESRESPONSE']._serialized_start=2169
+  _globals['_LISTNODESRESPONSE']._serialized_end=2269
+  _globals['_LISTSHARDSREQUEST']._serialized_start=2271
+  _globals['_LISTSHARDSREQUEST']._serialized_end=2378
+  _globals['_LISTSHARDSRESPONSE']._serialized_start=2380
+  _globals['_LISTSHARDSRESPONSE']._serialized_end=2484
+  _globals['_MOVESHARDREQUEST']._serialized_start=2486
+  _globals['_MOVESHARDREQUEST']._serialized_end=2587
+  _globals['_MOVESHARDRESPONSE']._serialized_start=2589
+  _globals['_MOVESHARDRESPONSE']._serialized_end=2650
+  _globals['_UNPINSHARDREQUEST']._serialized_start=2652
+  _globals['_UNPINSHARDREQUEST']._serialized_end=2728
+  _globals['_UNPINSHARDRESPONSE']._serialized_start=2730
+  _globals['_UNPINSHARDRESPONSE']._serialized_end=2792
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_start=2795
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_end=3115
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_start=3117
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_end=3239
+  _globals['_REDRIVERESULT']._serialized_start=3242
+  _globals['_REDRIVERESULT']._serialized_end=3371
+  _globals['_NAMESPACE']._serialized_start=3374
+  _globals['_NAMESPACE']._serialized_end=3575
+  _globals['_CREATENAMESPACEREQUEST']._serialized_start=3577
+  _globals['_CREATENAMESPACEREQUEST']._serialized_end=3699
+  _globals['_CREATENAMESPACERESPONSE']._serialized_start=3701
+  _globals['_CREATENAMESPACERESPONSE']._serialized_end=3780
+  _globals['_GETNAMESPACEREQUEST']._serialized_start=3782
+  _globals['_GETNAMESPACEREQUEST']._serialized_end=3829
+  _globals['_GETNAMESPACERESPONSE']._serialized_start=3831
+  _globals['_GETNAMESPACERESPONSE']._serialized_end=3907
+  _globals['_LISTNAMESPACESREQUEST']._serialized_start=3909
+  _globals['_LISTNAMESPACESREQUEST']._serialized_end=3996
+  _globals['_LISTNAMESPACESRESPONSE']._serialized_start=3998
+  _globals['_LISTNAMESPACESRESPONSE']._serialized_end=4118
+  _globals['_DISABLENAMESPACEREQUEST']._serialized_start=4120
+  _globals['_DISABLENAMESPACEREQUEST']._serialized_end=4204
+  _globals['_DISABLENAMESPACERESPONSE']._serialized_start=4206
+  _globals['_DISABLENAMESPACERESPONSE']._serialized_end=4286
+  _globals['_ENABLENAMESPACEREQUEST']._serialized_start=4288
+  _globals['_ENABLENAMESPACEREQUEST']._serialized_end=4371
+  _globals['_ENABLENAMESPACERESPONSE']._serialized_start=4373
+  _globals['_ENABLENAMESPACERESPONSE']._serialized_end=4452
+  _globals['_USER']._serialized_start=4455
+  _globals['_USER']._serialized_end=4653
+  _globals['_CREATEUSERREQUEST']._serialized_start=4656
+  _globals['_CREATEUSERREQUEST']._serialized_end=4856
+  _globals['_CREATEUSERRESPONSE']._serialized_start=4858
+  _globals['_CREATEUSERRESPONSE']._serialized_end=4917
+  _globals['_GETUSERREQUEST']._serialized_start=4919
+  _globals['_GETUSERREQUEST']._serialized_end=4961
+  _globals['_GETUSERRESPONSE']._serialized_start=4963
+  _globals['_GETUSERRESPONSE']._serialized_end=5019
+  _globals['_LISTUSERSREQUEST']._serialized_start=5021
+  _globals['_LISTUSERSREQUEST']._serialized_end=5129
+  _globals['_LISTUSERSRESPONSE']._serialized_start=5131
+  _globals['_LISTUSERSRESPONSE']._serialized_end=5231
+  _globals['_DISABLEUSERREQUEST']._serialized_start=5233
+  _globals['_DISABLEUSERREQUEST']._serialized_end=5312
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=5314
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=5374
+  _globals['_ENABLEUSERREQUEST']._serialized_start=5376
+  _globals['_ENABLEUSERREQUEST']._serialized_end=5454
+  _globals['_ENABLEUSERRESPONSE']._serialized_start=5456
+  _globals['_ENABLEUSERRESPONSE']._serialized_end=5515
+  _globals['_KEY']._serialized_start=5518
+  _globals['_KEY']._serialized_end=5845
+  _globals['_CREATEKEYREQUEST']._serialized_start=5848
+  _globals['_CREATEKEYREQUEST']._serialized_end=6067
+  _globals['_CREATEKEYRESPONSE']._serialized_start=6069
+  _globals['_CREATEKEYRESPONSE']._serialized_end=6148
+  _globals['_LISTKEYSREQUEST']._serialized_start=6151
+  _globals['_LISTKEYSREQUEST']._serialized_end=6286
+  _globals['_LISTKEYSRESPONSE']._serialized_start=6288
+  _globals['_LISTKEYSRESPONSE']._serialized_end=6384
+  _globals['_REVOKEKEYREQUEST']._serialized_start=6386
+  _globals['_REVOKEKEYREQUEST']._serialized_end=6463
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=6465
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=6520
+  _globals['_AUDITENTRY']._serialized_start=6523
+  _globals['_AUDITENTRY']._serialized_end=6750
+  _globals['_LISTAUDITREQUEST']._serialized_start=6753
+  _globals['_LISTAUDITREQUEST']._serialized_end=7025
+  _globals['_LISTAUDITRESPONSE']._serialized_start=7027
+  _globals['_LISTAUDITRESPONSE']._serialized_end=7137
+  _globals['_ADMINSERVICE']._serialized_start=7311
+  _globals['_ADMINSERVICE']._serialized_end=10039
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub(object):
-    """Shows operators the cluster and lets them steer it.
+    """Shows operators the cluster and lets them steer it; keeps namespaces, users, keys and the audit
+    log for administrators, who may name any namespace here.
     """
 
     def __init__(self, channel):
@@ -45,15 +46,111 @@ class AdminServiceStub(object):
                 request_serializer=timeball_dot_v1_dot_admin__service__pb2.DrainNodeRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_admin__service__pb2.DrainNodeResponse.FromString,
                 _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/timeball.v1.AdminService/ListNodes',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
+        self.ListShards = channel.unary_unary(
+                '/timeball.v1.AdminService/ListShards',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.ListShardsRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListShardsResponse.FromString,
+                _registered_method=True)
+        self.MoveShard = channel.unary_unary(
+                '/timeball.v1.AdminService/MoveShard',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.MoveShardRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.MoveShardResponse.FromString,
+                _registered_method=True)
+        self.UnpinShard = channel.unary_unary(
+                '/timeball.v1.AdminService/UnpinShard',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.UnpinShardRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.UnpinShardResponse.FromString,
+                _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/timeball.v1.AdminService/ListDeadLetters',
                 request_serializer=timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.RedriveDeadLetters = channel.unary_unary(
+                '/timeball.v1.AdminService/RedriveDeadLetters',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.RedriveDeadLettersRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.RedriveDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.CreateNamespace = channel.unary_unary(
+                '/timeball.v1.AdminService/CreateNamespace',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.CreateNamespaceRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.CreateNamespaceResponse.FromString,
+                _registered_method=True)
+        self.GetNamespace = channel.unary_unary(
+                '/timeball.v1.AdminService/GetNamespace',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.GetNamespaceRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.GetNamespaceResponse.FromString,
+                _registered_method=True)
+        self.ListNamespaces = channel.unary_unary(
+                '/timeball.v1.AdminService/ListNamespaces',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.ListNamespacesRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListNamespacesResponse.FromString,
+                _registered_method=True)
+        self.DisableNamespace = channel.unary_unary(
+                '/timeball.v1.AdminService/DisableNamespace',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.DisableNamespaceRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.DisableNamespaceResponse.FromString,
+                _registered_method=True)
+        self.EnableNamespace = channel.unary_unary(
+                '/timeball.v1.AdminService/EnableNamespace',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceResponse.FromString,
+                _registered_method=True)
+        self.CreateUser = channel.unary_unary(
+                '/timeball.v1.AdminService/CreateUser',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.CreateUserRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.CreateUserResponse.FromString,
+                _registered_method=True)
+        self.GetUser = channel.unary_unary(
+                '/timeball.v1.AdminService/GetUser',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.GetUserRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.GetUserResponse.FromString,
+                _registered_method=True)
+        self.ListUsers = channel.unary_unary(
+                '/timeball.v1.AdminService/ListUsers',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListUsersResponse.FromString,
+                _registered_method=True)
+        self.DisableUser = channel.unary_unary(
+                '/timeball.v1.AdminService/DisableUser',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.DisableUserRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.DisableUserResponse.FromString,
+                _registered_method=True)
+        self.EnableUser = channel.unary_unary(
+                '/timeball.v1.AdminService/EnableUser',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.EnableUserRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.EnableUserResponse.FromString,
+                _registered_method=True)
+        self.CreateKey = channel.unary_unary(
+                '/timeball.v1.AdminService/CreateKey',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.CreateKeyRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.CreateKeyResponse.FromString,
+                _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/timeball.v1.AdminService/ListKeys',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.RevokeKey = channel.unary_unary(
+                '/timeball.v1.AdminService/RevokeKey',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.RevokeKeyRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.RevokeKeyResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/timeball.v1.AdminService/ListAudit',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
-    """Shows operators the cluster and lets them steer it.
+    """Shows operators the cluster and lets them steer it; keeps namespaces, users, keys and the audit
+    log for administrators, who may name any namespace here.
     """
 
     def GetCluster(self, request, context):
@@ -70,8 +167,141 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNodes(self, request, context):
+        """Lists living processes by role and name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListShards(self, request, context):
+        """Lists shards by number.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveShard(self, request, context):
+        """Wishes a shard on a node; the leader moves it there, and leaves it there while the node lives.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpinShard(self, request, context):
+        """Takes such a wish back: the leader places the shard as it likes again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeadLetters(self, request, context):
         """Lists tasks that failed for good, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadLetters(self, request, context):
+        """Does tasks again that failed for good: each becomes a new task that names the old one, once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateNamespace(self, request, context):
+        """Makes a namespace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNamespace(self, request, context):
+        """Reads a namespace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNamespaces(self, request, context):
+        """Lists namespaces by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableNamespace(self, request, context):
+        """Refuses the namespace's keys within a minute; its tasks go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableNamespace(self, request, context):
+        """Lets the namespace's keys in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateUser(self, request, context):
+        """Makes a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUser(self, request, context):
+        """Reads a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsers(self, request, context):
+        """Lists users by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableUser(self, request, context):
+        """Refuses the keys that stand for the user within a minute; the user's tasks go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableUser(self, request, context):
+        """Lets the keys that stand for the user in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateKey(self, request, context):
+        """Makes an API key and answers its secret, which is kept nowhere and never shown again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeys(self, request, context):
+        """Lists API keys by id, without secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeKey(self, request, context):
+        """Refuses a key, on every coordinator within a minute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """Lists who changed what, newest first. What happens to tasks stands in their own journals.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,10 +320,105 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=timeball_dot_v1_dot_admin__service__pb2.DrainNodeRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_admin__service__pb2.DrainNodeResponse.SerializeToString,
             ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListNodesRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'ListShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShards,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListShardsRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.ListShardsResponse.SerializeToString,
+            ),
+            'MoveShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveShard,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.MoveShardRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.MoveShardResponse.SerializeToString,
+            ),
+            'UnpinShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpinShard,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.UnpinShardRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.UnpinShardResponse.SerializeToString,
+            ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
                     request_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'RedriveDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadLetters,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.RedriveDeadLettersRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.RedriveDeadLettersResponse.SerializeToString,
+            ),
+            'CreateNamespace': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateNamespace,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.CreateNamespaceRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.CreateNamespaceResponse.SerializeToString,
+            ),
+            'GetNamespace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNamespace,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.GetNamespaceRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.GetNamespaceResponse.SerializeToString,
+            ),
+            'ListNamespaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNamespaces,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListNamespacesRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.ListNamespacesResponse.SerializeToString,
+            ),
+            'DisableNamespace': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableNamespace,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.DisableNamespaceRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.DisableNamespaceResponse.SerializeToString,
+            ),
+            'EnableNamespace': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableNamespace,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceResponse.SerializeToString,
+            ),
+            'CreateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUser,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.CreateUserRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.CreateUserResponse.SerializeToString,
+            ),
+            'GetUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUser,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.GetUserRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.GetUserResponse.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListUsersRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.ListUsersResponse.SerializeToString,
+            ),
+            'DisableUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableUser,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.DisableUserRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.DisableUserResponse.SerializeToString,
+            ),
+            'EnableUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableUser,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.EnableUserRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.EnableUserResponse.SerializeToString,
+            ),
+            'CreateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateKey,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.CreateKeyRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.CreateKeyResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListKeysRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'RevokeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKey,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.RevokeKeyRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListAuditRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.ListAuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -104,7 +429,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService(object):
-    """Shows operators the cluster and lets them steer it.
+    """Shows operators the cluster and lets them steer it; keeps namespaces, users, keys and the audit
+    log for administrators, who may name any namespace here.
     """
 
     @staticmethod
@@ -162,6 +488,114 @@ class AdminService(object):
             _registered_method=True)
 
     @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/ListNodes',
+            timeball_dot_v1_dot_admin__service__pb2.ListNodesRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/ListShards',
+            timeball_dot_v1_dot_admin__service__pb2.ListShardsRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.ListShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/MoveShard',
+            timeball_dot_v1_dot_admin__service__pb2.MoveShardRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.MoveShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpinShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/UnpinShard',
+            timeball_dot_v1_dot_admin__service__pb2.UnpinShardRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.UnpinShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListDeadLetters(request,
             target,
             options=(),
@@ -178,6 +612,411 @@ class AdminService(object):
             '/timeball.v1.AdminService/ListDeadLetters',
             timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersRequest.SerializeToString,
             timeball_dot_v1_dot_admin__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/RedriveDeadLetters',
+            timeball_dot_v1_dot_admin__service__pb2.RedriveDeadLettersRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.RedriveDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/CreateNamespace',
+            timeball_dot_v1_dot_admin__service__pb2.CreateNamespaceRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.CreateNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/GetNamespace',
+            timeball_dot_v1_dot_admin__service__pb2.GetNamespaceRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.GetNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNamespaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/ListNamespaces',
+            timeball_dot_v1_dot_admin__service__pb2.ListNamespacesRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.ListNamespacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/DisableNamespace',
+            timeball_dot_v1_dot_admin__service__pb2.DisableNamespaceRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.DisableNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/EnableNamespace',
+            timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/CreateUser',
+            timeball_dot_v1_dot_admin__service__pb2.CreateUserRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.CreateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/GetUser',
+            timeball_dot_v1_dot_admin__service__pb2.GetUserRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/ListUsers',
+            timeball_dot_v1_dot_admin__service__pb2.ListUsersRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.ListUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/DisableUser',
+            timeball_dot_v1_dot_admin__service__pb2.DisableUserRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.DisableUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/EnableUser',
+            timeball_dot_v1_dot_admin__service__pb2.EnableUserRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.EnableUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/CreateKey',
+            timeball_dot_v1_dot_admin__service__pb2.CreateKeyRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.CreateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/ListKeys',
+            timeball_dot_v1_dot_admin__service__pb2.ListKeysRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/RevokeKey',
+            timeball_dot_v1_dot_admin__service__pb2.RevokeKeyRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/ListAudit',
+            timeball_dot_v1_dot_admin__service__pb2.ListAuditRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.ListAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """Shows operators the cluster and lets them steer it."""
+    """Shows operators the cluster and lets them steer it; keeps namespaces, users, keys and the audit
+    log for administrators, who may name any namespace here.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,23 +39,103 @@ class AdminServiceStub:
     """Members, leader, shards and their owners, read at one moment."""
     DrainNode: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DrainNodeRequest, _admin_service_pb2.DrainNodeResponse]
     """Gives a scheduler node no more work: its shards move to others, and it keeps running."""
+    ListNodes: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListNodesRequest, _admin_service_pb2.ListNodesResponse]
+    """Lists living processes by role and name."""
+    ListShards: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListShardsRequest, _admin_service_pb2.ListShardsResponse]
+    """Lists shards by number."""
+    MoveShard: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.MoveShardRequest, _admin_service_pb2.MoveShardResponse]
+    """Wishes a shard on a node; the leader moves it there, and leaves it there while the node lives."""
+    UnpinShard: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UnpinShardRequest, _admin_service_pb2.UnpinShardResponse]
+    """Takes such a wish back: the leader places the shard as it likes again."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListDeadLettersRequest, _admin_service_pb2.ListDeadLettersResponse]
     """Lists tasks that failed for good, newest first."""
+    RedriveDeadLetters: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RedriveDeadLettersRequest, _admin_service_pb2.RedriveDeadLettersResponse]
+    """Does tasks again that failed for good: each becomes a new task that names the old one, once."""
+    CreateNamespace: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateNamespaceRequest, _admin_service_pb2.CreateNamespaceResponse]
+    """Makes a namespace."""
+    GetNamespace: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetNamespaceRequest, _admin_service_pb2.GetNamespaceResponse]
+    """Reads a namespace."""
+    ListNamespaces: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListNamespacesRequest, _admin_service_pb2.ListNamespacesResponse]
+    """Lists namespaces by name."""
+    DisableNamespace: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DisableNamespaceRequest, _admin_service_pb2.DisableNamespaceResponse]
+    """Refuses the namespace's keys within a minute; its tasks go on."""
+    EnableNamespace: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.EnableNamespaceRequest, _admin_service_pb2.EnableNamespaceResponse]
+    """Lets the namespace's keys in again."""
+    CreateUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateUserRequest, _admin_service_pb2.CreateUserResponse]
+    """Makes a user."""
+    GetUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]
+    """Reads a user."""
+    ListUsers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]
+    """Lists users by name."""
+    DisableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]
+    """Refuses the keys that stand for the user within a minute; the user's tasks go on."""
+    EnableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]
+    """Lets the keys that stand for the user in again."""
+    CreateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]
+    """Makes an API key and answers its secret, which is kept nowhere and never shown again."""
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]
+    """Lists API keys by id, without secrets."""
+    RevokeKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeKeyRequest, _admin_service_pb2.RevokeKeyResponse]
+    """Refuses a key, on every coordinator within a minute."""
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditRequest, _admin_service_pb2.ListAuditResponse]
+    """Lists who changed what, newest first. What happens to tasks stands in their own journals."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """Shows operators the cluster and lets them steer it."""
+    """Shows operators the cluster and lets them steer it; keeps namespaces, users, keys and the audit
+    log for administrators, who may name any namespace here.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCluster: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetClusterRequest, _admin_service_pb2.GetClusterResponse]  # type: ignore[assignment]
     """Members, leader, shards and their owners, read at one moment."""
     DrainNode: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DrainNodeRequest, _admin_service_pb2.DrainNodeResponse]  # type: ignore[assignment]
     """Gives a scheduler node no more work: its shards move to others, and it keeps running."""
+    ListNodes: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListNodesRequest, _admin_service_pb2.ListNodesResponse]  # type: ignore[assignment]
+    """Lists living processes by role and name."""
+    ListShards: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListShardsRequest, _admin_service_pb2.ListShardsResponse]  # type: ignore[assignment]
+    """Lists shards by number."""
+    MoveShard: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.MoveShardRequest, _admin_service_pb2.MoveShardResponse]  # type: ignore[assignment]
+    """Wishes a shard on a node; the leader moves it there, and leaves it there while the node lives."""
+    UnpinShard: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UnpinShardRequest, _admin_service_pb2.UnpinShardResponse]  # type: ignore[assignment]
+    """Takes such a wish back: the leader places the shard as it likes again."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListDeadLettersRequest, _admin_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Lists tasks that failed for good, newest first."""
+    RedriveDeadLetters: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RedriveDeadLettersRequest, _admin_service_pb2.RedriveDeadLettersResponse]  # type: ignore[assignment]
+    """Does tasks again that failed for good: each becomes a new task that names the old one, once."""
+    CreateNamespace: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateNamespaceRequest, _admin_service_pb2.CreateNamespaceResponse]  # type: ignore[assignment]
+    """Makes a namespace."""
+    GetNamespace: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetNamespaceRequest, _admin_service_pb2.GetNamespaceResponse]  # type: ignore[assignment]
+    """Reads a namespace."""
+    ListNamespaces: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListNamespacesRequest, _admin_service_pb2.ListNamespacesResponse]  # type: ignore[assignment]
+    """Lists namespaces by name."""
+    DisableNamespace: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DisableNamespaceRequest, _admin_service_pb2.DisableNamespaceResponse]  # type: ignore[assignment]
+    """Refuses the namespace's keys within a minute; its tasks go on."""
+    EnableNamespace: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.EnableNamespaceRequest, _admin_service_pb2.EnableNamespaceResponse]  # type: ignore[assignment]
+    """Lets the namespace's keys in again."""
+    CreateUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateUserRequest, _admin_service_pb2.CreateUserResponse]  # type: ignore[assignment]
+    """Makes a user."""
+    GetUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]  # type: ignore[assignment]
+    """Reads a user."""
+    ListUsers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]  # type: ignore[assignment]
+    """Lists users by name."""
+    DisableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]  # type: ignore[assignment]
+    """Refuses the keys that stand for the user within a minute; the user's tasks go on."""
+    EnableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]  # type: ignore[assignment]
+    """Lets the keys that stand for the user in again."""
+    CreateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]  # type: ignore[assignment]
+    """Makes an API key and answers its secret, which is kept nowhere and never shown again."""
+    ListKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """Lists API keys by id, without secrets."""
+    RevokeKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeKeyRequest, _admin_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
+    """Refuses a key, on every coordinator within a minute."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditRequest, _admin_service_pb2.ListAuditResponse]  # type: ignore[assignment]
+    """Lists who changed what, newest first. What happens to tasks stands in their own journals."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows operators the cluster and lets them steer it."""
+    """Shows operators the cluster and lets them steer it; keeps namespaces, users, keys and the audit
+    log for administrators, who may name any namespace here.
+    """
 
     @_abc_1.abstractmethod
     def GetCluster(
@@ -72,11 +154,163 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives a scheduler node no more work: its shards move to others, and it keeps running."""
 
     @_abc_1.abstractmethod
+    def ListNodes(
+        self,
+        request: _admin_service_pb2.ListNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListNodesResponse, _abc.Awaitable[_admin_service_pb2.ListNodesResponse]]:
+        """Lists living processes by role and name."""
+
+    @_abc_1.abstractmethod
+    def ListShards(
+        self,
+        request: _admin_service_pb2.ListShardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListShardsResponse, _abc.Awaitable[_admin_service_pb2.ListShardsResponse]]:
+        """Lists shards by number."""
+
+    @_abc_1.abstractmethod
+    def MoveShard(
+        self,
+        request: _admin_service_pb2.MoveShardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.MoveShardResponse, _abc.Awaitable[_admin_service_pb2.MoveShardResponse]]:
+        """Wishes a shard on a node; the leader moves it there, and leaves it there while the node lives."""
+
+    @_abc_1.abstractmethod
+    def UnpinShard(
+        self,
+        request: _admin_service_pb2.UnpinShardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.UnpinShardResponse, _abc.Awaitable[_admin_service_pb2.UnpinShardResponse]]:
+        """Takes such a wish back: the leader places the shard as it likes again."""
+
+    @_abc_1.abstractmethod
     def ListDeadLetters(
         self,
         request: _admin_service_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_admin_service_pb2.ListDeadLettersResponse]]:
         """Lists tasks that failed for good, newest first."""
+
+    @_abc_1.abstractmethod
+    def RedriveDeadLetters(
+        self,
+        request: _admin_service_pb2.RedriveDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RedriveDeadLettersResponse, _abc.Awaitable[_admin_service_pb2.RedriveDeadLettersResponse]]:
+        """Does tasks again that failed for good: each becomes a new task that names the old one, once."""
+
+    @_abc_1.abstractmethod
+    def CreateNamespace(
+        self,
+        request: _admin_service_pb2.CreateNamespaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateNamespaceResponse, _abc.Awaitable[_admin_service_pb2.CreateNamespaceResponse]]:
+        """Makes a namespace."""
+
+    @_abc_1.abstractmethod
+    def GetNamespace(
+        self,
+        request: _admin_service_pb2.GetNamespaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetNamespaceResponse, _abc.Awaitable[_admin_service_pb2.GetNamespaceResponse]]:
+        """Reads a namespace."""
+
+    @_abc_1.abstractmethod
+    def ListNamespaces(
+        self,
+        request: _admin_service_pb2.ListNamespacesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListNamespacesResponse, _abc.Awaitable[_admin_service_pb2.ListNamespacesResponse]]:
+        """Lists namespaces by name."""
+
+    @_abc_1.abstractmethod
+    def DisableNamespace(
+        self,
+        request: _admin_service_pb2.DisableNamespaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DisableNamespaceResponse, _abc.Awaitable[_admin_service_pb2.DisableNamespaceResponse]]:
+        """Refuses the namespace's keys within a minute; its tasks go on."""
+
+    @_abc_1.abstractmethod
+    def EnableNamespace(
+        self,
+        request: _admin_service_pb2.EnableNamespaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.EnableNamespaceResponse, _abc.Awaitable[_admin_service_pb2.EnableNamespaceResponse]]:
+        """Lets the namespace's keys in again."""
+
+    @_abc_1.abstractmethod
+    def CreateUser(
+        self,
+        request: _admin_service_pb2.CreateUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateUserResponse, _abc.Awaitable[_admin_service_pb2.CreateUserResponse]]:
+        """Makes a user."""
+
+    @_abc_1.abstractmethod
+    def GetUser(
+        self,
+        request: _admin_service_pb2.GetUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetUserResponse, _abc.Awaitable[_admin_service_pb2.GetUserResponse]]:
+        """Reads a user."""
+
+    @_abc_1.abstractmethod
+    def ListUsers(
+        self,
+        request: _admin_service_pb2.ListUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListUsersResponse, _abc.Awaitable[_admin_service_pb2.ListUsersResponse]]:
+        """Lists users by name."""
+
+    @_abc_1.abstractmethod
+    def DisableUser(
+        self,
+        request: _admin_service_pb2.DisableUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DisableUserResponse, _abc.Awaitable[_admin_service_pb2.DisableUserResponse]]:
+        """Refuses the keys that stand for the user within a minute; the user's tasks go on."""
+
+    @_abc_1.abstractmethod
+    def EnableUser(
+        self,
+        request: _admin_service_pb2.EnableUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.EnableUserResponse, _abc.Awaitable[_admin_service_pb2.EnableUserResponse]]:
+        """Lets the keys that stand for the user in again."""
+
+    @_abc_1.abstractmethod
+    def CreateKey(
+        self,
+        request: _admin_service_pb2.CreateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateKeyResponse]]:
+        """Makes an API key and answers its secret, which is kept nowhere and never shown again."""
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _admin_service_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListKeysResponse, _abc.Awaitable[_admin_service_pb2.ListKeysResponse]]:
+        """Lists API keys by id, without secrets."""
+
+    @_abc_1.abstractmethod
+    def RevokeKey(
+        self,
+        request: _admin_service_pb2.RevokeKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RevokeKeyResponse, _abc.Awaitable[_admin_service_pb2.RevokeKeyResponse]]:
+        """Refuses a key, on every coordinator within a minute."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _admin_service_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListAuditResponse, _abc.Awaitable[_admin_service_pb2.ListAuditResponse]]:
+        """Lists who changed what, newest first. What happens to tasks stands in their own journals."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

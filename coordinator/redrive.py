@@ -1,0 +1,88 @@
+"""Redrives dead letters: a new task with the old one's specification, which names it.
+
+The old task stays what it is. A dead letter is redriven once, whoever asks and however often:
+the new task's id follows from the old one's, so a repetition finds it. When the new task fails
+for good it is a dead letter of its own, and may be redriven in turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from timeball.errors import FailedPrecondition, TimeballError
+
+from coordinator.api import TaskApi
+from coordinator.hints import found_in
+from coordinator.outcomes import not_found
+from coordinator.reader import shown
+from coordinator.requests import Caller, CreateRequest
+from timeball_server.core.ids import TaskId
+from timeball_server.core.minting import CreateTime
+from timeball_server.core.model import PublicState, TaskView
+from timeball_server.ports.store import Store
+
+_VERSION: Final = 8
+"""Of the request ids made here: a UUID whose content is its maker's own matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redriven:
+    """What became of one dead letter: the new task, or why there is none."""
+
+    old: TaskId
+    result: TaskView | TimeballError
+
+
+class Redriver:
+    """Redrives."""
+
+    def __init__(self, store: Store, tasks: TaskApi) -> None:
+        self._store = store
+        self._tasks = tasks
+
+    async def redrive(
+        self, caller: Caller, task_ids: Sequence[TaskId], patience_ms: int | None = None
+    ) -> list[Redriven]:
+        """Redrive dead letters, in the order of the ids, each by itself."""
+        journals = await self._store.read_journals(list(dict.fromkeys(task_ids)))
+        results: dict[TaskId, TaskView | TimeballError] = {}
+        wishes: dict[TaskId, CreateRequest] = {}
+        for task_id in task_ids:
+            rows = journals.get(task_id, ())
+            found = found_in(rows, caller.namespace, partial(shown, with_journal=False))
+            if found is None:
+                results[task_id] = not_found(task_id)
+            elif found.view.state is not PublicState.FAILED:
+                results[task_id] = _not_failed(found.view)
+            else:
+                wishes[task_id] = _wish(found.view)
+        made = await self._tasks.create(caller, list(wishes.values()), patience_ms)
+        results.update(zip(wishes, made, strict=True))
+        return [Redriven(old=task_id, result=results[task_id]) for task_id in task_ids]
+
+
+def _wish(old: TaskView) -> CreateRequest:
+    """The new task: at once, like the old one, marked as a repetition because it may be one."""
+    spec = replace(old.spec, redrive_of=old.task_id, schedule_id=None, nominal_ms=None)
+    return CreateRequest(
+        spec=spec, time=CreateTime(), request_id=redrive_request_id(old.task_id), resend=True
+    )
+
+
+def redrive_request_id(task_id: TaskId) -> bytes:
+    """The request that redrives this task; carries no time, so its address is settled by name."""
+    raw = bytearray(hashlib.blake2b(f"redrive {task_id}".encode(), digest_size=16).digest())
+    raw[6] = _VERSION << 4 | raw[6] & 0x0F
+    raw[8] = 0x80 | raw[8] & 0x3F
+    return bytes(raw)
+
+
+def _not_failed(view: TaskView) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"task {view.task_id} is {view.state}; only tasks that failed for good are redriven",
+        metadata={"state": view.state.value},
+    )
