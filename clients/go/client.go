@@ -69,7 +69,7 @@ func (config Config) Dial() (*Client, error) {
 	}, nil
 }
 
-// Close closes the connections. Calls under way end as [Unavailable] or [OutcomeUnknown].
+// Close closes the connections. Calls under way fail; what they asked for may happen nevertheless.
 func (c *Client) Close() error {
 	return c.connection.Close()
 }

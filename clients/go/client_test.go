@@ -76,6 +76,26 @@ func TestNobodyAnswersUntilTheDeadline(t *testing.T) {
 	}
 }
 
+func TestAClosedClientSaysSoAtOnce(t *testing.T) {
+	client, err := Dial("127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waited := make(chan error)
+	go func() {
+		_, err := client.Wait(context.Background(), "any")
+		waited <- err
+	}()
+	client.Close()
+	_, err = client.Get(context.Background(), "any")
+	for _, err := range []error{err, <-waited} {
+		var failure *Error
+		if !errors.As(err, &failure) || failure.Message != "the client is closed" {
+			t.Errorf("a call of a closed client fails as %v", err)
+		}
+	}
+}
+
 func TestAddressesThatCannotBeMeantAreRefused(t *testing.T) {
 	for _, addresses := range [][]string{
 		{"http://127.0.0.1:7466"}, {"127.0.0.1"}, {":7466"}, {"127.0.0.1:"}, {"127.0.0.1:7466", "nowhere"},

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -49,7 +52,10 @@ func call[Q, A proto.Message](ctx context.Context, c *Client, send method[Q, A],
 }
 
 // attempt sends a request once.
-func attempt[Q, A any](ctx context.Context, c *Client, limit time.Duration, send method[Q, A], request Q) (A, error) {
+func attempt[Q, A any](ctx context.Context, c *Client, limit time.Duration, send method[Q, A], request Q) (answer A, err error) {
+	if c.connection.GetState() == connectivity.Shutdown {
+		return answer, status.Error(codes.FailedPrecondition, "the client is closed")
+	}
 	ctx, cancel := context.WithTimeout(c.asCaller(ctx), limit)
 	defer cancel()
 	return send(ctx, request)

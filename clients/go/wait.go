@@ -29,6 +29,8 @@ func (c *Client) Wait(ctx context.Context, task string) (*timeballv1.Task, error
 		asked := time.Now()
 		answer, round, err := c.waitRound(ctx, name)
 		switch {
+		case err == nil && answer.Done:
+			return answer.Task, nil
 		case ctx.Err() != nil:
 			return nil, waitTimeout(name, ctx.Err(), err)
 		case err != nil:
@@ -38,8 +40,6 @@ func (c *Client) Wait(ctx context.Context, task string) (*timeballv1.Task, error
 			}
 			pause(ctx, retryDelay(failure, repetition))
 			repetition++
-		case answer.Done:
-			return answer.Task, nil
 		default:
 			well, repetition = time.Now(), 0
 			if time.Since(asked) < round {

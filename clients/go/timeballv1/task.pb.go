@@ -862,7 +862,9 @@ type Task struct {
 	// Schedule that made it: namespaces/{namespace}/schedules/{id}.
 	Schedule string `protobuf:"bytes,27,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// The schedule's nominal time for it.
-	NominalTime   *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=nominal_time,json=nominalTime,proto3" json:"nominal_time,omitempty"`
+	NominalTime *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=nominal_time,json=nominalTime,proto3" json:"nominal_time,omitempty"`
+	// Task that failed for good and that this one does again: namespaces/{namespace}/tasks/{id}.
+	RedriveOf     string `protobuf:"bytes,29,opt,name=redrive_of,json=redriveOf,proto3" json:"redrive_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1093,6 +1095,13 @@ func (x *Task) GetNominalTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Task) GetRedriveOf() string {
+	if x != nil {
+		return x.RedriveOf
+	}
+	return ""
+}
+
 var File_timeball_v1_task_proto protoreflect.FileDescriptor
 
 const file_timeball_v1_task_proto_rawDesc = "" +
@@ -1142,8 +1151,7 @@ const file_timeball_v1_task_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x06 \x01(\tR\x05actor\x12 \n" +
-	"\vdescription\x18\a \x01(\tR\vdescription\"\xe4\n" +
-	"\n" +
+	"\vdescription\x18\a \x01(\tR\vdescription\"\x83\v\n" +
 	"\x04Task\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\ahandler\x18\x02 \x01(\tR\ahandler\x12.\n" +
@@ -1175,7 +1183,9 @@ const file_timeball_v1_task_proto_rawDesc = "" +
 	"\vunaccounted\x18\x19 \x03(\tR\vunaccounted\x12\x14\n" +
 	"\x05stale\x18\x1a \x01(\bR\x05stale\x12\x1a\n" +
 	"\bschedule\x18\x1b \x01(\tR\bschedule\x12=\n" +
-	"\fnominal_time\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\vnominalTime\x1a9\n" +
+	"\fnominal_time\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\vnominalTime\x12\x1d\n" +
+	"\n" +
+	"redrive_of\x18\x1d \x01(\tR\tredriveOf\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +

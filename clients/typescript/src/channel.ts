@@ -15,7 +15,7 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 
-import { fromStatus, invalid } from "./errors.js";
+import { fromStatus, invalid, TimeballError } from "./errors.js";
 
 const OPTIONS = {
   "grpc.primary_user_agent": "timeball-typescript",
@@ -39,6 +39,7 @@ export interface Limits {
 export class Channel {
   readonly #grpc: GrpcClient;
   readonly #metadata = new Metadata();
+  #isClosed = false;
 
   constructor(addresses: readonly string[], apiKey: string | undefined, tls: ChannelCredentials | undefined) {
     this.#grpc = new GrpcClient(targetOf(addresses), tls ?? credentials.createInsecure(), OPTIONS);
@@ -48,6 +49,7 @@ export class Channel {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#grpc.close();
   }
 
@@ -59,6 +61,9 @@ export class Channel {
   ): Promise<MessageShape<O>> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
+      if (this.#isClosed) {
+        throw new TimeballError("FAILED_PRECONDITION", "the client is closed");
+      }
       const call = this.#grpc.makeUnaryRequest(
         `/${method.parent.typeName}/${method.name}`,
         (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),

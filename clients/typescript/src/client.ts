@@ -75,7 +75,7 @@ export class Client {
     this.#deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
   }
 
-  /** Closes the connections; a program ends when nothing else keeps it. */
+  /** Closes the connections. Calls under way fail; what they asked for may happen nevertheless. */
   close(): void {
     this.#channel.close();
   }

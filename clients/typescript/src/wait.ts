@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 
-import type { Channel } from "./channel.js";
+import type { Channel, Limits } from "./channel.js";
 import { TimeballError } from "./errors.js";
 import type { Task } from "./gen/timeball/v1/task_pb.js";
 import { TaskService, WaitTaskRequestSchema } from "./gen/timeball/v1/task_service_pb.js";
@@ -21,35 +21,37 @@ export async function wait(
   signal: AbortSignal | undefined,
 ): Promise<Task> {
   const untilMs = performance.now() + timeoutMs;
-  for (let wellMs = performance.now(), repetition = 0; ; ) {
+  let [wellMs, repetition, cause] = [performance.now(), 0, undefined as unknown];
+  do {
     const askedMs = performance.now();
     const roundMs = Math.ceil(Math.max(Math.min(untilMs - askedMs, ROUND_MS), 1));
-    const request = create(WaitTaskRequestSchema, { name, timeout: durationFromMs(roundMs) });
-    let failure: unknown;
+    let restMs: number | undefined;
     try {
-      const limits = { timeoutMs: roundMs + MARGIN_MS, signal };
-      const { done, task } = await channel.send(TaskService.method.waitTask, request, limits);
-      if (done && task) {
+      const task = await waitRound(channel, name, { timeoutMs: roundMs, signal });
+      if (task) {
         return task;
       }
-      [wellMs, repetition] = [performance.now(), 0];
-    } catch (error) {
-      failure = error;
-    }
-    const leftMs = untilMs - performance.now();
-    if (failure !== undefined) {
-      const delayMs = retryDelayMs(failure, repetition++);
-      if (delayMs === undefined || performance.now() - wellMs > OUTAGE_MAX_MS) {
-        throw failure;
-      }
-      await pause(Math.max(Math.min(delayMs, leftMs), 0), signal);
-    } else if (performance.now() - askedMs < roundMs) {
+      [wellMs, repetition, cause] = [performance.now(), 0, undefined];
       // Answered too early, for example by a server that is shutting down: do not spin.
-      await pause(BACKOFF_FIRST_MS, signal);
+      restMs = wellMs - askedMs < roundMs ? BACKOFF_FIRST_MS : 0;
+    } catch (error) {
+      restMs = retryDelayMs(error, repetition++);
+      if (restMs === undefined || performance.now() - wellMs > OUTAGE_MAX_MS) {
+        throw error;
+      }
+      cause = error;
     }
-    if (performance.now() >= untilMs) {
-      const words = `${name} has not ended yet; it goes on, wait again or cancel it`;
-      throw new TimeballError("DEADLINE_EXCEEDED", words, { reason: "WAIT_TIMEOUT", cause: failure });
-    }
-  }
+    await pause(Math.max(Math.min(restMs, untilMs - performance.now()), 0), signal);
+  } while (performance.now() < untilMs);
+  const words = `${name} has not ended yet; it goes on, wait again or cancel it`;
+  throw new TimeballError("DEADLINE_EXCEEDED", words, { reason: "WAIT_TIMEOUT", cause });
+}
+
+/** Asks once; the task if it has ended. */
+async function waitRound(channel: Channel, name: string, limits: Limits): Promise<Task | undefined> {
+  const { timeoutMs, signal } = limits;
+  const request = create(WaitTaskRequestSchema, { name, timeout: durationFromMs(timeoutMs) });
+  const patience = { timeoutMs: timeoutMs + MARGIN_MS, signal };
+  const { done, task } = await channel.send(TaskService.method.waitTask, request, patience);
+  return done ? task : undefined;
 }

@@ -44,6 +44,14 @@ test("nobody answers until the deadline", async () => {
   client.close();
 });
 
+test("a closed client says so at once", async () => {
+  const client = new Client({ addresses: ["127.0.0.1:1"] });
+  const waiting = client.wait("any");
+  client.close();
+  await assert.rejects(client.get("any"), /the client is closed/);
+  await assert.rejects(waiting, /the client is closed/);
+});
+
 test("addresses that cannot be meant are refused", () => {
   const wrong = [["http://127.0.0.1:7466"], ["127.0.0.1"], [":7466"], ["127.0.0.1:"], ["127.0.0.1:1", "a.example:1"]];
   for (const addresses of wrong) {
