@@ -17,7 +17,7 @@ import structlog
 from timeball.errors import OutcomeUnknown, TimeballError, Unavailable
 
 from coordinator.deadline import Deadline
-from coordinator.outcomes import in_doubt, no_owner
+from coordinator.outcomes import error_of, in_doubt, no_owner
 from coordinator.routing import Router, Target
 from coordinator.tries import Tries
 from coordinator.watching import Watches
@@ -50,7 +50,8 @@ OnAnswer = Callable[[int, Answer], None]
 class _Call:
     """A command on its way. `doubtful` = one of our own sends may have arrived.
 
-    `hint` is whom an owner that refused named instead; it is followed once.
+    `hint` is whom an owner that refused named instead; it is followed once. `refusal` is what the
+    last owner that was not ready said.
     """
 
     command: Command
@@ -61,6 +62,7 @@ class _Call:
     answer: Answer | None = None
     hint: Target | None = None
     has_followed: bool = False
+    refusal: Rejected | None = None
 
     def decide(self, answer: Answer) -> None:
         """This is the answer."""
@@ -82,6 +84,7 @@ class _Call:
             self.doubt()
         elif isinstance(outcome, Rejected) and outcome.reason in _ELSEWHERE:
             self._note_hint(outcome.owner)
+            self.refusal = outcome if outcome.reason is RejectionReason.NOT_READY else None
         else:
             self.decide(outcome)
 
@@ -94,9 +97,12 @@ class _Call:
         """The answer when the caller's patience is over."""
         answer = self.answer
         if answer is None:
-            answer = in_doubt() if self.doubtful else no_owner()
+            answer = in_doubt() if self.doubtful else self._not_now()
             self.decide(answer)
         return answer
+
+    def _not_now(self) -> TimeballError:
+        return no_owner() if self.refusal is None else error_of(self.refusal)
 
     def _note_hint(self, owner: OwnerHint | None) -> None:
         if owner is not None and not self.has_followed:

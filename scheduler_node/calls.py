@@ -11,10 +11,21 @@ from typing import Final
 
 from scheduler_node.hearsay import NOBODY, Owners, with_hints
 from scheduler_node.pushing import Pushes
-from timeball_server.core.commands import Command, Outcome, Rejected, RejectionReason
+from timeball_server.core.commands import (
+    Command,
+    Outcome,
+    ReadSchedule,
+    ReadTask,
+    Rejected,
+    RejectionReason,
+)
 from timeball_server.core.engine import events
 from timeball_server.ports.owners import OwnerWatch
 
+_READING: Final = (ReadTask, ReadSchedule)
+_STORE_AWAY: Final = (
+    "the database does not answer, so nothing was begun; repeat the call in a moment"
+)
 _STOPPING: Final = (
     "the scheduler node stopped before it could answer; "
     "repeat the call with the same request_id to learn the outcome"
@@ -33,11 +44,23 @@ class _Batch:
 
 
 class Calls:
-    """What the owner port's server side needs of the engine. `owners` are hints for the astray."""
+    """What the owner port's server side needs of the engine.
 
-    def __init__(self, post: Callable[[events.Event], None]) -> None:
+    Args:
+        post: takes an event for the engine's next step.
+        is_stuck: whether the store takes no writes now; then none are begun, so that callers hear
+            it instead of waiting in doubt.
+
+    Attributes:
+        owners: hints for the astray.
+    """
+
+    def __init__(
+        self, post: Callable[[events.Event], None], is_stuck: Callable[[], bool] = lambda: False
+    ) -> None:
         self.owners: Owners = NOBODY
         self._post = post
+        self._is_stuck = is_stuck
         self._token = 0
         self._open: dict[int, tuple[_Batch, int]] = {}
         self._complete: list[_Batch] = []
@@ -48,8 +71,15 @@ class Calls:
         batch = _Batch(len(commands), asyncio.get_running_loop().create_future())
         if not commands:
             return ()
+        is_stuck = self._is_stuck()
         for index, command in enumerate(commands):
-            self._post(events.CommandArrived(self._open_token(batch, index), command))
+            token = self._open_token(batch, index)
+            if is_stuck and not isinstance(command, _READING):
+                self.answer(token, Rejected(RejectionReason.NOT_READY, _STORE_AWAY))
+            else:
+                self._post(events.CommandArrived(token, command))
+        if is_stuck:
+            self.flush()
         await batch.done
         outcomes = [outcome for outcome in batch.outcomes if outcome is not None]
         return with_hints(commands, outcomes, self.owners)

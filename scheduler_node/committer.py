@@ -66,9 +66,15 @@ class Committer:
         self._begun_ms = -_EVER_MS
         self._timer: asyncio.TimerHandle | None = None
         self._in_flight = 0
+        self._failing = 0
         self.batches = 0
         self.rows = 0
         self.resends = 0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether every batch under way was refused by the store at least once: nothing moves."""
+        return self._failing >= self._limits.batches_in_flight
 
     def add(self, write: Write) -> None:
         """Queue a write; `flush` begins it."""
@@ -123,19 +129,34 @@ class Committer:
         self.flush()
 
     async def _until_durable(self, batch: list[Write]) -> None:
+        if await self._append(batch):
+            return
+        self._failing += 1
+        try:
+            await self._resend(batch)
+        finally:
+            self._failing -= 1
+
+    async def _resend(self, batch: list[Write]) -> None:
+        """The same rows, for as long as their shards are ours."""
         pause_ms = _RESEND_FIRST_MS
         while batch:
-            rows: list[Row] = [row for write in batch for row in write.rows]
-            try:
-                await self._store.append(rows)
-            except (OutcomeUnknown, Unavailable):
-                self.resends += 1
-                await self._clock.sleep_ms(pause_ms)
-                pause_ms = min(2 * pause_ms, _RESEND_MOST_MS)
-                batch = [write for write in batch if self._may_write(write)]
-                continue
-            self.batches += 1
-            self.rows += len(rows)
-            hurried = any(write.linger_ms == 0 for write in batch)
-            self._on_durable([write.token for write in batch], hurried)
-            return
+            self.resends += 1
+            await self._clock.sleep_ms(pause_ms)
+            pause_ms = min(2 * pause_ms, _RESEND_MOST_MS)
+            batch = [write for write in batch if self._may_write(write)]
+            if batch and await self._append(batch):
+                return
+
+    async def _append(self, batch: Sequence[Write]) -> bool:
+        """Whether the store has acknowledged the batch."""
+        rows: list[Row] = [row for write in batch for row in write.rows]
+        try:
+            await self._store.append(rows)
+        except (OutcomeUnknown, Unavailable):
+            return False
+        self.batches += 1
+        self.rows += len(rows)
+        hurried = any(write.linger_ms == 0 for write in batch)
+        self._on_durable([write.token for write in batch], hurried)
+        return True

@@ -71,7 +71,7 @@ class EngineShell:
         limits: CommitLimits | None = None,
     ) -> None:
         self.engine = engine
-        self.calls = Calls(self.post)
+        self.calls = Calls(self.post, lambda: self.committer.is_stuck)
         self.measures = Measures()
         self._clock = clock
         self._send = send

@@ -1,8 +1,9 @@
 """The processes of a whole cluster on loopback, for `make cluster` and for tests.
 
 One ZooKeeper and one Cassandra from jars, two coordinators, two scheduler nodes, three executors
-of strength 1, 5 and 10. Ends only what it started. A process that is started again gets the
-command line that it had; coordinators keep their port, so that clients find them again.
+of strength 1, 5 and 10; a test may bring its servers and ask for fewer. Ends only what it started.
+A process that is started again gets the command line that it had; coordinators keep their port,
+so that clients find them again.
 """
 
 from __future__ import annotations
@@ -16,15 +17,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-SHARDS: Final = 16
-STRENGTHS: Final = (1, 5, 10)
 READY_WITHIN_S: Final = 120.0
 STOP_WITHIN_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How much of everything there is, and where it lives.
+
+    Attributes:
+        strengths: of the executors, one each.
+        slots: of each executor.
+        servers: `zookeeper` and `cassandra` to addresses of ones that run already; those that are
+            missing are started.
+        keyspace: in Cassandra.
+        root: in ZooKeeper.
+        settings: of scheduler nodes and coordinators, as `section.name=value`.
+    """
+
+    schedulers: int = 2
+    coordinators: int = 2
+    strengths: tuple[int, ...] = (1, 5, 10)
+    slots: int = 100
+    shards: int = 16
+    servers: Mapping[str, str] = field(default_factory=dict)
+    keyspace: str = "timeball"
+    root: str = "/timeball"
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +90,7 @@ class LocalCluster:
         places: where files go; its folders exist.
         apps: files with the handlers that the executors serve.
         environment: variables for all processes, beside those of this one.
+        shape: what there is, by default all that `make cluster` shows.
     """
 
     def __init__(
@@ -73,15 +98,18 @@ class LocalCluster:
         places: Places,
         apps: Sequence[str],
         environment: Mapping[str, str] | None = None,
+        shape: Shape | None = None,
     ) -> None:
         self.places = places
+        self.shape = shape or Shape()
         self.addresses: dict[str, str] = {}
+        self.pages: dict[str, dict[str, str]] = {}
         self._apps = apps
         self._environment = environment or {}
         self._smtp_port = free_port()
         self._commands: dict[str, list[str]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._servers: dict[str, str] = {}
+        self._servers = dict(self.shape.servers)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[LocalCluster]:
@@ -90,6 +118,8 @@ class LocalCluster:
 
         with contextlib.ExitStack() as stack:
             for kind, folder in (("zookeeper", "zk"), ("cassandra", "cs")):
+                if kind in self._servers:
+                    continue
                 server = stack.enter_context(running(kind, 1, self.places.folder / folder))
                 self._servers[kind] = server.endpoints
                 print(f"{kind} serves at {server.endpoints}", flush=True)
@@ -149,6 +179,7 @@ class LocalCluster:
         facts: dict[str, Any] = {
             **self._servers,
             "addresses": self.addresses,
+            "pages": self.pages,
             "demo": {"out": str(self.places.demo), "smtp_port": self._smtp_port},
             "pids": {name: process.pid for name, process in processes},
             "starts": [str(path) for path in sorted(self.places.folder.glob("*.starts.jsonl"))],
@@ -159,36 +190,50 @@ class LocalCluster:
 
     def _apply_schema(self) -> None:
         command = [sys.executable, "-m", "timeball.cli", "schema", "apply"]
-        place = ["--cassandra", self._servers["cassandra"], "--shards", str(SHARDS)]
-        place += ["--replicas", "datacenter1=1"]
+        place = ["--cassandra", self._servers["cassandra"], "--keyspace", self.shape.keyspace]
+        place += ["--shards", str(self.shape.shards), "--replicas", "datacenter1=1"]
         subprocess.run([*command, *place], check=True, cwd=ROOT)
 
     def _start_all(self) -> None:
-        for number in (1, 2):
-            self._start_service("scheduler_node", f"scheduler-{number}")
-        for number in (1, 2):
-            port = ["--set", f"listen.port={free_port()}"]
-            self._start_service("coordinator", f"coordinator-{number}", port)
-        for number, strength in enumerate(STRENGTHS, start=1):
+        for number in range(1, self.shape.schedulers + 1):
+            name = f"scheduler-{number}"
+            self._start_service("scheduler_node", name, self._metrics(name))
+        for number in range(1, self.shape.coordinators + 1):
+            name, listen = f"coordinator-{number}", f"127.0.0.1:{free_port()}"
+            ports = [f"listen.port={free_port()}", f"http.listen={listen}", *self._metrics(name)]
+            self.pages[name]["console"] = f"http://{listen}/console"
+            self._start_service("coordinator", name, ports)
+        for number, strength in enumerate(self.shape.strengths, start=1):
             self._start_executor(f"executor-{number}", strength)
         for name in self.names:
             self._await_address(name)
 
-    def _start_service(self, module: str, name: str, more: Sequence[str] = ()) -> None:
-        shared = [
-            *("--set", "store.kind=cassandra"),
-            *("--set", f"store.addresses={self._servers['cassandra']}"),
-            *("--set", "coordination.kind=zookeeper"),
-            *("--set", f"coordination.addresses={self._servers['zookeeper']}"),
-        ]
+    def _metrics(self, name: str) -> list[str]:
+        """The setting of a service's port for Prometheus, and a note of where it is."""
+        port = free_port()
+        self.pages[name] = {"metrics": f"http://127.0.0.1:{port}/metrics"}
+        return [f"metrics.port={port}"]
+
+    def _start_service(self, module: str, name: str, more: Sequence[str]) -> None:
+        settings = (
+            "store.kind=cassandra",
+            f"store.addresses={self._servers['cassandra']}",
+            f"store.keyspace={self.shape.keyspace}",
+            "coordination.kind=zookeeper",
+            f"coordination.addresses={self._servers['zookeeper']}",
+            f"coordination.root={self.shape.root}",
+            *more,
+            *self.shape.settings,
+        )
+        shared = [word for setting in settings for word in ("--set", setting)]
         ready = ["--ready-file", str(self._ready(name)), "--set", f"node.name={name}"]
-        self._start(name, [sys.executable, "-m", module, *shared, *ready, *more])
+        self._start(name, [sys.executable, "-m", module, *shared, *ready])
 
     def _start_executor(self, name: str, strength: int) -> None:
         log = self.places.folder / f"{name}.starts.jsonl"
-        options = ["--zookeeper", self._servers["zookeeper"], "--name", name]
+        options = ["--zookeeper", self._servers["zookeeper"] + self.shape.root, "--name", name]
         files = ["--start-log", str(log), "--app", ",".join(self._apps)]
-        strong = ["--strength", str(strength)]
+        strong = ["--strength", str(strength), "--slots", str(self.shape.slots)]
         self._start(name, [sys.executable, "-m", "executor_node", *options, *strong, *files])
 
     def _start(self, name: str, command: Sequence[str]) -> None:
