@@ -91,6 +91,7 @@ class Ownership:
         self._moved_in: set[ShardId] = set()
         self._room = asyncio.Semaphore(_TAKES_AT_ONCE)
         self._draining = False
+        self._going = 0
         self._progress_mono_ms = clock.now().mono_ms
 
     @property
@@ -102,6 +103,14 @@ class Ownership:
     def is_done(self) -> bool:
         """Whether nothing is held or being taken and no entry of what was held is left."""
         return not (self._held or self._releasing or self._ended or self._taking)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the leader wishes shards of ours elsewhere, so that waiting for them has a point.
+
+        With what has fallen quiet but is not released yet.
+        """
+        return bool(self._going or self._releasing or self._ended)
 
     def ended(self, shard: ShardId, epoch: Epoch) -> None:
         """The engine has let go of a shard; its entry is removed in the next round."""
@@ -173,6 +182,7 @@ class Ownership:
         """Fall quiet on what the next owner waits for; on one more if none has come for long."""
         now_mono_ms = self._clock.now().mono_ms
         waiting = going(scene)
+        self._going = len(waiting)
         releases = to_release(scene)
         if releases or not waiting:
             self._progress_mono_ms = now_mono_ms

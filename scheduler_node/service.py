@@ -36,8 +36,8 @@ from timeball_server.runtime.lifecycle import Service
 
 log = structlog.stdlib.get_logger("scheduler_node")
 _REJOIN_MS: Final = 500
-_MOVE_WITHIN_MS: Final = 2_000
-"""A leader moves a shard within a few round trips; without one the drain does not wait long."""
+_WISH_WITHIN_MS: Final = 2_000
+"""A leader wishes within a few round trips; without one the drain does not wait for it longer."""
 HAND_OVER_MS: Final = 20_000
 """Shards go one by one for at most so long; then what is left goes all at once."""
 DRAIN_MS: Final = HAND_OVER_MS + 10_000
@@ -127,13 +127,13 @@ class SchedulerNode(Service):
         await self._until_released(ownership, session)
 
     async def _while_they_go(self, ownership: Ownership, session: CoordinationSession) -> None:
-        """Until all shards have gone, or none has for a while."""
-        left = len(ownership.held) + 1
-        while len(ownership.held) < left:
-            left = len(ownership.held)
+        """Until all shards have gone, or no leader has wished those that are left elsewhere."""
+        leaving = True
+        while leaving and session.state is SessionState.CONNECTED:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_MOVE_WITHIN_MS / 1_000):
-                    await self._until_released(ownership, session, fewer_than=left)
+                async with asyncio.timeout(_WISH_WITHIN_MS / 1_000):
+                    await self._until_released(ownership, session)
+            leaving = ownership.is_leaving
 
     async def _others_may_take(self, session: CoordinationSession) -> bool:
         """Tell the leader that we leave; whether it has anybody else for our shards."""
@@ -144,15 +144,9 @@ class SchedulerNode(Service):
             return False
         return any(not each.draining and each.node != self.config.node for each in members)
 
-    async def _until_released(
-        self, ownership: Ownership, session: CoordinationSession, *, fewer_than: int = 0
-    ) -> None:
+    async def _until_released(self, ownership: Ownership, session: CoordinationSession) -> None:
         self._changed.set()
-        while (
-            not ownership.is_done
-            and len(ownership.held) >= fewer_than
-            and session.state is SessionState.CONNECTED
-        ):
+        while not ownership.is_done and session.state is SessionState.CONNECTED:
             self._settled.clear()
             await self._settled.wait()
 

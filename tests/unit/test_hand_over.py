@@ -321,3 +321,24 @@ async def test_the_rest_is_served_while_a_shard_goes(duo: Duo) -> None:
         await duo.clock.sleep_ms(1)
     assert duo.clock.now().mono_ms - begun_ms < HAND_OVER_MS
     await duo.end(leading, west, east)
+
+
+@on_duo
+async def test_a_node_that_stops_waits_for_slow_next_owners_but_not_for_ever(duo: Duo) -> None:
+    leading = asyncio.create_task((await duo.lead()).run())
+    west = await duo.node("west")
+    await duo.clock.sleep_ms(2_000)
+    mute = await duo.connect()
+    await mute.join(Member(role=Role.SCHEDULER_NODE, node=NodeId("mute"), address="mute"))
+    going = asyncio.create_task(west.hand_over())
+    left = []
+    for _ in range(4):
+        await duo.clock.sleep_ms(PATIENCE_MS - 100)
+        left.append(len(await duo.owners()))
+    assert left == [4, 3, 2, 1]
+    assert not going.done()
+    await duo.clock.sleep_ms(1_000)
+    assert going.done()
+    assert await duo.owners() == {}
+    await mute.close()
+    await duo.end(leading, west)
