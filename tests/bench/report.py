@@ -6,7 +6,8 @@ import math
 import os
 import platform
 import sqlite3
-from collections.abc import Sequence
+import sysconfig
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from tests.bench.workloads import Result
 PLOT = Path("images") / "lateness.svg"
 GIB = 1024**3
 NOTES = "## Notes\n"
+CLUSTER = "## Cluster\n"
 INTRODUCTION = """\
 Dev mode (`timeball dev` on an SQLite file, every commit synced), measured from outside by
 {command}, which writes this page. An open loop starts calls by the clock, never by answers;
@@ -41,6 +43,11 @@ class Report:
     command: str
     results: dict[str, list[Result]]
 
+    def of(self, names: Iterable[str]) -> Report:
+        """The part of it about these workloads."""
+        results = {name: self.results[name] for name in names}
+        return Report(facts=self.facts, command=self.command, results=results)
+
 
 def machine_facts() -> dict[str, str]:
     """Where and with what it was measured."""
@@ -49,11 +56,18 @@ def machine_facts() -> dict[str, str]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {_processor()}, "
         f"{psutil.virtual_memory().total / GIB:.0f} GiB, {platform.system()} {platform.release()}",
-        "versions": f"Timeball {version('timeball-server')}, Python {platform.python_version()}, "
+        "versions": f"Timeball {version('timeball-server')}, {_python()}, "
         + ", ".join(f"{name} {version(name)}" for name in names)
         + f", SQLite {sqlite3.sqlite_version}",
         "load of others before": f"{os.getloadavg()[0]:.1f} (one-minute load average)",
     }
+
+
+def _python() -> str:
+    """Its version, and whether it was built with optimizations: a fifth of all CPU."""
+    options = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    built = "" if "--enable-optimizations" in options else " (built without optimizations)"
+    return f"Python {platform.python_version()}{built}"
 
 
 def _processor() -> str:
@@ -103,17 +117,25 @@ def table(name: str, results: Sequence[Result]) -> Table:
     return made
 
 
+def section_of(text: str) -> str:
+    """The section about a whole cluster as it stands, empty when there is none."""
+    _, head, rest = text.partition(CLUSTER)
+    return head + rest.partition("\n## ")[0].rstrip() + "\n" if head else ""
+
+
 def write_page(docs: Path, report: Report) -> None:
-    """docs/benchmarks.md and its plot; notes that people wrote at its end stay."""
+    """docs/benchmarks.md and its plot; the cluster's section and the notes at its end stay."""
     (docs / PLOT.parent).mkdir(parents=True, exist_ok=True)
     lateness = [value for each in report.results.get("steady", []) for value in each.lateness_ms]
     if lateness:
         marks = [(f"p{share}", percentile(lateness, share / 100)) for share in (50, 99)]
         (docs / PLOT).write_text(histogram(lateness, marks), encoding="utf-8")
     page = docs / "benchmarks.md"
-    notes = page.read_text(encoding="utf-8").partition(NOTES)[2] if page.exists() else ""
+    old = page.read_text(encoding="utf-8") if page.exists() else ""
+    notes = old.partition(NOTES)[2]
     lines = [*_head(report), *_goals(report), *_plot(report), *_tables(report)]
-    text = "\n".join(lines).rstrip() + (f"\n\n{NOTES}{notes.rstrip()}" if notes else "")
+    text = "\n".join([*lines, section_of(old)]).rstrip()
+    text += f"\n\n{NOTES}{notes.rstrip()}" if notes else ""
     page.write_text(text + "\n", encoding="utf-8")
 
 

@@ -2,9 +2,10 @@
 
     python tests/bench/run.py [steady immediate create ready cluster] [--seconds 60] [--repeat 3]
 
-Figures never fail anything; lost, doubled or early tasks do: the exit code is 1. Results go to
-.cache/bench/<workload>.json; docs/benchmarks.md is written when all workloads have run, or by
---page from the last results of each.
+`cluster` starts a whole cluster and takes two minutes. Figures never fail anything; lost, doubled
+or early tasks do: the exit code is 1. Results go to .cache/bench/<workload>.json; the page
+docs/benchmarks.md is written when all workloads have run, or by --page from the last results of
+each, and its section about the cluster whenever that has run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tests.bench.cluster import cluster
+from tests.bench.page import write_cluster
 from tests.bench.report import Report, machine_facts, table, write_page
 from tests.bench.workloads import WORKLOADS as OF_DEV_MODE
 from tests.bench.workloads import Options, Result
@@ -65,6 +68,8 @@ def run(console: Console, name: str, wanted: argparse.Namespace) -> list[Result]
 
             def say(text: str, prefix: str = prefix) -> None:
                 progress.update(line, description=f"{prefix}: {text}")
+                if not console.is_terminal:
+                    print(f"{time.strftime('%H:%M:%S')} {prefix}: {text}", flush=True)
 
             options = Options(
                 seconds=DEFAULT_SECONDS[name] if wanted.seconds is None else wanted.seconds,
@@ -81,6 +86,7 @@ def main() -> int:
     wanted = arguments()
     if wanted.page:
         write_page(ROOT / "docs", kept())
+        write_cluster(ROOT / "docs", kept(("cluster",)))
         return 0
     console = Console(width=110) if not Console().is_terminal else Console()
     names = wanted.workloads or list(WORKLOADS)
@@ -91,7 +97,9 @@ def main() -> int:
         console.print(table(name, results))
         keep(name, report, results)
     if not wanted.no_write and not wanted.workloads:
-        write_page(ROOT / "docs", report)
+        write_page(ROOT / "docs", report.of(OF_DEV_MODE))
+    if not wanted.no_write and "cluster" in report.results:
+        write_cluster(ROOT / "docs", report)
     faults = [
         fault for results in report.results.values() for each in results for fault in broken(each)
     ]
@@ -105,6 +113,8 @@ def command_of(wanted: argparse.Namespace) -> str:
     words = ["python tests/bench/run.py", *wanted.workloads]
     if wanted.seconds is not None:
         words.append(f"--seconds {wanted.seconds:g}")
+    if wanted.rate is not None:
+        words.append(f"--rate {wanted.rate:g}")
     if wanted.repeat is not None:
         words.append(f"--repeat {wanted.repeat}")
     words += [f"--dev-option={option}" for option in wanted.dev_option]
@@ -128,13 +138,14 @@ def keep(name: str, report: Report, results: list[Result]) -> None:
     (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
 
 
-def kept() -> Report:
+def kept(names: Iterable[str] = OF_DEV_MODE) -> Report:
     """What the last run of each workload left."""
-    found = {name: RESULTS / f"{name}.json" for name in WORKLOADS}
+    found = {name: RESULTS / f"{name}.json" for name in names}
     read = {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
     newest = max(read.values(), key=lambda each: float(each["at"]))
     results = {name: [Result(**run) for run in each["runs"]] for name, each in read.items()}
-    return Report(facts=newest["facts"], command=PIECEWISE, results=results)
+    command = PIECEWISE if len(results) > 1 else newest["command"]
+    return Report(facts=newest["facts"], command=command, results=results)
 
 
 if __name__ == "__main__":

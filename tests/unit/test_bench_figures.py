@@ -7,7 +7,10 @@ import math
 from pathlib import Path
 
 from tests.bench.figures import Promise, Spread, Start, judge, percentile, read_starts
+from tests.bench.page import BY_HAND, write_cluster
 from tests.bench.plot import histogram
+from tests.bench.report import Report
+from tests.bench.workloads import Result
 
 DUE_MS = 5_000
 
@@ -68,3 +71,26 @@ def test_the_plot_has_a_bar_for_each_millisecond_that_occurred() -> None:
     drawn = histogram([0, 0, 3, 500], [("p50", 0.0)])
     assert drawn.count("<rect x=") == 3
     assert "60+" in drawn
+
+
+def cluster_report() -> Report:
+    figures = {"lateness p99 ms": 7.0, "immediate, submit to result p50 ms": 16.0}
+    runs = [Result(figures=figures, faults={"lost": []})]
+    return Report(facts={"machine": "small"}, command="`run`", results={"cluster": runs})
+
+
+def test_a_new_run_replaces_the_clusters_figures_and_leaves_what_people_wrote(
+    tmp_path: Path,
+) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("# Benchmarks\n\nFigures.\n\n## Notes\n\nOurs.\n")
+    write_cluster(tmp_path, cluster_report())
+    once = page.read_text()
+    assert "| lateness p99 | 50 ms | 7 ms | yes |" in once
+    assert "| immediate task, submit to result, p50 | 15 ms | 16 ms | **no** |" in once
+    page.write_text(once.replace("## Notes", f"{BY_HAND}\nA table.\n\n## Notes"))
+    twice = page.read_text()
+    write_cluster(tmp_path, cluster_report())
+    assert page.read_text() == twice
+    assert twice.startswith("# Benchmarks\n\nFigures.\n")
+    assert twice.endswith("Ours.\n")
