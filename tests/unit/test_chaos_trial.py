@@ -154,6 +154,18 @@ def test_an_executor_that_said_that_its_session_was_lost_is_a_cause() -> None:
             ROUND,
             id="claimed for another one",
         ),
+        pytest.param(
+            [replace(FIRST, executor="executor-3"), SECOND],
+            TWICE,
+            ROUND,
+            id="began where nobody was killed",
+        ),
+        pytest.param(
+            [FIRST, replace(SECOND, attempt=1)],
+            [CREATED, CLAIM, FAILED, AGAIN._replace(attempt=1), DONE._replace(attempt=1)],
+            ROUND,
+            id="one attempt in two places",
+        ),
     ],
 )
 def test_a_second_start_of_which_any_record_is_missing_or_false_is_a_problem(
