@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from timeball.async_client import AsyncClient
+    from timeball.changes import Change
     from timeball.client import Client
     from timeball.context import Context, current
     from timeball.defaults import connect, connect_sync, use
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Cancelled",
+    "Change",
     "Client",
     "Context",
     "Fail",
@@ -61,6 +63,7 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "async_client",
     "Cancelled": "outcomes",
+    "Change": "changes",
     "Client": "client",
     "Context": "context",
     "Fail": "outcomes",

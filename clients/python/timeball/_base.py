@@ -20,10 +20,18 @@ MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
 CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.primary_user_agent", f"timeball-python/{__version__}"),
-    # Of several addresses every call takes the next one that is reachable.
-    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    # Of several addresses every call takes the next one that is reachable and says that it serves:
+    # a coordinator that is about to stop gets no more calls.
+    (
+        "grpc.service_config",
+        '{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}',
+    ),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Streams may be silent for hours; a host that vanished is noticed all the same.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.max_pings_without_data", 0),
     # The clients repeat calls themselves, with their own word for it in the request.
     ("grpc.enable_retries", 0),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),

@@ -88,14 +88,7 @@ def batch(kit: Kit, submissions: Sequence[Submission[Any]]) -> Flow[list[BatchIt
     Every submission is built before the first is sent. When the first chunk cannot be sent its
     error is raised; the error of a later one stands in the place of each of its items.
     """
-    requests = [
-        _requests.create_task(
-            kit.settings,
-            _requests.task_of(each),
-            kit.request_id(each.options.get("request_id")),
-        )
-        for each in submissions
-    ]
+    requests = [create_request(kit, each) for each in submissions]
     items: list[BatchItem] = []
     for chunk in chunks(requests):
         try:
@@ -105,6 +98,12 @@ def batch(kit: Kit, submissions: Sequence[Submission[Any]]) -> Flow[list[BatchIt
                 raise
             items += [error] * len(chunk)
     return items
+
+
+def create_request(kit: Kit, submission: Submission[Any]) -> tasks.CreateTaskRequest:
+    """Asks for the task of a submission, with a request id of its own."""
+    request_id = kit.request_id(submission.options.get("request_id"))
+    return _requests.create_task(kit.settings, _requests.task_of(submission), request_id)
 
 
 def _send_chunk(kit: Kit, chunk: list[tasks.CreateTaskRequest]) -> Flow[list[BatchItem]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
@@ -16,9 +16,13 @@ import grpc
 import grpc.aio
 
 from timeball import _requests, _verbs
+from timeball._async_streams import Opener, created, each_of, watched
 from timeball._base import CHANNEL_OPTIONS, DEADLINE_DEFAULT, ClientBase
 from timeball._clock import Clock
 from timeball._flow import Flow, Send, Step
+from timeball._streaming import IN_FLIGHT_DEFAULT, Creations
+from timeball._watching import Watching
+from timeball.changes import Change
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
 from timeball.handle import Handle, ScheduleHandle, outcome
@@ -70,6 +74,7 @@ class AsyncClient(ClientBase):
         self._is_own = channel is None
         self._channel = channel or _open(self.settings.target, credentials)
         self._calls: dict[str, Any] = {}
+        self._opener = Opener(self._channel, self._metadata, self._error)
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,6 +136,43 @@ class AsyncClient(ClientBase):
             item if isinstance(item, TimeballError) else Handle(self, item, each.result_type)
             for item, each in zip(made, ready, strict=True)
         ]
+
+    async def submit_many(
+        self,
+        tasks: Iterable[Submission[R]] | AsyncIterable[Submission[R]],
+        *,
+        in_flight: int = IN_FLIGHT_DEFAULT,
+    ) -> AsyncIterator[tuple[int, Handle[R] | TimeballError]]:
+        """Promises as many tasks as you have over one stream, which is opened again when it breaks.
+
+        Answers come as they are decided: the position among `tasks`, and a handle or the error.
+        Each task is answered once. Those on their way when a stream breaks are sent again at
+        another coordinator, marked, with their own request ids, until the client's deadline.
+
+        Args:
+            tasks: taken as they come, while there is room.
+            in_flight: how many may be on their way.
+
+        Raises:
+            TimeballError: trying again is useless, for example without a valid credential; what
+                was not answered may or may not have been created.
+        """
+        kept: dict[int, Any] = {}
+
+        async def requests() -> AsyncIterator[task_service_pb2.CreateTaskRequest]:
+            index = 0
+            async for each in each_of(tasks):
+                kept[index] = each.result_type
+                yield _verbs.create_request(self._kit, each)
+                index += 1
+
+        creations = Creations(self._kit, in_flight)
+        async for index, made in created(self._opener, self._kit.clock, creations, requests()):
+            result_type = kept.pop(index)
+            if isinstance(made, TimeballError):
+                yield index, made
+            else:
+                yield index, Handle(self, made, result_type)
 
     async def get(self, task: str, *, allow_stale: bool = False) -> task_pb2.Task:
         """Reads a task by id or resource name, with attempts and journal."""
@@ -197,6 +239,28 @@ class AsyncClient(ClientBase):
         """
         timeout_s = None if timeout is None else _seconds(timeout)
         return await self._run(_verbs.wait(self._kit, task, timeout_s))
+
+    def watch(
+        self,
+        tasks: str | Iterable[str],
+        *,
+        full: bool = False,
+        timeout: DurationLike | None = None,
+    ) -> AsyncIterator[Change]:
+        """How up to 1,000 tasks stand now, and every change until all have ended.
+
+        Goes on over broken connections: no end is missed, a change may come twice, and changes in
+        quick succession come as one, the last.
+
+        Args:
+            full: with payload, result, attempts and journal.
+
+        Raises:
+            WaitTimeout: not all have ended within `timeout`; they go on.
+        """
+        timeout_s = None if timeout is None else _seconds(timeout)
+        watching = Watching(self._kit, tasks, full=full, timeout_s=timeout_s)
+        return watched(self._opener, self._kit.clock, watching)
 
     async def result(self, task: str, *, timeout: DurationLike | None = None) -> Any:
         """Waits and answers what the handler returned, as plain JSON values.

@@ -18,6 +18,10 @@ from timeball import _requests, _verbs
 from timeball._base import CHANNEL_OPTIONS, DEADLINE_DEFAULT, ClientBase
 from timeball._clock import Clock
 from timeball._flow import Flow, Send, Step
+from timeball._streaming import IN_FLIGHT_DEFAULT, Creations
+from timeball._sync_streams import Opener, created, watched
+from timeball._watching import Watching
+from timeball.changes import Change
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
 from timeball.handle import SyncHandle, SyncScheduleHandle, outcome
@@ -69,6 +73,7 @@ class Client(ClientBase):
         self._is_own = channel is None
         self._channel = channel or _open(self.settings.target, credentials)
         self._calls: dict[str, Any] = {}
+        self._opener = Opener(self._channel, self._metadata, self._error)
 
     def __enter__(self) -> Self:
         return self
@@ -130,6 +135,38 @@ class Client(ClientBase):
             item if isinstance(item, TimeballError) else SyncHandle(self, item, each.result_type)
             for item, each in zip(made, ready, strict=True)
         ]
+
+    def submit_many(
+        self, tasks: Iterable[Submission[R]], *, in_flight: int = IN_FLIGHT_DEFAULT
+    ) -> Iterator[tuple[int, SyncHandle[R] | TimeballError]]:
+        """Promises as many tasks as you have over one stream, which is opened again when it breaks.
+
+        Answers come as they are decided: the position among `tasks`, and a handle or the error.
+        Each task is answered once. Those on their way when a stream breaks are sent again at
+        another coordinator, marked, with their own request ids, until the client's deadline.
+
+        Args:
+            tasks: taken one by one while there is room.
+            in_flight: how many may be on their way.
+
+        Raises:
+            TimeballError: trying again is useless, for example without a valid credential; what
+                was not answered may or may not have been created.
+        """
+        kept: dict[int, Any] = {}
+
+        def requests() -> Iterator[task_service_pb2.CreateTaskRequest]:
+            for index, each in enumerate(tasks):
+                kept[index] = each.result_type
+                yield _verbs.create_request(self._kit, each)
+
+        creations = Creations(self._kit, in_flight)
+        for index, made in created(self._opener, self._kit.clock, creations, requests()):
+            result_type = kept.pop(index)
+            if isinstance(made, TimeballError):
+                yield index, made
+            else:
+                yield index, SyncHandle(self, made, result_type)
 
     def get(self, task: str, *, allow_stale: bool = False) -> task_pb2.Task:
         """Reads a task by id or resource name, with attempts and journal."""
@@ -194,6 +231,28 @@ class Client(ClientBase):
         """
         timeout_s = None if timeout is None else _seconds(timeout)
         return self._run(_verbs.wait(self._kit, task, timeout_s))
+
+    def watch(
+        self,
+        tasks: str | Iterable[str],
+        *,
+        full: bool = False,
+        timeout: DurationLike | None = None,
+    ) -> Iterator[Change]:
+        """How up to 1,000 tasks stand now, and every change until all have ended.
+
+        Goes on over broken connections: no end is missed, a change may come twice, and changes in
+        quick succession come as one, the last.
+
+        Args:
+            full: with payload, result, attempts and journal.
+
+        Raises:
+            WaitTimeout: not all have ended within `timeout`; they go on.
+        """
+        timeout_s = None if timeout is None else _seconds(timeout)
+        watching = Watching(self._kit, tasks, full=full, timeout_s=timeout_s)
+        return watched(self._opener, self._kit.clock, watching)
 
     def result(self, task: str, *, timeout: DurationLike | None = None) -> Any:
         """Waits and answers what the handler returned, as plain JSON values.

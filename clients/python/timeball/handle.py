@@ -5,6 +5,7 @@ Handles hold names, not connections: they ask the client that made them.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from timeball.durations import DurationLike
@@ -15,6 +16,7 @@ from timeball.v1 import schedule_service_pb2, task_pb2
 
 if TYPE_CHECKING:
     from timeball.async_client import AsyncClient
+    from timeball.changes import Change
     from timeball.client import Client
 
 R = TypeVar("R")
@@ -48,6 +50,11 @@ class _Known(Generic[R]):
     def _seen(self, task: task_pb2.Task) -> TaskState:
         self._task = task
         return state_of(task.state)
+
+    def _changed(self, change: Change) -> TaskState:
+        if change.error is not None:
+            raise change.error
+        return self._seen(task_pb2.Task() if change.task is None else change.task)
 
     def _outcome(self, task: task_pb2.Task) -> R:
         self._seen(task)
@@ -84,6 +91,16 @@ class Handle(_Known[R]):
         """Asks where the task stands."""
         return self._seen(await self._client.get(self.name))
 
+    async def watch(self, *, timeout: DurationLike | None = None) -> AsyncIterator[TaskState]:
+        """Where the task stands now, and every change until its end; `last_seen` is the task.
+
+        Raises:
+            TaskNotFound: there is no such task any more.
+            WaitTimeout: it has not ended within `timeout`; it goes on.
+        """
+        async for change in self._client.watch(self.name, full=True, timeout=timeout):
+            yield self._changed(change)
+
 
 class SyncHandle(_Known[R]):
     """A submitted task, for threads; verb for verb the twin of Handle."""
@@ -103,6 +120,11 @@ class SyncHandle(_Known[R]):
     def status(self) -> TaskState:
         """Asks where the task stands."""
         return self._seen(self._client.get(self.name))
+
+    def watch(self, *, timeout: DurationLike | None = None) -> Iterator[TaskState]:
+        """Where the task stands now, and every change until its end; raises as Handle.watch."""
+        for change in self._client.watch(self.name, full=True, timeout=timeout):
+            yield self._changed(change)
 
 
 def outcome(task: task_pb2.Task, result_type: Any) -> Any:

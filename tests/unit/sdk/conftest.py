@@ -5,10 +5,10 @@ from __future__ import annotations
 import queue
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc_testing
@@ -92,6 +92,30 @@ class Noting:
     def __init__(self, channel: Any) -> None:
         self.channel = channel
         self.calls: queue.Queue[tuple[str, bytes, float, dict[str, str]]] = queue.Queue()
+        self.streams: queue.Queue[tuple[float | None, dict[str, str]]] = queue.Queue()
+
+    def unary_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None
+    ) -> Any:
+        return self._noted(
+            self.channel.unary_stream(method, request_serializer, response_deserializer)
+        )
+
+    def stream_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None
+    ) -> Any:
+        return self._noted(
+            self.channel.stream_stream(method, request_serializer, response_deserializer)
+        )
+
+    def _noted(self, callee: Any) -> Any:
+        def call(
+            request: Any, metadata: tuple[tuple[str, str], ...], timeout: float | None = None
+        ) -> Any:
+            self.streams.put((timeout, dict(metadata)))
+            return callee(request, timeout=timeout, metadata=metadata)
+
+        return call
 
     def unary_unary(
         self, method: str, request_serializer: Any = None, response_deserializer: Any = None
@@ -104,6 +128,40 @@ class Noting:
             return callee(request, timeout=timeout, metadata=metadata)
 
         return call
+
+
+@dataclass
+class Following(Generic[R]):
+    """An iteration in a thread: its end, and what came so far."""
+
+    future: Future[list[R]]
+    seen: queue.Queue[R]
+
+    def next(self) -> R:
+        """The next item, once it has come."""
+        return self.seen.get(timeout=PATIENCE_S)
+
+
+@dataclass
+class Stream:
+    """One stream as the client opened it, and its other end."""
+
+    request: Any
+    timeout_s: float | None
+    metadata: dict[str, str]
+    rpc: Any
+
+    def read(self) -> Any:
+        """The next message of a stream of requests."""
+        return self.rpc.take_request()
+
+    def say(self, response: Message) -> None:
+        self.rpc.send_response(response)
+
+    def end(
+        self, code: grpc.StatusCode = grpc.StatusCode.OK, reason: str = "", message: str = ""
+    ) -> None:
+        self.rpc.terminate(status_trailers(message, reason), code, message)
 
 
 class Door:
@@ -140,6 +198,19 @@ class Door:
         threading.Thread(target=run, daemon=True).start()
         return future
 
+    def follow(self, items: Callable[[], Iterable[R]]) -> Following[R]:
+        """Iterates in a thread; what came can be taken one by one."""
+        seen: queue.Queue[R] = queue.Queue()
+
+        def run() -> list[R]:
+            found = []
+            for item in items():
+                found.append(item)
+                seen.put(item)
+            return found
+
+        return Following(self.start(run), seen)
+
     def finish(self, future: Future[R]) -> R:
         """What the verb came to."""
         return future.result(PATIENCE_S)
@@ -158,6 +229,20 @@ class Door:
         descriptor = SERVICES[service].methods_by_name[method]
         _, request, rpc = self.channel.channel.take_unary_unary(descriptor)
         return Sent(method, data, timeout_s, metadata, request, rpc)
+
+    def take_watch(self) -> Stream:
+        """The next WatchTasks stream, once the client has opened it."""
+        timeout_s, metadata = self.channel.streams.get(timeout=PATIENCE_S)
+        descriptor = SERVICES["timeball.v1.TaskService"].methods_by_name["WatchTasks"]
+        _, request, rpc = self.channel.channel.take_unary_stream(descriptor)
+        return Stream(request, timeout_s, metadata, rpc)
+
+    def take_creations(self) -> Stream:
+        """The next CreateTasks stream, once the client has opened it."""
+        timeout_s, metadata = self.channel.streams.get(timeout=PATIENCE_S)
+        descriptor = SERVICES["timeball.v1.TaskService"].methods_by_name["CreateTasks"]
+        _, rpc = self.channel.channel.take_stream_stream(descriptor)
+        return Stream(None, timeout_s, metadata, rpc)
 
     def task(self, state: str = "SCHEDULED", **fields: Any) -> task_pb2.Task:
         """A task as the service answers it."""

@@ -172,6 +172,16 @@ async def test_nobody_there_is_unavailable_with_the_address() -> None:
             await client.get("x")
 
 
+def spoken(verb: Any) -> list[tuple[str, Any, Any, str]]:
+    """A verb's parameters; what only coroutines can take counts for nothing."""
+    if isinstance(verb, property):
+        return []
+    return [
+        (each.name, each.kind, each.default, str(each.annotation).partition(" | AsyncIterable")[0])
+        for each in inspect.signature(verb).parameters.values()
+    ]
+
+
 @pytest.mark.parametrize(
     ("one", "twin"),
     [(AsyncClient, Client), (Handle, SyncHandle), (ScheduleHandle, SyncScheduleHandle)],
@@ -180,6 +190,5 @@ def test_every_verb_has_exactly_one_twin(one: type, twin: type) -> None:
     names = {name for name in vars(one) if not name.startswith("_")}
     assert names == {name for name in vars(twin) if not name.startswith("_")}
     for name in names:
-        signatures = [inspect.signature(getattr(each, name)) for each in (one, twin)]
-        assert [*signatures[0].parameters.items()] == [*signatures[1].parameters.items()]
+        assert spoken(getattr(one, name)) == spoken(getattr(twin, name))
         assert not inspect.iscoroutinefunction(getattr(twin, name))

@@ -26,6 +26,7 @@ from timeball.v1 import admin_service_pb2, task_pb2, task_service_pb2
 if TYPE_CHECKING:
     from tests.unit.sdk.conftest import Door
 
+OTHER_ID = "9" * 40
 DUE = timestamp_pb2.Timestamp(seconds=1893456000, nanos=250_000_000)
 
 
@@ -180,6 +181,36 @@ def test_waiting_tells_the_end_by_its_exit_code(
     result = door.finish(running)
     assert result.exit_code == code
     assert state in result.stdout
+
+
+def test_watching_prints_a_line_per_change_and_ends_with_the_first_failure(door: Door) -> None:
+    running = run(door, "task", "watch", door.task_id, OTHER_ID, "-o", "json")
+    stream = door.take_watch()
+    assert list(stream.request.names) == [door.task_name, f"namespaces/n/tasks/{OTHER_ID}"]
+    response = task_service_pb2.WatchTasksResponse()
+    response.changes.add(name=door.task_name, task=door.task("RUNNING"))
+    missing = task_service_pb2.ItemError(code="NOT_FOUND", reason="TASK_NOT_FOUND", message="none")
+    response.changes.add(name=f"namespaces/n/tasks/{OTHER_ID}", error=missing, done=True)
+    response.changes.add(name=door.task_name, task=door.task("FAILED"), done=True)
+    stream.say(response)
+    outcome = door.finish(running)
+    told = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert [each["done"] for each in told] == [False, True, True]
+    assert told[0]["task"]["state"] == "TASK_STATE_RUNNING"
+    assert told[1]["error"]["reason"] == "TASK_NOT_FOUND"
+    assert outcome.exit_code == 3
+
+
+def test_watching_for_people(door: Door) -> None:
+    running = run(door, "task", "watch", door.task_id, "--timeout", "5s")
+    stream = door.take_watch()
+    assert stream.timeout_s == 5.0
+    response = task_service_pb2.WatchTasksResponse()
+    response.changes.add(name=door.task_name, task=door.task("SUCCEEDED"), done=True)
+    stream.say(response)
+    outcome = door.finish(running)
+    assert (outcome.exit_code, "SUCCEEDED" in outcome.stdout) == (0, True)
+    assert len(outcome.stdout.splitlines()) == 1
 
 
 def test_create_and_wait(door: Door) -> None:

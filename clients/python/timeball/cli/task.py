@@ -1,20 +1,22 @@
-"""`timeball task`: create, get, list, cancel, wait."""
+"""`timeball task`: create, get, list, cancel, wait, watch."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from timeball.cli.failures import task_code
-from timeball.cli.output import as_json, output_option, print_json, print_table
+from timeball.cli.failures import exit_code, task_code
+from timeball.cli.output import as_json, instant, output_option, print_json, print_table
 from timeball.cli.session import Session
 from timeball.cli.tables import HEADER, describe, row
 from timeball.durations import parse_instant
 
 if TYPE_CHECKING:
+    from timeball.changes import Change
     from timeball.options import SubmitOptions
     from timeball.v1 import task_pb2
 
@@ -118,6 +120,47 @@ def wait(session: Session, task: str, timeout: str | None, output: str) -> None:
     Exit code: 0 succeeded, 10 failed, 11 cancelled, 12 expired, 124 timeout.
     """
     finish(session.client.wait(task, timeout=timeout), output)
+
+
+@group.command()
+@click.argument("tasks", metavar="ID...", nargs=-1, required=True)
+@click.option("--timeout", metavar="DURATION", help="Watch no longer; then exit code 124.")
+@output_option
+@click.pass_obj
+def watch(session: Session, tasks: Sequence[str], timeout: str | None, output: str) -> None:
+    """Tell how tasks stand now and whenever they change, until all have ended.
+
+    A line per change; with -o json a JSON object per line. Exit code: as `task wait`, that of the
+    first task that did not succeed; 3 for one that is not there.
+    """
+    code = 0
+    for change in session.client.watch(tasks, full=output == "json", timeout=timeout):
+        tell_change(change, output)
+        if change.done and not code:
+            code = change_code(change)
+    click.get_current_context().exit(code)
+
+
+def change_code(change: Change) -> int:
+    """The exit code for the last change of a task."""
+    if change.error is not None:
+        return exit_code(change.error)
+    return 0 if change.task is None else task_code(change.task)
+
+
+def tell_change(change: Change, output: str) -> None:
+    """Prints one change on one line."""
+    if output == "json":
+        told: dict[str, object] = {"name": change.name, "done": change.done}
+        if change.task is not None:
+            told["task"] = as_json(change.task)
+        if change.error is not None:
+            told["error"] = {"reason": change.error.reason, "message": change.error.message}
+        click.echo(json.dumps(told, ensure_ascii=False))
+    elif change.task is not None:
+        click.echo("  ".join([instant(change.task.update_time), *row(change.task)]))
+    elif change.error is not None:
+        click.echo(f"{change.id}  {change.error.reason}  {change.error.message}")
 
 
 def finish(task: task_pb2.Task, output: str) -> None:
