@@ -236,6 +236,8 @@ def test_other_broken_promises_are_seen() -> None:
     made_twice = evidence([FIRST], journal)
     made_twice.numbers[7].add("another")
     assert "two tasks" in finding(made_twice).problems[0]
+    stuck = finding(evidence([FIRST], journal), replace(ROUND, stuck="not within 60 s"))
+    assert "not right again: not within 60 s" in stuck.problems
     refused = evidence([FIRST], journal)
     refused.refused.append(f"{DUE_MS} 8 UNAVAILABLE no")
     assert finding(refused).refused == 1
@@ -274,6 +276,13 @@ def test_a_kill_before_the_acknowledgement_needs_the_clients_and_the_stores_word
     elsewhere = [CREATED._replace(epoch=6), *journal[1:]]
     missing = finding(evidence([LATER], elsewhere, ack=LATE_ACK), round_).hit
     assert "the store has no CREATED" in missing
+
+
+def test_an_answer_that_came_late_but_unasked_was_not_lost_with_the_leader() -> None:
+    journal, late = [CREATED, CLAIM, ONCE_DONE], LATE_ACK._replace(resends=0)
+    round_ = aimed_at("leader-commit", "durable")
+    hit = finding(evidence([LATER], journal, ack=late), round_).hit
+    assert hit == "no answer was on its way through the leader"
 
 
 @pytest.mark.parametrize("point", ["claim-durable", "claim-told"])

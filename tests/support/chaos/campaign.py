@@ -53,6 +53,8 @@ class Round:
     """Shards that the victim owned, with the epoch of then."""
     shot: dict[str, Any] = field(default_factory=dict)
     ended_ms: int = 0
+    stuck: str = ""
+    """What did not become right again in time."""
 
     @property
     def killed_ms(self) -> int | None:
@@ -131,9 +133,12 @@ class Campaign:
         if point.name.startswith("assignment"):
             await self._move_a_shard()
         await self._await_shot(round_)
-        if round_.killed_ms is not None:
-            await self._bring_back(round_)
-        await whole(self._cluster, self._client)
+        try:
+            if round_.killed_ms is not None:
+                await self._bring_back(round_)
+            await whole(self._cluster, self._client)
+        except AssertionError as late:
+            round_.stuck = str(late)
         round_.ended_ms = wall_ms()
         return round_
 

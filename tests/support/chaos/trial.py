@@ -151,6 +151,7 @@ class Trial:
             ("early", map(str, early)),
             ("refused", refused),
             ("succeeded without a trace in the sink", filter(self._is_traceless, tasks)),
+            ("not right again", filter(None, [round_.stuck])),
         ]
         said = [*problems, *(f"{name}: {each}" for name, found in checks for each in found)]
         return Finding(
