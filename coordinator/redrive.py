@@ -67,7 +67,7 @@ class Redriver:
 
 def _wish(old: TaskView) -> CreateRequest:
     """The new task: at once, like the old one, marked as a repetition because it may be one."""
-    spec = replace(old.spec, redrive_of=old.task_id, schedule_id=None, nominal_ms=None)
+    spec = replace(old.spec, redrive_of=old.task_id, schedule_id=None)
     return CreateRequest(
         spec=spec, time=CreateTime(), request_id=redrive_request_id(old.task_id), resend=True
     )

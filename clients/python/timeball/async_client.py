@@ -23,6 +23,7 @@ from timeball._flow import Flow, Send, Step
 from timeball._streaming import IN_FLIGHT_DEFAULT, Creations
 from timeball._watching import Watching
 from timeball.changes import Change
+from timeball.async_admin import AsyncAdmin
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
 from timeball.handle import Handle, ScheduleHandle, outcome
@@ -91,6 +92,11 @@ class AsyncClient(ClientBase):
         """Closes the channel; twice is fine."""
         if self._is_own:
             await self._channel.close()
+
+    @property
+    def admin(self) -> AsyncAdmin:
+        """What operators and administrators may do."""
+        return AsyncAdmin(self._kit, self._run)
 
     async def create(self, task: task_pb2.Task, *, request_id: str | None = None) -> task_pb2.Task:
         """Creates a task given as the API's own message."""

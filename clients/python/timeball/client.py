@@ -22,6 +22,7 @@ from timeball._streaming import IN_FLIGHT_DEFAULT, Creations
 from timeball._sync_streams import Opener, created, watched
 from timeball._watching import Watching
 from timeball.changes import Change
+from timeball.admin import Admin
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
 from timeball.handle import SyncHandle, SyncScheduleHandle, outcome
@@ -90,6 +91,11 @@ class Client(ClientBase):
         """Closes the channel; twice is fine."""
         if self._is_own:
             self._channel.close()
+
+    @property
+    def admin(self) -> Admin:
+        """What operators and administrators may do."""
+        return Admin(self._kit, self._run)
 
     def create(self, task: task_pb2.Task, *, request_id: str | None = None) -> task_pb2.Task:
         """Creates a task given as the API's own message."""

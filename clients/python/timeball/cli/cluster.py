@@ -66,14 +66,14 @@ def shards(session: Session, output: str) -> None:
     if output == "json":
         print_json({"shards": [as_json(shard) for shard in cluster.shards]})
     else:
-        print_table(SHARDS, [_shard(shard) for shard in cluster.shards])
+        print_table(SHARDS, [shard_row(shard) for shard in cluster.shards])
 
 
 NODES = (
     *("name", "role", "address", "incarnation", "strength", "slots", "shards", "state", "uptime"),
 )
 SHARDS = (
-    *("shard", "owner", "epoch", "assigned", "tasks", "waiting", "due", "starts"),
+    *("shard", "owner", "epoch", "assigned", "pinned", "tasks", "waiting", "due", "starts"),
     *("p50", "p99", "reason"),
 )
 
@@ -94,8 +94,9 @@ def node_row(node: admin_service_pb2.Node) -> tuple[str, ...]:
     )
 
 
-def _shard(shard: admin_service_pb2.Shard) -> tuple[str, ...]:
-    place = (str(shard.shard), shard.owner, str(shard.epoch or ""), shard.assigned)
+def shard_row(shard: admin_service_pb2.Shard) -> tuple[str, ...]:
+    """One line of the list of shards."""
+    place = (str(shard.shard), shard.owner, str(shard.epoch or ""), shard.assigned, shard.pinned)
     if not shard.answered:
         silent = "no answer" if shard.owner else "no owner"
         return (*place, silent, *[""] * 5, shard.reason)

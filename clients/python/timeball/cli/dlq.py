@@ -1,12 +1,20 @@
-"""`timeball dlq`: tasks that failed for good and that people must look at."""
+"""`timeball dlq`: tasks that failed for good, to look at and to do again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from timeball.cli.output import as_json, instant, output_option, print_json, print_table
+from timeball.cli.failures import OTHER
+from timeball.cli.output import (
+    as_json,
+    instant,
+    output_option,
+    print_json,
+    print_table,
+    request_id_option,
+)
 from timeball.cli.session import Session
 from timeball.durations import parse_instant
 
@@ -19,7 +27,7 @@ PAGE_MOST = 1_000
 
 @click.group()
 def group() -> None:
-    """Look at tasks that failed for good."""
+    """Look at tasks that failed for good, and do them again."""
 
 
 @group.command("list")
@@ -42,6 +50,50 @@ def list_letters(
         print_json({"deadLetters": [as_json(each) for each in found]})
     else:
         print_table(LETTERS, [_row(each) for each in found])
+
+
+@group.command()
+@click.argument("tasks", metavar="[ID]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Those that the options choose.")
+@click.option("--handler", default="", help="With --all: only tasks of this handler.")
+@click.option("--from", "begin", metavar="TIME", help="With --all; default: 7 days ago.")
+@click.option("--to", "end", metavar="TIME", help="With --all; default: now.")
+@click.option("--limit", type=click.IntRange(min=1), default=1_000, show_default=True)
+@request_id_option
+@output_option
+@click.pass_obj
+def redrive(
+    session: Session, /, tasks: tuple[str, ...], limit: int, output: str, **said: Any
+) -> None:
+    """Do tasks again: each becomes a new task that names the old one, once.
+
+    Redriving one again answers the same new task. Exit code 1 when one of them was refused.
+    """
+    if bool(tasks) == said["everything"]:
+        raise click.UsageError("name tasks, or say --all")
+    begin, end = said["begin"], said["end"]
+    found = session.client.admin.redrive(
+        tasks,
+        handler=said["handler"],
+        failed_from=None if begin is None else parse_instant(begin, field="--from"),
+        failed_to=None if end is None else parse_instant(end, field="--to"),
+        limit=limit,
+        request_id=said["request_id"],
+    )
+    if output == "json":
+        print_json({"results": [as_json(each) for each in found]})
+    else:
+        print_table(("dead letter", "new task", "refused"), [_redriven(each) for each in found])
+    if any(each.HasField("error") for each in found):
+        click.get_current_context().exit(OTHER)
+
+
+def _redriven(result: admin_service_pb2.RedriveResult) -> tuple[str, ...]:
+    return (
+        result.dead_letter.rpartition("/")[2],
+        result.task.rpartition("/")[2],
+        result.error.message,
+    )
 
 
 def _row(letter: admin_service_pb2.DeadLetter) -> tuple[str, ...]:

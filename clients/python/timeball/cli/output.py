@@ -44,6 +44,13 @@ def output_option(command: F) -> F:
     )(command)
 
 
+def request_id_option(command: F) -> F:
+    """Adds --request-id to a command that changes something."""
+    return click.option(
+        "--request-id", metavar="UUID", help="Repeating it does nothing twice; default: fresh."
+    )(command)
+
+
 def print_json(value: object) -> None:
     """JSON, indented, in the order of the API's fields."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -57,14 +64,14 @@ def as_json(message: Message) -> dict[str, Any]:
     return found
 
 
-def print_table(header: Row, rows: Sequence[Row]) -> None:
-    """A table; drawn on a terminal, plain when piped."""
+def print_table(header: Row, rows: Sequence[Row], *, err: bool = False) -> None:
+    """A table; drawn on a terminal, plain when piped. `err` sends it to standard error, plain."""
     cells = [[_one_line(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not err:
         draw(header, cells)
     else:
         for line in plain(header, cells):
-            click.echo(line)
+            click.echo(line, err=err)
 
 
 def plain(header: Row, rows: Sequence[Row]) -> list[str]:

@@ -17,8 +17,13 @@ class Root(LazyGroup):
     own = {  # noqa: RUF012 - never changed
         "task": ("timeball.cli.task:group", "Create, read, await and cancel tasks."),
         "cluster": ("timeball.cli.cluster:group", "Look at nodes and shards."),
-        "node": ("timeball.cli.node:group", "Steer nodes."),
-        "dlq": ("timeball.cli.dlq:group", "Look at tasks that failed for good."),
+        "node": ("timeball.cli.node:group", "Look at nodes and steer them."),
+        "shard": ("timeball.cli.shard:group", "Look at shards and move them."),
+        "dlq": ("timeball.cli.dlq:group", "Tasks that failed for good: list and redrive."),
+        "namespace": ("timeball.cli.namespace:group", "Make namespaces, switch them off and on."),
+        "user": ("timeball.cli.user:group", "Make users, switch them off and on."),
+        "key": ("timeball.cli.key:group", "Make, list and revoke API keys."),
+        "audit": ("timeball.cli.audit:group", "Who changed what."),
     }
 
     def invoke(self, ctx: click.Context) -> object:
