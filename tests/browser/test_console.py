@@ -18,7 +18,7 @@ from tests.support.dev_server import DevServer, ending
 from timeball_server.core.ids import NodeId
 from timeball_server.ports.coordination import Member, Role
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
 expect.set_options(timeout=DEADLINE_MS)
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 
@@ -86,6 +86,7 @@ async def test_it_says_that_no_news_comes_and_recovers_by_itself(tmp_path: Path)
             await expect(page.locator("#answer")).to_have_text("On time")
             await expect(page.locator("#banner")).to_be_hidden()
             server.kill()
+            await expect(page.locator("#banner")).to_be_visible()
             await expect(page.locator("#banner")).to_contain_text("No news for")
             await expect(page.locator("#banner")).to_contain_text("What you see is from")
             await expect(page).to_have_title("No news · Timeball console")
