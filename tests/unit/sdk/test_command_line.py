@@ -315,9 +315,9 @@ def test_cluster_shards_shows_figures_and_says_who_is_silent(door: Door) -> None
     door.take().answer(cluster)
     _, first, second, third = door.finish(running).stdout.splitlines()
     figures = ["12", "5", "1", "60", "7", "ms", "1500", "ms"]
-    assert first.split() == ["3", "node-2", "7", "node-2", *figures, "node-1", "left"]
-    assert second.split()[:6] == ["4", "node-3", "8", "-", "no", "answer"]
-    assert third.split()[:6] == ["5", "-", "-", "-", "no", "owner"]
+    assert first.split() == ["3", "node-2", "7", "node-2", "-", *figures, "node-1", "left"]
+    assert second.split()[:7] == ["4", "node-3", "8", "-", "-", "no", "answer"]
+    assert third.split()[:7] == ["5", "-", "-", "-", "-", "no", "owner"]
 
 
 @pytest.mark.parametrize(
