@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -92,6 +93,18 @@ def fetch() -> None:
         fetch_if_changed(GO / "go.sum", GO, "go", "mod", "download")
         lock = TYPESCRIPT / "package-lock.json"
         fetch_if_changed(lock, TYPESCRIPT, "npm", "ci", "--no-audit", "--no-fund")
+
+
+def lock() -> None:
+    """Writes go.sum and package-lock.json anew from go.mod and package.json; asks the network."""
+    run(GO, "go", "mod", "tidy", online=True)
+    run(TYPESCRIPT, "npm", "install", "--package-lock-only", "--no-audit", online=True)
+    path = TYPESCRIPT / "package-lock.json"
+    locked = json.loads(path.read_text())
+    for package in locked["packages"].values():
+        # Whom to pay is an address too, and nothing that is installed depends on it.
+        package.pop("funding", None)
+    path.write_text(json.dumps(locked, indent=2, ensure_ascii=False) + "\n")
 
 
 def fetch_if_changed(lock: Path, folder: Path, *command: str) -> None:
@@ -223,7 +236,7 @@ def drift() -> list[str]:
 def main() -> None:
     """Reads the command line: fetch, build, generate or verify."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("verb", choices=["fetch", "build", "generate", "verify"])
+    parser.add_argument("verb", choices=["fetch", "lock", "build", "generate", "verify"])
     where_possible = "a machine that lacks Go or Node is told so, and that is all"
     parser.add_argument("--where-possible", action="store_true", help=where_possible)
     arguments = parser.parse_args()
@@ -233,6 +246,8 @@ def main() -> None:
     verb = arguments.verb
     if verb == "fetch":
         fetch()
+    elif verb == "lock":
+        lock()
     elif verb == "build":
         build()
     elif verb == "generate":

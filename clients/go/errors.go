@@ -19,22 +19,22 @@ type Reason string
 
 // Reasons that programs ask for most.
 const (
-	InvalidRequest    Reason = "INVALID_REQUEST"
-	TaskNotFound      Reason = "TASK_NOT_FOUND"
-	AlreadyExists     Reason = "ALREADY_EXISTS"
-	Unauthenticated   Reason = "UNAUTHENTICATED"
-	PermissionDenied  Reason = "PERMISSION_DENIED"
-	TooLate           Reason = "TOO_LATE"          // the attempt has started; nothing was changed
-	RequestIDReused   Reason = "REQUEST_ID_REUSED" // the same request id, other content
-	Unavailable       Reason = "UNAVAILABLE"
-	ResourceExhausted Reason = "RESOURCE_EXHAUSTED"
-	OutcomeUnknown    Reason = "OUTCOME_UNKNOWN" // it may or may not have happened: read, or repeat with the same request id
-	WaitTimeout       Reason = "WAIT_TIMEOUT"    // from Wait: the task goes on
-	TaskFailed        Reason = "TASK_FAILED"     // from Result: the task ended without one
-	Internal          Reason = "INTERNAL"
-	failed            Reason = "FAILED_PRECONDITION"
-	aborted           Reason = "ABORTED"
-	staleEtag         Reason = "STALE_ETAG"
+	InvalidRequest     Reason = "INVALID_REQUEST"
+	TaskNotFound       Reason = "TASK_NOT_FOUND"
+	AlreadyExists      Reason = "ALREADY_EXISTS"
+	Unauthenticated    Reason = "UNAUTHENTICATED"
+	PermissionDenied   Reason = "PERMISSION_DENIED"
+	FailedPrecondition Reason = "FAILED_PRECONDITION"
+	TooLate            Reason = "TOO_LATE"          // the attempt has started; nothing was changed
+	RequestIDReused    Reason = "REQUEST_ID_REUSED" // the same request id, other content
+	Aborted            Reason = "ABORTED"
+	StaleEtag          Reason = "STALE_ETAG"
+	Unavailable        Reason = "UNAVAILABLE"
+	ResourceExhausted  Reason = "RESOURCE_EXHAUSTED"
+	OutcomeUnknown     Reason = "OUTCOME_UNKNOWN" // it may or may not have happened: read, or repeat with the same request id
+	WaitTimeout        Reason = "WAIT_TIMEOUT"    // from Wait: the task goes on
+	TaskFailed         Reason = "TASK_FAILED"     // from Result: the task ended without one
+	Internal           Reason = "INTERNAL"
 )
 
 // Error implements error.
@@ -49,8 +49,8 @@ var reasonByCode = map[codes.Code]Reason{
 	codes.AlreadyExists:      AlreadyExists,
 	codes.Unauthenticated:    Unauthenticated,
 	codes.PermissionDenied:   PermissionDenied,
-	codes.FailedPrecondition: failed,
-	codes.Aborted:            aborted,
+	codes.FailedPrecondition: FailedPrecondition,
+	codes.Aborted:            Aborted,
 	codes.Unavailable:        Unavailable,
 	codes.Canceled:           Unavailable,
 	codes.ResourceExhausted:  ResourceExhausted,
@@ -92,7 +92,7 @@ func (e *Error) Retryable() bool {
 	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded:
 		return true
 	case codes.Aborted:
-		return e.Reason != staleEtag
+		return e.Reason != StaleEtag
 	case codes.ResourceExhausted:
 		// Without advice on when to come back it may be a message over a limit, which stays over it.
 		return e.RetryAfter > 0

@@ -42,7 +42,7 @@ func Result(task *timeballv1.Task, value any) error {
 	if err := json.Unmarshal(data, value); err != nil {
 		return &Error{
 			Code:    codes.FailedPrecondition,
-			Reason:  failed,
+			Reason:  FailedPrecondition,
 			Message: fmt.Sprintf("the result of %s does not fit: %v", task.GetName(), err),
 			cause:   err,
 		}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import timeball
+from timeball import errors
 
 from tests.support.dev_server import dev_server, environment
 from tests.support.polls import DEADLINE_S
@@ -81,11 +82,12 @@ def test_the_example_of_the_readme_runs(language: str, tmp_path: Path) -> None:
 
 
 def test_locks_hold_hashes_and_no_address_to_fetch_from() -> None:
-    packages = json.loads((TYPESCRIPT / "package-lock.json").read_text())["packages"]
+    text = (TYPESCRIPT / "package-lock.json").read_text()
+    assert "://" not in text
+    packages = json.loads(text)["packages"]
     fetched = [package for name, package in packages.items() if name]
     assert len(fetched) > 5
     assert [package for package in fetched if "integrity" not in package] == []
-    assert [package for package in fetched if "resolved" in package] == []
     sums = (GO / "go.sum").read_text()
     assert "://" not in sums
     assert re.fullmatch(r"(\S+ v\S+ h1:\S+=\n)+", sums)
@@ -97,6 +99,17 @@ def test_the_version_and_the_licence_are_those_of_every_distribution() -> None:
     for folder in (GO, TYPESCRIPT):
         for name in ("LICENSE", "NOTICE"):
             assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "form"),
+    [(GO / "errors.go", r'Reason = "(\w+)"'), (TYPESCRIPT / "src/errors.ts", r'^  \| "(\w+)"')],
+    ids=["go", "typescript"],
+)
+def test_reasons_are_words_that_the_service_says(source: Path, form: str) -> None:
+    reasons = re.findall(form, source.read_text(), re.MULTILINE)
+    assert len(reasons) == 16
+    assert set(reasons) <= set(errors.leaves())
 
 
 def test_what_is_asked_of_the_machine_is_what_the_clients_ask() -> None:

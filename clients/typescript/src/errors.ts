@@ -11,6 +11,31 @@ const DETAILS_KEY = "grpc-status-details-bin";
 /** Names of gRPC's statuses, for example `NOT_FOUND`. */
 export type Code = keyof typeof status;
 
+/** Stable words for programs. A newer service may have more of them. */
+export type Reason =
+  | "INVALID_REQUEST"
+  | "TASK_NOT_FOUND"
+  | "ALREADY_EXISTS"
+  | "UNAUTHENTICATED"
+  | "PERMISSION_DENIED"
+  | "FAILED_PRECONDITION"
+  /** The attempt has started; nothing was changed. */
+  | "TOO_LATE"
+  /** The same request id, other content. */
+  | "REQUEST_ID_REUSED"
+  | "ABORTED"
+  | "STALE_ETAG"
+  | "UNAVAILABLE"
+  | "RESOURCE_EXHAUSTED"
+  /** It may or may not have happened: read, or repeat with the same request id. */
+  | "OUTCOME_UNKNOWN"
+  /** From `wait`: the task goes on. */
+  | "WAIT_TIMEOUT"
+  /** From `result`: the task ended without one. */
+  | "TASK_FAILED"
+  | "INTERNAL"
+  | (string & {});
+
 /** One thing that is wrong with a request: where, and what would be accepted. */
 export interface Violation {
   readonly field: string;
@@ -21,7 +46,7 @@ export interface Violation {
  * What a status means when it carries no reason of ours: it came from a proxy or from gRPC itself.
  * CANCELLED by the other side is a server that went away.
  */
-const REASON_BY_CODE: Partial<Record<Code, string>> = {
+const REASON_BY_CODE: Partial<Record<Code, Reason>> = {
   INVALID_ARGUMENT: "INVALID_REQUEST",
   OUT_OF_RANGE: "INVALID_REQUEST",
   NOT_FOUND: "TASK_NOT_FOUND",
@@ -37,7 +62,7 @@ const REASON_BY_CODE: Partial<Record<Code, string>> = {
 };
 
 interface Facts {
-  readonly reason?: string | undefined;
+  readonly reason?: Reason | undefined;
   readonly violations?: readonly Violation[];
   readonly metadata?: Readonly<Record<string, string>>;
   readonly retryAfterMs?: number | undefined;
@@ -48,8 +73,7 @@ interface Facts {
 export class TimeballError extends Error {
   override readonly name = "TimeballError";
   readonly code: Code;
-  /** Stable word for programs, for example `TOO_LATE`. A newer service may have more of them. */
-  readonly reason: string;
+  readonly reason: Reason;
   /** The fields that are wrong, if the request was. */
   readonly violations: readonly Violation[];
   /** Facts for programs. */
