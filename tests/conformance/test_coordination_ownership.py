@@ -251,6 +251,32 @@ async def test_release_leaves_anothers_entry_and_a_newer_one_alone(world: World)
 
 
 @over_all
+async def test_a_release_that_is_repeated_because_its_answer_was_lost_harms_nobody(
+    world: World,
+) -> None:
+    first, second = await joined(world, A), await joined(world, B)
+    old = await first.take_ownership(SHARD)
+    assert old is not None
+    await world.slow(first, 1_000)
+    releasing = asyncio.ensure_future(first.release_ownership(SHARD, old))
+
+    async def released() -> bool:
+        return await second.ownerships() == ()
+
+    await eventually(world, released, "the entry is gone before the answer is there")
+    await world.cut(first)
+    with pytest.raises(CoordinationUnavailable):
+        await releasing
+    theirs = await second.take_ownership(SHARD)
+    assert theirs is not None
+    await world.slow(first, 0)
+    await world.heal(first)
+    await until_state(world, first, SessionState.CONNECTED)
+    await first.release_ownership(SHARD, old)
+    assert await first.ownerships() == (Ownership(shard=SHARD, node=B, epoch=theirs),)
+
+
+@over_all
 async def test_expiry_frees_what_the_session_owned(world: World) -> None:
     first, second = await joined(world, A), await joined(world, B)
     epoch = await first.take_ownership(SHARD)

@@ -26,25 +26,35 @@ class Owners:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._locks: defaultdict[ShardId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._made: dict[ShardId, Epoch] = {}
 
     async def take(self, shard: ShardId) -> Epoch | None:
         """Create the entry; its czxid. None = another session holds it."""
         joined = self._calls.require_joined("take_ownership")
         data, path = words.write_node(joined.node), self._calls.layout.owner(shard)
         async with self._locks[shard]:
+            self._made.pop(shard, None)
             for _ in range(TRIES):
                 is_settled, czxid = await self._try_to_take(path, data)
+                if czxid is not None:
+                    self._made[shard] = Epoch(czxid)
                 if is_settled:
-                    return None if czxid is None else Epoch(czxid)
+                    return self._made.get(shard)
         return None
 
     async def release(self, shard: ShardId, epoch: Epoch) -> None:
         """Remove the entry if it is ours and of this epoch.
 
-        Only this session could replace its own entry between the look and the removal.
+        Only this session could replace its own entry between the look and the removal. Without
+        the look goes what this session made and has not touched since, but once: should that
+        answer get lost, the entry may be somebody else's by the next time.
         """
         name, path = "release_ownership", self._calls.layout.owner(shard)
         async with self._locks[shard]:
+            if self._made.pop(shard, None) == epoch:
+                removal = requests.delete(path, requests.ANY_VERSION)
+                await self._calls.together(name, removal, expected=(NoNodeError,))
+                return
             found = await self._calls.look(name, path)
             if found is not None and self._calls.is_mine(found) and found.czxid == epoch:
                 removal = requests.delete(path, found.version)
