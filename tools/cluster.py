@@ -104,6 +104,10 @@ def status(places: Places) -> int:
     facts = json.loads(places.facts.read_text())
     address = coordinators(facts["addresses"])
     print(f"coordinators at {address}; logs in {places.logs}")
+    for name, pages in sorted(facts["pages"].items()):
+        if "console" in pages:
+            print(f"console of {name}: {pages['console']}")
+    print(flush=True)
     command = [sys.executable, "-m", "timeball.cli", "--address", address, "cluster", "status"]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
