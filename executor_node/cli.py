@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 from timeball._version import __version__
-from timeball.errors import TimeballError
+from timeball.errors import TimeballError, Unavailable
 from timeball.settings import DEFAULT_ADDRESS
 
 from executor_node.apps import load_handlers
@@ -19,6 +19,8 @@ from executor_node.wiring import ClusterAddress, DataDirectoryLock, run_executor
 from timeball_server.core.ids import NodeId
 from timeball_server.runtime.logs import configure_logs
 from timeball_server.runtime.loops import LoopChoice, LoopFactory, loop_factory
+
+EXIT_UNREACHABLE = 3
 
 
 class Labels(click.ParamType[tuple[str, str]]):
@@ -47,6 +49,11 @@ class Labels(click.ParamType[tuple[str, str]]):
 )
 @click.option("--zookeeper", default="", metavar="HOST:PORT,.../ROOT",
               help="Join through ZooKeeper instead of --server.")  # fmt: skip
+@click.option("--zookeeper-user", default="", help="Who made the entries there, if not open.")
+@click.option("--zookeeper-password", default="",
+              help="Better in TIMEBALL_EXECUTOR_ZOOKEEPER_PASSWORD.")  # fmt: skip
+@click.option("--connect-deadline-ms", type=click.IntRange(0, 3_600_000), default=60_000,
+              show_default=True, help="How long joining may take at the start.")  # fmt: skip
 @click.option("--name", help="Name of this node, unique among the living; default: the host's.")
 @click.option("--slots", type=click.IntRange(1, 10_000), default=100, show_default=True,
               help="Handlers at once.")  # fmt: skip
@@ -76,6 +83,9 @@ def command(
     app: str,
     server: str,
     zookeeper: str,
+    zookeeper_user: str,
+    zookeeper_password: str,
+    connect_deadline_ms: int,
     name: str | None,
     slots: int,
     strength: int,
@@ -109,9 +119,15 @@ def command(
         session_timeout_ms=session_timeout_ms,
         api_key=api_key,
         zookeeper=zookeeper,
+        zookeeper_user=zookeeper_user,
+        zookeeper_password=zookeeper_password,
+        connect_deadline_ms=connect_deadline_ms,
     )
     try:
         _run(app, config, cluster, data_dir, loop_factory(LoopChoice(loop)))
+    except Unavailable as error:
+        click.echo(f"Error: {error.message}", err=True)
+        sys.exit(EXIT_UNREACHABLE)
     except (TimeballError, OSError) as error:
         raise click.ClickException(str(error)) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import signal
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from timeball.errors import FailedPrecondition
+from timeball.errors import FailedPrecondition, Unavailable
 from timeball.registry import Handler
 
 from executor_node.membership import Connect, SessionMemberships
@@ -23,6 +24,7 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Membership
 from timeball_server.rpc.options import internal_channel_options
 from timeball_server.runtime.clock import SystemClock
+from timeball_server.runtime.logs import hear_vendors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +34,26 @@ class ClusterAddress:
     Attributes:
         server: host:port of a coordinator, used when `zookeeper` is empty.
         zookeeper: host:port,host:port/root.
+        zookeeper_user, zookeeper_password: of who made the entries there; empty = open entries.
+        connect_deadline_ms: how long joining may take at the start.
     """
 
     server: str
     session_timeout_ms: int
     api_key: str = ""
     zookeeper: str = ""
+    zookeeper_user: str = ""
+    zookeeper_password: str = ""
+    connect_deadline_ms: int = 60_000
+
+    def __repr__(self) -> str:
+        """Never with the secrets."""
+        return f"ClusterAddress({self.where!r})"
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people."""
+        return self.zookeeper or self.server
 
 
 class DataDirectoryLock:
@@ -72,6 +88,7 @@ async def run_executor(
     """Run until SIGTERM or SIGINT; a second one hands running work back at once.
 
     Raises:
+        Unavailable: the cluster could not be joined in time.
         Exception: what made the service fail.
     """
     clock = SystemClock()
@@ -87,8 +104,22 @@ async def run_executor(
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
-        await service.start()
+        await _start(service, cluster)
         await service.wait_stopped()
+
+
+async def _start(service: ExecutorService, cluster: ClusterAddress) -> None:
+    """Join; its own log says once why it waits, the drivers' words come after it has joined."""
+    hear_vendors(logging.CRITICAL)
+    try:
+        async with asyncio.timeout(cluster.connect_deadline_ms / 1_000):
+            await service.start()
+    except TimeoutError as error:
+        raise Unavailable(
+            f"The cluster at {cluster.where} could not be joined within "
+            f"{cluster.connect_deadline_ms // 1_000} s; is it running, and is the address right?"
+        ) from error
+    hear_vendors(logging.WARNING)
 
 
 async def _connector(cluster: ClusterAddress, clock: Clock, held: AsyncExitStack) -> Connect:
@@ -109,15 +140,19 @@ async def _connector(cluster: ClusterAddress, clock: Clock, held: AsyncExitStack
 
 def _zookeeper_connector(cluster: ClusterAddress, clock: Clock) -> Connect:
     """Imported late: a slim executor has no ZooKeeper client installed."""
+    from timeball_server.coordination.zookeeper.identity import open_allowed
     from timeball_server.coordination.zookeeper.options import ZooKeeperOptions, parse_address
-    from timeball_server.coordination.zookeeper.session import open_session
 
     hosts, root = parse_address(cluster.zookeeper)
     options = ZooKeeperOptions(
-        hosts=hosts, root=root, session_timeout_ms=cluster.session_timeout_ms
+        hosts=hosts,
+        root=root,
+        session_timeout_ms=cluster.session_timeout_ms,
+        user=cluster.zookeeper_user,
+        password=cluster.zookeeper_password,
     )
 
     async def connect() -> Membership:
-        return await open_session(options, clock)
+        return await open_allowed(options, clock)
 
     return connect

@@ -129,7 +129,7 @@ def test_drivers_are_heard_without_their_traces(
     del fresh_logs
     stream = io.StringIO()
     configure_logs(stream, level=level, as_json=True, node="node-a")
-    hear_vendors(logging.WARNING, least=level)
+    hear_vendors(logging.WARNING)
     driver = logging.getLogger("cassandra.cluster")
     driver.info("up")
     try:

@@ -55,10 +55,11 @@ def configure_logs(stream: TextIO, *, level: str, as_json: bool, node: str) -> N
     )
 
 
-def hear_vendors(level: int, *, least: str) -> None:
-    """From now on write what drivers say from this level on; everything with `least` = debug."""
+def hear_vendors(level: int) -> None:
+    """From now on write what drivers say from this level on; all of it where debug is written."""
+    is_debug = logging.getLogger().level <= logging.DEBUG
     for name in VENDORS:
-        logging.getLogger(name).setLevel(logging.DEBUG if least == "debug" else level)
+        logging.getLogger(name).setLevel(logging.DEBUG if is_debug else level)
 
 
 def _drop_vendor_traces(record: logging.LogRecord) -> bool:

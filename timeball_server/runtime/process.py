@@ -100,10 +100,7 @@ def _sources(parsed: argparse.Namespace) -> Sources:
 
 
 async def _run(name: str, settings: Any, make: Make[Any], ready_file: Path | None) -> int:
-    least = settings.node.log_level
-    hear_vendors(
-        logging.CRITICAL, least=least
-    )  # until it runs, one line of ours says what is amiss
+    hear_vendors(logging.CRITICAL)  # until it runs, one line of ours says what is amiss
     try:
         service = await make(settings, _say)
         await service.start()
@@ -113,7 +110,7 @@ async def _run(name: str, settings: Any, make: Make[Any], ready_file: Path | Non
     except (TimeballError, OSError) as error:
         _say(f"{name}: {error}")
         return EXIT_INVALID_CONFIGURATION
-    hear_vendors(logging.WARNING, least=least)
+    hear_vendors(logging.WARNING)
     stops: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -28,27 +28,36 @@ async def open_identified(
         CoordinationUnavailable: nobody answered in time.
         FailedPrecondition: wrong credentials, or the root belongs to another cluster.
     """
-    where = f"{options.hosts}{options.root}"
-    try:
-        session = await open_session(options, clock)
-    except (PermissionDenied, Unauthenticated) as error:
-        raise FailedPrecondition(
-            f"ZooKeeper at {where} refuses the user {options.user or 'nobody'!r}: the entries "
-            "belong to another one, or the password is wrong. Correct coordination.user and "
-            "coordination.password of this process."
-        ) from error
+    session = await open_allowed(options, clock)
     try:
         standing = await identify(session, options.root, identity)
         if standing != identity:
             raise FailedPrecondition(
-                f"ZooKeeper at {where} belongs to the cluster with the database {standing!r}, this "
-                f"process has {identity!r}. Correct coordination.root, or the addresses and the "
-                "keyspace in [store]."
+                f"ZooKeeper at {_where(options)} belongs to the cluster with the database "
+                f"{standing!r}, this process has {identity!r}. Correct coordination.root, or the "
+                "addresses and the keyspace in [store]."
             )
     except BaseException:
         await session.close()
         raise
     return session
+
+
+async def open_allowed(options: ZooKeeperOptions, clock: Clock) -> ZooKeeperSession:
+    """A session whose user has the right to the entries.
+
+    Raises:
+        CoordinationUnavailable: nobody answered in time.
+        FailedPrecondition: wrong credentials.
+    """
+    try:
+        return await open_session(options, clock)
+    except (PermissionDenied, Unauthenticated) as error:
+        raise FailedPrecondition(
+            f"ZooKeeper at {_where(options)} refuses the user {options.user or 'nobody'!r}: the "
+            "entries belong to another one, or the password is wrong. Correct user and password "
+            "of coordination in this process."
+        ) from error
 
 
 async def identify(session: ZooKeeperSession, root: str, identity: str) -> str:
@@ -64,3 +73,7 @@ async def identify(session: ZooKeeperSession, root: str, identity: str) -> str:
             await link.ask("identify", request)
     found, _ = await link.ask("identify", requests.read(path, None))
     return bytes(found).decode(errors="replace")
+
+
+def _where(options: ZooKeeperOptions) -> str:
+    return f"{options.hosts}{options.root}"
