@@ -19,11 +19,11 @@ from timeball_server.runtime.process import Say, default_name, main
 
 def _problems(settings: CoordinatorSettings) -> Iterable[Violation]:
     yield from cluster_problems(settings.store, settings.coordination)
-    if not settings.access.keys_file and not is_loopback(f"{settings.listen.host}:0"):
-        yield Violation("access.keys_file", "needed where others than this machine can call")
+    if not settings.access.pepper and not is_loopback(f"{settings.listen.host}:0"):
+        yield Violation("access.pepper", "needed where others than this machine can call")
     http_reachable = settings.http.listen and not is_loopback(settings.http.listen)
-    if http_reachable and not settings.access.keys_file:
-        yield Violation("access.keys_file", "needed where others can call http.listen")
+    if http_reachable and not settings.access.pepper:
+        yield Violation("access.pepper", "needed where others can call http.listen")
 
 
 async def _make(settings: CoordinatorSettings, say: Say) -> Service:

@@ -47,7 +47,8 @@ class Doors:
     """Where a coordinator listens and whom it lets in; host:port, port 0 takes a free one.
 
     `node_services` are for our own processes, behind the same gate. `store` says what the store
-    is, for operators. `http` is where JSON over HTTP is served, empty for nowhere.
+    is, for operators. `http` is where JSON over HTTP is served, and `operators` where generic tools
+    look at the process; empty for nowhere.
     """
 
     listen: str
@@ -55,6 +56,7 @@ class Doors:
     node_services: Sequence[RpcService] = ()
     store: str = ""
     http: str = ""
+    operators: str = ""
 
 
 class Coordinator(Service):
@@ -80,6 +82,7 @@ class Coordinator(Service):
         public = _public_services(self.node, doors, self._parts)
         services = [*public, *doors.node_services]
         self._server = RpcServer(doors.listen, services, interceptors=[self._gate])
+        self._operators = _operators_port(doors, public)
         self._console: ConsoleApp | None = None
         self._http = self._http_door(doors, public, ports) if doors.http else None
 
@@ -87,6 +90,11 @@ class Coordinator(Service):
     def address(self) -> str:
         """host:port where it listens."""
         return self._server.address
+
+    @property
+    def operators_address(self) -> str:
+        """host:port of the operators' port, empty for nowhere."""
+        return self._operators.address if self._operators else ""
 
     @property
     def http_address(self) -> str:
@@ -126,7 +134,10 @@ class Coordinator(Service):
         if self._http is not None:
             await self._http.start()
             self.spawn("http", self._http.wait_stopped())
-        log.info("serving", address=self.address, http=self.http_address)
+        if self._operators is not None:
+            await self._operators.start()
+        log.info("serving", address=self.address, http=self.http_address,
+                 operators=self.operators_address)  # fmt: skip
 
     async def _drain(self) -> None:
         if self._console is not None:
@@ -140,6 +151,8 @@ class Coordinator(Service):
         if self._http is not None:
             await self._http.stop()
         await self._server.stop()
+        if self._operators is not None:
+            await self._operators.stop()
         await self._parts.auditor.flush()
         await self.node.stop()
 
@@ -186,6 +199,15 @@ class Coordinator(Service):
         """Count and log what a servicer should not have raised."""
         self.bugs += 1
         log.error("a call failed on a bug", method=method, exc_info=bug)
+
+
+def _operators_port(doors: Doors, services: Sequence[RpcService]) -> RpcServer | None:
+    """Reflection and channelz on a port of their own; what they are made of loads when wanted."""
+    if not doors.operators:
+        return None
+    from timeball_server.rpc.operators_port import OperatorsPort
+
+    return OperatorsPort(doors.operators, [service.name for service in services])
 
 
 def _public_services(

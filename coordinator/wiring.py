@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import tomllib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from grpc.aio import Server
@@ -27,7 +29,8 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Membership
 from timeball_server.ports.owners import OwnerDialer, OwnerInspector, OwnerObserver
 from timeball_server.ports.store import Store
-from timeball_server.rpc.auth import ApiKeys, Authenticator, OpenLoopback, stored_keys
+from timeball_server.rpc.auth import Authenticator, OpenLoopback, stored_keys
+from timeball_server.rpc.live_keys import LiveKeys
 from timeball_server.rpc.owner_transport import GrpcOwnerDialer
 from timeball_server.rpc.server import Service as RpcService
 from timeball_server.rpc.validation import RequestValidator, shipped_rules
@@ -118,14 +121,22 @@ async def clustered_coordinator(
         authenticator=authenticator,
         store="cassandra",
         http=settings.http.listen,
+        operators=settings.operators.listen,
     )
+    if settings.access.pepper:
+        config = replace(config, token_key=_token_key(settings.access))
     service = coordinator(config, ports, layout, doors)
     return with_metrics(WithStore(service, store), settings.metrics, [service.metrics])
 
 
 def _authenticator(access: AccessSettings, listen: str, clock: Clock) -> Authenticator:
-    """Keys from the file that the settings name; without one open, on loopback only."""
-    if not access.keys_file:
+    """Keys of the store and of the file that the settings name; without a pepper open to all."""
+    if not access.pepper:
         return OpenLoopback(listen)
-    keys = tomllib.loads(Path(access.keys_file).read_text(encoding="utf-8"))
-    return ApiKeys(stored_keys(keys), access.pepper.encode(), clock)
+    text = Path(access.keys_file).read_text(encoding="utf-8") if access.keys_file else ""
+    return LiveKeys(stored_keys(tomllib.loads(text)), access.pepper.encode(), clock)
+
+
+def _token_key(access: AccessSettings) -> bytes:
+    """What seals page tokens: one for all coordinators that share a pepper."""
+    return hmac.digest(access.pepper.encode(), b"page tokens", "sha256")

@@ -46,7 +46,7 @@ class Layer:
     vendors: tuple[str, ...] = ()
 
 
-GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google")
+GRPC = ("grpc", "grpc_channelz", "grpc_health", "grpc_reflection", "grpc_status", "google")
 SHARED = ("timeball_server.core", "timeball_server.ports", ERRORS)
 SERVICE_NEEDS = (
     *SHARED,
@@ -93,6 +93,7 @@ LAYERS = {
             "timeball_server.console",
             "timeball_server.rest",
             "timeball_server.rpc.auth",
+            "timeball_server.rpc.live_keys",
         ),
         vendors=("starlette", "structlog"),
     ),

@@ -49,6 +49,9 @@ DEFAULT_DATA = Path(".timeball") / "dev.db"
               help="Write the public address to this file when everything is ready.")  # fmt: skip
 @click.option("--metrics", metavar="HOST:PORT",
               help="Answer Prometheus there, loopback only; port 0 takes a free one.")  # fmt: skip
+@click.option("--operators", metavar="HOST:PORT",
+              help="Reflection, channelz and health for generic gRPC tools, loopback only; port 0 "
+              "takes a free one.")  # fmt: skip
 @click.option("--loop", type=click.Choice([each.value for each in LoopChoice]),
               default=LoopChoice.AUTO.value, show_default=True,
               help="Event loop; auto = uvloop where it is installed.")  # fmt: skip
@@ -66,6 +69,7 @@ def command(
     start_log: Path | None,
     ready_file: Path | None,
     metrics: str | None,
+    operators: str | None,
     loop: str,
     log_level: str,
 ) -> None:
@@ -81,6 +85,7 @@ def command(
     problems += address_problems(listen)
     problems += () if http is None else address_problems(http, "--http")
     problems += () if metrics is None else address_problems(metrics, "--metrics")
+    problems += () if operators is None else address_problems(operators, "--operators")
     problems += file_problems(kept, {"--start-log": start_log, "--ready-file": ready_file})
     if problems:
         click.echo("\n".join(f"timeball dev: {problem}" for problem in problems), err=True)
@@ -93,6 +98,7 @@ def command(
         version=__version__,
         http="" if no_http else http_address(listen, http),
         metrics=metrics,
+        operators=operators or "",
     )
     cluster = DevCluster(config, OpenLoopback(listen), handlers)
     try:
@@ -114,6 +120,8 @@ async def _run(cluster: DevCluster, config: DevConfig, ready_file: Path | None) 
     _say_ready(cluster, config)
     if cluster.metrics_address is not None:
         click.echo(f"  metrics: http://{cluster.metrics_address}/metrics", err=True)
+    if cluster.operators_address:
+        click.echo(f"  reflection and channelz: {cluster.operators_address}", err=True)
     if ready_file is not None:
         write_whole(ready_file, cluster.address)
     settle_collector()

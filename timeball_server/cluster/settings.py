@@ -16,6 +16,7 @@ from timeball_server.runtime.settings import (
     ListenSettings,
     MetricsSettings,
     NodeSettings,
+    OperatorsSettings,
     StoreKind,
     StoreSettings,
 )
@@ -45,6 +46,7 @@ class CoordinatorSettings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    operators: OperatorsSettings = field(default_factory=OperatorsSettings)
 
 
 def cluster_problems(

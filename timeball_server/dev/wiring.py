@@ -57,6 +57,7 @@ class DevConfig:
         start_log: file for one JSON line per start, if wanted.
         metrics: host:port for Prometheus, if wanted.
         http: host:port for JSON over HTTP, empty for none.
+        operators: host:port for reflection, channelz and health, empty for none.
     """
 
     listen: str
@@ -66,6 +67,7 @@ class DevConfig:
     version: str
     metrics: str | None = None
     http: str = ""
+    operators: str = ""
 
 
 class DevCluster(Service):
@@ -98,6 +100,11 @@ class DevCluster(Service):
     def http_address(self) -> str:
         """Where JSON over HTTP is served; empty for nowhere."""
         return self._coordinator.http_address if self._coordinator else self._config.http
+
+    @property
+    def operators_address(self) -> str:
+        """Where generic gRPC tools look; empty for nowhere."""
+        return self._coordinator.operators_address if self._coordinator else ""
 
     @property
     def metrics_address(self) -> str | None:
@@ -207,5 +214,6 @@ class DevCluster(Service):
             node_services=(membership_service(self._session, self._clock),),
             store="memory" if self._config.data is None else "sqlite",
             http=self._config.http,
+            operators=self._config.operators,
         )
         return coordinator(config, ports, layout, doors)

@@ -188,14 +188,32 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorsSettings:
+    """Where generic gRPC tools look at a process."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            pattern=r"^(\S+:\d{1,5})?$",
+            description="host:port for reflection, channelz and health, which ask for no key; "
+            "empty means none",
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings:
     """Who may call."""
 
     keys_file: Annotated[
-        str, Meta(description="TOML file with API keys by key id; empty means open on loopback")
+        str, Meta(description="TOML file with API keys by key id, beside those of the store")
     ] = ""
     pepper: Annotated[
-        str, Meta(description="secret that keys are hashed with; better in the variable")
+        str,
+        Meta(
+            description="secret that keys are hashed with, the same on every coordinator; empty "
+            "means open on loopback; better in the variable"
+        ),
     ] = ""
 
     def problems(self) -> Iterable[Violation]:

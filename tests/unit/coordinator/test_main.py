@@ -49,4 +49,4 @@ def test_a_coordinator_that_others_can_reach_needs_keys() -> None:
         "listen.host=0.0.0.0",
     )
     assert outcome.returncode == 2
-    assert "access.keys_file" in outcome.stderr
+    assert "access.pepper" in outcome.stderr
