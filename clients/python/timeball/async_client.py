@@ -22,8 +22,8 @@ from timeball._clock import Clock
 from timeball._flow import Flow, Send, Step
 from timeball._streaming import IN_FLIGHT_DEFAULT, Creations
 from timeball._watching import Watching
-from timeball.changes import Change
 from timeball.async_admin import AsyncAdmin
+from timeball.changes import Change
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
 from timeball.handle import Handle, ScheduleHandle, outcome

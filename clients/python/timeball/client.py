@@ -21,8 +21,8 @@ from timeball._flow import Flow, Send, Step
 from timeball._streaming import IN_FLIGHT_DEFAULT, Creations
 from timeball._sync_streams import Opener, created, watched
 from timeball._watching import Watching
-from timeball.changes import Change
 from timeball.admin import Admin
+from timeball.changes import Change
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
 from timeball.handle import SyncHandle, SyncScheduleHandle, outcome
