@@ -28,8 +28,8 @@ SEED = 20_260
 STEPS = 150
 RIVALS = 8
 HELD_S = 0.3
-WATCHES = 7
-"""Three roles, one member, the candidacies, the ownerships and the assignment."""
+WATCHES = 9
+"""Three roles, one member, candidacies, ownerships, standbys, the assignment and the wishes."""
 
 
 async def reach(session: CoordinationSession, state: SessionState) -> None:
