@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 READY_WITHIN_S: Final = 120.0
 STOP_WITHIN_S: Final = 30.0
+_RANDOM: Final = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +296,12 @@ def coordinators(addresses: Mapping[str, str]) -> str:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on right now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody listens on right now.
+
+    Below those that systems hand out by themselves: until it is used, and while its process is
+    away, nobody who asks for just any port may get it.
+    """
+    while True:
+        port = _RANDOM.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
