@@ -293,7 +293,7 @@ async def test_with_credentials_every_entry_is_the_users_alone(world: ZooKeeperW
             acls, _ = outside.get_acls(path)
             assert [each.id.scheme for each in acls] == ["digest"], path
             paths.extend(f"{path}/{child}" for child in outside.get_children(path))
-        assert len(paths) == 12
+        assert len(paths) == 14
         for stranger in (world.options(root=root), replace(options, password="wrong")):
             with pytest.raises(PermissionDenied):
                 await open_session(stranger, world.clock)
