@@ -7,12 +7,14 @@ import http.client
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from tests.support.console_world import (
+    CLOCK,
+    PEPPER,
     PUBLISHER_KEY,
     VIEWER_KEY,
     ConsoleWorld,
@@ -21,7 +23,10 @@ from tests.support.console_world import (
 )
 from tests.support.polls import eventually
 from timeball_server.console.app import MAX_BODY_BYTES
+from timeball_server.ports.access import KeyRow
 from timeball_server.ports.metrics import Figures
+from timeball_server.rpc.auth import key_digest
+from timeball_server.rpc.live_keys import LiveKeys
 
 pytestmark = pytest.mark.asyncio
 DEADLINE_S = 20
@@ -263,6 +268,38 @@ async def test_a_key_becomes_a_session_that_scripts_cannot_read() -> None:
         assert api.status == 401  # the session is for the console alone
         ended = await ask(world, "DELETE", "/console/session", headers={"Cookie": cookie})
         assert ended.headers["set-cookie"].startswith("timeball_console=; Max-Age=0; ")
+
+
+async def test_a_session_of_a_stored_key_is_known_everywhere_and_ends_with_the_key() -> None:
+    key = "tb.shop_abc.s3cret"
+    row = KeyRow(
+        namespace="shop",
+        key_id="shop_abc",
+        digest=key_digest(key, PEPPER),
+        subject="clerk",
+        roles=("viewer",),
+        created_ms=1,
+        created_by="boss",
+        request_id="",
+    )
+    keys = LiveKeys({}, PEPPER, CLOCK)
+    async with console_world(keys) as world:
+        await world.store.access.add(row)
+        reply = await ask(world, "POST", "/console/session", signing_in(key), JSON)
+        assert reply.status == 204
+        cookie = {"Cookie": reply.headers["set-cookie"].split(";")[0]}
+        keys.forget_all()  # as a coordinator that has never heard of this key
+        async with streaming(world, cookie) as stream:
+            await stream.picture()
+            assert await world.store.access.change(replace(row, revoked_ms=5))
+            keys.forget_all()
+            found = await stream.event()
+            while found.get("event") == "picture":
+                found = await stream.event()
+            assert found == {"event": "end", "data": "{}"}
+        assert (await ask(world, "GET", "/console/stream", headers=cookie)).status == 401
+        who = await ask(world, "GET", "/console/session", headers=cookie)
+        assert who.json == {"allowed": False, "session": True}
 
 
 async def test_behind_a_public_name_the_cookie_travels_over_tls_only() -> None:

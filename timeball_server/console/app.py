@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from timeball.errors import InvalidRequest, PermissionDenied, TimeballError, Unauthenticated
+from timeball.errors import InvalidRequest, TimeballError
 
 from timeball_server.console.collector import Collector
-from timeball_server.console.cookies import ended_cookie, has_cookie, read_cookie, session_cookie
+from timeball_server.console.cookies import ended_cookie, has_cookie, session_cookie
 from timeball_server.console.document import encoded
+from timeball_server.console.keeper import Keeper
 from timeball_server.console.stream import serve_stream
 from timeball_server.ports.clock import Clock
 from timeball_server.rest.answers import JSON_TYPE, Answer, failure
@@ -34,9 +33,7 @@ from timeball_server.rest.problems import (
     PathNotFound,
     UnsupportedMediaType,
 )
-from timeball_server.rpc.auth import Authenticator, Principal, Role, Sessions
 
-log = structlog.stdlib.get_logger("audit")
 PREFIX: Final = "/console"
 SESSION_MS: Final = 8 * 3_600_000
 """How long one sign-in lasts: a shift."""
@@ -62,36 +59,6 @@ _KINDS: Final[Mapping[str, str]] = {
     "svg": "image/svg+xml",
 }
 _PAGE: Final = "console.html"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keeper:
-    """Who may see the console: the same credentials as everywhere, and sessions in their name."""
-
-    authenticator: Authenticator
-    sessions: Sessions
-
-    def admit(self, request: Request) -> Principal:
-        """Who asks: by the header, else by the session's cookie.
-
-        Raises:
-            Unauthenticated: nobody that is known.
-            PermissionDenied: somebody without the role viewer.
-        """
-        headers = request.headers.getlist("authorization")
-        if len(headers) > 1:
-            raise Unauthenticated("send one authorization header, not several")
-        if headers:
-            return _viewer(self.authenticator.authenticate(headers[0]))
-        return _viewer(self.sessions.session_holder(read_cookie(request)))
-
-    def may(self, request: Request) -> bool:
-        """Whether who asks would be admitted now."""
-        try:
-            self.admit(request)
-        except TimeballError:
-            return False
-        return True
 
 
 class ConsoleApp:
@@ -143,14 +110,14 @@ class ConsoleApp:
 
     async def _stream(self, request: Request, send: Send) -> None:
         _refuse_other_sites(request)
-        self._keeper.admit(request)
+        await self._keeper.admit(request)
         await serve_stream(
             request.receive,
             send,
             self._collector,
             life=self._life,
             last_event_id=request.headers.get("last-event-id", ""),
-            still_allowed=partial(self._keeper.may, request),
+            still_allowed=partial(self._keeper.admits_still, request),
         )
 
     async def _session(self, request: Request) -> Answer:
@@ -158,24 +125,16 @@ class ConsoleApp:
         _refuse_other_sites(request)
         host = request.headers.get("host", "")
         if request.method == "GET":
-            known = {"allowed": self._keeper.may(request), "session": has_cookie(request)}
+            is_allowed = await self._keeper.would_admit(request)
+            known = {"allowed": is_allowed, "session": has_cookie(request)}
             return Answer(status=200, body=encoded(known), headers={"content-type": JSON_TYPE})
         if request.method == "DELETE":
             return Answer(status=204, headers={"set-cookie": ended_cookie(host)})
         if request.method != "POST":
             raise MethodNotAllowed("a session is begun by POST", ("DELETE", "GET", "POST"))
-        credential = f"Bearer {await _key(request)}"
-        who = _viewer(self._keeper.authenticator.authenticate(credential))
-        token = self._keeper.sessions.open_session(credential, SESSION_MS)
-        log.info("console session begun", actor=who.subject, outcome="OK")
+        token = await self._keeper.open_session(await _key(request), SESSION_MS)
         cookie = session_cookie(token, SESSION_MS // 1_000, host)
         return Answer(status=204, headers={"set-cookie": cookie})
-
-
-def _viewer(who: Principal) -> Principal:
-    if Role.VIEWER not in who.roles:
-        raise PermissionDenied("the console needs a key with the role viewer")
-    return who
 
 
 def _path(request: Request) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from timeball_server.console.app import ConsoleApp, Keeper
+from timeball_server.console.app import ConsoleApp
 from timeball_server.console.collector import Collector, OnBug
 from timeball_server.console.document import About
+from timeball_server.console.keeper import Keeper
 from timeball_server.console.sight import Look
 from timeball_server.ports.clock import Clock
 from timeball_server.rpc.auth import Authenticator, Sessions
@@ -34,5 +35,4 @@ def console(
         coordinator=coordinator, version=version, store=store, since_ms=clock.now().wall_ms
     )
     collector = Collector(look, about, clock, on_bug)
-    keeper = Keeper(authenticator=authenticator, sessions=authenticator)
-    return ConsoleApp(collector, keeper, clock)
+    return ConsoleApp(collector, Keeper(authenticator, authenticator), clock)

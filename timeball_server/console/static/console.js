@@ -51,7 +51,9 @@ async function refused() {
 /** Whether we may look, as far as anybody says; asks for a key if not. */
 async function mayLook() {
   try {
-    const answer = await (await fetch("/console/session")).json();
+    const reply = await fetch("/console/session");
+    if (!reply.ok) return true; // nobody can say now: the stream is tried
+    const answer = await reply.json();
     byId("leave").hidden = !(answer.allowed && answer.session);
     if (!answer.allowed) askForKey();
     return answer.allowed;
