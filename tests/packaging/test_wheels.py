@@ -124,6 +124,8 @@ def test_each_wheel_is_typed_licensed_and_complete(built: list[Path]) -> None:
     sdk, server = (modules(wheel) for wheel in built)
     assert "timeball/py.typed" in sdk
     assert "timeball_server/rpc/rules.binpb" in server
+    static = wheels.ROOT / "timeball_server" / "console" / "static"
+    assert {str(path.relative_to(wheels.ROOT)) for path in static.iterdir()} <= server
     assert [name for name in sdk if name.endswith("_pb2.pyi")]
 
 
