@@ -144,11 +144,24 @@ async def run(
         starts = proof.starts_since(logs, demo.began_ms)
         console.print(lateness_table([start.started_ms - start.due_ms for start in starts]))
         checks = demo.checks(starts, mailbox)
+        if len(logs) > 1:
+            members = await executors(client, logs)
+            checks.append(proof.moved_to_a_stronger_executor(members, demo.ids["flaky"]))
         console.print(_verdicts(checks))
         console.print(
             f"final state of the retried task: {state_of(retried)}, {lateness_ms(retried)}"
         )
     return all(check.holds for check in checks)
+
+
+async def executors(client: timeball.AsyncClient, logs: list[Path]) -> list[proof.Executor]:
+    """The executors whose files these are: `<name>.starts.jsonl`."""
+    files = {path.name.partition(".")[0]: path for path in logs if path.exists()}
+    return [
+        proof.Executor(node.name, node.strength, node.slots, proof.read_starts(files[node.name]))
+        for node in (await client.cluster()).nodes
+        if node.name in files
+    ]
 
 
 def _verdicts(checks: list[proof.Check]) -> Table:
@@ -165,20 +178,20 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_OF_FILES)
-    if os.environ.get("TIMEBALL_DEMO_CLUSTER"):
-        return on_cluster(console)
+    if where := os.environ.get("TIMEBALL_DEMO_CLUSTER"):
+        return on_cluster(console, CLUSTER_FACTS if where == "1" else Path(where))
     with tempfile.TemporaryDirectory(prefix="timeball-demo-") as folder:
         work = Path(folder)
         mailbox = Mailbox()
         return show(console, DevServer(work, mailbox.start()), work, mailbox)
 
 
-def on_cluster(console: Console) -> int:
+def on_cluster(console: Console, facts: Path) -> int:
     """The same on the cluster that `make cluster` has started."""
-    if not CLUSTER_FACTS.exists():
+    if not facts.exists():
         console.print("no cluster runs here; start one with: make cluster")
         return 1
-    server = ClusterServer(CLUSTER_FACTS)
+    server = ClusterServer(facts)
     mailbox = Mailbox(server.smtp_port)
     mailbox.start()
     return show(console, server, server.work, mailbox)

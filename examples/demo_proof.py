@@ -24,6 +24,16 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Executor:
+    """A member of the cluster, and all that it ever started."""
+
+    name: str
+    strength: int
+    slots: int
+    starts: list[Start]
+
+
+@dataclass(frozen=True)
 class Check:
     """One claim and whether the evidence holds it."""
 
@@ -102,6 +112,23 @@ def retried_with_raised_priority(starts: Sequence[Start], task_id: str) -> Check
     mine = [(start.attempt, start.priority) for start in starts if start.task_id == task_id]
     holds = mine == [(1, 2), (2, 3), (3, 4)]
     return Check("two failures, three attempts, priority raised by each", holds, str(mine))
+
+
+def moved_to_a_stronger_executor(executors: Sequence[Executor], task_id: str) -> Check:
+    """Whoever started less than its slots hold, ever, had one free at that moment."""
+    claim = "the third attempt ran on a stronger executor, a weaker one had a free slot"
+    where = {
+        start.attempt: executor
+        for executor in executors
+        for start in executor.starts
+        if start.task_id == task_id
+    }
+    first, third = where.get(1), where.get(3)
+    if first is None or third is None:
+        return Check(claim, False, f"attempts {sorted(where)}")
+    holds = third.strength > first.strength and len(first.starts) < first.slots
+    used = f"{first.name} had used {len(first.starts)} of {first.slots} slots"
+    return Check(claim, holds, f"strength {first.strength}, then {third.strength}; {used}")
 
 
 def ran_at_its_instant(starts: Sequence[Start], task_id: str, due_ms: int) -> Check:

@@ -36,9 +36,15 @@ class SchedulerNodeProcess(Service):
     """Listens first, so that the address it joins with is real; leaves in the reverse order."""
 
     def __init__(
-        self, config: SchedulerNodeConfig, store: Store, connect: Connect, clock: Clock
+        self,
+        config: SchedulerNodeConfig,
+        store: Store,
+        connect: Connect,
+        clock: Clock,
+        advertise: str | None = None,
     ) -> None:
         super().__init__(f"scheduler node process {config.node}")
+        self._advertise = advertise
         self._dialer = GrpcExecutorDialer()
         self.node = SchedulerNode(config, store, connect, self._dialer, clock, fresh_random())
         inspector = Inspector(self.node.shell, clock, self.node.take_no_more)
@@ -63,7 +69,8 @@ class SchedulerNodeProcess(Service):
 
     async def _begin(self) -> None:
         await self._server.start()
-        self.node.config = replace(self.node.config, address=self._server.address)
+        address = self._advertise or self._server.address
+        self.node.config = replace(self.node.config, address=address)
         await self.node.start()
         self.spawn("watch", self._watch())
 
@@ -99,7 +106,7 @@ async def clustered_node(
         await store.close()
         raise
     connect = session_opener(settings.coordination, store, clock, say)
-    process = SchedulerNodeProcess(config, store, connect, clock)
+    process = SchedulerNodeProcess(config, store, connect, clock, settings.listen.advertise)
     service = WithStore(process, store)
     return with_metrics(service, settings.metrics, [process.node.shell.metrics])
 

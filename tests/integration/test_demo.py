@@ -147,3 +147,25 @@ def test_the_report_must_have_a_row_for_each_year(
     if content is not None:
         path.write_text(content)
     assert proof.report_is_right(path, 2006, 2007).holds == holds
+
+
+def executor(strength: int, *attempts: int, slots: int = 100) -> proof.Executor:
+    starts = [start(FLAKY, attempt=number) for number in attempts]
+    return proof.Executor(f"executor-{strength}", strength, slots, starts)
+
+
+@pytest.mark.parametrize(
+    ("executors", "holds"),
+    [
+        ([executor(1, 1, 2), executor(5, 3)], True),
+        ([executor(1, 1), executor(5, 2, 3), executor(10)], True),
+        ([executor(1, 1, 2, 3), executor(5)], False),
+        ([executor(5, 1, 2), executor(1, 3)], False),
+        ([executor(1, 1, 2, slots=2), executor(5, 3)], False),  # perhaps it had to go elsewhere
+        ([executor(1, 1, 2), executor(5)], False),
+    ],
+)
+def test_the_stronger_executor_is_judged_by_what_each_started(
+    executors: list[proof.Executor], holds: bool
+) -> None:
+    assert proof.moved_to_a_stronger_executor(executors, FLAKY).holds == holds

@@ -1,4 +1,4 @@
-"""The tests here run where the server fixtures are loaded; clusters of three in the long setting.
+"""The tests here run where the server fixtures are loaded; the long ones in the long setting.
 
 pytest -p tests.support.servers.fixtures tests/servers
 """
@@ -7,4 +7,5 @@ from __future__ import annotations
 
 import os
 
-collect_ignore = [] if os.environ.get("TIMEBALL_LONG") == "1" else ["test_servers_of_three.py"]
+LONG_ONLY = ["test_servers_of_three.py", "test_make_cluster.py", "test_guarded_cassandra.py"]
+collect_ignore = [] if os.environ.get("TIMEBALL_LONG") == "1" else LONG_ONLY
