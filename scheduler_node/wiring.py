@@ -7,7 +7,7 @@ from dataclasses import replace
 import structlog
 
 from scheduler_node.reporting import Inspector
-from scheduler_node.service import Connect, SchedulerNode, SchedulerNodeConfig
+from scheduler_node.service import DRAIN_MS, Connect, SchedulerNode, SchedulerNodeConfig
 from timeball_server.cluster.settings import SchedulerNodeSettings
 from timeball_server.cluster.wiring import (
     Say,
@@ -43,7 +43,7 @@ class SchedulerNodeProcess(Service):
         clock: Clock,
         advertise: str | None = None,
     ) -> None:
-        super().__init__(f"scheduler node process {config.node}")
+        super().__init__(f"scheduler node process {config.node}", drain_ms=DRAIN_MS)
         self._advertise = advertise
         self._dialer = GrpcExecutorDialer()
         self.node = SchedulerNode(config, store, connect, self._dialer, clock, fresh_random())
