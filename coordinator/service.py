@@ -18,6 +18,7 @@ from timeball.v1 import admin_service_pb2_grpc, schedule_service_pb2_grpc, task_
 from coordinator.admin_api import AdminApi
 from coordinator.admin_servicer import AdminServicer
 from coordinator.administration import Administration, administration
+from coordinator.chronicle import Chronicle
 from coordinator.console_view import console_look
 from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
 from coordinator.schedule_servicer import ScheduleServicer
@@ -79,6 +80,8 @@ class Coordinator(Service):
         self._keys = doors.authenticator if isinstance(doors.authenticator, LiveKeys) else None
         if self._keys is not None:
             self._keys.attach(ports.store.access)
+        auditor = self._parts.auditor
+        self._chronicle = Chronicle(config.node, self.node.overview, auditor, ports.clock)
         public = _public_services(self.node, doors, self._parts)
         services = [*public, *doors.node_services]
         self._server = RpcServer(doors.listen, services, interceptors=[self._gate])
@@ -129,6 +132,7 @@ class Coordinator(Service):
         await self.node.start()
         self.spawn("node", self._watch())
         self.spawn("audit", self._parts.auditor.run())
+        self.spawn("chronicle", self._chronicle.run())
         if self._keys is not None:
             self.spawn("keys", self._refresh(self._keys))
         if self._http is not None:
