@@ -221,7 +221,7 @@ class Ownership:
         except CoordinationUnavailable as error:
             log.info("cannot stand by", node=self._node, shard=shard, error=str(error))
         finally:
-            del self._preparing[shard]
+            self._preparing.pop(shard, None)
 
     async def _read_ahead(self, shard: ShardId) -> Heads:
         """What has ended; nothing if the store does not answer, which is no reason to wait."""
@@ -243,7 +243,7 @@ class Ownership:
     # Taking -------------------------------------------------------------------------------------
 
     def _begin_to_take(self, shard: ShardId) -> None:
-        preparing = self._preparing.get(shard)
+        preparing = self._preparing.pop(shard, None)
         if preparing is not None:
             preparing.cancel()
         heads = self._standing.pop(shard, None)
@@ -258,7 +258,7 @@ class Ownership:
         except CoordinationUnavailable as error:
             log.info("cannot take a shard", node=self._node, shard=shard, error=str(error))
         finally:
-            del self._taking[shard]
+            self._taking.pop(shard, None)
             self._changed()
 
     async def _take(self, shard: ShardId, heads: Heads) -> None:

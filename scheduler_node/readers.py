@@ -99,6 +99,7 @@ class Readers:
 
     def know(self, shard: ShardId, epoch: Epoch, heads: Mapping[TaskId, EventRow]) -> None:
         """Take final heads that were read before the shard was ours; they are not read again."""
+        self._ended = {s: each for s, each in self._ended.items() if self._owns(s, each.epoch)}
         self._ended[shard] = Ended(epoch, heads)
 
     def load(self, effect: LoadSlice) -> None:

@@ -40,7 +40,8 @@ AHEAD_S = (0.1, 3.0)
 """Tasks are due so long after they were asked for."""
 AROUND_MS = (-200, 800)
 """Tasks due from so long before a gap's begin to so long after its end are counted with it."""
-LINE = re.compile(r"^(\S+Z) .*?(letting a shard go|shard taken) .*?\bshard=(\d+)")
+LINE = re.compile(r"^(\S+Z) .*?(letting a shard go|shard let go|shard taken) .*?\bshard=(\d+)")
+TOOK = re.compile(r"\btook_ms=(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class Move:
 
     shard: int
     let_go_ms: float
+    quiet_ms: float
+    begun_ms: float
     taken_ms: float
 
     @property
@@ -95,24 +98,35 @@ class Load:
 def moves_in(folder: Path, since_ms: float) -> list[Move]:
     """Every shard that was let go and taken since then, by the scheduler nodes' logs."""
     let_go: dict[int, float] = {}
+    quiet: dict[int, float] = {}
     found: list[Move] = []
-    for at_ms, what, shard in sorted(_lines(folder)):
+    for at_ms, what, shard, took_ms in sorted(_lines(folder)):
         if at_ms < since_ms:
             continue
         if what == "letting a shard go":
             let_go[shard] = at_ms
-        elif shard in let_go:
-            found.append(Move(shard=shard, let_go_ms=let_go.pop(shard), taken_ms=at_ms))
+        elif what == "shard let go":
+            quiet[shard] = at_ms
+        elif shard in let_go and shard in quiet:
+            found.append(
+                Move(
+                    shard=shard,
+                    let_go_ms=let_go.pop(shard),
+                    quiet_ms=quiet.pop(shard),
+                    begun_ms=at_ms - took_ms,
+                    taken_ms=at_ms,
+                )
+            )
     return found
 
 
-def _lines(folder: Path) -> Iterable[tuple[float, str, int]]:
+def _lines(folder: Path) -> Iterable[tuple[float, str, int, int]]:
     for path in folder.glob("scheduler-*.log"):
         for line in path.read_text(errors="replace").splitlines():
             match = LINE.match(line)
             if match:
-                at = datetime.fromisoformat(match[1])
-                yield at.timestamp() * 1e3, match[2], int(match[3])
+                at, took = datetime.fromisoformat(match[1]), TOOK.search(line)
+                yield at.timestamp() * 1e3, match[2], int(match[3]), int(took[1]) if took else 0
 
 
 def first_starts(folder: Path) -> dict[str, float]:
@@ -187,6 +201,9 @@ def summary(
         "moves": len(moves),
         "gap median": round(statistics.median(gaps)) if gaps else None,
         "gap max": round(gaps[-1]) if gaps else None,
+        "gap: falling quiet": _median(each.quiet_ms - each.let_go_ms for each in moves),
+        "gap: release seen": _median(each.begun_ms - each.quiet_ms for each in moves),
+        "gap: taking": _median(each.taken_ms - each.begun_ms for each in moves),
         "moved: tasks": len(moved),
         **_spread("moved: late", moved),
         "moved: over 200": sum(each > 200 for each in moved),
@@ -201,6 +218,11 @@ def summary(
         "drain s": drains,
         "load average": os.getloadavg()[0],
     }
+
+
+def _median(values: Iterable[float]) -> int | None:
+    found = list(values)
+    return round(statistics.median(found)) if found else None
 
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, object]:
