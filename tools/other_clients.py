@@ -126,6 +126,9 @@ def build() -> None:
     with environments.exclusive(CACHE):
         run(GO, "go", "build", "-o", str(GO_PROBE), "./internal/probe")
         run(GO, "go", "build", "-o", str(GO_EXAMPLE), "./examples/hello")
+        # What checks and tests compile is kept too, so that these only run it.
+        run(GO, "go", "vet", "./...")
+        run(GO, "go", "test", "-run", "^$", "./...")
         shutil.rmtree(TYPESCRIPT / "dist", ignore_errors=True)
         run(TYPESCRIPT, "npm", "run", "--silent", "build")
 
