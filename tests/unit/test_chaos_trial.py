@@ -240,7 +240,7 @@ def test_other_broken_promises_are_seen() -> None:
     assert "not right again: not within 60 s" in stuck.problems
     refused = evidence([FIRST], journal)
     refused.refused.append(f"{DUE_MS} 8 UNAVAILABLE no")
-    assert finding(refused).refused == 1
+    assert (finding(refused).refused, finding(refused).problems) == (1, ())
 
 
 def test_a_fail_over_ends_with_the_first_start_of_a_later_epoch() -> None:

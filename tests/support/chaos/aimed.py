@@ -29,6 +29,8 @@ from tools.local_cluster import coordinators
 
 END_WITHIN_S: Final = 60.0
 LOOK_S: Final = 1.0
+FAILURES_ALLOWED: Final = 5
+"""Rounds that could not be played at all, for example because nobody answers."""
 MISSES_ALLOWED: Final = 3
 """In a row at one point; then it is given up and said."""
 
@@ -58,6 +60,7 @@ class Session:
     async def run(self, points: Sequence[Point]) -> list[Finding]:
         """Play these points; those that were missed again at the end, but not for ever."""
         found: list[Finding] = []
+        failures = 0
         owed = list(points)
         async with timeball.AsyncClient(coordinators(self._cluster.addresses)) as client:
             await whole(self._cluster, client)
@@ -65,15 +68,29 @@ class Session:
             campaign = Campaign(self._cluster, client, load, self._random)
             while owed:
                 leg, owed = owed[: self._leg], owed[self._leg :]
-                rounds = [await self._round(campaign, point) for point in leg]
-                findings = await self._judged(rounds, load)
+                rounds = await self._leg_of(campaign, leg)
+                findings = await self._judged(rounds, load) if rounds else []
                 found += findings
                 missed = [x.point for x in findings if x.hit]
-                owed += [point for point in leg if self._again(point, missed)]
+                owed += [point for point in leg[: len(rounds)] if self._again(point, missed)]
+                owed += leg[len(rounds) :]
+                if len(rounds) < len(leg) and (failures := failures + 1) > FAILURES_ALLOWED:
+                    break
             load.tell("stop")
             await asyncio.to_thread(load.end)
             self._say_costs(load)
         return found
+
+    async def _leg_of(self, campaign: Campaign, points: Sequence[Point]) -> list[Round]:
+        """Rounds up to the first that could not be played; they are judged all the same."""
+        rounds: list[Round] = []
+        for point in points:
+            try:
+                rounds.append(await self._round(campaign, point))
+            except (AssertionError, timeball.errors.TimeballError, SystemExit) as error:
+                print(f"{point.name} could not be played: {error!r}"[:1000], flush=True)
+                break
+        return rounds
 
     async def _round(self, campaign: Campaign, point: Point) -> Round:
         round_ = await campaign.play(point)

@@ -34,6 +34,7 @@ CALM_WITHIN_S: Final = 15.0
 CALM_LATE_MS: Final = 300
 CALM_SHARE: Final = 0.9
 LOOK_S: Final = 0.5
+LONGEST_WORDS: Final = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,6 +126,7 @@ class Campaign:
 
     async def play(self, point: Point) -> Round:
         """One round."""
+        await asyncio.to_thread(self._cluster.restart_ended)
         calm = await self._calm()
         round_ = await self._prepared(point, calm)
         self._load.tell("reopen")
@@ -137,8 +139,8 @@ class Campaign:
             if round_.killed_ms is not None:
                 await self._bring_back(round_)
             await whole(self._cluster, self._client)
-        except AssertionError as late:
-            round_.stuck = str(late)
+        except (AssertionError, timeball.errors.TimeballError, SystemExit) as late:
+            round_.stuck = str(late)[:LONGEST_WORDS]
         round_.ended_ms = wall_ms()
         return round_
 

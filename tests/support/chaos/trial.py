@@ -46,7 +46,10 @@ class Excuse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is known of one round, in figures; `problems` are broken promises."""
+    """What is known of one round, in figures; `problems` are broken promises.
+
+    `refused` counts tasks whose caller gave up after 30 s of repetitions: seen, never promised.
+    """
 
     number: int
     point: str
@@ -149,7 +152,6 @@ class Trial:
             ("at most once, started twice", map(self._words, twice)),
             ("at most once, LOST without cause", map(self._words, missing)),
             ("early", map(str, early)),
-            ("refused", refused),
             ("succeeded without a trace in the sink", filter(self._is_traceless, tasks)),
             ("not right again", filter(None, [round_.stuck])),
         ]
