@@ -27,6 +27,7 @@ from coordinator.service import Coordinator, Doors
 from coordinator.wiring import coordinator, coordinator_ports, membership_service
 from tests.support.fake_owners import EXECUTOR, LAYOUT, FakeOwner, Surroundings
 from tests.support.polls import eventually
+from tests.support.rpc_records import EMPTY_ID
 from timeball_server.coordination.local import LocalSession
 from timeball_server.coordination.remote.client import RemoteMembership
 from timeball_server.core.commands import CreateTask
@@ -244,6 +245,47 @@ async def test_chunks_of_a_stream_are_all_numbered_or_none() -> None:
         error = error_from_rpc(caught.value)
         assert isinstance(error, errors.InvalidRequest)
         assert [each.field for each in error.violations] == ["number"]
+
+
+KNOWN = f"namespaces/-/tasks/{EMPTY_ID}"
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (dict[str, Any](), "names"),
+        ({"names": ["namespaces/-/tasks/short"]}, "names[0]"),
+        ({"names": [KNOWN, f"namespaces/-/tasks/{'z' * 40}"]}, "names[1]"),
+        ({"names": [KNOWN] * 2}, "names"),
+        ({"names": [f"namespaces/-/tasks/{number:040}" for number in range(1_001)]}, "names"),
+        ({"names": [KNOWN], "view": 7}, "view"),
+        ({"names": [KNOWN], "resume_token": "not ours"}, "resume_token"),
+        ({"names": [KNOWN], "resume_token": "x" * 2_001}, "resume_token"),
+    ],
+)
+async def test_a_watch_of_what_cannot_be_is_refused_by_field(
+    request_: dict[str, Any], field: str
+) -> None:
+    async with opened() as door:
+        stream: Any = door.tasks.WatchTasks(task_service_pb2.WatchTasksRequest(**request_))
+        error = await refusal(stream.read())
+        assert isinstance(error, errors.InvalidRequest)
+        assert [each.field for each in error.violations] == [field]
+
+
+async def test_a_watch_in_another_namespace_is_denied_and_its_tasks_are_not_there() -> None:
+    async with opened() as door:
+        made = (await door.tasks.CreateTask(wish())).task
+        foreign = made.name.replace("default", "bank")
+        request = task_service_pb2.WatchTasksRequest(names=[foreign])
+        stream: Any = door.tasks.WatchTasks(request)
+        answer = await stream.read()
+        assert [(each.name, each.done) for each in answer.changes] == [(foreign, True)]
+        assert answer.changes[0].error.reason == "TASK_NOT_FOUND"
+        assert await stream.read() == grpc.aio.EOF
+        request.parent = "namespaces/bank"
+        stream = door.tasks.WatchTasks(request)
+        assert isinstance(await refusal(stream.read()), errors.PermissionDenied)
 
 
 async def test_a_repeated_request_gets_the_same_task() -> None:

@@ -36,7 +36,14 @@ class Violation:
 def judge(history: History, profile: Profile) -> list[Violation]:
     """All violations of one run."""
     case = _Case(history, profile)
-    return [*case.problems(), *case.tasks(), *case.owners(), *case.reads(), *case.requests()]
+    return [
+        *case.problems(),
+        *case.tasks(),
+        *case.owners(),
+        *case.reads(),
+        *case.ends(),
+        *case.requests(),
+    ]
 
 
 def vacuous(history: History, profile: Profile) -> str:
@@ -252,6 +259,12 @@ class _Case:
             if _contradicts(furthest.view, op.view):
                 text = f"{_said(furthest)} and later {_said(op)}"
                 yield Violation("reads", task_id, text)
+
+    def ends(self) -> Iterator[Violation]:
+        """Whoever watches a task is told its end, wherever the shard and the caller went."""
+        for task_id, is_over in self._history.followed.items():
+            if not is_over:
+                yield Violation("watch", task_id, "watched, and its end was never told")
 
     def requests(self) -> Iterator[Violation]:
         """One request, one task."""

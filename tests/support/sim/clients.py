@@ -33,6 +33,8 @@ from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, TaskS
 
 NAMESPACE = "shop"
 CALL_S = 12.0
+LOOK_S = 6.0
+FOLLOWED_SHARE = 0.06
 TRIES = 12
 COORDINATORS = ("coordinator-1:1", "coordinator-2:1")
 Call = Callable[[TaskApi, bool], Coroutine[Any, Any, TaskView]]
@@ -46,6 +48,7 @@ class Client:
         self.tasks: list[str] = []
         self._world = world
         self._rng = random.Random(f"{world.seed} {name}")
+        self._follows = random.Random(f"{world.seed} {name} follows")
         self._clock = VirtualClock(world.loop)
         self._caller = Caller(NAMESPACE, name)
 
@@ -70,6 +73,8 @@ class Client:
             self._later(self._cancel_around(created))
         if rng.random() < 0.1:
             self._later(self._watch(created))
+        if self._follows.random() < FOLLOWED_SHARE:
+            self._later(self.follow(created))
 
     def _later(self, work: Coroutine[Any, Any, object]) -> None:
         """Something that goes on beside the next operations."""
@@ -187,6 +192,48 @@ class Client:
             await self.get(task_id)
             await self._pause(self._rng.uniform(0.1, 4))
 
+    async def follow(self, task_id: str) -> None:
+        """Watch a task to its end, each time at some coordinator with the token of before."""
+        history, token, over = self._world.history, "", False
+        history.followed[task_id] = False
+        while not over:
+            op = self._begin("watch", task_id)
+            try:
+                seen, token = await self._look(task_id, token)
+            except (OutcomeUnknown, TimeoutError, Unavailable) as error:
+                self._end(op, Kind.FAIL)
+                op.reason = error.reason if isinstance(error, TimeballError) else "TIMEOUT"
+                await self._clock.sleep_ms(self._follows.uniform(50, 2_000))
+                continue
+            for each in seen:
+                if isinstance(each, TaskView):
+                    op.view = each
+                else:
+                    history.problem(self.name, f"{task_id} was created and then {each!r}")
+            self._end(op, Kind.OK if seen else Kind.FAIL)
+            over = any(_is_over(each) for each in seen)
+        history.followed[task_id] = True
+
+    async def _look(self, task_id: str, token: str) -> tuple[list[TaskView | TimeballError], str]:
+        """The next changes, if there are any soon, and where to go on."""
+
+        async def call(api: TaskApi) -> tuple[list[TaskView | TimeballError], str]:
+            watch = api.watch(self._caller, [TaskId(task_id)], token)
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    changes = await watch.changes()
+            except TimeoutError:
+                return [], token
+            finally:
+                watch.close()
+            for seen in changes:
+                watch.note_told(seen)
+            return [seen.answer for seen in changes], watch.token()
+
+        address = self._follows.choice(COORDINATORS)
+        async with asyncio.timeout(CALL_S):
+            return await self._world.network.call(self.name, address, f"watch {task_id}", call)
+
     # One operation ------------------------------------------------------------------------------
 
     def _begin(self, name: str, task_id: str = "") -> Op:
@@ -239,3 +286,7 @@ class Client:
 
     def _pause(self, seconds: float) -> Awaitable[None]:
         return self._clock.sleep_ms(max(0.0, seconds) * 1_000)
+
+
+def _is_over(answer: TaskView | TimeballError) -> bool:
+    return not isinstance(answer, TaskView) or answer.terminal

@@ -103,6 +103,7 @@ class History:
     struck: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     final: dict[str, Op] = field(default_factory=dict)
+    followed: dict[str, bool] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     is_open: bool = True
 

@@ -1,0 +1,146 @@
+"""A cluster in this process: two coordinators, two scheduler nodes, an executor, real gRPC.
+
+Memory instead of a store, in-process coordination, and a wire to each coordinator that a test can
+cut. Its one handler waits until the test lets it go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from timeball import AsyncClient
+from timeball.registry import Handler
+
+from coordinator.node import CoordinatorConfig
+from coordinator.service import Coordinator, Doors
+from coordinator.wiring import coordinator, coordinator_ports
+from executor_node.membership import SessionMemberships
+from executor_node.service import ExecutorConfig, ExecutorService
+from scheduler_node.service import SchedulerNodeConfig
+from scheduler_node.wiring import SchedulerNodeProcess
+from tests.support.polls import eventually
+from tests.support.tcp_proxy import TcpProxy
+from timeball_server.coordination.local import LocalCoordinator, LocalSession
+from timeball_server.core.buckets import Layout, LayoutRow
+from timeball_server.core.engine.state import EngineConfig
+from timeball_server.core.ids import Minute, NodeId
+from timeball_server.rpc.auth import OpenLoopback
+from timeball_server.rpc.owner_transport import GrpcOwnerDialer
+from timeball_server.runtime.clock import SystemClock
+from timeball_server.runtime.entropy import fresh_random
+from timeball_server.runtime.lifecycle import Service
+from timeball_server.store.memory import MemoryDatabase, MemoryStore
+
+SHARDS: Final = 4
+SESSION_MS: Final = 4_000
+LISTEN: Final = "127.0.0.1:0"
+LAYOUT: Final = Layout((LayoutRow(from_minute=Minute(0), shard_count=SHARDS),))
+GATED: Final = "it.gated"
+
+
+class SmallCluster:
+    """The cluster while it runs."""
+
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+        self.database = MemoryDatabase()
+        self.service = LocalCoordinator(100, self.clock)
+        self.coordinators: list[Coordinator] = []
+        self.wires: list[TcpProxy] = []
+        self.gate = asyncio.Event()
+        self.starts: list[int] = []
+        self._sessions: dict[str, LocalSession] = {}
+
+    @property
+    def address(self) -> str:
+        """Both coordinators, through their wires."""
+        return ",".join(wire.address for wire in self.wires)
+
+    async def owners(self) -> set[str]:
+        """Who owns shards now; empty while a shard has no owner."""
+        found = (await self.coordinators[-1].node.overview()).shards
+        names = {str(each.owner) for each in found}
+        return set() if "None" in names else names
+
+    async def settled(self) -> bool:
+        """Whether every shard has an owner."""
+        return bool(await self.owners())
+
+    def expire(self, node: str) -> None:
+        """A node's session is over, as if it had frozen for too long."""
+        self.service.expire(self._sessions[node])
+
+    def members(self) -> list[Service]:
+        """Everything but the coordinators."""
+        return [*(self._node(f"scheduler-{number}") for number in (1, 2)), self._executor()]
+
+    def coordinator(self, name: str) -> Coordinator:
+        """A coordinator that has not been started."""
+        dialer = GrpcOwnerDialer(clock=self.clock, rng=fresh_random())
+
+        async def connect() -> LocalSession:
+            return await self.service.connect(SESSION_MS)
+
+        ports = coordinator_ports(
+            store=MemoryStore(self.database),
+            connect=connect,
+            dialer=dialer,
+            clock=self.clock,
+            layout=LAYOUT,
+        )
+        config = CoordinatorConfig(node=NodeId(name), address="")
+        doors = Doors(listen=LISTEN, authenticator=OpenLoopback(LISTEN), store="memory")
+        return coordinator(config, ports, LAYOUT, doors)
+
+    def _node(self, name: str) -> SchedulerNodeProcess:
+        async def connect() -> LocalSession:
+            self._sessions[name] = await self.service.connect(SESSION_MS)
+            return self._sessions[name]
+
+        config = SchedulerNodeConfig(
+            node=NodeId(name), address=LISTEN, engine=EngineConfig(session_timeout_ms=SESSION_MS)
+        )
+        return SchedulerNodeProcess(config, MemoryStore(self.database), connect, self.clock)
+
+    def _executor(self) -> ExecutorService:
+        async def gated(number: int) -> int:
+            self.starts.append(number)
+            await self.gate.wait()
+            return number
+
+        async def connect() -> LocalSession:
+            return await self.service.connect(SESSION_MS)
+
+        config = ExecutorConfig(node=NodeId("executor-1"), drain_ms=1_000)
+        memberships = SessionMemberships(connect)
+        return ExecutorService(config, {GATED: Handler(GATED, gated)}, memberships, self.clock)
+
+
+@asynccontextmanager
+async def small_cluster() -> AsyncIterator[SmallCluster]:
+    """Everything serves inside the block and has ended after it."""
+    cluster = SmallCluster()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(cluster.service.close)
+        for member in cluster.members():
+            await member.start()
+            stack.push_async_callback(member.stop)
+        for number in (1, 2):
+            made = cluster.coordinator(f"coordinator-{number}")
+            await made.start()
+            stack.push_async_callback(made.stop)
+            host, _, port = made.address.rpartition(":")
+            cluster.coordinators.append(made)
+            cluster.wires.append(await stack.enter_async_context(TcpProxy(host, int(port))))
+        await eventually(cluster.settled, "every shard has an owner")
+        yield cluster
+
+
+@asynccontextmanager
+async def client_of(cluster: SmallCluster) -> AsyncIterator[AsyncClient]:
+    """A client that knows both coordinators."""
+    async with AsyncClient(cluster.address) as client:
+        yield client
