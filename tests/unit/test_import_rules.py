@@ -81,7 +81,7 @@ LAYERS = {
     ),
     "timeball_server.rpc": Layer(
         ours=(*SHARED, "timeball", "timeball_server.internal", "timeball_server.rpc"),
-        vendors=(*GRPC, "protovalidate", "protobuf"),
+        vendors=(*GRPC, "protovalidate", "protobuf", "structlog"),
     ),
     "timeball_server.rest": Layer(
         ours=(*SHARED, "timeball", "timeball_server.rest", "timeball_server.rpc"),

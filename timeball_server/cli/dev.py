@@ -57,6 +57,7 @@ DEFAULT_DATA = Path(".timeball") / "dev.db"
               help="Event loop; auto = uvloop where it is installed.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="warning", show_default=True)  # fmt: skip
+@click.option("--log-json", is_flag=True, help="One JSON object per line, for programs.")
 def command(
     *,
     apps: tuple[str, ...],
@@ -72,6 +73,7 @@ def command(
     operators: str | None,
     loop: str,
     log_level: str,
+    log_json: bool,
 ) -> None:
     """Coordinator, scheduler node and executor in one process, on an SQLite file.
 
@@ -79,7 +81,7 @@ def command(
     and no access control here: it listens on loopback only, and everybody who can reach it may do
     everything.
     """
-    configure_logs(sys.stderr, level=log_level, as_json=False, node="dev")
+    configure_logs(sys.stderr, level=log_level, as_json=log_json, node="dev")
     kept = None if memory else data
     handlers, problems = apps_and_problems(apps)
     problems += address_problems(listen)

@@ -8,6 +8,7 @@ who calls, and raise errors of the family. Decides nothing itself: tables and va
 from __future__ import annotations
 
 import inspect
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
+import structlog
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 from timeball.errors import Internal, TimeballError, Unauthenticated
@@ -34,15 +36,28 @@ _NO_ERRORS: Final[Mapping[int, TimeballError]] = {}
 
 @dataclass(slots=True)
 class _Call:
-    """The call in hand. `items` holds messages with wrong items, by id(), until they are asked for.
+    """The call in hand; `request` is what came last.
 
-    The message is held too: while it lives, no other one has its id().
+    `items` holds messages with wrong items, by id(), until they are asked for. The message is held
+    too: while it lives, no other one has its id().
     """
 
     principal: Principal
+    request: Message | None = None
     items: dict[int, tuple[Message, Mapping[int, TimeballError]]] = field(default_factory=dict)
 
 
+log = structlog.stdlib.get_logger("calls")
+_LEVELS: Final[Mapping[str, int]] = {
+    "/timeball.v1.TaskService/CreateTask": logging.DEBUG,
+    "/timeball.v1.TaskService/BatchCreateTasks": logging.DEBUG,
+    "/timeball.v1.TaskService/CreateTasks": logging.DEBUG,
+    "/timeball.v1.TaskService/CancelTask": logging.DEBUG,
+    "/timeball.v1.ScheduleService/CreateSchedule": logging.INFO,
+    "/timeball.v1.ScheduleService/DeleteSchedule": logging.INFO,
+}
+"""How loudly ended calls that change something are told. What operators do is in the audit log, and
+what happens to a task in its journal: a line for each would cost more than the call."""
 _CALL: ContextVar[_Call] = ContextVar("timeball_call")
 
 
@@ -160,7 +175,7 @@ class Gate(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _around(self, method: str, context: Context) -> AsyncIterator[_Call]:
         """Admit a call, count it, and end it with a status when an error comes out."""
-        status = "CANCELLED"
+        status, current = "CANCELLED", None
         try:
             if self._learner is not None:
                 await self._learn(self._learner, context)
@@ -180,6 +195,9 @@ class Gate(grpc.aio.ServerInterceptor):
             await abort_with(context, Internal(_BUG_SENTENCE))
         finally:
             self.calls[method, status] += 1
+            level = _LEVELS.get(method)
+            if level is not None and current is not None and log.isEnabledFor(level):
+                _tell(level, method, current, status)
 
     async def _learn(self, learner: Learner, context: Context) -> None:
         """Let the authenticator read what it must before it can say who calls."""
@@ -208,6 +226,7 @@ class Gate(grpc.aio.ServerInterceptor):
         except TimeballError as error:
             self.refused[error.reason] += 1
             raise
+        current.request = message
         if errors:
             current.items[id(message)] = (message, errors)
         return message
@@ -217,6 +236,19 @@ class Gate(grpc.aio.ServerInterceptor):
     ) -> AsyncIterator[Message]:
         async for raw in raws:
             yield self._check(current, raw, kind)
+
+
+def _tell(level: int, method: str, call: _Call, status: str) -> None:
+    """One line on an ended call; nothing of what it carried but the name of the wish."""
+    log.log(
+        level,
+        "call",
+        method=method.rpartition("/")[2],
+        subject=call.principal.subject,
+        namespace=call.principal.namespace,
+        outcome=status,
+        request_id=getattr(call.request, "request_id", ""),
+    )
 
 
 async def _answers(servicer: Any, requests: Any, context: Context) -> AsyncIterator[Any]:
