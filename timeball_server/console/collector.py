@@ -94,8 +94,8 @@ class Collector:
     def rows_after(self, revision: int) -> bytes:
         """The history's rows that changed since a revision, and its bounds, as JSON."""
         history = self._history
-        rows = history.rows_after(revision)
-        return encoded({"since_s": history.since_s, "until_s": history.until_s, "rows": rows})
+        bounds = {"since_s": history.since_s, "until_s": history.until_s, "end_s": history.end_s}
+        return encoded({**bounds, "rows": history.rows_after(revision)})
 
     async def close(self) -> None:
         """End the looks and tell every viewer. Safe to call twice."""
@@ -127,7 +127,7 @@ class Collector:
             sentence = "this coordinator failed to look; its log has the reason"
             self._show(blind(self._about, self._clock.now().wall_ms, sentence))
             return
-        self._history.absorb(sight.nodes)
+        self._history.absorb(sight.nodes, sight.at_ms // 1_000)
         self._show(self._picture(sight))
 
     def _picture(self, sight: Sight) -> bytes:

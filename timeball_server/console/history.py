@@ -20,6 +20,8 @@ SECONDS: Final = 600
 """How far it goes back."""
 SKEW_S: Final = 5
 """A node whose clock is further behind the first one than this holds nobody up."""
+SILENCE_S: Final = 10
+"""When no node tells anything any more, time goes on here so much later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +41,16 @@ class _Second:
 
 
 class History:
-    """What was told, by second. `since_s` and `until_s` bound what is known."""
+    """What was told, by second.
+
+    `since_s` and `until_s` bound what is known; the last minute ends at `end_s`, known or not.
+    """
 
     def __init__(self) -> None:
         self.revision = 0
         self.since_s = 0
         self.until_s = 0
+        self.end_s = 0
         self._seconds: dict[int, _Second] = {}
         self._until: dict[NodeId, int] = {}
 
@@ -52,10 +58,14 @@ class History:
         """The first second that this node has not told."""
         return self._until.get(node, 0)
 
-    def absorb(self, nodes: Mapping[NodeId, NodeFigures]) -> None:
-        """Take in what the nodes of one look told."""
-        if not nodes:
-            return
+    def absorb(self, nodes: Mapping[NodeId, NodeFigures], at_s: int) -> None:
+        """Take in what the nodes of one look told, at this second of our own clock."""
+        if nodes:
+            self._take(nodes)
+        if self.until_s:
+            self.end_s = max(self.until_s, at_s - SILENCE_S)
+
+    def _take(self, nodes: Mapping[NodeId, NodeFigures]) -> None:
         self.revision += 1
         for node, figures in nodes.items():
             self._until[node] = figures.until_s
@@ -87,7 +97,7 @@ class History:
         return sum(row.failed for row in self._last(last_s))
 
     def _last(self, last_s: int) -> list[SecondFigures]:
-        first = self.until_s - last_s
+        first = self.end_s - last_s
         kept = (each for second, each in self._seconds.items() if second >= first)
         return [row for second in kept for row in second.by_node.values()]
 

@@ -148,10 +148,10 @@ export class Chart {
 /**
  * Points of five seconds from rows by second: throughput on average, lateness of the worst second.
  *
- * Nothing is known before `since` and from `until` on; a second between without a row was idle.
+ * Nothing is known before `since_s` and from `until_s` on; a second between without a row was idle.
  */
-export function laidOut(rows, since, until) {
-  const last = Math.floor((until - 1) / POINT_S) * POINT_S;
+export function laidOut(rows, { since_s: since, until_s: until, end_s: end }) {
+  const last = Math.floor((end - 1) / POINT_S) * POINT_S;
   return Array.from({ length: POINTS }, (_, place) => {
     const second = last - (POINTS - 1 - place) * POINT_S;
     const seconds = Array.from({ length: POINT_S }, (__, more) => second + more).filter((each) => each >= since && each < until);

@@ -7,6 +7,10 @@ import { Views } from "/console/views.js";
 const SILENT_MS = 3000;
 const RENEW_MS = 12000;
 const LONGEST_PAUSE_MS = 10000;
+const REFUSALS = {
+  401: "This is no key that counts here: it is not known, or its time is over.",
+  403: "This key is known, but may not look: it needs the role viewer.",
+};
 
 const views = new Views();
 let source = null;
@@ -116,7 +120,7 @@ async function signIn(event) {
       begin();
       return;
     }
-    words = (await answer.json()).error.message;
+    words = REFUSALS[answer.status] ?? (await answer.json()).error.message;
   } catch {
     // said below
   }

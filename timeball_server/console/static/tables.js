@@ -64,6 +64,7 @@ function fill(place, content) {
   say(place.text, String(text));
   note(place.text, "title", hint);
   note(place.text, "data-mark", mark);
+  place.bar?.parentNode.classList.toggle("none", share == null);
   if (share == null) return;
   place.bar ??= bar(place.cell);
   const width = String(Math.round(60 * Math.min(1, Math.max(0, share))));

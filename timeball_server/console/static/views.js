@@ -52,7 +52,7 @@ const SHARDS = [
   { title: "Epoch", number: true, cell: (each) => (each.epoch ? String(each.epoch) : "–") },
 ];
 
-const name = { title: "Name", cell: (each) => each.name };
+const name = { title: "Name", cell: (each) => ({ text: each.name, hint: each.name }) };
 const place = [
   { title: "Address", cell: (each) => each.address || "–" },
   { title: "Up", number: true, cell: (each, picture) => since(each.started_ms, picture) },
@@ -181,7 +181,7 @@ export class Views {
     for (const row of history.rows) this.rows.set(row[0], row);
     for (const second of this.rows.keys()) if (second < history.since_s) this.rows.delete(second);
     if (!history.until_s) return;
-    const points = laidOut(this.rows, history.since_s, history.until_s);
+    const points = laidOut(this.rows, history);
     this.throughput.show(points);
     this.lateness.show(points);
     const { coordinator, since_ms: start } = picture.about;
