@@ -51,7 +51,7 @@ async def play(arena: Arena, fault: str, *, rate: float, random: Random) -> Verd
     """Play one round on a whole cluster."""
     async with timeball.AsyncClient(arena.address) as client:
         await whole(arena.cluster, client)
-        load = Load(client, arena.address, rate)
+        load = Load(client, rate)
         loading = asyncio.create_task(load.run())
         await moment(BEFORE_S)
         happened = await hit(fault, arena.cluster, client, random)

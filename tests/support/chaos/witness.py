@@ -51,8 +51,6 @@ class Verdict:
     away_s: float
     acknowledged: int
     refused: int
-    streams_broken: int
-    items_repeated: int
     slowest_unary_ms: int
     slowest_streamed_ms: int
     lost: int
@@ -154,8 +152,6 @@ def judge(
         away_s=hit.away_s,
         acknowledged=len(told.acknowledged),
         refused=len(told.refused),
-        streams_broken=told.streams_broken,
-        items_repeated=told.items_repeated,
         slowest_unary_ms=_slowest_ms(told, streamed=False),
         slowest_streamed_ms=_slowest_ms(told, streamed=True),
         lost=len(never) + len(unfinished),
