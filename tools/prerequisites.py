@@ -194,6 +194,14 @@ def needs() -> list[Need]:
             by_ci=True,
         ),
         Need(
+            "systemd-analyze",
+            program("systemd-analyze"),
+            "systemd's own word on the units of deploy/",
+            "systemd",
+            required=False,
+            by_ci=True,
+        ),
+        Need(
             "Maven",
             program("mvn") or cached_jars(),
             "fetching those servers' jars, once",

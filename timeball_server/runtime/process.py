@@ -13,7 +13,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -49,14 +49,9 @@ def main(
         make: connects what the service needs and builds it; `say` takes lines for people.
         problems: rules that the settings' types cannot say.
     """
-    parsed = _parser(name).parse_args(arguments)
+    parsed = parser(name).parse_args(arguments)
     try:
-        settings = load(settings_type, _sources(parsed))
-        found = tuple(problems(settings))
-        if found:
-            raise InvalidConfiguration(
-                "\n".join(f"- {each.field}: {each.description}" for each in found)
-            )
+        settings = read_settings(settings_type, problems, parsed, os.environ)
         make_loop = loop_factory(LoopChoice(parsed.loop))
     except (InvalidConfiguration, FailedPrecondition, OSError) as error:
         _say(f"{name}: {error}")
@@ -74,7 +69,8 @@ def default_name() -> str:
     return platform.node().lower() or "node"
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
+def parser(name: str) -> argparse.ArgumentParser:
+    """What a service's command line may say."""
     parser = argparse.ArgumentParser(prog=f"python -m {name}")
     parser.add_argument("--config", type=Path, help="TOML file with settings")
     parser.add_argument(
@@ -90,13 +86,33 @@ def _parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _sources(parsed: argparse.Namespace) -> Sources:
+def read_settings(
+    settings_type: type[S],
+    problems: Callable[[S], Iterable[Violation]],
+    parsed: argparse.Namespace,
+    environment: Mapping[str, str],
+) -> S:
+    """The settings that a command line, its file and the environment come to.
+
+    Raises:
+        InvalidConfiguration: with everything that is wrong.
+        OSError: the file cannot be read.
+    """
+    settings = load(settings_type, _sources(parsed, environment))
+    if found := tuple(problems(settings)):
+        raise InvalidConfiguration(
+            "\n".join(f"- {each.field}: {each.description}" for each in found)
+        )
+    return settings
+
+
+def _sources(parsed: argparse.Namespace, environment: Mapping[str, str]) -> Sources:
     text = parsed.config.read_text(encoding="utf-8") if parsed.config else ""
     flags: dict[str, str] = {}
     for item in parsed.set:
         path, equals, value = item.partition("=")
         flags[path if equals else item] = value
-    return Sources(toml=text, environment=dict(os.environ), flags=flags)
+    return Sources(toml=text, environment=environment, flags=flags)
 
 
 async def _run(name: str, settings: Any, make: Make[Any], ready_file: Path | None) -> int:
