@@ -142,9 +142,12 @@ class _Feed:
                 index += 1
                 self._news.set()
         except Exception as failure:  # noqa: BLE001 - raised by the reader, in its turn
-            self.failure = failure
+            self._note(failure)
         self._is_filled = True
         self._news.set()
+
+    def _note(self, failure: Exception) -> None:
+        self.failure = failure
 
     async def write(self, call: Any) -> None:
         """Send what is ready until nothing more will be, then end our side of the stream."""
