@@ -154,7 +154,7 @@ TIERS = (
     Tier(
         name="browser",
         cap_seconds=90,
-        long_cap_seconds=90,
+        long_cap_seconds=120,
         steps=pytest_steps("tests/browser"),
         gap=prerequisites.chromium_gap,
     ),
