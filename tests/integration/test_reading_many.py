@@ -150,6 +150,29 @@ def test_rest_reads_many_and_lists_with_the_same_words(
     assert [each["name"] for each in listed["tasks"]] == [mine["bad"]]
 
 
+def test_rest_administers_with_the_same_words(dev: DevServer) -> None:
+    address = until(lambda: _http_address(dev), "the address of JSON over HTTP")
+    made = _ask(address, "POST", "/v1/namespaces", {"namespaceId": "shop", "title": "S"}, 201)
+    assert (made["name"], made["enabled"]) == ("namespaces/shop", True)
+    wanted = {"userId": "anna@example.org", "email": "anna@example.org"}
+    user = _ask(address, "POST", "/v1/namespaces/shop/users", wanted, 201)
+    path = f"/v1/{user['name']}"
+    assert _ask(address, "GET", path, None) == user
+    assert "enabled" not in _ask(address, "POST", f"{path}:disable", {})
+    assert [
+        u["name"] for u in _ask(address, "GET", "/v1/namespaces/shop/users", None)["users"]
+    ] == [user["name"]]
+    query = "parent=namespaces/shop&action=DisableUser"
+    (entry,) = _ask(address, "GET", f"/v1/audit?{query}", None)["entries"]
+    assert (entry["actor"], entry["target"]) == ("dev", "shop/anna@example.org")
+    shards = _ask(address, "GET", "/v1/shards?pageSize=3", None)
+    assert (len(shards["shards"]), bool(shards["nextPageToken"])) == (3, True)
+    moved = _ask(address, "POST", "/v1/shards:move", {"shard": 1, "node": "scheduler-1"})
+    assert moved["pinned"] == "scheduler-1"
+    refused = _ask(address, "POST", "/v1/namespaces/shop/keys", {"subject": "a"}, 400)
+    assert refused["error"]["details"][1]["fieldViolations"][0]["field"] == "roles"
+
+
 def test_a_page_token_outlives_a_restart_and_belongs_to_its_query(
     dev: DevServer, mine: dict[str, str]
 ) -> None:
@@ -176,12 +199,13 @@ def _http_address(dev: DevServer) -> str:
     return lines[-1].rpartition("http://")[2].strip("/") if lines else ""
 
 
-def _ask(address: str, method: str, path: str, body: object) -> Any:
+def _ask(address: str, method: str, path: str, body: object, status: int = 200) -> Any:
     host, _, port = address.rpartition(":")
     raw = None if body is None else json.dumps(body)
     headers = {} if raw is None else {"Content-Type": "application/json"}
     with closing(http.client.HTTPConnection(host, int(port), timeout=20)) as connection:
         connection.request(method, path, raw, headers)
         answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
-        return json.loads(answer.read())
+        raw_answer = answer.read()
+        assert answer.status == status, raw_answer
+        return json.loads(raw_answer)

@@ -91,7 +91,10 @@ class Operators:
             return await read_overview(front, LAYOUT)
 
         return AdminApi(
-            overview, lambda address: self.nodes[address.partition(":")[0]], self.rig.cluster
+            overview,
+            lambda address: self.nodes[address.partition(":")[0]],
+            self.rig.cluster,
+            front.write_wish,
         )
 
 
@@ -173,6 +176,57 @@ async def test_what_cannot_be_drained_is_said(rig: Rig) -> None:
     operators.nodes["west"].gone = True
     with pytest.raises(Unavailable):
         await api.drain("west")
+
+
+@on_rig
+async def test_a_shard_is_wished_on_a_node_that_takes_it_and_the_wish_is_taken_back(
+    rig: Rig,
+) -> None:
+    operators = Operators(rig)
+    api = await operators.start()
+    for _ in range(2):
+        moved = (await api.move(1, "east")).overview.shards[1]
+        assert (moved.owner, moved.pinned) == ("west", "east")
+        assert shard_message(moved, {}).pinned == "east"
+    for shard, name, error, words in [
+        (4, "east", InvalidRequest, "0 to 3"),
+        (-1, "east", InvalidRequest, "0 to 3"),
+        (1, "nobody", NodeNotFound, "nobody"),
+        (1, "front", FailedPrecondition, "no scheduler node but coordinator"),
+    ]:
+        with pytest.raises(error, match=words):
+            await api.move(shard, name)
+    await api.drain("west")
+    with pytest.raises(FailedPrecondition, match="west is draining"):
+        await api.move(1, "west")
+    for _ in range(2):
+        assert (await api.unpin(1)).overview.shards[1].pinned is None
+    with pytest.raises(InvalidRequest):
+        await api.unpin(4)
+
+
+@on_rig
+async def test_nodes_and_shards_are_paged_in_a_fixed_order(rig: Rig) -> None:
+    api = await Operators(rig).start()
+    names: list[str] = []
+    token = ""
+    while True:
+        _, page = await api.nodes("", 2, token)
+        names += [each.node for each in page.rows]
+        token = page.next_token
+        if not token:
+            break
+    assert names == ["front", "east", "west"]
+    _, nodes = await api.nodes("executor", 0, "")
+    assert nodes.rows == []
+    picture, shards = await api.shards("east", 1, "")
+    assert [each.shard for each in shards.rows] == [2]
+    assert picture.figures
+    _, rest = await api.shards("east", 1, shards.next_token)
+    assert ([each.shard for each in rest.rows], rest.next_token) == ([3], "")
+    for ask in (api.shards("west", 1, shards.next_token), api.nodes("", 1, shards.next_token)):
+        with pytest.raises(InvalidRequest, match="page_token"):
+            await ask
 
 
 def letter_row(task: TaskId, at_ms: int) -> DeadLetterRow:

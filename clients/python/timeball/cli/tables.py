@@ -60,6 +60,7 @@ def _facts(task: task_pb2.Task) -> list[tuple[str, str]]:
         ("labels", ", ".join(f"{k}={v}" for k, v in sorted(task.labels.items()))),
         ("selector", ", ".join(f"{k}={v}" for k, v in sorted(task.selector.items()))),
         ("schedule", task.schedule),
+        ("redrive of", task.redrive_of),
         ("arguments", _text(task.payload)),
         ("result", _text(task.result)),
         ("unaccounted", ", ".join(task.unaccounted)),
