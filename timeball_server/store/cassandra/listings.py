@@ -16,7 +16,7 @@ from timeball_server.ports.store import ListPage
 from timeball_server.store.cassandra.rows import Values
 from timeball_server.store.cassandra.session import Session
 from timeball_server.store.keys import STATE_SLICES, Cursor, take_page
-from timeball_server.store.sqlite.rows import (
+from timeball_server.store.records import (
     RowT,
     by_owner_from,
     by_state_from,

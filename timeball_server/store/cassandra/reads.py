@@ -20,7 +20,7 @@ from timeball_server.ports.store import DuePage
 from timeball_server.store.cassandra.rows import Values, event_from
 from timeball_server.store.cassandra.session import Session
 from timeball_server.store.keys import due_order, home_bucket
-from timeball_server.store.sqlite.rows import due_from
+from timeball_server.store.records import due_from
 
 PARTS_AT_ONCE: Final = 8
 TASKS_AT_ONCE: Final = 100

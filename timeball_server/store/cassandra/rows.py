@@ -38,7 +38,7 @@ from timeball_server.core.journal import (
 )
 from timeball_server.store.codec import decode_detail, encode_detail
 from timeball_server.store.keys import home_bucket
-from timeball_server.store.sqlite.rows import (
+from timeball_server.store.records import (
     by_owner_values,
     by_state_values,
     dead_letter_values,

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from timeball_server.store.access_rows import AUDIT_COLUMNS, TABLES, AccessTable
-from timeball_server.store.sqlite.statements import (
+from timeball_server.store.records import (
     BY_OWNER_COLUMNS,
     BY_STATE_COLUMNS,
     DEAD_LETTER_COLUMNS,

@@ -10,7 +10,7 @@ from typing import Final
 from timeball_server.core.journal import DeadLetterRow, OwnerListRow, StateListRow
 from timeball_server.ports.store import ListPage
 from timeball_server.store.keys import STATE_SLICES, Cursor, take_page
-from timeball_server.store.sqlite.rows import (
+from timeball_server.store.records import (
     RowT,
     Values,
     by_owner_from,

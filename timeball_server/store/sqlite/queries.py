@@ -23,7 +23,8 @@ from timeball_server.core.ids import (
 from timeball_server.core.journal import DueRow, EventRow, Row
 from timeball_server.ports.store import Applied, DuePage, NotApplied, OwnerRow, ShardRow
 from timeball_server.store.keys import due_order, home_bucket, no_fenced_row, refuse_other_content
-from timeball_server.store.sqlite.rows import TABLES, Table, Values, due_from, event_from
+from timeball_server.store.records import Values, due_from, event_from
+from timeball_server.store.sqlite.rows import TABLES, Table
 from timeball_server.store.sqlite.statements import STATEMENTS
 
 _CLUSTER: Final = "default"

@@ -1,38 +1,18 @@
 """Every statement that the SQLite store runs, by name. Values are always bound, never pasted.
 
-Column lists are written once, in key order first, because rows.py builds and reads its tuples
-in the same order.
+Columns are those of store/records.py, in that order.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-EVENT_KEY: Final = ("minute", "shard", "part", "task_id", "epoch", "seq")
-EVENT_COLUMNS: Final = (
-    *EVENT_KEY,
-    *("kind", "state", "alarm_due_ms", "alarm_seq", "alarm_epoch", "attempt"),
-    *("run_seq", "run_epoch", "executor", "incarnation", "prev_epoch", "spec_seq", "spec_epoch"),
-    *("revision", "priority", "unaccounted", "request_id", "at_ms", "created_ms"),
-    *("actor", "detail"),
-)
-DUE_KEY: Final = ("minute", "shard", "part", "due_ms", "task_id", "seq", "epoch")
-DUE_COLUMNS: Final = (*DUE_KEY, "handler", "priority")
-BY_OWNER_KEY: Final = ("namespace", "owner", "day", "created_ms", "task_id", "epoch")
-BY_OWNER_COLUMNS: Final = (*BY_OWNER_KEY, "handler")
-BY_STATE_KEY: Final = ("namespace", "state", "day", "slice", "at_ms", "task_id", "epoch")
-BY_STATE_COLUMNS: Final = BY_STATE_KEY
-DEAD_LETTER_KEY: Final = ("namespace", "day", "at_ms", "task_id", "epoch")
-DEAD_LETTER_COLUMNS: Final = (*DEAD_LETTER_KEY, "handler", "cause", "message")
-LEDGER_KEY: Final = ("schedule_id", "month", "nominal_ms", "epoch")
-LEDGER_COLUMNS: Final = (
-    *LEDGER_KEY,
-    "verdict",
-    "task_id",
-    "cause",
-    "lateness_ms",
-    "last_nominal_ms",
-    "times",
+from timeball_server.store.records import (
+    BY_OWNER_COLUMNS,
+    BY_STATE_COLUMNS,
+    DEAD_LETTER_COLUMNS,
+    DUE_COLUMNS,
+    EVENT_COLUMNS,
 )
 
 
