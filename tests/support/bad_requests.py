@@ -177,6 +177,7 @@ REFUSED: list[tuple[str, Create, str]] = [
     ("task.timeouts.heartbeat", timeout(heartbeat=Duration(nanos=-(10**9))), "not served yet"),
     ("task.delivery_mode", create(delivery_mode=7), "values that the API defines, got 7"),
     ("task.delivery_mode", create(delivery_mode=-1), "values that the API defines, got -1"),
+    ("task.owner", create(owner="-"), "everybody"),
     ("task.owner", create(owner="o" * 201), "at most 200 characters, got 201"),
     ("task.owner", create(owner="a/b"), "without /"),
     ("task.owner", create(owner="\t"), "without control"),
