@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Final
 
 from timeball_server.core.messages import RunOrder
+
+_AS_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class StartLog:
@@ -43,7 +46,7 @@ class StartLog:
             "handler": order.handler,
             "priority": order.priority,
         }
-        line = json.dumps(facts, separators=(",", ":")).encode() + b"\n"
+        line = _AS_JSON(facts).encode() + b"\n"
         if os.write(self._descriptor, line) != len(line):
             raise OSError("the start log took only part of a line; is the disk full?")
 

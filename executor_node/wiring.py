@@ -24,6 +24,7 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Membership
 from timeball_server.rpc.options import internal_channel_options
 from timeball_server.runtime.clock import SystemClock
+from timeball_server.runtime.collector import settle_collector
 from timeball_server.runtime.logs import hear_vendors
 
 
@@ -105,6 +106,7 @@ async def run_executor(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         await _start(service, cluster)
+        settle_collector()
         await service.wait_stopped()
 
 

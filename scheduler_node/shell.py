@@ -241,11 +241,8 @@ def _may_wait(engine: Engine, event: events.Event) -> bool:
     if not isinstance(event, events.ExecutorSaid):
         return False
     if isinstance(event.message, Finished):
-        return not any(
-            (shard := engine.shards.get(result.shard)) is not None
-            and result.run.task_id in shard.watchers
-            for result in event.message.results
-        )
+        results = event.message.results
+        return not any(engine.is_awaited(each.shard, each.run.task_id) for each in results)
     return isinstance(event.message, Started | Capacity)
 
 

@@ -13,6 +13,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import subprocess
+import sysconfig
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -52,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, help="runs of each workload")
     parser.add_argument("--dev-option", action="append", default=[], help="for `timeball dev`")
     parser.add_argument("--no-write", action="store_true", help="leave docs/ as it is")
+    parser.add_argument("--python", help="another interpreter of this version for everything")
     parser.add_argument("--page", action="store_true", help="only write the page of kept results")
     return parser.parse_args()
 
@@ -84,6 +88,8 @@ def run(console: Console, name: str, wanted: argparse.Namespace) -> list[Result]
 
 def main() -> int:
     wanted = arguments()
+    if wanted.python:
+        return run_with(wanted.python)
     if wanted.page:
         write_page(ROOT / "docs", kept())
         write_cluster(ROOT / "docs", kept(("cluster",)))
@@ -106,6 +112,16 @@ def main() -> int:
     for fault in faults:
         console.print(f"[bold red]{fault}[/]")
     return 1 if faults else 0
+
+
+def run_with(python: str) -> int:
+    """Begin again on another interpreter, with the packages of this one."""
+    taken = argparse.ArgumentParser(add_help=False)
+    taken.add_argument("--python")
+    _, left = taken.parse_known_args()
+    paths = [ROOT, ROOT / "clients" / "python", sysconfig.get_path("purelib")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    return subprocess.run([python, __file__, *left], env=environment, check=False).returncode
 
 
 def command_of(wanted: argparse.Namespace) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 import structlog
-from timeball.errors import AlreadyExists, TimeballError
+from timeball.errors import AlreadyExists
 
 from timeball_server.core.ids import Incarnation
 from timeball_server.ports.clock import Clock
@@ -46,6 +46,14 @@ async def join_in_turn(session: Joining, member: Member, clock: Clock) -> Incarn
         AlreadyExists: the name stayed taken; the session is closed.
         TimeballError: joining failed otherwise; the session is closed.
     """
+    try:
+        return await _joined(session, member, clock)
+    except BaseException:  # who stops while it joins leaves no session behind either
+        await session.close()
+        raise
+
+
+async def _joined(session: Joining, member: Member, clock: Clock) -> Incarnation:
     end_mono_ms = clock.now().mono_ms + PATIENCE_SESSIONS * session.session_timeout_ms
     told = False
     while True:
@@ -53,12 +61,8 @@ async def join_in_turn(session: Joining, member: Member, clock: Clock) -> Incarn
             return await session.join(member)
         except AlreadyExists as taken:
             if clock.now().mono_ms >= end_mono_ms:
-                await session.close()
                 raise
             if not told:
                 log.info("waiting for my name", node=member.node, reason=str(taken))
             told = True
-        except TimeballError:
-            await session.close()
-            raise
         await clock.sleep_ms(JOIN_PAUSE_MS)

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 from timeball.errors import FailedPrecondition, TimeballError, Unavailable, Violation
 
+from timeball_server.runtime.collector import settle_collector
 from timeball_server.runtime.config import (
     EXIT_INVALID_CONFIGURATION,
     InvalidConfiguration,
@@ -133,6 +134,7 @@ async def _run(name: str, settings: Any, make: Make[Any], ready_file: Path | Non
         loop.add_signal_handler(number, lambda: stops.append(loop.create_task(service.stop())))
     if ready_file is not None:
         write_whole(ready_file, str(getattr(service, "address", "")))
+    settle_collector()
     try:
         await service.wait_stopped()
     except TimeballError as error:

@@ -96,9 +96,7 @@ class WaitingClass:
 
     def __bool__(self) -> bool:
         """Whether somebody waits."""
-        for heap in self._lanes:
-            _drop_stale(heap)
-        return any(self._lanes)
+        return any(map(self._lane_waits, _LANES))
 
     def tasks(self) -> Iterator[TaskState]:
         """Everybody who waits, in no order."""
@@ -120,7 +118,10 @@ class WaitingClass:
         return min(self._lane_key(lane) for lane in self.lanes())
 
     def _next_lane(self) -> Lane | None:
-        return min(self.lanes(), key=self._lane_key, default=None)
+        lanes = self.lanes()
+        if len(lanes) == 1:
+            return lanes[0]
+        return min(lanes, key=self._lane_key, default=None)
 
     def _lane_key(self, lane: Lane) -> Urgency:
         """Beyond its share a raised retry competes at its base, and a 9 lets others go first."""
@@ -131,8 +132,10 @@ class WaitingClass:
         return (over and lane is Lane.NINE, negated, due_ms, order)
 
     def _lane_waits(self, lane: Lane) -> bool:
-        _drop_stale(self._lanes[lane])
-        return bool(self._lanes[lane])
+        heap = self._lanes[lane]
+        if heap:
+            _drop_stale(heap)
+        return bool(heap)
 
 
 class ReadyQueue:
@@ -191,6 +194,9 @@ class ReadyQueue:
         if not self._classes:
             return None
         candidates = [waiting for waiting in self.classes() if usable(waiting)]
+        if len(candidates) == 1:
+            self._shares.contest(len(candidates[0].lanes()) > 1)
+            return candidates[0]
         self._shares.contest(len({lane for one in candidates for lane in one.lanes()}) > 1)
         return min(candidates, key=WaitingClass.urgency, default=None)
 

@@ -180,6 +180,11 @@ class TaskState:
         return RunId(self.task_id, run) if run is not None else None
 
     @property
+    def immediate(self) -> bool:
+        """Whether it was due as it was created: somebody may wait for its result."""
+        return bool(self.chain) and self.chain[0].kind is EventKind.BORN_CLAIMED
+
+    @property
     def idle(self) -> bool:
         """Whether nothing holds the task: no event in flight, no read, no unresolved claim."""
         return self.pending is None and self.loading is Loading.PRESENT
@@ -471,6 +476,12 @@ class Engine:
         if shard is None or shard.epoch != epoch or shard.phase is Phase.RELEASING:
             return None
         return shard
+
+    def is_awaited(self, number: ShardId, task_id: TaskId) -> bool:
+        """Whether somebody may look out for the task's end."""
+        shard = self.shards.get(number)
+        task = shard.tasks.get(task_id) if shard is not None else None
+        return task is not None and (task.immediate or task_id in self.shards[number].watchers)
 
     def owned(self, task: TaskState) -> ShardState | None:
         """The shard of a task, None if it was lost or taken again since."""

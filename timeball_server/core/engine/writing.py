@@ -48,11 +48,11 @@ _CLAIM_EVENTS = frozenset({EventKind.CLAIMED, EventKind.BORN_CLAIMED})
 _UNCLAIM_EVENTS = frozenset({EventKind.RELEASED, EventKind.UPDATED, EventKind.RESCHEDULED})
 _LINGER_MS: Mapping[EventKind, int] = MappingProxyType(
     {
-        EventKind.CREATED: 5,
-        EventKind.CLAIMED: 20,
-        EventKind.SUCCEEDED: 10,
-        EventKind.RETRY: 10,
-        EventKind.DEAD: 10,
+        EventKind.CREATED: 10,
+        EventKind.CLAIMED: 50,
+        EventKind.SUCCEEDED: 20,
+        EventKind.RETRY: 20,
+        EventKind.DEAD: 20,
     }
 )
 """How long an event may wait for company. A caller waits for its creation, but nobody for a start
@@ -212,7 +212,7 @@ def _linger_ms(
     shard: ShardState, task: TaskState, row: EventRow, reserved: ExecutorState | None
 ) -> int:
     """How long this event may wait for others; not at all where a start or a person waits."""
-    if reserved is not None or task.task_id in shard.watchers:
+    if reserved is not None or task.immediate or task.task_id in shard.watchers:
         return 0
     if row.alarm is not None and row.alarm.due_ms < row.at_ms + _SOON_MS:
         return 0
