@@ -5,22 +5,30 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, expect
 from timeball import AsyncClient
 
 from tests.support import dev_tasks
-from tests.support.browser import DEADLINE_MS, Scheme, browsing
+from tests.support.browser import DEADLINE_MS, Scheme, browsing, chromium_running
 from tests.support.console_world import VIEWER_KEY, api_keys, console_world
 from tests.support.dev_server import DevServer, ending
 from timeball_server.core.ids import NodeId
 from timeball_server.ports.coordination import Member, Role
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 expect.set_options(timeout=DEADLINE_MS)
 HOSTILE = "<img src=x onerror=document.title='owned'>"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium_running() as running:
+        yield running
 
 
 def free_port() -> int:
@@ -42,11 +50,13 @@ def row(page: Page, section: str, name: str) -> Locator:
     return page.locator(f"#{section} tbody tr", has=page.get_by_role("rowheader", name=name))
 
 
-async def test_it_loads_without_a_complaint_and_moves_when_tasks_run(tmp_path: Path) -> None:
+async def test_it_loads_without_a_complaint_and_moves_when_tasks_run(
+    browser: Browser, tmp_path: Path
+) -> None:
     server, url = dev_server(tmp_path)
     with ending(server):
         address = await asyncio.to_thread(server.start)
-        async with browsing() as watched, AsyncClient(address) as client:
+        async with browsing(browser) as watched, AsyncClient(address) as client:
             page = watched.page
             answer = await page.goto(url)
             assert answer is not None
@@ -76,11 +86,13 @@ async def test_it_loads_without_a_complaint_and_moves_when_tasks_run(tmp_path: P
             assert watched.complaints == []
 
 
-async def test_it_says_that_no_news_comes_and_recovers_by_itself(tmp_path: Path) -> None:
+async def test_it_says_that_no_news_comes_and_recovers_by_itself(
+    browser: Browser, tmp_path: Path
+) -> None:
     server, url = dev_server(tmp_path)
     with ending(server):
         await asyncio.to_thread(server.start)
-        async with browsing() as watched:
+        async with browsing(browser) as watched:
             page = watched.page
             await page.goto(url)
             await expect(page.locator("#answer")).to_have_text("On time")
@@ -98,7 +110,7 @@ async def test_it_says_that_no_news_comes_and_recovers_by_itself(tmp_path: Path)
             assert all("ERR_" in each for each in watched.complaints)  # the broken connection's
 
 
-async def test_names_from_the_cluster_are_text_and_nothing_else() -> None:
+async def test_names_from_the_cluster_are_text_and_nothing_else(browser: Browser) -> None:
     hostile = Member(
         role=Role.EXECUTOR,
         node=NodeId(f"red-{HOSTILE}"),
@@ -108,7 +120,7 @@ async def test_names_from_the_cluster_are_text_and_nothing_else() -> None:
         slots=3,
         version=HOSTILE,
     )
-    async with console_world() as world, browsing() as watched:
+    async with console_world() as world, browsing(browser) as watched:
         await world.add_node("east")
         await world.add_member(hostile)
         page = watched.page
@@ -126,8 +138,8 @@ async def test_names_from_the_cluster_are_text_and_nothing_else() -> None:
             await watched.value("document.createElement('script').src = 'data:,x'")
 
 
-async def test_a_shard_without_an_owner_is_said_and_so_is_its_return() -> None:
-    async with console_world() as world, browsing() as watched:
+async def test_a_shard_without_an_owner_is_said_and_so_is_its_return(browser: Browser) -> None:
+    async with console_world() as world, browsing(browser) as watched:
         page = watched.page
         await page.goto(f"http://{world.http}/console")
         await expect(page.locator("#answer")).to_have_text("Late")
@@ -150,8 +162,8 @@ async def test_a_shard_without_an_owner_is_said_and_so_is_its_return() -> None:
         assert watched.complaints == []
 
 
-async def test_where_keys_are_asked_for_one_signs_in_and_out() -> None:
-    async with console_world(api_keys()) as world, browsing() as watched:
+async def test_where_keys_are_asked_for_one_signs_in_and_out(browser: Browser) -> None:
+    async with console_world(api_keys()) as world, browsing(browser) as watched:
         await world.add_node("east")
         page = watched.page
         await page.goto(f"http://{world.http}/console")
@@ -230,8 +242,8 @@ STRUCTURE = """
 @pytest.mark.parametrize(
     ("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 320), ("dark", 2400)]
 )
-async def test_everybody_can_read_it(scheme: Scheme, width: int) -> None:
-    async with console_world() as world, browsing(scheme=scheme, width=width) as watched:
+async def test_everybody_can_read_it(browser: Browser, scheme: Scheme, width: int) -> None:
+    async with console_world() as world, browsing(browser, scheme=scheme, width=width) as watched:
         await world.add_node("east")
         red = Member(role=Role.EXECUTOR, node=NodeId("red"), address="127.0.0.1:1",
                      handlers=tuple(f"a.quite.long.handler.name.{each}" for each in range(30)),

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from tools.prerequisites import chromium, chromium_gap
 
@@ -57,19 +57,26 @@ class Watched:
 
 
 @asynccontextmanager
-async def browsing(
-    *, width: int = 1280, height: int = 900, scheme: Scheme = "light"
-) -> AsyncIterator[Watched]:
-    """A page in a fresh browser with a fresh profile."""
+async def chromium_running() -> AsyncIterator[Browser]:
+    """A browser without a profile; pages of different tests share nothing in it."""
     path = chromium()
     assert path, chromium_gap()
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=path, args=list(FLAGS))
         try:
-            page = await browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme=scheme
-            )
-            page.set_default_timeout(DEADLINE_MS)
-            yield Watched(page)
+            yield browser
         finally:
             await browser.close()
+
+
+@asynccontextmanager
+async def browsing(
+    browser: Browser, *, width: int = 1280, height: int = 900, scheme: Scheme = "light"
+) -> AsyncIterator[Watched]:
+    """A page with cookies and storage of its own."""
+    page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.set_default_timeout(DEADLINE_MS)
+    try:
+        yield Watched(page)
+    finally:
+        await page.close()
