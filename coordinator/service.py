@@ -186,6 +186,7 @@ class Coordinator(Service):
             store=doors.store,
             clock=ports.clock,
             on_bug=self._note_bug,
+            refused=self._gate.refused,
         )
         return http_door(
             doors.http,

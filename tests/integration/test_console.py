@@ -68,6 +68,13 @@ async def ask(
     return await asyncio.to_thread(ask_now, world.http, method, path, body, headers or {})
 
 
+def figure(world: ConsoleWorld, name: str) -> dict[tuple[str, ...], float]:
+    """The coordinator's samples of this name, by labels."""
+    found = next(each for each in world.front.metrics() if each.name == name)
+    assert isinstance(found, Figures)
+    return dict(found.samples)
+
+
 class Stream:
     """A stream as curl sees it."""
 
@@ -218,10 +225,7 @@ async def test_a_viewer_that_goes_without_a_word_is_forgotten() -> None:
     async with console_world() as world:
 
         async def watched_by(count: int) -> bool:
-            figures = {each.name: each for each in world.front.metrics()}
-            viewers = figures["timeball_console_viewers"]
-            assert isinstance(viewers, Figures)
-            return viewers.samples[0][1] == count
+            return figure(world, "timeball_console_viewers") == {(): count}
 
         async with streaming(world) as one, streaming(world) as other:
             await asyncio.gather(one.picture(), other.picture())
@@ -233,6 +237,7 @@ async def test_with_keys_only_a_viewer_sees_the_cluster() -> None:
     async with console_world(api_keys()) as world:
         assert (await ask(world, "GET", "/console")).status == 200
         refused = await ask(world, "GET", "/console/stream")
+        assert figure(world, "timeball_calls_refused") == {("UNAUTHENTICATED",): 1}
         assert (refused.status, refused.reason) == (401, "UNAUTHENTICATED")
         nobody = {"Authorization": f"Bearer {PUBLISHER_KEY}"}
         assert (await ask(world, "GET", "/console/stream", headers=nobody)).status == 403

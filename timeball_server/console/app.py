@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
@@ -62,9 +63,15 @@ _PAGE: Final = "console.html"
 
 
 class ConsoleApp:
-    """Serves everything below PREFIX. `life` tells this collector's events from another one's."""
+    """Serves everything below PREFIX; `refused` counts what it would not do, by reason.
 
-    def __init__(self, collector: Collector, keeper: Keeper, clock: Clock) -> None:
+    Its life tells this collector's events from another one's.
+    """
+
+    def __init__(
+        self, collector: Collector, keeper: Keeper, clock: Clock, refused: Counter[str]
+    ) -> None:
+        self._refused = refused
         self._collector = collector
         self._keeper = keeper
         self._life = clock.now().wall_ms
@@ -81,6 +88,7 @@ class ConsoleApp:
         except ClientDisconnect:
             return
         except TimeballError as error:
+            self._refused[error.reason] += 1
             answer = failure(error, request.headers.get("accept", ""))
         headers = {**SAFETY, **answer.headers}
         body = b"" if request.method == "HEAD" else answer.body

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from timeball_server.console.app import ConsoleApp
 from timeball_server.console.collector import Collector, OnBug
 from timeball_server.console.document import About
@@ -20,6 +22,7 @@ def console(
     store: str,
     clock: Clock,
     on_bug: OnBug,
+    refused: Counter[str],
 ) -> ConsoleApp | None:
     """The console of one coordinator, None if its credentials know no sessions.
 
@@ -28,6 +31,7 @@ def console(
         authenticator: what the gate asks.
         coordinator: name of the one that shows it.
         store: what the store is, for example sqlite.
+        refused: counts what it would not do, by reason.
     """
     if not isinstance(authenticator, Sessions):
         return None
@@ -35,4 +39,4 @@ def console(
         coordinator=coordinator, version=version, store=store, since_ms=clock.now().wall_ms
     )
     collector = Collector(look, about, clock, on_bug)
-    return ConsoleApp(collector, Keeper(authenticator, authenticator), clock)
+    return ConsoleApp(collector, Keeper(authenticator, authenticator), clock, refused)
