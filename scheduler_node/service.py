@@ -128,12 +128,14 @@ class SchedulerNode(Service):
 
     async def _while_they_go(self, ownership: Ownership, session: CoordinationSession) -> None:
         """Until all shards have gone, or no leader has wished those that are left elsewhere."""
-        leaving = True
-        while leaving and session.state is SessionState.CONNECTED:
-            with suppress(TimeoutError):
+        over = False
+        while not over:
+            try:
                 async with asyncio.timeout(_WISH_WITHIN_MS / 1_000):
                     await self._until_released(ownership, session)
-            leaving = ownership.is_leaving
+                over = True
+            except TimeoutError:
+                over = not ownership.is_leaving
 
     async def _others_may_take(self, session: CoordinationSession) -> bool:
         """Tell the leader that we leave; whether it has anybody else for our shards."""
