@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -211,24 +212,24 @@ class Client:
                 else:
                     history.problem(self.name, f"{task_id} was created and then {each!r}")
             self._end(op, Kind.OK if seen else Kind.FAIL)
+            await self._clock.sleep_ms(self._follows.uniform(1, 200))
             over = any(_is_over(each) for each in seen)
         history.followed[task_id] = True
 
     async def _look(self, task_id: str, token: str) -> tuple[list[TaskView | TimeballError], str]:
-        """The next changes, if there are any soon, and where to go on."""
+        """What a stream tells for a while, or to the end, and where to go on."""
 
         async def call(api: TaskApi) -> tuple[list[TaskView | TimeballError], str]:
             watch = api.watch(self._caller, [TaskId(task_id)], token)
-            try:
+            told: list[TaskView | TimeballError] = []
+            with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
-                    changes = await watch.changes()
-            except TimeoutError:
-                return [], token
-            finally:
-                watch.close()
-            for seen in changes:
-                watch.note_told(seen)
-            return [seen.answer for seen in changes], watch.token()
+                    while changes := await watch.changes():
+                        for seen in changes:
+                            watch.note_told(seen)
+                            told.append(seen.answer)
+            watch.close()
+            return told, watch.token()
 
         address = self._follows.choice(COORDINATORS)
         async with asyncio.timeout(CALL_S):
