@@ -14,6 +14,7 @@ from tests.support.sim.simulation import simulate
 ROOT = Path(__file__).parents[2]
 # Seeds that found a bug in the world of their day; the bug itself has a test beside its rule.
 FIXED = {
+    3: "a node that had handed its last shard over waited for that without a pause, for ever",
     4: "claims made ahead and released at a take-over began before their due time",
     1041: "a search for a repeated creation brought a task's past back to memory",
 }
