@@ -12,47 +12,20 @@ import pytest
 from kazoo.security import make_digest_acl
 
 from tests.support import dev_tasks
-from tests.support.dev_server import ROOT, environment
+from tests.support.dev_server import ROOT
 from tests.support.polls import until
 from tests.support.servers import zookeeper_nodes
 from tests.support.servers.addresses import free_ports
 from tests.support.servers.cassandra_nodes import CassandraCluster
 from tests.support.servers.fixtures import unique_name
+from tests.support.servers.runs import LIMIT_S, ended
 from tests.support.servers.zookeeper_nodes import ZooKeeperCluster
 
 pytestmark = pytest.mark.timeout(180)
-LIMIT_S = 90
 SHARDS = 4
 SECRET = "open-sesame"
 OK, INVALID, UNREACHABLE = 0, 2, 3
 SOON_MS = 1_500
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a process left behind."""
-
-    code: int
-    lines: list[str]
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-
-def ended(*command: str) -> Ended:
-    """Run a module to its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    return Ended(done.returncode, (done.stdout + done.stderr).splitlines())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ STORMY = {
     ("everything", 0): "",
     ("moves", 0): "",
 }
-MANY_S = 840
+MANY_S = 440
 
 
 @pytest.mark.parametrize("seed", FIXED)

@@ -33,6 +33,8 @@ def _connection(function: Any) -> Any:
         click.option("--username", default="", envvar="TIMEBALL_CASSANDRA_USERNAME"),
         click.option("--password", default="", envvar="TIMEBALL_CASSANDRA_PASSWORD",
                      help="Better in the variable TIMEBALL_CASSANDRA_PASSWORD."),
+        click.option("--tls-ca", default="", envvar="TIMEBALL_CASSANDRA_TLS_CA",
+                     help="PEM file of who signed the servers' certificates; default: plain."),
         click.option("--wait", "wait_s", type=click.IntRange(0, 3_600), default=30,
                      show_default=True, help="Seconds to wait for the database."),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from timeball_server.store.cassandra.applying import Applier
 from timeball_server.store.cassandra.config import CassandraConfig
 from timeball_server.store.cassandra.driver import connect
 from timeball_server.store.cassandra.migrations import Wishes
+from timeball_server.store.cassandra.tls import tls_context
 
 
 class SchemaApplier:
@@ -33,13 +34,16 @@ class SchemaApplier:
         self._applier.apply(Wishes(replicas=replicas, shard_count=shard_count))
 
 
-def cassandra_at(hosts: tuple[str, ...], port: int, **more: Any) -> CassandraConfig:
+def cassandra_at(
+    hosts: tuple[str, ...], port: int, *, tls_ca: str = "", **more: Any
+) -> CassandraConfig:
     """Where the database is; `more` are further settings of CassandraConfig.
 
     Raises:
         InvalidRequest: the keyspace has a name that would have to be quoted.
+        FailedPrecondition: the file of the CA cannot be used.
     """
-    return CassandraConfig(contact_points=hosts, port=port, **more)
+    return CassandraConfig(contact_points=hosts, port=port, ssl_context=tls_context(tls_ca), **more)
 
 
 @contextmanager

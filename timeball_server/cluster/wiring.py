@@ -6,7 +6,6 @@ their drivers would be a third of its start.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -49,6 +48,7 @@ async def open_store(
     """
     from timeball_server.store.cassandra.config import CassandraConfig, Expected
     from timeball_server.store.cassandra.store import CassandraStore
+    from timeball_server.store.cassandra.tls import tls_context
 
     facts = cluster or ClusterSettings()
     copies = (each.partition("=") for each in facts.replicas)
@@ -61,7 +61,7 @@ async def open_store(
         datacenter=settings.datacenter,
         username=settings.username,
         password=settings.password,
-        ssl_context=_tls(settings),
+        ssl_context=tls_context(settings.tls_ca, settings.tls_certificate, settings.tls_key),
         connect_deadline_ms=settings.connect_deadline_ms,
         expected=Expected(
             cluster_name=facts.name,
@@ -70,26 +70,6 @@ async def open_store(
         ),
     )
     return await CassandraStore.open(config, clock, say)
-
-
-def _tls(settings: StoreSettings) -> ssl.SSLContext | None:
-    """What encrypts, None for plain connections; the servers' names are checked.
-
-    Raises:
-        FailedPrecondition: a file cannot be used; the sentence names it.
-    """
-    if not settings.tls_ca:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.tls_ca)
-        if settings.tls_certificate:
-            context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        files = (settings.tls_ca, settings.tls_certificate, settings.tls_key)
-        raise FailedPrecondition(
-            f"a file of store.tls_* cannot be used ({error}): {', '.join(filter(None, files))}"
-        ) from error
-    return context
 
 
 async def cluster_layout(store: Store) -> Layout:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cassandra import ConsistencyLevel
+from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import (
     EXEC_PROFILE_DEFAULT,
     Cluster,
@@ -59,8 +62,22 @@ REFUSALS = (NoHostAvailable, DriverException, ConnectionException, OSError)
 """How the driver says that a node does not serve now."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What a client needs to be let in: nothing, by default."""
+
+    username: str = ""
+    password: str = ""
+    ssl_context: ssl.SSLContext | None = None
+
+
+OPEN = Access()
+
+
 @contextlib.contextmanager
-def session(*addresses: Address, request_timeout_s: float = REQUEST_TIMEOUT_S) -> Iterator[Session]:
+def session(
+    *addresses: Address, request_timeout_s: float = REQUEST_TIMEOUT_S, access: Access = OPEN
+) -> Iterator[Session]:
     """A session that asks these nodes only, in turn, and tells every failure instead of retrying.
 
     Any node that dies is asked again soon. Raises `NoHostAvailable` when none of them answers.
@@ -77,6 +94,10 @@ def session(*addresses: Address, request_timeout_s: float = REQUEST_TIMEOUT_S) -
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         connection_class=LibevConnection,
         protocol_version=5,
+        auth_provider=PlainTextAuthProvider(access.username, access.password)
+        if access.username
+        else None,
+        ssl_context=access.ssl_context,
         reconnection_policy=ConstantReconnectionPolicy(RECONNECT_S, max_attempts=None),
         connect_timeout=CONNECT_TIMEOUT_S,
         control_connection_timeout=CONNECT_TIMEOUT_S,
@@ -89,7 +110,13 @@ def session(*addresses: Address, request_timeout_s: float = REQUEST_TIMEOUT_S) -
 
 
 class CassandraNode(ServerNode):
-    """One Cassandra node."""
+    """One Cassandra node; `access` is how its tests get in."""
+
+    def __init__(
+        self, *, address: Address, process: ServerProcess | None = None, access: Access = OPEN
+    ) -> None:
+        super().__init__(address=address, process=process)
+        self.access = access
 
     def answers(self) -> bool:
         """Whether CQL works here: the port first, since asking the driver costs more."""
@@ -104,7 +131,7 @@ class CassandraNode(ServerNode):
         return self._reads(EVERYBODY, ConsistencyLevel.ALL)
 
     def _reads(self, cql: str, consistency_level: int) -> bool:
-        with contextlib.suppress(*REFUSALS), session(self.address) as asked:
+        with contextlib.suppress(*REFUSALS), session(self.address, access=self.access) as asked:
             asked.execute(SimpleStatement(cql, consistency_level=consistency_level))
             return True
         return False
@@ -125,7 +152,8 @@ class CassandraCluster(ServerCluster[CassandraNode]):
     @contextlib.contextmanager
     def session(self, **settings: Any) -> Iterator[Session]:
         """A session with every node; see `session`."""
-        with session(*self.addresses, **settings) as opened:
+        access = self.nodes[0].access
+        with session(*self.addresses, **{"access": access, **settings}) as opened:
             yield opened
 
     @contextlib.contextmanager
@@ -152,11 +180,19 @@ def existing(text: str) -> CassandraCluster:
 
 
 def prepared(
-    count: int, *, name: str, folder: Path, logs: Path, commitlog: str = "batch"
+    count: int,
+    *,
+    name: str,
+    folder: Path,
+    logs: Path,
+    commitlog: str = "batch",
+    guard: str = "",
+    access: Access = OPEN,
 ) -> CassandraCluster:
     """A cluster of `count` nodes with everything written and nothing started.
 
     `commitlog` is a name of COMMITLOGS: `batch` keeps every acknowledged write, `periodic` is fast.
+    `guard` are further lines of their settings, about who is let in, and `access` is who that is.
 
     Raises:
         JarsError: Java 17 or the jars are missing.
@@ -174,6 +210,7 @@ def prepared(
             "storage_port": storage_port,
             "seeds": ",".join(on),
             "commitlog": COMMITLOGS[commitlog],
+            "guard": guard,
             "token": number * (TOKENS // count) - TOKENS // 2,
         }
         write_from_template("cassandra.yaml", home / "cassandra.yaml", facts)
@@ -182,7 +219,8 @@ def prepared(
             command=command(program, libraries, home),
             log=logs / f"{name}-{number}.log",
         )
-        nodes.append(CassandraNode(address=Address(host=host, port=cql_port), process=process))
+        where = Address(host=host, port=cql_port)
+        nodes.append(CassandraNode(address=where, process=process, access=access))
     return CassandraCluster(nodes=tuple(nodes), folder=folder)
 
 
