@@ -28,7 +28,7 @@ from tests.bench.load import CreateStream, SteadyLoad
 from tests.bench.processes import APPS, MIB, Meter, Watched
 from tests.bench.workloads import Options, Result, Say, judged, offer, sampling, settled
 from tests.support.chaos.faults import whole
-from tools.local_cluster import LocalCluster, Places, coordinators, free_port
+from tools.local_cluster import LocalCluster, Places, coordinators
 
 PROBES_PER_S = 5.0
 """Immediate tasks whose result is waited for, on top of the rate."""
@@ -40,15 +40,10 @@ COUNTS = {
 
 
 class MeasuredCluster(LocalCluster):
-    """The cluster of `make cluster`, with pages of numbers."""
+    """The cluster of `make cluster`, on which the benchmark's task runs."""
 
     def __init__(self, places: Places) -> None:
         super().__init__(places, [str(APPS)])
-        self.metrics_ports: dict[str, int] = {}
-
-    def _start_service(self, module: str, name: str, more: Sequence[str] = ()) -> None:
-        port = self.metrics_ports[name] = free_port()
-        super()._start_service(module, name, [*more, "--set", f"metrics.port={port}"])
 
     @property
     def start_logs(self) -> list[Path]:
@@ -65,7 +60,7 @@ class MeasuredCluster(LocalCluster):
         sums = dict.fromkeys(COUNTS, 0.0)
         for name in self.names:
             if name.startswith("scheduler"):
-                for metric, value in _scrape(self.metrics_ports[name]).items():
+                for metric, value in _scrape(self.pages[name]["metrics"]).items():
                     if metric in sums:
                         sums[metric] += value
         return sums
@@ -79,8 +74,8 @@ def _java() -> Iterator[Watched]:
                 yield Watched(name, child.pid)
 
 
-def _scrape(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+def _scrape(address: str) -> dict[str, float]:
+    with urllib.request.urlopen(address, timeout=5) as page:
         lines = page.read().decode().splitlines()
     pairs = (line.split(" ") for line in lines if line and not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
