@@ -199,13 +199,20 @@ def needs() -> list[Need]:
             "systemd's own word on the units of deploy/",
             "systemd",
             required=False,
-            by_ci=True,
         ),
         Need(
             "Maven",
             program("mvn") or cached_jars(),
             "fetching those servers' jars, once",
             "maven",
+            required=False,
+            by_ci=True,
+        ),
+        Need(
+            "Chromium",
+            chromium(),
+            "the console in a real browser",
+            "chromium",
             required=False,
             by_ci=True,
         ),
@@ -242,9 +249,11 @@ def install(gaps: list[Need]) -> None:
     if not apt or os.geteuid() != 0:
         print("Not root, or no apt-get here: run the commands above yourself.")
         return
-    packages = list(dict.fromkeys(word for gap in gaps for word in gap.packages.split()))
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in ([apt, "update", "-q"], [apt, "install", "-q", "-y", *packages]):
+    # One by one: a package that this release does not have must not keep the others away.
+    wanted = dict.fromkeys(gap.packages for gap in gaps)
+    installs = [[apt, "install", "-q", "-y", *packages.split()] for packages in wanted]
+    for command in ([apt, "update", "-q"], *installs):
         print("running", " ".join(command), flush=True)
         subprocess.run(command, check=False, env=quiet)
 
