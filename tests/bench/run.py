@@ -41,6 +41,8 @@ DEFAULT_SECONDS = {
     "cluster": 60.0,
 }
 DEFAULT_RATE = {"cluster": 500.0}
+DEFAULT_WARM_UP = {"cluster": 24.0}
+"""A fresh Java process compiles itself for as long as that."""
 OTHER_RATE = 200.0
 PIECEWISE = "`make bench`, its workloads one by one (`python tests/bench/run.py steady`, ...)"
 DEFAULT_REPEAT = {"steady": 3, "immediate": 3, "create": 3, "ready": 5, "cluster": 1}
@@ -50,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, []], default=[])
     parser.add_argument("--seconds", type=float, help="length of each measured window")
-    parser.add_argument("--warm-up", type=float, default=10.0)
+    parser.add_argument("--warm-up", type=float, help="seconds before (10, cluster 24)")
     parser.add_argument("--rate", type=float, help="tasks per second (steady 200, cluster 500)")
     parser.add_argument("--repeat", type=int, help="runs of each workload")
     parser.add_argument("--dev-option", action="append", default=[], help="for `timeball dev`")
@@ -77,7 +79,9 @@ def run(console: Console, name: str, wanted: argparse.Namespace) -> list[Result]
 
             options = Options(
                 seconds=DEFAULT_SECONDS[name] if wanted.seconds is None else wanted.seconds,
-                warm_up_s=wanted.warm_up,
+                warm_up_s=DEFAULT_WARM_UP.get(name, 10.0)
+                if wanted.warm_up is None
+                else wanted.warm_up,
                 rate=wanted.rate or DEFAULT_RATE.get(name, OTHER_RATE),
                 seed=number + 1,
                 dev=tuple(wanted.dev_option),

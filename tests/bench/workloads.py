@@ -28,6 +28,8 @@ from tests.bench.processes import MIB, DevServer, ExecutorProcess, Meter, Proces
 
 SETTLE_S = 15.0
 SATURATED_IDLE_PERCENT = 5.0
+RAMP = 0.4
+"""Share of the rate in the first half of a warm-up: a cold server that is overrun stays behind."""
 Say = Callable[[str], None]
 
 
@@ -140,7 +142,8 @@ async def offer(load: SteadyLoad, meter: Meter, options: Options, say: Say) -> f
     async with asyncio.TaskGroup() as group:
         if options.warm_up_s:
             say(f"warming up for {options.warm_up_s:.0f} s")
-            await ticking(options.rate, options.warm_up_s, load.tick, group)
+            for share in (RAMP, 1.0):
+                await ticking(share * options.rate, options.warm_up_s / 2, load.tick, group)
         say(f"{options.rate:.0f} tasks/s for {options.seconds:.0f} s")
         load.measuring = True
         meter.begin()
