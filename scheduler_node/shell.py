@@ -215,7 +215,8 @@ class EngineShell:
         self._readers.want(effect.shard, effect.epoch, effect.task_ids)
 
     def _perform_quiet(self, effect: ShardQuiet) -> None:
-        self._on_ownership_end(effect.shard, effect.epoch, "handed over")
+        why = f"handed over, quiet for {effect.took_ms} ms"
+        self._on_ownership_end(effect.shard, effect.epoch, why)
 
     def _perform_give_up(self, effect: GiveUp) -> None:
         self._on_ownership_end(effect.shard, effect.epoch, effect.reason)

@@ -40,8 +40,8 @@ AHEAD_S = (0.1, 3.0)
 """Tasks are due so long after they were asked for."""
 AROUND_MS = (-200, 800)
 """Tasks due from so long before a gap's begin to so long after its end are counted with it."""
-LINE = re.compile(r"^(\S+Z) .*?(letting a shard go|shard let go|shard taken) .*?\bshard=(\d+)")
-TOOK = re.compile(r"\btook_ms=(\d+)")
+LINE = re.compile(r"^(\S+Z) .*?(shard let go|shard taken) .*?\bshard=(\d+)")
+TOOK = re.compile(r"\btook_ms=(\d+)|quiet for (\d+) ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +103,9 @@ def moves_in(folder: Path, since_ms: float) -> list[Move]:
     for at_ms, what, shard, took_ms in sorted(_lines(folder)):
         if at_ms < since_ms:
             continue
-        if what == "letting a shard go":
-            let_go[shard] = at_ms
-        elif what == "shard let go":
-            quiet[shard] = at_ms
-        elif shard in let_go and shard in quiet:
+        if what == "shard let go":
+            let_go[shard], quiet[shard] = at_ms - took_ms, at_ms
+        elif shard in let_go:
             found.append(
                 Move(
                     shard=shard,
@@ -126,7 +124,8 @@ def _lines(folder: Path) -> Iterable[tuple[float, str, int, int]]:
             match = LINE.match(line)
             if match:
                 at, took = datetime.fromisoformat(match[1]), TOOK.search(line)
-                yield at.timestamp() * 1e3, match[2], int(match[3]), int(took[1]) if took else 0
+                took_ms = int(took[1] or took[2]) if took else 0
+                yield at.timestamp() * 1e3, match[2], int(match[3]), took_ms
 
 
 def first_starts(folder: Path) -> dict[str, float]:

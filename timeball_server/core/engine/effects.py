@@ -93,10 +93,14 @@ class MoveScanFrom:
 
 @dataclass(frozen=True, slots=True)
 class ShardQuiet:
-    """Nothing of this shard is in flight: its ownership may be released now."""
+    """Nothing of this shard is in flight: its ownership may be released now.
+
+    It has begun nothing for `took_ms`.
+    """
 
     shard: ShardId
     epoch: Epoch
+    took_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

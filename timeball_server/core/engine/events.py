@@ -24,7 +24,7 @@ class ShardAcquired:
 
 @dataclass(frozen=True, slots=True)
 class ShardReleasing:
-    """Hand the shard over: begin nothing more on it and say when nothing is in flight."""
+    """Hand the shard over: soon begin nothing more on it, and say when nothing is in flight."""
 
     shard: ShardId
 

@@ -11,6 +11,7 @@ from timeball_server.core.engine import (
     creating,
     dispatching,
     executors,
+    leaving,
     loading,
     placing,
     sweeping,
@@ -19,8 +20,8 @@ from timeball_server.core.engine import (
 )
 from timeball_server.core.engine import events as e
 from timeball_server.core.engine.effects import Effect, Send
-from timeball_server.core.engine.state import Engine, Phase
-from timeball_server.core.messages import AckResults, Dispatch
+from timeball_server.core.engine.state import Engine
+from timeball_server.core.messages import AckResults
 
 _LONGEST_SLEEP_MS: Final = 1_000
 
@@ -46,6 +47,7 @@ def handle(
     loading.issue(engine)
     sweeping.issue(engine)
     dispatching.advance(engine)
+    leaving.advance(engine)
     watching.tell(engine)
     for shard in list(engine.shards.values()):
         writing.settle_release(engine, shard)
@@ -62,10 +64,7 @@ def _end_without_lease(engine: Engine) -> None:
 def _flush(engine: Engine) -> list[Effect]:
     """One message per executor for all that this step hands out."""
     executors.fence_new_shards(engine)
-    for incarnation, orders in engine.outbox.items():
-        if orders:
-            engine.out.append(Send(incarnation, Dispatch(incarnation, tuple(orders))))
-    engine.outbox.clear()
+    engine.send_orders()
     for incarnation, runs in engine.acks.items():
         engine.out.append(Send(incarnation, AckResults(tuple(runs))))
     engine.acks.clear()
@@ -84,8 +83,8 @@ def next_wake_ms(engine: Engine) -> int:
     if engine.spill_at_ms is not None:
         times.append(engine.spill_at_ms)
     issue_ms = loading.next_issue_ms(engine)
-    if issue_ms is not None:
-        times.append(issue_ms)
+    look_ms = leaving.next_look_ms(engine)
+    times += [each for each in (issue_ms, look_ms) if each is not None]
     return min(times)
 
 
@@ -100,7 +99,7 @@ def _suspended(engine: Engine, event: e.Suspended) -> None:
 def _releasing(engine: Engine, event: e.ShardReleasing) -> None:
     shard = engine.shards.get(event.shard)
     if shard is not None:
-        shard.phase = Phase.RELEASING
+        leaving.ask(engine, shard)
 
 
 def _lost(engine: Engine, event: e.ShardLost) -> None:

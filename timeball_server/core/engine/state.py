@@ -6,7 +6,7 @@ Nothing here decides; the chapters do. Everything of a shard dies with the shard
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -294,9 +294,10 @@ class ShardState:
 
     Hints with a due time below `issued_until_ms` have been read or are being read: what becomes
     durable from now on with such a due time enters memory directly (rule R9). What lies between
-    `unread_from_ms` and `unread_until_ms` is still to be read: its hints are of what was due
-    before this epoch began, at `acquired_ms` by the owner's wall clock. `watchers` are tokens by
-    task, and whether they want every change or the end alone.
+    `unread_from_ms` and `unread_until_ms` is still to be read: hints of what was due before this
+    epoch began, at `acquired_ms` by the owner's wall clock. `leave_at_mono_ms` is when the shard
+    falls quiet at the latest, or did, to be handed over. `watchers` are tokens by task, and
+    whether they want every change or the end alone.
     """
 
     shard: ShardId
@@ -305,6 +306,7 @@ class ShardState:
     deleted_below: Minute
     phase: Phase = Phase.LOADING
     acquired_ms: int = 0
+    leave_at_mono_ms: int | None = None
     issued_until_ms: int = 0
     unread_from_ms: int = 0
     unread_until_ms: int = 0
@@ -454,6 +456,13 @@ class Engine:
             self.out.append(Send(incarnation, Dispatch(incarnation, tuple(orders))))
         self.out.append(Send(incarnation, message))
 
+    def send_orders(self) -> None:
+        """Queue all orders that this step has handed out, one message per executor."""
+        for incarnation, orders in self.outbox.items():
+            if orders:
+                self.out.append(Send(incarnation, Dispatch(incarnation, tuple(orders))))
+        self.outbox.clear()
+
     def at(self, task: TaskState, when_ms: int) -> None:
         """Look at the task at this instant, unless it changes before."""
         heapq.heappush(self.timeline, (when_ms, self.number(), task.stamp, task))
@@ -487,13 +496,3 @@ class Engine:
         """The shard of a task, None if it was lost or taken again since."""
         shard = self.shards.get(task.shard)
         return shard if shard is not None and shard.tasks.get(task.task_id) is task else None
-
-
-def rows_size(rows: Sequence[Row]) -> int:
-    """Rough bytes of rows, for the limit of a part."""
-    total = 0
-    for row in rows:
-        total += 200
-        if isinstance(row, EventRow) and isinstance(row.detail, SpecDetail):
-            total += len(row.detail.spec.payload.data)
-    return total

@@ -402,7 +402,12 @@ def give_up(engine: Engine, shard: ShardState, reason: str) -> None:
 
 
 def settle_release(engine: Engine, shard: ShardState) -> None:
-    """Say when a shard that is handed over has nothing in flight any more."""
+    """Say when a shard that is handed over has nothing in flight any more.
+
+    What this step has handed out goes out before: it is marked as sent.
+    """
     if shard.phase is Phase.RELEASING and shard.mutations == 0:
-        engine.out.append(ShardQuiet(shard.shard, shard.epoch))
+        engine.send_orders()
+        took_ms = engine.mono_ms - (shard.leave_at_mono_ms or engine.mono_ms)
+        engine.out.append(ShardQuiet(shard.shard, shard.epoch, took_ms))
         drop_shard(engine, shard)
