@@ -237,11 +237,12 @@ async def test_a_scheduled_task_is_three_events_and_six_rows() -> None:
         assert events == dict.fromkeys(LIFE, TASKS)
         # Hint, creation and its line in the list; the claim; the end and its line in the list.
         assert len(cluster.store.rows) == 6 * TASKS
-        # Creations come together; claims and ends lie at random instants.
-        assert cluster.store.appends <= 2 * TASKS + PER_CLUSTER
+        # Creations come together. Claims and ends lie at random instants of a second, two
+        # milliseconds apart, and nobody waits for them: they gather.
+        assert cluster.store.appends <= TASKS // 8 + PER_CLUSTER
         assert cluster.store.conditional <= PER_CLUSTER
-        assert cluster.pipe.sent_down <= 2 * TASKS + PER_CLUSTER
-        assert cluster.pipe.sent_up <= 2 * TASKS + PER_CLUSTER
+        assert cluster.pipe.sent_down <= TASKS
+        assert cluster.pipe.sent_up <= TASKS
 
 
 async def test_an_immediate_task_is_two_events_and_five_rows() -> None:

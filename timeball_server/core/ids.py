@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NewType
 
 ShardId = NewType("ShardId", int)
@@ -83,8 +84,9 @@ def encode_id(parts: IdParts) -> TaskId:
     return TaskId("".join([_PAIRS[number >> shift & 1023] for shift in range(190, -1, -10)]))
 
 
+@lru_cache(maxsize=16_384)
 def decode_id(text: str) -> IdParts:
-    """Read an id.
+    """Read an id. Remembered: one task's id is read several times within seconds.
 
     Raises:
         InvalidId: wrong length, a foreign character, or an unknown kind.
