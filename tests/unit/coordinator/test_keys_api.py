@@ -82,7 +82,7 @@ def on_world(
     def run() -> None:
         asyncio.run(scenario(World()))
 
-    del run.__wrapped__  # type: ignore[attr-defined] # pytest would look for its fixtures
+    del run.__wrapped__  # pytest would look for its fixtures
     return run
 
 
