@@ -7,11 +7,12 @@ from google.protobuf import descriptor_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from timeball.errors import PermissionDenied, TaskNotFound, Unauthenticated
-from timeball.v1 import schedule_service_pb2, task_pb2, task_service_pb2
+from timeball.v1 import admin_service_pb2, schedule_service_pb2, task_pb2, task_service_pb2
 
 from timeball_server.ports.clock import Clock, Now
 from timeball_server.rpc.access import (
     ACCESS,
+    ADMINISTERED,
     OPEN,
     check_content,
     check_namespace,
@@ -297,6 +298,27 @@ def test_a_parent_in_another_namespace_is_denied_and_does_not_say_whether_it_exi
         check_namespace(caller(), request_class(parent="namespaces/bank"))
     assert "bank" not in caught.value.message
     assert [violation.field for violation in caught.value.violations] == ["parent"]
+
+
+def test_administrators_name_any_namespace_where_they_administer_and_nowhere_else() -> None:
+    requests = {
+        method: getattr(admin_service_pb2, f"{method.rpartition('/')[2]}Request")
+        for method in ACCESS
+        if method.startswith("/timeball.v1.AdminService/")
+    }
+    assert {each.DESCRIPTOR.full_name for each in requests.values()} >= ADMINISTERED
+    for method, kind in requests.items():
+        fields = kind.DESCRIPTOR.fields_by_name
+        for field in {"name", "parent"} & fields.keys():
+            request = kind(**{field: "namespaces/bank"})
+            if kind.DESCRIPTOR.full_name in ADMINISTERED:
+                assert ACCESS[method] is Role.ADMIN or method.endswith("/ListAudit")
+                check_namespace(caller(Role.ADMIN), request)
+            else:
+                with pytest.raises(PermissionDenied):
+                    check_namespace(caller(Role.ADMIN), request)
+            with pytest.raises(PermissionDenied if field == "parent" else TaskNotFound):
+                check_namespace(caller(Role.OPERATOR), request)
 
 
 def urgent() -> task_pb2.Task:
