@@ -309,7 +309,7 @@ def test_administrators_name_any_namespace_where_they_administer_and_nowhere_els
     assert {each.DESCRIPTOR.full_name for each in requests.values()} >= ADMINISTERED
     for method, kind in requests.items():
         fields = kind.DESCRIPTOR.fields_by_name
-        for field in {"name", "parent"} & fields.keys():
+        for field in {"name", "parent"} & set(fields):
             request = kind(**{field: "namespaces/bank"})
             if kind.DESCRIPTOR.full_name in ADMINISTERED:
                 assert ACCESS[method] is Role.ADMIN or method.endswith("/ListAudit")
