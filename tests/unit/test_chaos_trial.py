@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.chaos.campaign import Round
-from tests.support.chaos.records import Ack, Event, Evidence, SessionLoss, losses_in
+from tests.support.chaos.records import Ack, Event, Evidence, Recorder, SessionLoss, losses_in
 from tests.support.chaos.trial import Finding, Trial
+from tests.support.chaos.wired import SINK
 from tests.support.chaos.witness import Start
 from timeball_server.core.ids import Bucket, IdParts, Minute, ShardId, encode_id
 
@@ -241,6 +244,26 @@ def test_other_broken_promises_are_seen() -> None:
     refused = evidence([FIRST], journal)
     refused.refused.append(f"{DUE_MS} 8 UNAVAILABLE no")
     assert (finding(refused).refused, finding(refused).problems) == (1, ())
+
+
+def test_a_start_or_an_effect_long_after_the_first_is_seen_with_it(tmp_path: Path) -> None:
+    starts, sink = tmp_path / "executor-1.starts.jsonl", tmp_path / SINK
+    line = json.dumps({**{name: getattr(FIRST, name) for name in FIRST.__slots__}, "priority": 4})
+    recorder = Recorder(tmp_path, "127.0.0.1:1")
+    starts.write_text(line + "\n")
+    sink.write_text(f"{TASK} 1 7\n")
+    before = Evidence()
+    recorder.read_files(before)
+    assert (len(before.starts[TASK]), before.sunk[TASK, 1]) == (1, 1)
+    with starts.open("a") as more_starts, sink.open("a") as more_sunk:
+        more_starts.write(line + "\n")
+        more_sunk.write(f"{TASK} 1 7\n")
+    after = Evidence()
+    recorder.read_files(after)
+    after.journals[TASK] = [CREATED, CLAIM, ONCE_DONE][::-1]
+    found = finding(after)
+    assert found.started_twice_without_cause == 1
+    assert "worked twice" in found.problems[0]
 
 
 def test_a_fail_over_ends_with_the_first_start_of_a_later_epoch() -> None:

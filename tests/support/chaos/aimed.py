@@ -54,7 +54,7 @@ class Session:
         self._rate = wanted.rate
         self._keep = wanted.keep
         self._random = Random(f"{wanted.seed} {wall_ms()}")
-        self._recorder = Recorder(cluster)
+        self._recorder = Recorder(cluster.places.folder, cluster.cassandra)
         self._missed: Counter[str] = Counter()
 
     async def run(self, points: Sequence[Point]) -> list[Finding]:

@@ -11,10 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.support.chaos.helpers import Tail
-from tests.support.chaos.wired import EXECUTORS, WiredCluster
+from tests.support.chaos.wired import EXECUTORS, SINK
 from tests.support.chaos.witness import Start
 from tests.support.servers.addresses import parse
 from tests.support.servers.cassandra_nodes import REFUSALS, session
@@ -81,31 +82,39 @@ class Evidence:
 
 
 class Recorder:
-    """Gathers what was written since the last evidence."""
+    """Gathers what was written since the last evidence, and what was known of the same before.
 
-    def __init__(self, cluster: WiredCluster) -> None:
-        folder = cluster.places.folder
-        self._cassandra = cluster.cassandra
+    Args:
+        folder: of the cluster.
+        cassandra: host:port of the store.
+    """
+
+    def __init__(self, folder: Path, cassandra: str) -> None:
+        self._cassandra = cassandra
         self._acks = Tail(folder / "acks.txt")
         self._refused = Tail(folder / "refused.txt")
-        self._sink = Tail(cluster.sink)
+        self._sink = Tail(folder / SINK)
         self._starts = {name: Tail(folder / f"{name}.starts.jsonl") for name in EXECUTORS}
-        self._logs = {name: Tail(cluster.places.logs / f"{name}.log") for name in EXECUTORS}
+        self._logs = {name: Tail(folder / "logs" / f"{name}.log") for name in EXECUTORS}
+        self._started: dict[str, list[Start]] = defaultdict(list)
+        self._sunk: Counter[tuple[str, int]] = Counter()
+        self._tasks_of: dict[int, set[str]] = defaultdict(set)
 
     def read_files(self, evidence: Evidence) -> None:
-        """Add what is new in the files."""
+        """Add what is new in the files; of what had lines before, those too."""
         evidence.acks += map(ack_of, self._acks.lines())
         evidence.refused += self._refused.lines()
-        starts: dict[str, list[Start]] = defaultdict(list, evidence.starts)
         for name, tail in self._starts.items():
             for line in tail.lines():
                 start = start_of(line, name)
-                starts[start.task_id].append(start)
-        evidence.starts = dict(starts)
+                self._started[start.task_id].append(start)
+                evidence.starts[start.task_id] = self._started[start.task_id]
         for line in self._sink.lines():
             task_id, attempt, number = line.split()
-            evidence.sunk[task_id, int(attempt)] += 1
-            evidence.numbers.setdefault(int(number), set()).add(task_id)
+            self._sunk[task_id, int(attempt)] += 1
+            evidence.sunk[task_id, int(attempt)] = self._sunk[task_id, int(attempt)]
+            self._tasks_of[int(number)].add(task_id)
+            evidence.numbers[int(number)] = self._tasks_of[int(number)]
         for name, tail in self._logs.items():
             evidence.losses += losses_in(tail.lines(), name)
 

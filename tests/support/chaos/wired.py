@@ -18,17 +18,18 @@ from tests.support.polls import until
 from tools.local_cluster import LocalCluster, Places, free_port
 
 HERE: Final = "127.0.0.1"
+SINK: Final = "sink.txt"
 EXECUTORS: Final = ("executor-1", "executor-2", "executor-3")
 SCHEDULERS: Final = ("scheduler-1", "scheduler-2")
 COORDINATORS: Final = ("coordinator-1", "coordinator-2")
 
 
 class WiredCluster(LocalCluster):
-    """Also knows where its sink is, and takes aims."""
+    """Also takes aims."""
 
     def __init__(self, places: Places) -> None:
-        self.sink = places.folder / "sink.txt"
-        super().__init__(places, [str(Path(tasks.__file__))], {tasks.SINK_VARIABLE: str(self.sink)})
+        sink = {tasks.SINK_VARIABLE: str(places.folder / SINK)}
+        super().__init__(places, [str(Path(tasks.__file__))], sink)
         self._options: dict[str, list[str]] = {}
         self._board: Helper | None = None
 
