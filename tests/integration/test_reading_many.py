@@ -71,6 +71,21 @@ def test_everybody_s_tasks_are_listed_by_where_they_came_to(
     assert [each.field for each in caught.value.violations] == ["states"]
 
 
+def test_tasks_that_wait_for_another_attempt_and_cancelled_ones_are_listed_for_everybody(
+    client: timeball.Client, mine: dict[str, str]
+) -> None:
+    later = timeball.RetryPolicy(initial_delay="1h", jitter=0.0)
+    waiting = client.submit(dev_tasks.flaky.options(owner="carla", retry=later).prepare(3))
+
+    def listed(state: TaskState) -> list[str]:
+        return names(client.list(owner="-", states=[state]))
+
+    until(lambda: listed(TaskState.RETRYING) == [waiting.name], "the waiting task in the list")
+    client.cancel(waiting.name)
+    until(lambda: listed(TaskState.CANCELLED) == [waiting.name], "the cancelled task in the list")
+    assert listed(TaskState.RETRYING) == []
+
+
 def test_one_user_s_tasks_are_chosen_by_state_label_and_due_time(
     client: timeball.Client, mine: dict[str, str]
 ) -> None:
