@@ -160,7 +160,7 @@ class GrpcExecutorServer:
 
     def send(self, message: FromExecutor) -> None:
         """Queue a message in order, without waiting; what runs did travels together."""
-        self._end.send(message, paced=isinstance(message, Started | Finished | Capacity))
+        self._end.send(message, paced=may_wait(message))
 
     def close(self) -> None:
         """End the stream."""
@@ -203,6 +203,13 @@ class ExecutorServicer(pb_grpc.ExecutorServiceServicer):
             await abort_with(context, refusal)
         finally:
             await stream.finish()
+
+
+def may_wait(message: FromExecutor) -> bool:
+    """Whether nobody minds a few milliseconds: a run that its task was born with is awaited."""
+    if isinstance(message, Finished):
+        return all(result.run.run.seq > 1 for result in message.results)
+    return isinstance(message, Started | Capacity)
 
 
 def _request(messages: list[pb.OwnerMessage]) -> pb.DispatchRequest:

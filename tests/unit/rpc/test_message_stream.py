@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterable
 from google.protobuf.wrappers_pb2 import Int32Value
 
 from tests.support.virtual_loop import VirtualLoop, run_virtual
+from timeball_server.core.ids import Epoch, ShardId, TaskId
+from timeball_server.core.journal import EventRef
+from timeball_server.core.messages import Finished, Inventory, RunId, RunResult
+from timeball_server.rpc.executor_transport import may_wait
 from timeball_server.rpc.message_stream import PACE_S, PATIENCE_S, MessageStream
 
 Frames = list[tuple[int, list[int]]]
@@ -57,3 +61,16 @@ def test_a_hurried_message_takes_the_others_along() -> None:
     frames = frames_of(lambda stream, number: stream.send(number, patient=number != 4))
     later_ms = round(PATIENCE_S * 1_000)
     assert frames == [(4, [0, 1, 2, 3, 4]), (later_ms, [5, 6, 7, 8, 9])]
+
+
+def finished(claim_seq: int) -> Finished:
+    run = RunId(TaskId("task"), EventRef(claim_seq, Epoch(1)))
+    return Finished((RunResult(run=run, shard=ShardId(0), started_ms=1, ended_ms=2),))
+
+
+def test_the_result_of_an_immediate_task_waits_for_nobody() -> None:
+    born, claimed = finished(1), finished(2)
+    assert not may_wait(born)
+    assert may_wait(claimed)
+    assert not may_wait(Finished(claimed.results + born.results))
+    assert not may_wait(Inventory(1, (), ()))
