@@ -110,7 +110,8 @@ def server_steps() -> list[Step]:
         "tests/integration/cassandra",
         "tests/servers",
     )
-    return [Step(name="servers", command=(*PYTEST, *SERVERS, *folders))]
+    # A test that is the first to need a server waits for its start: minutes, on a busy machine.
+    return [Step(name="servers", command=(*PYTEST, *SERVERS, "--timeout=240", *folders))]
 
 
 # The caps add up to CAP_SECONDS here and to LONG_CAP_SECONDS with the long settings. They end what

@@ -28,9 +28,10 @@ from tests.support.servers.small_cluster import small_cluster
 from tests.support.servers.zookeeper_nodes import ZooKeeperCluster
 from tools.local_cluster import LocalCluster, coordinators
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
-APART_S = 0.1
-PATIENCE = timedelta(seconds=90)
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(480)]
+APART_S = 0.2
+INSISTENCE = timedelta(seconds=10)
+PATIENCE = timedelta(seconds=150)
 PATIENCE_S = PATIENCE.total_seconds()
 CALL_S = 3.0
 PAYLOAD = task_pb2.Payload(content_type="application/json", data=b'{"value": "x"}')
@@ -48,7 +49,7 @@ def cluster(
 
 
 class Flow:
-    """Creates a task every tenth of a second and remembers those that were acknowledged."""
+    """Creates a task five times a second and remembers those that were acknowledged."""
 
     def __init__(self, client: timeball.AsyncClient) -> None:
         self.acknowledged: list[str] = []
@@ -103,7 +104,7 @@ async def test_what_goes_away_and_comes_back_loses_nothing(
     (node,) = servers[kind].nodes
     address = coordinators(cluster.addresses)
     async with (
-        timeball.AsyncClient(address, deadline=PATIENCE) as client,
+        timeball.AsyncClient(address, deadline=INSISTENCE) as client,
         grpc.aio.insecure_channel(address) as channel,
     ):
         flow = Flow(client)

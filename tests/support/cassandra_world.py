@@ -28,6 +28,7 @@ from timeball_server.store.cassandra.store import CassandraStore
 
 VARIABLE: Final = "TIMEBALL_TEST_CASSANDRA"
 KEYSPACE: Final = "timeball_conformance"
+PATIENT_MS: Final = 12_000
 _DEFINE_TIMEOUT_S: Final = 60.0
 _TARGET: Final = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)")
 WRITTEN: Final = {
@@ -37,14 +38,17 @@ WRITTEN: Final = {
 
 
 def config(keyspace: str, servers: str | None = None, **more: Any) -> CassandraConfig:
-    """How to reach these servers, or the ones that TIMEBALL_TEST_CASSANDRA names."""
+    """How to reach these servers, or the ones that TIMEBALL_TEST_CASSANDRA names.
+
+    Patient by default: a busy machine is slow, and that is not what the tests are about.
+    """
     text = os.environ[VARIABLE] if servers is None else servers
     places = [place.rpartition(":") for place in text.split(",")]
     return CassandraConfig(
         contact_points=tuple(host for host, _, _ in places),
         port=int(places[0][2]),
         keyspace=keyspace,
-        **more,
+        **{"request_timeout_ms": PATIENT_MS, **more},
     )
 
 

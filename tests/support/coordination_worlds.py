@@ -4,8 +4,11 @@ An adapter joins the suite by a runner that tests/conformance/conftest.py knows;
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
+
+from timeball.errors import CoordinationUnavailable
 
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
 from timeball_server.coordination.local import Leg, LocalCoordinator, LocalSession
@@ -94,9 +97,18 @@ def run_local(scenario: Scenario) -> None:
 
 
 async def eventually(world: World, check: Callable[[], Awaitable[bool]], hope: str) -> None:
-    """Look again until it is true; fail with the hope after PATIENCE_MS."""
+    """Look again until it is true; fail with the hope after PATIENCE_MS.
+
+    A look that is not answered is repeated: on a busy machine a connection breaks now and then.
+    """
     deadline_mono_ms = world.clock.now().mono_ms + PATIENCE_MS
-    while not await check():
+
+    async def look() -> bool:
+        with contextlib.suppress(CoordinationUnavailable):
+            return await check()
+        return False
+
+    while not await look():
         assert world.clock.now().mono_ms < deadline_mono_ms, f"never: {hope}"
         await world.clock.sleep_ms(POLL_MS)
 

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
 @pytest.fixture(scope="module")
 def copied(cassandra_three: CassandraCluster) -> Iterator[CassandraConfig]:
     """A keyspace with three copies."""
-    place = config(unique_name("three", 30), cassandra_three.endpoints)
+    place = config(unique_name("three", 30), cassandra_three.endpoints, request_timeout_ms=1_500)
     keyspace = Keyspace(place, is_durable=True, copies=3)
     keyspace.close()
     yield place

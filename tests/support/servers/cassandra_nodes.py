@@ -50,6 +50,7 @@ DEFINE_TIMEOUT_S = 30.0
 RECONNECT_S = 0.2
 CONNECT_TIMEOUT_S = 5.0
 PORT_TIMEOUT_S = 0.5
+SLOW_TIMEOUT_MS, QUICK_TIMEOUT_MS = 10_000, 1_000
 TOKENS = 2**64
 COMMITLOGS = {
     "batch": "commitlog_sync: batch",
@@ -211,6 +212,7 @@ def prepared(
             "seeds": ",".join(on),
             "commitlog": COMMITLOGS[commitlog],
             "guard": guard,
+            "timeout_ms": SLOW_TIMEOUT_MS if count == 1 else QUICK_TIMEOUT_MS,
             "token": number * (TOKENS // count) - TOKENS // 2,
         }
         write_from_template("cassandra.yaml", home / "cassandra.yaml", facts)
