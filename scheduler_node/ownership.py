@@ -148,7 +148,8 @@ class Ownership:
         self._wished = scene.wished
         self._let_go(scene)
         await self._stand_down(scene)
-        busy = {*self._releasing, *self._taking}
+        # What was taken, or let go, while we looked is no longer as the scene has it.
+        busy = {*self._held, *self._releasing, *self._taking, *(shard for shard, _ in self._ended)}
         for shard in to_take(scene, busy):
             self._begin_to_take(shard)
         self._moved_in = {shard for shard in self._moved_in if self._is_under_way(shard)}
