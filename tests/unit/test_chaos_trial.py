@@ -270,6 +270,10 @@ def test_a_fail_over_ends_with_the_first_start_of_a_later_epoch() -> None:
     owner = replace(ROUND, point="order-swallowed", victim="scheduler-1", shards={3: 5})
     later = replace(FIRST, epoch=9, started_ms=KILLED_MS + 4_200)
     assert finding(evidence([later], [CREATED, CLAIM, ONCE_DONE]), owner).failover_ms == (4_200,)
+    moved = evidence([later], [CREATED, CLAIM, ONCE_DONE])
+    other = encode_id(IdParts(Bucket(Minute(29_000_000), ShardId(3)), bytes([1] * 16)))
+    moved.starts[other] = [replace(later, task_id=other, epoch=8, started_ms=KILLED_MS - 10)]
+    assert finding(moved, owner).failover_ms == ()
 
 
 SHOTS = {"durable": [[TASK, 5, "CREATED"]], "claim": [[TASK, 5, "CLAIMED"]], "order": [TASK]}

@@ -98,7 +98,8 @@ class Session:
         what = "killed" if round_.killed_ms else "not reached"
         print(
             f"round {round_.number} {point.name} {round_.victim} {what}, whole again"
-            f" {took_ms} ms after it began{'' if round_.calm else ', was not calm'}",
+            f" {took_ms} ms after it began{'' if round_.calm else ', was not calm'}"
+            f"{'' if round_.balanced else ', moves go on'}",
             flush=True,
         )
         return round_
@@ -153,13 +154,17 @@ class Session:
             print(f"    PROBLEM {problem[:1500]}", flush=True)
         if self._keep is not None:
             with self._keep.open("a") as kept:
-                kept.write(json.dumps({**facts, "delay_ms": round_.delay_ms}) + "\n")
+                kept.write(
+                    json.dumps({**facts, "delay_ms": round_.delay_ms, "balanced": round_.balanced})
+                    + "\n"
+                )
 
     def _say_costs(self, load: Load) -> None:
         last = load.look()
         if last.get("answered"):
             cost_us = 1e6 * last["cpu_s"] / last["answered"]
-            print(f"the load's own CPU: {cost_us:.0f} us for each task", flush=True)
+            wires_us = 1e6 * self._cluster.wires_cpu_s() / last["answered"]
+            print(f"CPU of the load {cost_us:.0f}, of the wires {wires_us:.0f} us for each task")
 
 
 def _ended(journal: Sequence[Event]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from random import Random
@@ -18,8 +19,8 @@ import timeball
 
 from tests.support.chaos.faults import wall_ms, whole
 from tests.support.chaos.helpers import Helper, Tail
-from tests.support.chaos.points import ROLES, Point
-from tests.support.chaos.wired import SCHEDULERS, WiredCluster
+from tests.support.chaos.points import Point
+from tests.support.chaos.wired import EXECUTORS, SCHEDULERS, WiredCluster
 from tests.support.polls import eventually, moment, mono_s
 from timeball_server.coordination.zookeeper.options import ZooKeeperOptions
 from timeball_server.coordination.zookeeper.session import open_session
@@ -30,6 +31,9 @@ from tools.local_cluster import coordinators
 AWAY_S: Final = (0.0, 0.0, 1.0, 5.0)
 HIT_WITHIN_S: Final = 12.0
 WHOLE_WITHIN_S: Final = 60.0
+BALANCE_WITHIN_S: Final = 10.0
+LEAST_SHARE: Final = 4
+"""A scheduler node is a victim if it owns at least one shard in so many."""
 CALM_WITHIN_S: Final = 15.0
 CALM_LATE_MS: Final = 300
 CALM_SHARE: Final = 0.9
@@ -54,6 +58,8 @@ class Round:
     """Shards that the victim owned, with the epoch of then."""
     shot: dict[str, Any] = field(default_factory=dict)
     ended_ms: int = 0
+    balanced: bool = True
+    """Whether all planned moves were over when the round ended; otherwise the next met them."""
     stuck: str = ""
     """What did not become right again in time."""
 
@@ -138,7 +144,7 @@ class Campaign:
         try:
             if round_.killed_ms is not None:
                 await self._bring_back(round_)
-            await whole(self._cluster, self._client)
+            await self._whole_again(round_)
         except (AssertionError, timeball.errors.TimeballError, SystemExit) as late:
             round_.stuck = str(late)[:LONGEST_WORDS]
         round_.ended_ms = wall_ms()
@@ -148,7 +154,9 @@ class Campaign:
         overview = await self._client.cluster()
         victim = overview.leader
         if point.role != "coordinator":
-            victim = self._random.choice(ROLES[point.role])
+            owned = Counter(each.owner for each in overview.shards)
+            enough = [x for x in SCHEDULERS if owned[x] * LEAST_SHARE >= len(overview.shards)]
+            victim = self._random.choice(enough if point.role == "scheduler" else EXECUTORS)
         self._number += 1
         return Round(
             number=self._number,
@@ -209,6 +217,14 @@ class Campaign:
         await moment(round_.away_s)
         await asyncio.to_thread(self._cluster.restart, round_.victim)
         await eventually(lambda: self._lives_again(round_), "it is a new member", WHOLE_WITHIN_S)
+
+    async def _whole_again(self, round_: Round) -> None:
+        """Everything has its owner; that all shards have moved back is not waited for too long."""
+        try:
+            await whole(self._cluster, self._client, BALANCE_WITHIN_S)
+        except AssertionError:
+            round_.balanced = False
+            await whole(self._cluster, self._client, WHOLE_WITHIN_S, balanced=False)
 
     async def _lives_again(self, round_: Round) -> bool:
         """Whether the victim's next life is a member; the dead one is until its session ends."""

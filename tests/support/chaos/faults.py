@@ -98,8 +98,17 @@ FAULTS: Final = (
 )
 
 
-async def whole(cluster: LocalCluster, client: timeball.AsyncClient) -> None:
-    """Return when everybody is a member and every shard's owner is the wished one."""
+async def whole(
+    cluster: LocalCluster,
+    client: timeball.AsyncClient,
+    within_s: float = 60.0,
+    *,
+    balanced: bool = True,
+) -> None:
+    """Return when everybody is a member and every shard's owner is the wished one.
+
+    Without `balanced` any owner will do: shards may still be on their way to the wished one.
+    """
 
     async def look() -> bool:
         try:
@@ -107,8 +116,10 @@ async def whole(cluster: LocalCluster, client: timeball.AsyncClient) -> None:
         except timeball.errors.TimeballError:
             return False
         members = {node.name for node in overview.nodes}
-        settled = all(each.owner and each.owner == each.assigned for each in overview.shards)
+        owned = all(each.owner for each in overview.shards)
+        settled = all(each.owner == each.assigned for each in overview.shards)
         owners = {each.owner for each in overview.shards}
-        return members == set(cluster.names) and settled and len(owners) > 1
+        right = owned and (not balanced or (settled and len(owners) > 1))
+        return members == set(cluster.names) and right
 
-    await eventually(look, "everybody is back and owns what it should", 60.0)
+    await eventually(look, "everybody is back and owns what it should", within_s)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from tests.support.chaos.wired import COORDINATORS, EXECUTORS, SCHEDULERS
+from tests.support.chaos.wired import EXECUTORS, SCHEDULERS
 
 STORES: Final = tuple(f"store of {name}" for name in SCHEDULERS)
 
@@ -130,7 +130,6 @@ TURNS: Final = {
     "leader": ("leader-commit", "assignment-unsent", "leader-commit", "assignment-durable"),
 }
 """In each group its points take turns."""
-ROLES: Final = {"scheduler": SCHEDULERS, "executor": EXECUTORS, "coordinator": COORDINATORS}
 
 
 def plan(rounds: int, already: dict[str, int], groups: tuple[str, ...] = ()) -> list[Point]:

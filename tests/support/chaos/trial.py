@@ -265,20 +265,28 @@ class Trial:
     # Single rounds ------------------------------------------------------------------------------
 
     def _failover_ms(self, round_: Round) -> tuple[int, ...]:
-        """From the kill to the next owner's first start, for each shard of the victim."""
+        """From the kill to the next owner's first start, for each shard of the victim.
+
+        A shard that a planned move had taken from it by then is none of them.
+        """
         first: dict[int, int] = {}
+        moved: set[int] = set()
+        until_ms = round_.ended_ms + AFTER_MS
         killed_ms = round_.killed_ms
         if killed_ms is None or not round_.shards:
             return ()
         for task, runs in self._evidence.starts.items():
-            if runs[-1].started_ms < killed_ms or runs[0].started_ms > round_.ended_ms + AFTER_MS:
+            if runs[-1].started_ms < round_.began_ms or runs[0].started_ms > until_ms:
                 continue
             shard = home_of(TaskId(task)).shard
             for run in runs:
-                if run.epoch > round_.shards.get(shard, run.epoch) and run.started_ms > killed_ms:
-                    took_ms = run.started_ms - killed_ms
-                    first[shard] = min(first.get(shard, took_ms), took_ms)
-        return tuple(sorted(first.values()))
+                if run.epoch <= round_.shards.get(shard, run.epoch):
+                    continue
+                took_ms = run.started_ms - killed_ms
+                first[shard] = min(first.get(shard, took_ms), took_ms)
+                if took_ms <= 0:
+                    moved.add(shard)
+        return tuple(sorted(took for shard, took in first.items() if shard not in moved))
 
 
 def _claim(journal: Iterable[Event], attempt: int, executor: str) -> Event | None:

@@ -64,6 +64,17 @@ class WiredCluster(LocalCluster):
         assert self._board is not None, "the cluster has not been started"
         return [facts for facts in self._board.facts() if "killed_ms" in facts]
 
+    def wires_cpu_s(self) -> float:
+        """What listening has cost so far."""
+        board = self._board
+        assert board is not None, "the cluster has not been started"
+        self._tell({"usage": True})
+
+        def look() -> float | None:
+            return next((float(x["usage_s"]) for x in board.facts() if "usage_s" in x), None)
+
+        return until(look, "the wires tell what they used")
+
     def _tell(self, command: Mapping[str, Any]) -> None:
         assert self._board is not None, "the cluster has not been started"
         self._board.tell(json.dumps(command))
