@@ -29,7 +29,8 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Applied, OwnerRow, ShardRow, Store
 
 T = TypeVar("T")
-_PAGE_ROWS: Final = 1_000
+_PAGE_ROWS: Final = 250
+"""Taken in at one go: more would hold up what is due meanwhile."""
 _CONCURRENT_READS: Final = 8
 _CONCURRENT_SEARCHES: Final = 4
 """Beside the reads: however much callers repeat, what is due is read."""
