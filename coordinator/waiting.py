@@ -47,7 +47,12 @@ class Waiter:
         """What the owner pushes in time, else what it answers then."""
         end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         watched = WatchTask(task_id=task_id, namespace=namespace, every=False)
-        following = self._calls.watches.follow(watched, end.set_result)
+
+        def take(outcome: Outcome) -> None:
+            if not end.done():  # the waiter's time may have ended in this very turn
+                end.set_result(outcome)
+
+        following = self._calls.watches.follow(watched, take)
         try:
             async with asyncio.timeout(deadline.left_ms() / 1_000):
                 return view_of(await end)

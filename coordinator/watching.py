@@ -133,6 +133,10 @@ class Watches:
             following.feed.remove(following)
         self._forget(following)
 
+    def of(self, shard: ShardId) -> tuple[Following, ...]:
+        """What is followed of a shard."""
+        return tuple(self._followings.get(shard, ()))
+
     async def close(self) -> None:
         """End all streams; nobody is told anything any more."""
         self._closed = True
@@ -188,7 +192,7 @@ class Watches:
 
     def _move(self, shard: ShardId, before: _Feed | None, feed: _Feed) -> None:
         self._of_shard[shard] = feed
-        for following in self._followings.get(shard, {}):
+        for following in self.of(shard):
             if before is not None and following.feed is before:
                 before.remove(following)
                 self._unplaced[following] = None

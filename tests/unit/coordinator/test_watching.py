@@ -192,6 +192,19 @@ async def test_who_drops_is_told_nothing_more(rig: Rig) -> None:
     assert listener.states == [PublicState.SCHEDULED]
 
 
+@on_rig
+async def test_what_is_told_when_a_wait_has_just_ended_is_not_an_error(rig: Rig) -> None:
+    """The push and the end of the caller's patience may fall into one turn of the loop."""
+    await rig.node("west", *SHARDS)
+    (task_id,) = await made(rig)
+    done = Done((await rig.api.get(CLERK, task_id)).task)
+    waiting = asyncio.ensure_future(rig.api.wait(CLERK, task_id, 1_000))
+    await rig.clock.sleep_ms(LOOK_MS)
+    (following,) = rig.calls.watches.of(home_of(task_id).shard)
+    assert not (await waiting).terminal
+    following.take(done)
+
+
 # What callers get ---------------------------------------------------------------------------------
 
 
