@@ -18,7 +18,7 @@ from tests.support.servers.fixtures import logs, run_name
 from tests.support.servers.runs import Ended, ended
 from tools import jars
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 USER, SECRET, STORE_SECRET = "timeball_node", "open-sesame", "of-the-file"
 GUARD = """
 authenticator: PasswordAuthenticator

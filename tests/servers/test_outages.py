@@ -28,7 +28,7 @@ from tests.support.servers.small_cluster import small_cluster
 from tests.support.servers.zookeeper_nodes import ZooKeeperCluster
 from tools.local_cluster import LocalCluster, coordinators
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(720)]
 APART_S = 0.2
 INSISTENCE = timedelta(seconds=10)
 PATIENCE = timedelta(seconds=150)

@@ -14,7 +14,7 @@ from tests.support.servers.process import ServerError
 from tests.support.servers.zookeeper_nodes import ZooKeeperCluster
 
 # A server that starts on a busy machine is slow; a test that waits for one is not broken.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 SHORT_TIMEOUT_S = 2.0
 
 

@@ -21,7 +21,7 @@ from tests.support.servers.fixtures import unique_name
 from tests.support.servers.runs import LIMIT_S, ended
 from tests.support.servers.zookeeper_nodes import ZooKeeperCluster
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 SHARDS = 4
 SECRET = "open-sesame"
 OK, INVALID, UNREACHABLE = 0, 2, 3
