@@ -31,7 +31,7 @@ END_WITHIN_S: Final = 60.0
 LOOK_S: Final = 1.0
 FAILURES_ALLOWED: Final = 5
 """Rounds that could not be played at all, for example because nobody answers."""
-MISSES_ALLOWED: Final = 3
+MISSES_ALLOWED: Final = 6
 """In a row at one point; then it is given up and said."""
 
 
