@@ -147,6 +147,7 @@ class World:
             except Exception as error:
                 self.history.problem(process.name, f"crashed by itself: {error!r}")
                 raise
+            self.network.died(process.name)
             await process.clock.sleep_ms(RESTART_MS)
 
     async def _coordinator(self, process: Process) -> None:
@@ -185,7 +186,6 @@ class World:
         process.service = service
         await service.wait_stopped()
         process.service = None
-        self.network.died(process.name)
         self.history.trace(process.name, "has stopped")
 
     async def _executor(self, process: Process) -> None:
