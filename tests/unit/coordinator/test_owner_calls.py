@@ -215,7 +215,7 @@ async def test_an_answer_that_comes_as_the_map_changes_still_counts(rig: Rig) ->
     west, east = await rig.node("west", *SHARDS), await rig.node("east")
     west.delay_ms = 200
     creation = asyncio.ensure_future(created(rig))
-    await rig.clock.sleep_ms(200 - MOVED_GRACE_MS / 2)
+    await rig.clock.sleep_ms(150)
     await moved(rig, "west", "east")
     await creation
     assert (len(west.calls), east.calls) == (1, [])
