@@ -187,7 +187,7 @@ BUGS: Final[Mapping[str, Bug]] = MappingProxyType(
         "executor forgets results": Bug(
             seams=Seams(executor=ForgetfulExecutor),
             breaks=frozenset({"at most once", "duplicates", "live"}),
-            profile=replace(_STORM, snaps=30.0),
+            profile=replace(_STORM, snaps=60.0),
         ),
         "repetitions unmarked and taken for fresh": Bug(
             seams=Seams(command=unmarked, engine=EngineConfig(trusted_skew_ms=-(10**12))),
