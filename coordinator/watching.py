@@ -101,7 +101,7 @@ class Watches:
         self._of_shard: dict[ShardId, _Feed] = {}
         self._wake = asyncio.Event()
         self._placer: asyncio.Task[None] | None = None
-        self._readers: set[asyncio.Task[None]] = set()
+        self._readers: dict[asyncio.Task[None], None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         router.on_change(self._again)
@@ -203,8 +203,8 @@ class Watches:
             stream = self._router.client(target).watch()
             feed = self._feeds[target.address] = _Feed(target.address, stream)
             reader = asyncio.get_running_loop().create_task(self._read(feed), name="watches: feed")
-            self._readers.add(reader)
-            reader.add_done_callback(self._readers.discard)
+            self._readers[reader] = None
+            reader.add_done_callback(self._readers.pop)
         return feed
 
     def _turned_away(self, following: Following) -> None:

@@ -34,13 +34,13 @@ class Pushes:
         self._post = post
         self._fresh_token = fresh_token
         self._followed: dict[int, tuple[PushStream, int]] = {}
-        self._streams: set[PushStream] = set()
-        self._with_news: set[PushStream] = set()
+        self._streams: dict[PushStream, None] = {}  # in the order of their opening
+        self._with_news: dict[PushStream, None] = {}
 
     def open(self) -> PushStream:
         """A stream for one coordinator."""
         stream = PushStream(self)
-        self._streams.add(stream)
+        self._streams[stream] = None
         return stream
 
     def take(self, token: int, outcome: Outcome) -> None:
@@ -52,11 +52,11 @@ class Pushes:
         if is_last(outcome):
             del self._followed[token]
         stream.put(number, outcome)
-        self._with_news.add(stream)
+        self._with_news[stream] = None
 
     def flush(self) -> None:
         """Wake the readers that have something to read."""
-        streams, self._with_news = self._with_news, set()
+        streams, self._with_news = self._with_news, {}
         for stream in streams:
             stream.wake()
 
@@ -79,8 +79,8 @@ class Pushes:
 
     def forget(self, stream: PushStream) -> None:
         """A stream is over."""
-        self._streams.discard(stream)
-        self._with_news.discard(stream)
+        self._streams.pop(stream, None)
+        self._with_news.pop(stream, None)
 
 
 class PushStream(OwnerWatch):
