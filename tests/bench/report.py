@@ -95,7 +95,9 @@ def number(value: float) -> str:
     """As few digits as carry meaning."""
     if math.isnan(value):
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}"
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"
 
 
 def title(name: str, results: Sequence[Result]) -> str:
