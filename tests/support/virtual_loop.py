@@ -13,6 +13,7 @@ import asyncio
 import collections
 import contextvars
 import heapq
+import inspect
 import random
 import selectors
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -103,6 +104,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             for task in pending:
                 task.cancel()
             self.run_until_complete(_all_done(pending))
+
+    def drop_unstarted(self) -> None:
+        """Tasks that a history without an end left before their first step: no warning of them."""
+        for task in self._living:
+            coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
+            if inspect.iscoroutine(coroutine):
+                state = inspect.getcoroutinestate(coroutine)
+                if state == inspect.CORO_CREATED:
+                    coroutine.close()
 
     def _instead_of_waiting(self, timeout: float | None) -> None:
         """Called once a round, where the stock loop waits for files."""
@@ -205,6 +215,7 @@ def _close(loop: VirtualLoop) -> None:
     try:
         loop.wind_up()
     finally:
+        loop.drop_unstarted()
         loop.close()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import inspect
 import os
 import subprocess
 import sys
@@ -179,3 +180,16 @@ def test_a_killed_process_never_runs_again_not_even_its_finally() -> None:
         return ticks, list(ended)
 
     assert run_virtual(main) == ([10], [])
+
+
+def test_tasks_of_a_history_without_an_end_are_dropped_before_their_first_step() -> None:
+    async def never_begun() -> None:
+        raise AssertionError("this ran")
+
+    loop = VirtualLoop()
+    main = never_begun()
+    task = loop.create_task(main)
+    loop.drop_unstarted()
+    assert inspect.getcoroutinestate(main) == inspect.CORO_CLOSED
+    assert not task.done()
+    loop.close()
