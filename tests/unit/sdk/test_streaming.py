@@ -209,6 +209,7 @@ class Service:
         self._rng = rng
         self._chunks: dict[int, pb.CreateTasksRequest] = {}
         self._owed: dict[int, set[int]] = {}
+        self._sent_before: set[str] = set()
 
     def add(self) -> None:
         if self.creations.has_room:
@@ -220,6 +221,9 @@ class Service:
         while (chunk := self.creations.chunk()) is not None:
             self._chunks[chunk.number] = chunk
             self._owed[chunk.number] = set(range(len(chunk.requests)))
+            for request in chunk.requests:
+                assert request.resend == (request.request_id in self._sent_before)
+                self._sent_before.add(request.request_id)
 
     def answer(self, reason: str = "") -> None:
         """Answer one request that is owed an answer, if there is one."""
@@ -239,8 +243,6 @@ class Service:
     def break_off(self) -> None:
         over, _ = self.creations.broke(errors.Unavailable("broke"))
         self.decided += [index for index, _ in over]
-        for number, positions in self._owed.items():
-            assert all(self._chunks[number].requests[each].resend for each in positions)
         self._owed.clear()
 
     def wait(self, seconds: float = 4.0) -> None:
