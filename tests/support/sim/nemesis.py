@@ -95,8 +95,13 @@ class Nemesis:
         self._world.history.trace(victim.name, "thaws")
 
     async def _expire(self) -> None:
+        """End a session before its time, as an operator can, and let its client hear of it.
+
+        One that is cut off could not hear, and a lease is proven by the time that the service
+        promises a session (rule R3): it ends by that time alone.
+        """
         victim = self._victim()
-        if victim is None or not victim.sessions:
+        if victim is None or not victim.sessions or victim.unreachable:
             return
         self._world.history.strike("expiry", victim.name)
         self._world.coordination.expire(victim.sessions[-1])
