@@ -205,7 +205,7 @@ async def test_a_drained_node_loses_its_shards_to_the_other_and_lives_on() -> No
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await it.admin.DrainNode(admin.DrainNodeRequest(node="west"))
         assert isinstance(error_from_rpc(refused.value), FailedPrecondition)
-        audit = [entry for entry in logs if entry["event"] == "drain of a node"]
+        audit = [entry for entry in logs if entry.get("action") == "DrainNode"]
         told = [(entry["target"], entry["outcome"], entry["request_id"]) for entry in audit]
         assert told == [("east", "OK", "r1"), ("west", "FAILED_PRECONDITION", "")]
         assert all(entry["actor"] for entry in audit)
