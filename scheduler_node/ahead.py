@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from scheduler_node.paging import each_page
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.ids import KIND_SCHEDULE, Minute, ShardId, TaskId, decode_id
 from timeball_server.core.journal import CLOSED, DueRow, EventRow
@@ -45,14 +46,12 @@ async def _closed_heads(
     store: Store, shard: ShardId, minute: Minute, now_ms: int
 ) -> Mapping[TaskId, EventRow]:
     found: dict[TaskId, EventRow] = {}
-    after: DueRow | None = None
-    more = True
-    while more:
-        page = await store.read_due(minute, shard, 0, now_ms, PAGE_ROWS, after)
-        heads = await store.read_heads(_tasks(page.rows))
+
+    async def take(hints: Sequence[DueRow], _: bool) -> None:
+        heads = await store.read_heads(_tasks(hints))
         found.update({task: head for task, head in heads.items() if head.state in CLOSED})
-        more = page.more and bool(page.rows)
-        after = page.rows[-1] if page.rows else None
+
+    await each_page(lambda after: store.read_due(minute, shard, 0, now_ms, PAGE_ROWS, after), take)
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from timeball.errors import OutcomeUnknown, Unavailable
 
 from scheduler_node.finding import Finder
+from scheduler_node.paging import TakePage, each_page
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import FindTask, LoadSlice, MoveScanFrom, SweepBucket
 from timeball_server.core.ids import (
@@ -26,7 +27,7 @@ from timeball_server.core.ids import (
 )
 from timeball_server.core.journal import CLOSED, DueRow, EventRow
 from timeball_server.ports.clock import Clock
-from timeball_server.ports.store import Applied, OwnerRow, ShardRow, Store
+from timeball_server.ports.store import Applied, DuePage, OwnerRow, ShardRow, Store
 
 T = TypeVar("T")
 _PAGE_ROWS: Final = 250
@@ -36,8 +37,6 @@ _CONCURRENT_SEARCHES: Final = 4
 """Beside the reads: however much callers repeat, what is due is read."""
 _EVER: Final = 2**62
 _PAUSE_MS: Final = 50
-
-
 _STILL_OPEN_MS: Final = 2_000
 """What was due longer ago has mostly ended, and its head says so."""
 Journals = Mapping[TaskId, Sequence[EventRow]]
@@ -91,9 +90,7 @@ class Readers:
         self._spawn = spawn
         self._room = asyncio.Semaphore(_CONCURRENT_READS)
         self._search_room = asyncio.Semaphore(_CONCURRENT_SEARCHES)
-        self._finder = Finder(
-            store, post=post, insist=self._insist_on_search, start=self._begin_search
-        )
+        self._finder = Finder(store, post=post, insist=self._insist_on_search, start=self._start)
         self._wanted: dict[tuple[ShardId, Epoch], list[TaskId]] = {}
         self._ended: dict[ShardId, Ended] = {}
         self.sums = Reads()
@@ -105,12 +102,12 @@ class Readers:
 
     def load(self, effect: LoadSlice) -> None:
         """Read a slice of hints and the journals behind them, page by page."""
-        self._start("load", effect.shard, effect.epoch, self._load(effect))
+        self._start("load", self._load(effect))
 
     def sweep(self, effect: SweepBucket) -> None:
         """Read an ended bucket once more. All is loaded by then: nothing read ahead is of use."""
         self._ended.pop(effect.shard, None)
-        self._start("sweep", effect.shard, effect.epoch, self._sweep(effect))
+        self._start("sweep", self._sweep(effect))
 
     def find(self, effect: FindTask) -> None:
         """Look for a task whose creation was sent again, with all others of this step."""
@@ -118,7 +115,7 @@ class Readers:
 
     def move(self, effect: MoveScanFrom) -> None:
         """Raise a watermark and publish it."""
-        self._start("watermark", effect.shard, effect.epoch, self._move(effect))
+        self._start("watermark", self._move(effect))
 
     def want(self, shard: ShardId, epoch: Epoch, task_ids: tuple[TaskId, ...]) -> None:
         """Read these tasks with all others wanted in this step."""
@@ -129,11 +126,9 @@ class Readers:
         self._finder.flush()
         wanted, self._wanted = self._wanted, {}
         for (shard, epoch), task_ids in wanted.items():
-            self._start("read", shard, epoch, self._read(shard, epoch, task_ids))
+            self._start("read", self._read(shard, epoch, task_ids))
 
-    def _start(
-        self, name: str, shard: ShardId, epoch: Epoch, work: Coroutine[Any, Any, None]
-    ) -> None:
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._spawn(name, self._while_ours(work))
 
     async def _while_ours(self, work: Coroutine[Any, Any, None]) -> None:
@@ -141,9 +136,6 @@ class Readers:
             await work
         except NoLongerOurs:
             return
-
-    def _begin_search(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        self._spawn(name, self._while_ours(work))
 
     async def _insist_on_search(
         self, shard: ShardId, epoch: Epoch, read: Callable[[], Awaitable[T]]
@@ -168,19 +160,25 @@ class Readers:
                 await self._clock.sleep_ms(_PAUSE_MS)
 
     async def _load(self, effect: LoadSlice) -> None:
-        after: DueRow | None = None
-        more = True
-        while more:
-            page = await self._insist(
-                effect.shard,
-                effect.epoch,
-                lambda after=after: self._store.read_due(  # type: ignore[misc]
-                    effect.minute, effect.shard, effect.from_ms, effect.to_ms, _PAGE_ROWS, after
-                ),
+        async def take(hints: Sequence[DueRow], last: bool) -> None:
+            await self._load_page(effect, hints, last=last)
+
+        await self._each_page(effect, effect.from_ms, effect.to_ms, take)
+
+    async def _each_page(
+        self, effect: LoadSlice | SweepBucket, from_ms: int, to_ms: int, take: TakePage
+    ) -> None:
+        """Hints of the effect's bucket that are due in this time."""
+        shard, epoch, minute = effect.shard, effect.epoch, effect.minute
+
+        async def read(after: DueRow | None) -> DuePage:
+            return await self._insist(
+                shard,
+                epoch,
+                lambda: self._store.read_due(minute, shard, from_ms, to_ms, _PAGE_ROWS, after),
             )
-            more = page.more and bool(page.rows)
-            after = page.rows[-1] if page.rows else None
-            await self._load_page(effect, page.rows, last=not more)
+
+        await each_page(read, take)
 
     async def _load_page(self, effect: LoadSlice, hints: Sequence[DueRow], *, last: bool) -> None:
         """Journals behind what is due about now or later first: it cannot wait for the rest."""
@@ -255,19 +253,11 @@ class Readers:
 
     async def _sweep(self, effect: SweepBucket) -> None:
         hints: list[DueRow] = []
-        after: DueRow | None = None
-        more = True
-        while more:
-            page = await self._insist(
-                effect.shard,
-                effect.epoch,
-                lambda after=after: self._store.read_due(  # type: ignore[misc]
-                    effect.minute, effect.shard, 0, _EVER, _PAGE_ROWS, after
-                ),
-            )
-            hints += page.rows
-            more = page.more and bool(page.rows)
-            after = page.rows[-1] if page.rows else None
+
+        async def take(rows: Sequence[DueRow], _: bool) -> None:
+            hints.extend(rows)
+
+        await self._each_page(effect, 0, _EVER, take)
         journals = await self._unless_ended(effect.shard, effect.epoch, hints, self._mostly_ended)
         self._post(
             events.BucketSwept(
