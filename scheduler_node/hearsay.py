@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeGuard
 
 from timeball_server.core.commands import (
     Command,
@@ -48,12 +48,10 @@ def with_hints(
     if not any(_is_astray(outcome) for outcome in outcomes):
         return outcomes
     return [
-        replace(outcome, owner=owners.get(shard_of(command)))
-        if isinstance(outcome, Rejected) and _is_astray(outcome)
-        else outcome
+        replace(outcome, owner=owners.get(shard_of(command))) if _is_astray(outcome) else outcome
         for command, outcome in zip(commands, outcomes, strict=True)
     ]
 
 
-def _is_astray(outcome: Outcome) -> bool:
+def _is_astray(outcome: Outcome) -> TypeGuard[Rejected]:
     return isinstance(outcome, Rejected) and outcome.reason is RejectionReason.NOT_OWNED

@@ -14,7 +14,7 @@ from math import ceil
 from typing import Final
 
 from scheduler_node.committer import Committer
-from scheduler_node.recalling import LastSeconds
+from scheduler_node.recalling import PLACES, LastSeconds
 from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.events import Event, ExecutorSaid
 from timeball_server.core.engine.state import Engine, TaskState
@@ -24,7 +24,6 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.metrics import Distribution, Family, Figures, Kind, counter, gauge
 from timeball_server.ports.owners import LATENESS_BOUNDS_MS
 
-BOUNDS_MS: Final = LATENESS_BOUNDS_MS
 SLOT_MS: Final = 5_000
 SLOTS: Final = 12
 """The last minute, forgotten in pieces of SLOT_MS."""
@@ -39,7 +38,7 @@ def quantile_ms(counts: Sequence[int], share: float) -> int | None:
     if rank <= 0:
         return None
     position = bisect_left(list(accumulate(counts)), rank)
-    return BOUNDS_MS[min(position, len(BOUNDS_MS) - 1)]
+    return LATENESS_BOUNDS_MS[min(position, len(LATENESS_BOUNDS_MS) - 1)]
 
 
 class LastMinute:
@@ -54,7 +53,7 @@ class LastMinute:
         counts = self._slots.get(slot)
         if counts is None:
             self._slots = {old: kept for old, kept in self._slots.items() if old > slot - SLOTS}
-            counts = self._slots[slot] = [0] * (len(BOUNDS_MS) + 1)
+            counts = self._slots[slot] = [0] * PLACES
         counts[place] += 1
 
     def counts(self, now_ms: int) -> list[int]:
@@ -69,7 +68,7 @@ class Measures:
 
     def __init__(self) -> None:
         self.seconds = LastSeconds()
-        self.counts = [0] * (len(BOUNDS_MS) + 1)
+        self.counts = [0] * PLACES
         self.total_ms = 0
         self._minutes: dict[ShardId, LastMinute] = {}
 
@@ -103,7 +102,7 @@ class Measures:
         late_ms = started_ms - task.due_ms
         if late_ms < 0 and task.renewed:
             return  # the alarm is no due time any more: nobody knows how late it was
-        place = bisect_left(BOUNDS_MS, max(0, late_ms))
+        place = bisect_left(LATENESS_BOUNDS_MS, max(0, late_ms))
         self.counts[place] += 1
         self.total_ms += max(0, late_ms)
         self.seconds.start(place, late_ms)
@@ -133,7 +132,7 @@ def families(
     yield Distribution(
         name="timeball_start_lateness_seconds",
         text="How long after their due time attempts started, by their executors' clocks.",
-        bounds=[bound / 1_000 for bound in BOUNDS_MS],
+        bounds=[bound / 1_000 for bound in LATENESS_BOUNDS_MS],
         counts=measures.counts,
         total=measures.total_ms / 1_000,
     )

@@ -29,7 +29,6 @@ class LastSeconds:
         self._created = 0
         self._failed = 0
         self._counts = [0] * PLACES
-        self._starts = 0
         self._late_max_ms = 0
 
     def turn(self, now_ms: int, counters: Counters) -> None:
@@ -47,7 +46,6 @@ class LastSeconds:
     def start(self, place: int, late_ms: int) -> None:
         """Count a start in this place of the bounds."""
         self._counts[place] += 1
-        self._starts += 1
         self._late_max_ms = max(self._late_max_ms, late_ms)
 
     @property
@@ -67,7 +65,7 @@ class LastSeconds:
     def _close(self, counters: Counters) -> None:
         failed = counters.dead + counters.lost
         created, newly_failed = counters.created - self._created, failed - self._failed
-        if created or newly_failed or self._starts:
+        if created or newly_failed or any(self._counts):
             self._past.append(
                 SecondFigures(
                     second=self._second,
@@ -79,5 +77,4 @@ class LastSeconds:
             )
         self._created, self._failed = counters.created, failed
         self._counts = [0] * PLACES
-        self._starts = 0
         self._late_max_ms = 0

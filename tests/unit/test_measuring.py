@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_node.measuring import (
-    BOUNDS_MS,
     SLOT_MS,
     SLOTS,
     LastMinute,
@@ -39,6 +38,7 @@ from timeball_server.core.journal import (
 )
 from timeball_server.core.messages import Finished, FromExecutor, RunId, RunResult, Started
 from timeball_server.core.model import TaskSpec
+from timeball_server.ports.owners import LATENESS_BOUNDS_MS
 
 NOW_MS = 1_800_000_000_000
 DUE_MS = NOW_MS - 1_000
@@ -101,7 +101,7 @@ def noted(task: TaskState, *messages: FromExecutor, incarnation: Incarnation = R
 
 
 def place(late_ms: int) -> int:
-    return next(at for at, bound in enumerate(BOUNDS_MS) if late_ms <= bound)
+    return next(at for at, bound in enumerate(LATENESS_BOUNDS_MS) if late_ms <= bound)
 
 
 def test_a_start_is_counted_where_its_lateness_belongs() -> None:
@@ -155,18 +155,18 @@ def test_a_minute_is_forgotten_piece_by_piece() -> None:
 
 
 @given(
-    st.lists(st.integers(0, BOUNDS_MS[-1]), min_size=1, max_size=200),
+    st.lists(st.integers(0, LATENESS_BOUNDS_MS[-1]), min_size=1, max_size=200),
     st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]),
 )
 def test_a_quantile_is_the_true_one_rounded_up_to_its_bound(late: list[int], share: float) -> None:
-    counts = [0] * (len(BOUNDS_MS) + 1)
+    counts = [0] * (len(LATENESS_BOUNDS_MS) + 1)
     for each in late:
         counts[place(each)] += 1
     rank = next(at for at in range(len(late)) if (at + 1) >= share * len(late))
-    assert quantile_ms(counts, share) == BOUNDS_MS[place(sorted(late)[rank])]
+    assert quantile_ms(counts, share) == LATENESS_BOUNDS_MS[place(sorted(late)[rank])]
 
 
 def test_nothing_has_no_quantile_and_what_is_above_all_bounds_is_shown_as_the_last() -> None:
     assert quantile_ms([], 0.5) is None
-    assert quantile_ms([0] * (len(BOUNDS_MS) + 1), 0.5) is None
-    assert quantile_ms([0] * len(BOUNDS_MS) + [1], 0.5) == BOUNDS_MS[-1]
+    assert quantile_ms([0] * (len(LATENESS_BOUNDS_MS) + 1), 0.5) is None
+    assert quantile_ms([0] * len(LATENESS_BOUNDS_MS) + [1], 0.5) == LATENESS_BOUNDS_MS[-1]

@@ -23,12 +23,12 @@ def follow(
     Nothing is shown of an open task whose end alone is awaited, so nothing is pinned for it.
     """
     is_open = task.state not in CLOSED
-    if is_open and not command.every:
-        shard.watchers.setdefault(task.task_id, {})[token] = command.every
-    elif pinned(engine, shard, task, token, command):
+    if command.every or not is_open:
+        if not pinned(engine, shard, task, token, command):
+            return
         reply(engine, token, _told(task))
-        if is_open:
-            shard.watchers.setdefault(task.task_id, {})[token] = command.every
+    if is_open:
+        shard.watchers.setdefault(task.task_id, {})[token] = command.every
 
 
 def tell(engine: Engine) -> None:
