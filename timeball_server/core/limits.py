@@ -39,6 +39,8 @@ MAX_NAME_CHARACTERS: Final = 200
 """Handlers, owners, resource names and label values."""
 MAX_CRON_CHARACTERS: Final = 256
 """A cron expression."""
+MAX_EXCLUDED_IN_A_ROW: Final = 10_000
+"""Nominal times of a schedule that exclusions may take out one after the other; then it ends."""
 MAX_JOURNAL_EVENTS: Final = 500
 """Events of one task; the last ones are kept for completions."""
 MAX_WAIT_MS: Final = 60_000
