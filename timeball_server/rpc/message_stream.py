@@ -69,6 +69,7 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         self._room = asyncio.Event()
         self._sendable = asyncio.Event()
         self._waking: asyncio.TimerHandle | None = None
+        self._waking_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._framed_s = -PACE_S
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -112,10 +113,10 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         """Write at this instant of the loop's clock, or before it."""
         if when_s <= self._loop.time():
             self._sendable.set()
-        elif self._waking is None or self._waking.when() > when_s:
+        elif self._waking is None or self._waking_s > when_s:
             if self._waking is not None:
                 self._waking.cancel()
-            self._waking = self._loop.call_at(when_s, self._wake)
+            self._waking, self._waking_s = self._loop.call_at(when_s, self._wake), when_s
 
     def _wake(self) -> None:
         self._waking = None

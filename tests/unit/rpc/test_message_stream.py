@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
+import pytest
 from google.protobuf.wrappers_pb2 import Int32Value
 
 from tests.support.virtual_loop import VirtualLoop, run_virtual
@@ -12,6 +14,7 @@ from timeball_server.core.journal import EventRef
 from timeball_server.core.messages import Finished, Inventory, RunId, RunResult
 from timeball_server.rpc.executor_transport import may_wait
 from timeball_server.rpc.message_stream import PACE_S, PATIENCE_S, MessageStream
+from timeball_server.runtime.loops import LoopChoice, loop_factory
 
 Frames = list[tuple[int, list[int]]]
 
@@ -61,6 +64,43 @@ def test_a_hurried_message_takes_the_others_along() -> None:
     frames = frames_of(lambda stream, number: stream.send(number, patient=number != 4))
     later_ms = round(PATIENCE_S * 1_000)
     assert frames == [(4, [0, 1, 2, 3, 4]), (later_ms, [5, 6, 7, 8, 9])]
+
+
+@pytest.mark.parametrize("choice", [LoopChoice.ASYNCIO, LoopChoice.UVLOOP])
+def test_nothing_is_lost_however_close_to_the_next_frame_it_is_said(choice: LoopChoice) -> None:
+    """uvloop's timers of less than half a millisecond are no timers: they cannot say when."""
+    frames: list[list[int]] = []
+    said: list[int] = []
+
+    async def story() -> None:
+        silence = asyncio.get_running_loop().create_future()
+
+        async def read() -> Iterable[int] | None:
+            await silence
+            return None
+
+        async def write(frame: list[int]) -> None:
+            frames.append(frame)
+
+        stream = MessageStream[int, int, Int32Value, list[int]](
+            read=read,
+            write=write,
+            parts=lambda number: [Int32Value(value=number)],
+            frame=lambda parts: [part.value for part in parts],
+            broken=(ConnectionError,),
+        )
+        stream.start()
+        while len(frames) < 12:
+            for _ in range(2):
+                said.append(len(said))
+                stream.send(said[-1], paced=True)
+            await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, not a wait
+        silence.set_result(None)
+        await stream.finish()
+
+    with asyncio.Runner(loop_factory=loop_factory(choice)) as runner:
+        runner.run(story())
+    assert [number for frame in frames for number in frame] == said
 
 
 def finished(claim_seq: int) -> Finished:
