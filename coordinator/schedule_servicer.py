@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 from timeball.v1 import schedule_service_pb2 as pb
 from timeball.v1 import schedule_service_pb2_grpc as stubs
 
@@ -48,3 +49,19 @@ class ScheduleServicer(stubs.ScheduleServiceServicer):
         request_id = request_id_of(request.request_id)
         await self._api.end(caller(), schedule_id, request_id, patience_ms(context))
         return pb.DeleteScheduleResponse()
+
+    async def _not_yet(self, request: Any, context: Any) -> Any:
+        """Answer honestly until the verb is built."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this is not served yet")
+
+    ListSchedules = _not_yet
+    UpdateSchedule = _not_yet
+    PauseSchedule = _not_yet
+    ResumeSchedule = _not_yet
+    TriggerSchedule = _not_yet
+    CreateBackfill = _not_yet
+    GetBackfill = _not_yet
+    StopBackfill = _not_yet
+    PreviewSchedule = _not_yet
+    ListOccurrences = _not_yet
+    ListScheduleVersions = _not_yet

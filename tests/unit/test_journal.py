@@ -71,15 +71,23 @@ EXPECTED: dict[State, dict[EventKind, State | None]] = {
     S.TERMINATED: ENDED,
     S.LOST: ENDED,
     S.DELETED: {E.ADOPTED: None},
-    S.VOID: {E.ADOPTED: None},
+    S.VOID: {E.ADOPTED: None, E.SCHEDULE_CREATED: S.ACTIVE},
     S.ACTIVE: {
         E.TICK: S.ACTIVE,
+        E.SCHEDULE_UPDATED: S.ACTIVE,
+        E.SCHEDULE_PAUSED: S.ACTIVE,
+        E.SCHEDULE_RESUMED: S.ACTIVE,
+        E.TRIGGERED: S.ACTIVE,
+        E.BACKFILL_BEGUN: S.ACTIVE,
+        E.BACKFILLED: S.ACTIVE,
+        E.BACKFILL_STOPPED: S.ACTIVE,
+        E.LOOKED: S.ACTIVE,
         E.LAST_TICK: S.ENDED,
         E.SCHEDULE_ENDED: S.ENDED,
         E.VOID: S.VOID,
         E.ADOPTED: None,
     },
-    S.ENDED: {E.ADOPTED: None},
+    S.ENDED: {E.ADOPTED: None, E.SCHEDULE_CREATED: S.ACTIVE},
 }
 PAIRS = list(product(State, EventKind))
 

@@ -64,7 +64,10 @@ class WatchTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateSchedule:
-    """Create a schedule whose home is (minute, shard). Its first nominal time lies after now."""
+    """Create a schedule whose home is (minute, shard, part). Its first nominal time is after now.
+
+    One with a chosen name may exist: then it is refused, unless the request is the same.
+    """
 
     minute: Minute
     shard: ShardId
@@ -73,6 +76,7 @@ class CreateSchedule:
     request_id: str
     actor: str
     resend: bool = False
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,100 @@ class EndSchedule:
     actor: str
 
 
-Command = CreateTask | CancelTask | ReadTask | CreateSchedule | ReadSchedule | EndSchedule
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSchedule:
+    """Put another specification in force, strictly after what is due by now (rule S6).
+
+    `fields` are those of `spec` that are to change, None = all of them. `revision` None = change
+    whatever there is. `allow_missing` creates what is not there.
+    """
+
+    task_id: TaskId
+    namespace: str
+    spec: ScheduleSpec
+    fields: tuple[str, ...] | None
+    revision: int | None
+    allow_missing: bool
+    request_id: str
+    actor: str
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseSchedule:
+    """No nominal time is launched after the answer, until it is resumed."""
+
+    task_id: TaskId
+    namespace: str
+    request_id: str
+    actor: str
+    reason: str = ""
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeSchedule:
+    """Go on with the first nominal time after the answer."""
+
+    task_id: TaskId
+    namespace: str
+    request_id: str
+    actor: str
+    reason: str = ""
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerSchedule:
+    """Launch a run now. `minute` and `unique` name it in the schedule's own shard."""
+
+    task_id: TaskId
+    namespace: str
+    minute: Minute
+    unique: bytes
+    request_id: str
+    actor: str
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillSchedule:
+    """Launch the nominal times of a range once more, both ends included."""
+
+    task_id: TaskId
+    namespace: str
+    backfill_id: str
+    from_ms: int
+    to_ms: int
+    request_id: str
+    actor: str
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopBackfill:
+    """The backfill launches nothing after the answer."""
+
+    task_id: TaskId
+    namespace: str
+    backfill_id: str
+    request_id: str
+    actor: str
+    resend: bool = False
+
+
+ChangeSchedule = (
+    UpdateSchedule
+    | PauseSchedule
+    | ResumeSchedule
+    | TriggerSchedule
+    | BackfillSchedule
+    | StopBackfill
+)
+"""What changes a schedule that exists."""
+ScheduleCommand = CreateSchedule | ReadSchedule | EndSchedule | ChangeSchedule
+"""What coordinators send about schedules."""
+Command = CreateTask | CancelTask | ReadTask | ScheduleCommand
 """What coordinators send."""
 
 
@@ -117,6 +214,8 @@ class RejectionReason(StrEnum):
     UNKNOWN = "OUTCOME_UNKNOWN"
     OVERLOADED = "RESOURCE_EXHAUSTED"
     NOT_READY = "UNAVAILABLE"
+    STALE_ETAG = "STALE_ETAG"
+    PRECONDITION = "FAILED_PRECONDITION"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,15 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
-from timeball_server.core.model import Failure, FailureCause, Payload, ScheduleSpec, TaskSpec
+from timeball_server.core.model import (
+    Backfill,
+    Failure,
+    FailureCause,
+    PausedBy,
+    Payload,
+    ScheduleSpec,
+    TaskSpec,
+)
 
 
 class State(StrEnum):
@@ -56,6 +64,14 @@ class EventKind(StrEnum):
     TICK = "TICK"
     LAST_TICK = "LAST_TICK"
     SCHEDULE_ENDED = "SCHEDULE_ENDED"
+    SCHEDULE_UPDATED = "SCHEDULE_UPDATED"
+    SCHEDULE_PAUSED = "SCHEDULE_PAUSED"
+    SCHEDULE_RESUMED = "SCHEDULE_RESUMED"
+    TRIGGERED = "TRIGGERED"
+    BACKFILL_BEGUN = "BACKFILL_BEGUN"
+    BACKFILLED = "BACKFILLED"
+    BACKFILL_STOPPED = "BACKFILL_STOPPED"
+    LOOKED = "LOOKED"
 
 
 TERMINAL: Final = frozenset(
@@ -77,6 +93,18 @@ class IllegalEvent(Exception):
         super().__init__(f"{kind} is not possible in state {state}")
         self.state = state
         self.kind = kind
+
+
+_KEEPING_ACTIVE: Final = (
+    EventKind.SCHEDULE_UPDATED,
+    EventKind.SCHEDULE_PAUSED,
+    EventKind.SCHEDULE_RESUMED,
+    EventKind.TRIGGERED,
+    EventKind.BACKFILL_BEGUN,
+    EventKind.BACKFILLED,
+    EventKind.BACKFILL_STOPPED,
+    EventKind.LOOKED,
+)
 
 
 def _table() -> Mapping[tuple[State, EventKind], State]:
@@ -109,7 +137,11 @@ def _table() -> Mapping[tuple[State, EventKind], State]:
         (State.ACTIVE, EventKind.LAST_TICK): State.ENDED,
         (State.ACTIVE, EventKind.SCHEDULE_ENDED): State.ENDED,
         (State.ACTIVE, EventKind.VOID): State.VOID,
+        (State.ENDED, EventKind.SCHEDULE_CREATED): State.ACTIVE,
+        (State.VOID, EventKind.SCHEDULE_CREATED): State.ACTIVE,
     }
+    for kind in _KEEPING_ACTIVE:
+        rows[State.ACTIVE, kind] = State.ACTIVE
     for state in State:
         if state is not State.ABSENT:
             rows[state, EventKind.ADOPTED] = state
@@ -179,7 +211,17 @@ class ScheduleDetail:
     """All of a schedule, carried by each of its events: its head alone tells everything.
 
     `nominal_ms` is the last nominal time that was decided, `launched` whether it was launched;
-    `recent` are the ids of the last tasks, newest first.
+    `recent` are the ids of the last tasks, newest first. `run` is the run that this very event
+    launches, due at `run_due_ms`; an event from before there was such a field launches the run of
+    `nominal_ms` if `launched`.
+
+    `next_ms` is the nominal time in hand, `hand_epoch` the epoch in which it came in hand; epoch 0
+    = both are the alarm's, as in events from before there were such fields. `buffered` are nominal
+    times that wait for runs to end, with the epochs in which they began to wait. `open` are runs
+    whose end was not seen; `seen_epoch` is the epoch whose owner has looked at all of them.
+
+    `version` counts specifications, each in force for nominal times after `version_after_ms`.
+    `requests` are the last requests that changed the schedule.
     """
 
     spec: ScheduleSpec
@@ -187,6 +229,20 @@ class ScheduleDetail:
     nominal_ms: int | None = None
     launched: bool = False
     recent: tuple[TaskId, ...] = ()
+    next_ms: int | None = None
+    hand_epoch: Epoch = NO_EPOCH
+    run: TaskId | None = None
+    run_due_ms: int = 0
+    run_nominal_ms: int = 0
+    buffered: tuple[tuple[int, Epoch], ...] = ()
+    open: tuple[TaskId, ...] = ()
+    seen_epoch: Epoch = NO_EPOCH
+    version: int = 1
+    version_after_ms: int = 0
+    updated_ms: int = 0
+    paused: PausedBy | None = None
+    requests: tuple[str, ...] = ()
+    backfills: tuple[Backfill, ...] = ()
 
 
 Detail = SpecDetail | OutcomeDetail | NoteDetail | ScheduleDetail
@@ -259,9 +315,13 @@ class OwnerListRow:
     epoch: Epoch = NO_EPOCH
 
 
+LISTED_SCHEDULE: Final = "SCHEDULE"
+"""The state under which a namespace's schedules are listed, all at instant 0 and in no epoch."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateListRow:
-    """An append-only hint that a task entered a state, verified on read.
+    """An append-only hint that a task entered a state, verified on read; also lists schedules.
 
     Key: ((namespace, state, day, slice), at_ms desc, task_id, epoch); readers take the highest.
     """
@@ -290,7 +350,9 @@ class DeadLetterRow:
 class LedgerRow:
     """One verdict on nominal times. Key: ((schedule_id, month), nominal_ms, epoch).
 
-    Consecutive equal verdicts that launched nothing are one row: first, last and how many.
+    Consecutive equal verdicts that launched nothing are one row: first, last and how many; it
+    speaks for every nominal time of its version between the two. `down_ms` and `overlap_ms` are
+    parts of the lateness: nobody was there, an earlier run had not ended.
     """
 
     schedule_id: TaskId
@@ -302,9 +364,35 @@ class LedgerRow:
     lateness_ms: int
     last_nominal_ms: int | None = None
     times: int | None = None
+    version: int = 1
+    down_ms: int = 0
+    overlap_ms: int = 0
 
 
-Row = EventRow | DueRow | OwnerListRow | StateListRow | DeadLetterRow | LedgerRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """A specification that a schedule had. Key: (schedule_id, version, epoch); the highest counts.
+
+    Its nominal times lie strictly after `after_ms`, up to and including the next one's.
+    """
+
+    schedule_id: TaskId
+    version: int
+    epoch: Epoch
+    after_ms: int
+    actor: str
+    detail: ScheduleDetail
+
+
+Row = (
+    EventRow
+    | DueRow
+    | OwnerListRow
+    | StateListRow
+    | DeadLetterRow
+    | LedgerRow
+    | VersionRow
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,5 +85,13 @@ _SENTENCES: Final[Mapping[EventKind, Callable[[EventRow], str]]] = {
     EventKind.TICK: lambda row: f"nominal time decided, next one {_due(row)}",
     EventKind.LAST_TICK: lambda row: "last nominal time decided; the schedule has ended",
     EventKind.SCHEDULE_ENDED: lambda row: "schedule ended",
+    EventKind.SCHEDULE_UPDATED: lambda row: f"schedule changed, next nominal time {_due(row)}",
+    EventKind.SCHEDULE_PAUSED: lambda row: "schedule paused",
+    EventKind.SCHEDULE_RESUMED: lambda row: f"schedule resumed, next nominal time {_due(row)}",
+    EventKind.TRIGGERED: lambda row: "a run launched by hand",
+    EventKind.BACKFILL_BEGUN: lambda row: "backfill begun",
+    EventKind.BACKFILLED: lambda row: "a run launched by a backfill",
+    EventKind.BACKFILL_STOPPED: lambda row: "backfill stopped",
+    EventKind.LOOKED: lambda row: f"looked at, nothing decided; again at {_due(row)}",
     EventKind.ADOPTED: lambda row: f"confirmed by the owner of epoch {row.epoch}",
 }

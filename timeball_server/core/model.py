@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from timeball_server.core.ids import Incarnation, NodeId, TaskId
+from timeball_server.core.schedules.spec import Calendar, Interval
 
 DEFAULT_PRIORITY: Final = 4
 EVERYBODY: Final = "-"
@@ -170,24 +171,128 @@ class TaskView:
     terminal: bool = False
 
 
+class OverlapPolicy(StrEnum):
+    """What happens to a nominal time while an earlier run has not ended."""
+
+    SKIP = "SKIP"
+    BUFFER_ONE = "BUFFER_ONE"
+    BUFFER = "BUFFER"
+    ALLOW = "ALLOW"
+    CANCEL_OTHER = "CANCEL_OTHER"
+    TERMINATE_OTHER = "TERMINATE_OTHER"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """The overlap rule. `limit` is for BUFFER and ALLOW; ALLOW 0 = without limit.
+
+    Schedules from before there was a rule have none, so that is what is filled in for them; what
+    callers get by default is SKIP.
+    """
+
+    policy: OverlapPolicy = OverlapPolicy.ALLOW
+    limit: int = 0
+
+
+class CatchUpPolicy(StrEnum):
+    """What happens to nominal times that passed while nobody was there to launch them."""
+
+    ONE = "ONE"
+    SKIP = "SKIP"
+    ALL = "ALL"
+
+
+DEFAULT_WINDOW_MS: Final = 600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUp:
+    """The catch-up rule. What is older than the window, or than `max_lateness_ms`, is missed."""
+
+    policy: CatchUpPolicy = CatchUpPolicy.ONE
+    window_ms: int = DEFAULT_WINDOW_MS
+    max_lateness_ms: int | None = None
+
+    @property
+    def reach_ms(self) -> int:
+        """How far back anything is launched."""
+        late_ms = self.max_lateness_ms
+        return self.window_ms if late_ms is None else min(self.window_ms, late_ms)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSpec:
-    """What a schedule starts, and when: every `every_ms`, aligned to the epoch plus `phase_ms`.
+    """What a schedule starts, and when.
 
-    Start and end are inclusive wall-clock milliseconds; `max_runs` 0 = no limit.
+    The nominal times are those of `calendar`, or lie `delay_ms` after the end of the run before.
+    A specification from before calendars has neither, but `every_ms` and `phase_ms`, start and end
+    in their place; `when` is the calendar of both forms. `max_runs` 0 = no limit. `name` is what
+    the creator chose, empty = the schedule is called by its id.
     """
 
     task: TaskSpec
-    every_ms: int
+    every_ms: int = 0
     phase_ms: int = 0
     start_ms: int | None = None
     end_ms: int | None = None
     max_runs: int = 0
+    calendar: Calendar | None = None
+    delay_ms: int | None = None
+    overlap: Overlap = field(default_factory=Overlap)
+    catch_up: CatchUp = field(default_factory=CatchUp)
+    labels: tuple[tuple[str, str], ...] = ()
+    name: str = ""
+
+    @property
+    def when(self) -> Calendar:
+        """The calendar; a fixed delay has one without rules, for its start, end and jitter."""
+        if self.calendar is not None:
+            return self.calendar
+        rules = (Interval(every_ms=self.every_ms, phase_ms=self.phase_ms),)
+        return Calendar(intervals=rules, start_ms=self.start_ms, end_ms=self.end_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PausedBy:
+    """Why a schedule is paused, who did it and when (the owner's wall clock)."""
+
+    reason: str
+    actor: str
+    at_ms: int
+
+
+class BackfillState(StrEnum):
+    """Where a backfill stands."""
+
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    STOPPED = "STOPPED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """Nominal times of a range, both ends included, that are launched once more.
+
+    `next_ms` is the next one, None when it is over.
+    """
+
+    backfill_id: str
+    from_ms: int
+    to_ms: int
+    next_ms: int | None
+    launched: int = 0
+    state: BackfillState = BackfillState.RUNNING
+    actor: str = ""
+    created_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleView:
-    """A schedule as a reader sees it. `recent` are its last tasks, newest first."""
+    """A schedule as a reader sees it. `recent` are its last tasks, newest first.
+
+    `undecided_ms` is the first nominal time that may have no verdict yet; None = all have one.
+    `run` is what a trigger has launched.
+    """
 
     schedule_id: TaskId
     spec: ScheduleSpec
@@ -197,3 +302,11 @@ class ScheduleView:
     revision: int
     ended: bool
     recent: tuple[TaskId, ...] = ()
+    version: int = 1
+    updated_ms: int = 0
+    paused: PausedBy | None = None
+    open: tuple[TaskId, ...] = ()
+    buffered: tuple[int, ...] = ()
+    backfills: tuple[Backfill, ...] = ()
+    undecided_ms: int | None = None
+    run: TaskId | None = None

@@ -30,7 +30,18 @@ ACCESS: Final[Mapping[str, Role]] = {
     "/timeball.v1.TaskService/WatchTasks": Role.VIEWER,
     "/timeball.v1.ScheduleService/CreateSchedule": Role.SUBMITTER,
     "/timeball.v1.ScheduleService/GetSchedule": Role.VIEWER,
+    "/timeball.v1.ScheduleService/ListSchedules": Role.VIEWER,
+    "/timeball.v1.ScheduleService/UpdateSchedule": Role.SUBMITTER,
     "/timeball.v1.ScheduleService/DeleteSchedule": Role.SUBMITTER,
+    "/timeball.v1.ScheduleService/PauseSchedule": Role.SUBMITTER,
+    "/timeball.v1.ScheduleService/ResumeSchedule": Role.SUBMITTER,
+    "/timeball.v1.ScheduleService/TriggerSchedule": Role.SUBMITTER,
+    "/timeball.v1.ScheduleService/CreateBackfill": Role.SUBMITTER,
+    "/timeball.v1.ScheduleService/GetBackfill": Role.VIEWER,
+    "/timeball.v1.ScheduleService/StopBackfill": Role.SUBMITTER,
+    "/timeball.v1.ScheduleService/PreviewSchedule": Role.VIEWER,
+    "/timeball.v1.ScheduleService/ListOccurrences": Role.VIEWER,
+    "/timeball.v1.ScheduleService/ListScheduleVersions": Role.VIEWER,
     "/timeball.v1.AdminService/GetCluster": Role.OPERATOR,
     "/timeball.v1.AdminService/DrainNode": Role.OPERATOR,
     "/timeball.v1.AdminService/ListDeadLetters": Role.OPERATOR,
@@ -126,7 +137,10 @@ def check_content(
     match request:
         case task_service_pb2.CreateTaskRequest():
             _check_priority(request.task, "task")
-        case schedule_service_pb2.CreateScheduleRequest():
+        case (
+            schedule_service_pb2.CreateScheduleRequest()
+            | schedule_service_pb2.UpdateScheduleRequest()
+        ):
             _check_priority(request.schedule.task, "schedule.task")
         case task_service_pb2.BatchCreateTasksRequest() | task_service_pb2.CreateTasksRequest():
             return {**_items_denied(request.requests), **item_errors}

@@ -56,7 +56,13 @@ _LEVELS: Final[Mapping[str, int]] = {
     "/timeball.v1.TaskService/CreateTasks": logging.DEBUG,
     "/timeball.v1.TaskService/CancelTask": logging.DEBUG,
     "/timeball.v1.ScheduleService/CreateSchedule": logging.INFO,
+    "/timeball.v1.ScheduleService/UpdateSchedule": logging.INFO,
     "/timeball.v1.ScheduleService/DeleteSchedule": logging.INFO,
+    "/timeball.v1.ScheduleService/PauseSchedule": logging.INFO,
+    "/timeball.v1.ScheduleService/ResumeSchedule": logging.INFO,
+    "/timeball.v1.ScheduleService/TriggerSchedule": logging.INFO,
+    "/timeball.v1.ScheduleService/CreateBackfill": logging.INFO,
+    "/timeball.v1.ScheduleService/StopBackfill": logging.INFO,
 }
 """How loudly ended calls that change something are told. What operators do is in the audit log, and
 what happens to a task in its journal: a line for each would cost more than the call."""

@@ -17,7 +17,10 @@ _LABEL_KEY = (
 )
 _LABEL_VALUE = "values must be one line of text"
 _UUID = "must be a UUID such as 018f2f5e-7a3b-7c21-9d4e-5f6071829304, or empty"
-_PARENT = "must be namespaces/{namespace}, namespaces/- or empty"
+_PARENT = (
+    "must be namespaces/{namespace}, namespaces/- or empty; for what lies in a schedule, "
+    "namespaces/{namespace}/schedules/{schedule}"
+)
 
 PATTERNS: Final[Mapping[str, str]] = {
     "handler": "must be a dotted name such as billing.charge: a letter first, then letters, "
@@ -37,6 +40,10 @@ PATTERNS: Final[Mapping[str, str]] = {
     "user_id": "must be one line of text without /, and not -",
     "subject": "must be one line of text without /, and not -",
     "email": "must be an address such as billing@example.org, or empty",
+    "schedule_id": "must be lower-case letters, digits, dots, _ and -, a letter first, 100 at most, "
+    "or empty",
+    "backfill_id": "must be lower-case letters, digits and hyphens, 63 at most",
+    "dates": "must be days such as 2026-12-24",
     "node": "must be the name of a node: lower-case letters, digits, dots and hyphens, 63 at most",
 }
 """By field name: what its pattern accepts."""

@@ -47,6 +47,10 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     """A queue is full."""
     REJECTION_REASON_NOT_READY: _RejectionReason.ValueType  # 10
     """The owner is still taking over or cannot reach its store."""
+    REJECTION_REASON_STALE_ETAG: _RejectionReason.ValueType  # 11
+    """Somebody else changed it since the caller read it."""
+    REJECTION_REASON_PRECONDITION: _RejectionReason.ValueType  # 12
+    """Not in this state."""
 
 class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper):
     """Why a command was not carried out."""
@@ -73,6 +77,10 @@ REJECTION_REASON_OVERLOADED: RejectionReason.ValueType  # 9
 """A queue is full."""
 REJECTION_REASON_NOT_READY: RejectionReason.ValueType  # 10
 """The owner is still taking over or cannot reach its store."""
+REJECTION_REASON_STALE_ETAG: RejectionReason.ValueType  # 11
+"""Somebody else changed it since the caller read it."""
+REJECTION_REASON_PRECONDITION: RejectionReason.ValueType  # 12
+"""Not in this state."""
 Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
 
 class _DeliveryMode:
@@ -761,6 +769,7 @@ class Command(_message.Message):
     CREATE_SCHEDULE_FIELD_NUMBER: _builtins.int
     READ_SCHEDULE_FIELD_NUMBER: _builtins.int
     END_SCHEDULE_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateTask:
         """Create a task."""
@@ -775,15 +784,19 @@ class Command(_message.Message):
 
     @_builtins.property
     def create_schedule(self) -> Global___CreateSchedule:
-        """Create a schedule."""
+        """Not sent any more."""
 
     @_builtins.property
     def read_schedule(self) -> Global___ReadSchedule:
-        """Read a schedule."""
+        """Not sent any more."""
 
     @_builtins.property
     def end_schedule(self) -> Global___EndSchedule:
-        """End a schedule."""
+        """Not sent any more."""
+
+    @_builtins.property
+    def schedule(self) -> Global___ScheduleCommand:
+        """Do something with a schedule."""
 
     def __init__(
         self,
@@ -794,16 +807,45 @@ class Command(_message.Message):
         create_schedule: Global___CreateSchedule | None = ...,
         read_schedule: Global___ReadSchedule | None = ...,
         end_schedule: Global___EndSchedule | None = ...,
+        schedule: Global___ScheduleCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "cancel", "read", "create_schedule", "read_schedule", "end_schedule"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "cancel", "read", "create_schedule", "read_schedule", "end_schedule", "schedule"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Command: _TypeAlias = Command  # noqa: Y015
+
+@_typing.final
+class ScheduleCommand(_message.Message):
+    """Something to do with a schedule. Schedules are few and their rules many, so their records travel
+    as they are kept in the journal: readers skip what they do not know and fill in what is missing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Which: CREATE, READ, END, UPDATE, PAUSE, RESUME, TRIGGER, BACKFILL or STOP_BACKFILL."""
+    body: _builtins.bytes
+    """MessagePack: a map from field name to value."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleCommand: _TypeAlias = ScheduleCommand  # noqa: Y015
 
 @_typing.final
 class CreateSchedule(_message.Message):
@@ -1028,21 +1070,25 @@ class ScheduleDone(_message.Message):
 
     SCHEDULE_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     fresh: _builtins.bool
     """False when this answers a repetition."""
+    view: _builtins.bytes
+    """The schedule afterwards; MessagePack like the body of a ScheduleCommand."""
     @_builtins.property
     def schedule(self) -> Global___ScheduleView:
-        """The schedule afterwards."""
+        """Not sent any more."""
 
     def __init__(
         self,
         *,
         schedule: Global___ScheduleView | None = ...,
         fresh: _builtins.bool = ...,
+        view: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh", "schedule", b"schedule", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

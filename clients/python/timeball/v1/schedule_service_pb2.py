@@ -26,25 +26,32 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from timeball.v1 import task_pb2 as timeball_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"timeball/v1/schedule_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"t\n\x08Interval\x12\x35\n\x05\x65very\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x02R\x05\x65very\x12\x31\n\x05phase\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x05phase\"\xd8\x04\n\x08Schedule\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12+\n\x04task\x18\x02 \x01(\x0b\x32\x11.timeball.v1.TaskB\x04\xe2\x41\x01\x02R\x04task\x12\x37\n\x08interval\x18\x03 \x01(\x0b\x32\x15.timeball.v1.IntervalB\x04\xe2\x41\x01\x02R\x08interval\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x1b\n\x08max_runs\x18\x06 \x01(\x03\x42\x00R\x07maxRuns\x12=\n\tnext_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x08nextTime\x12\x18\n\x04runs\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x04runs\x12\x41\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x1a\n\x05\x65nded\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03R\x05\x65nded\x12\'\n\x0crecent_tasks\x18\x0b \x03(\tB\x04\xe2\x41\x01\x03R\x0brecentTasks:\\\xea\x41Y\n\x15timeball.dev/Schedule\x12+namespaces/{namespace}/schedules/{schedule}*\tschedules2\x08schedule\"\xa3\x01\n\x15\x43reateScheduleRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x37\n\x08schedule\x18\x02 \x01(\x0b\x32\x15.timeball.v1.ScheduleB\x04\xe2\x41\x01\x02R\x08schedule\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\"K\n\x16\x43reateScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\".\n\x12GetScheduleRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\"H\n\x13GetScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\"R\n\x15\x44\x65leteScheduleRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\"\x18\n\x16\x44\x65leteScheduleResponse2\xc1\x03\n\x0fScheduleService\x12\x9a\x01\n\x0e\x43reateSchedule\x12\".timeball.v1.CreateScheduleRequest\x1a#.timeball.v1.CreateScheduleResponse\"?\x82\xd3\xe4\x93\x02\x39\"#/v1/{parent=namespaces/*}/schedules:\x08scheduleb\x08schedule\x12\x87\x01\n\x0bGetSchedule\x12\x1f.timeball.v1.GetScheduleRequest\x1a .timeball.v1.GetScheduleResponse\"5\x82\xd3\xe4\x93\x02/\x12#/v1/{name=namespaces/*/schedules/*}b\x08schedule\x12\x86\x01\n\x0e\x44\x65leteSchedule\x12\".timeball.v1.DeleteScheduleRequest\x1a#.timeball.v1.DeleteScheduleResponse\"+\x82\xd3\xe4\x93\x02%*#/v1/{name=namespaces/*/schedules/*}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"timeball/v1/schedule_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"K\n\x04\x43ron\x12$\n\nexpression\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\nexpression\x12\x1d\n\ttime_zone\x18\x02 \x01(\tB\x00R\x08timeZone\"\x95\x01\n\tExclusion\x12*\n\x05\x64\x61tes\x18\x01 \x01(\x0b\x32\x12.timeball.v1.DatesH\x00R\x05\x64\x61tes\x12+\n\x04span\x18\x02 \x01(\x0b\x32\x15.timeball.v1.TimeSpanH\x00R\x04span\x12\'\n\x04\x63ron\x18\x03 \x01(\x0b\x32\x11.timeball.v1.CronH\x00R\x04\x63ronB\x06\n\x04kind\"B\n\x05\x44\x61tes\x12\x1a\n\x05\x64\x61tes\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02R\x05\x64\x61tes\x12\x1d\n\ttime_zone\x18\x02 \x01(\tB\x00R\x08timeZone\"\x88\x01\n\x08TimeSpan\x12?\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02R\tstartTime\x12;\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02R\x07\x65ndTime\"\xfd\x01\n\x08\x43\x61lendar\x12)\n\x05\x63rons\x18\x01 \x03(\x0b\x32\x11.timeball.v1.CronB\x00R\x05\x63rons\x12\x35\n\tintervals\x18\x02 \x03(\x0b\x32\x15.timeball.v1.IntervalB\x00R\tintervals\x12\x38\n\nexclusions\x18\x03 \x03(\x0b\x32\x16.timeball.v1.ExclusionB\x00R\nexclusions\x12(\n\x03gap\x18\x04 \x01(\x0e\x32\x14.timeball.v1.GapRuleB\x00R\x03gap\x12+\n\x04\x66old\x18\x05 \x01(\x0e\x32\x15.timeball.v1.FoldRuleB\x00R\x04\x66old\"W\n\x07Overlap\x12\x34\n\x06policy\x18\x01 \x01(\x0e\x32\x1a.timeball.v1.OverlapPolicyB\x00R\x06policy\x12\x16\n\x05limit\x18\x02 \x01(\x05\x42\x00R\x05limit\"t\n\x07\x43\x61tchUp\x12\x34\n\x06policy\x18\x01 \x01(\x0e\x32\x1a.timeball.v1.CatchUpPolicyB\x00R\x06policy\x12\x33\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x06window\"e\n\x05Pause\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n\x05\x61\x63tor\x18\x02 \x01(\tR\x05\x61\x63tor\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\"t\n\x08Interval\x12\x35\n\x05\x65very\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x02R\x05\x65very\x12\x31\n\x05phase\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x05phase\"\xd1\x0b\n\x08Schedule\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12%\n\x04task\x18\x02 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\x12\x31\n\x08interval\x18\x03 \x01(\x0b\x32\x15.timeball.v1.IntervalR\x08interval\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x1b\n\x08max_runs\x18\x06 \x01(\x03\x42\x00R\x07maxRuns\x12=\n\tnext_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x08nextTime\x12\x18\n\x04runs\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x04runs\x12\x41\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x1a\n\x05\x65nded\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03R\x05\x65nded\x12\'\n\x0crecent_tasks\x18\x0b \x03(\tB\x04\xe2\x41\x01\x03R\x0brecentTasks\x12\x31\n\x08\x63\x61lendar\x18\x0c \x01(\x0b\x32\x15.timeball.v1.CalendarR\x08\x63\x61lendar\x12Q\n\x16\x64\x65lay_after_completion\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x14\x64\x65layAfterCompletion\x12.\n\x07overlap\x18\x0e \x01(\x0b\x32\x14.timeball.v1.OverlapR\x07overlap\x12/\n\x08\x63\x61tch_up\x18\x0f \x01(\x0b\x32\x14.timeball.v1.CatchUpR\x07\x63\x61tchUp\x12>\n\x0cmax_lateness\x18\x10 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x0bmaxLateness\x12\x33\n\x06jitter\x18\x11 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x06jitter\x12\x44\n\x0f\x66lexible_window\x18\x12 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x0e\x66lexibleWindow\x12;\n\x06labels\x18\x13 \x03(\x0b\x32!.timeball.v1.Schedule.LabelsEntryB\x00R\x06labels\x12\x18\n\x04\x65tag\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03R\x04\x65tag\x12\x36\n\x05state\x18\x15 \x01(\x0e\x32\x1a.timeball.v1.ScheduleStateB\x04\xe2\x41\x01\x03R\x05state\x12.\n\x05pause\x18\x16 \x01(\x0b\x32\x12.timeball.v1.PauseB\x04\xe2\x41\x01\x03R\x05pause\x12\x16\n\x03uid\x18\x17 \x01(\tB\x04\xe2\x41\x01\x03R\x03uid\x12\x1e\n\x07version\x18\x18 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x07version\x12\x41\n\x0bupdate_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nupdateTime\x12#\n\nopen_tasks\x18\x1a \x03(\tB\x04\xe2\x41\x01\x03R\topenTasks\x12G\n\x0e\x62uffered_times\x18\x1b \x03(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\rbufferedTimes\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01:\\\xea\x41Y\n\x15timeball.dev/Schedule\x12+namespaces/{namespace}/schedules/{schedule}*\tschedules2\x08schedule\"\xc6\x01\n\x15\x43reateScheduleRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x37\n\x08schedule\x18\x02 \x01(\x0b\x32\x15.timeball.v1.ScheduleB\x04\xe2\x41\x01\x02R\x08schedule\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\x12!\n\x0bschedule_id\x18\x05 \x01(\tB\x00R\nscheduleId\"K\n\x16\x43reateScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\".\n\x12GetScheduleRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\"H\n\x13GetScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\"R\n\x15\x44\x65leteScheduleRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\"\x18\n\x16\x44\x65leteScheduleResponse\"\xda\x01\n\x14ListSchedulesRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x34\n\x06states\x18\x02 \x03(\x0e\x32\x1a.timeball.v1.ScheduleStateB\x00R\x06states\x12\x1a\n\x07handler\x18\x03 \x01(\tB\x00R\x07handler\x12\x16\n\x05label\x18\x04 \x01(\tB\x00R\x05label\x12\x1d\n\tpage_size\x18\x05 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x06 \x01(\tB\x00R\tpageToken\"t\n\x15ListSchedulesResponse\x12\x33\n\tschedules\x18\x01 \x03(\x0b\x32\x15.timeball.v1.ScheduleR\tschedules\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9b\x02\n\x15UpdateScheduleRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x37\n\x08schedule\x18\x02 \x01(\x0b\x32\x15.timeball.v1.ScheduleB\x04\xe2\x41\x01\x02R\x08schedule\x12;\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x14\n\x04\x65tag\x18\x04 \x01(\tB\x00R\x04\x65tag\x12#\n\rallow_missing\x18\x05 \x01(\x08R\x0c\x61llowMissing\x12\x1f\n\nrequest_id\x18\x06 \x01(\tB\x00R\trequestId\x12\x16\n\x06resend\x18\x07 \x01(\x08R\x06resend\"K\n\x16UpdateScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\"k\n\x14PauseScheduleRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x18\n\x06reason\x18\x02 \x01(\tB\x00R\x06reason\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\"J\n\x15PauseScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\"l\n\x15ResumeScheduleRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x18\n\x06reason\x18\x02 \x01(\tB\x00R\x06reason\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\"K\n\x16ResumeScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\"k\n\x16TriggerScheduleRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\x12\x16\n\x06resend\x18\x03 \x01(\x08R\x06resend\"`\n\x17TriggerScheduleResponse\x12\x12\n\x04task\x18\x01 \x01(\tR\x04task\x12\x31\n\x08schedule\x18\x02 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\"\x8d\x04\n\x08\x42\x61\x63kfill\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12?\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02R\tstartTime\x12;\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02R\x07\x65ndTime\x12\x36\n\x05state\x18\x04 \x01(\x0e\x32\x1a.timeball.v1.BackfillStateB\x04\xe2\x41\x01\x03R\x05state\x12 \n\x08launched\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x08launched\x12=\n\tnext_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x08nextTime\x12\x1a\n\x05\x61\x63tor\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03R\x05\x61\x63tor\x12\x41\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime:q\xea\x41n\n\x15timeball.dev/Backfill\x12@namespaces/{namespace}/schedules/{schedule}/backfills/{backfill}*\tbackfills2\x08\x62\x61\x63kfill\"\x95\x01\n\x15\x43reateBackfillRequest\x12\x1c\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x06parent\x12\x37\n\x08\x62\x61\x63kfill\x18\x02 \x01(\x0b\x32\x15.timeball.v1.BackfillB\x04\xe2\x41\x01\x02R\x08\x62\x61\x63kfill\x12%\n\x0b\x62\x61\x63kfill_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02R\nbackfillId\"K\n\x16\x43reateBackfillResponse\x12\x31\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x15.timeball.v1.BackfillR\x08\x62\x61\x63kfill\".\n\x12GetBackfillRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\"H\n\x13GetBackfillResponse\x12\x31\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x15.timeball.v1.BackfillR\x08\x62\x61\x63kfill\"/\n\x13StopBackfillRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\"I\n\x14StopBackfillResponse\x12\x31\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x15.timeball.v1.BackfillR\x08\x62\x61\x63kfill\"\xa7\x02\n\x16PreviewScheduleRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x14\n\x04name\x18\x02 \x01(\tB\x00R\x04name\x12\x31\n\x08schedule\x18\x03 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\x12\x16\n\x05\x63ount\x18\x04 \x01(\x05\x42\x00R\x05\x63ount\x12\x30\n\x05\x61\x66ter\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05\x61\x66ter\x12=\n\x0cmissed_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bmissedSince\x12!\n\x0bschedule_id\x18\x07 \x01(\tB\x00R\nscheduleId\"\x9b\x01\n\rPreviewedTime\x12=\n\x0cnominal_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bnominalTime\x12\x14\n\x05marks\x18\x02 \x03(\tR\x05marks\x12\x35\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x64ueTime\"\xcf\x01\n\x17PreviewScheduleResponse\x12\x30\n\x05times\x18\x01 \x03(\x0b\x32\x1a.timeball.v1.PreviewedTimeR\x05times\x12\x19\n\x08\x63\x61tch_up\x18\x02 \x01(\tR\x07\x63\x61tchUp\x12\x16\n\x06missed\x18\x03 \x01(\x03R\x06missed\x12\x1b\n\tcaught_up\x18\x04 \x01(\x03R\x08\x63\x61ughtUp\x12\x32\n\x07\x64ropped\x18\x05 \x03(\x0b\x32\x18.timeball.v1.DroppedTimeR\x07\x64ropped\"y\n\x0b\x44roppedTime\x12\x1d\n\nlocal_time\x18\x01 \x01(\tR\tlocalTime\x12\x1b\n\ttime_zone\x18\x02 \x01(\tR\x08timeZone\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\"\xb8\x04\n\nOccurrence\x12=\n\x0cnominal_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bnominalTime\x12\x46\n\x11last_nominal_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0flastNominalTime\x12\x14\n\x05times\x18\x03 \x01(\x03R\x05times\x12.\n\x07verdict\x18\x04 \x01(\x0e\x32\x14.timeball.v1.VerdictR\x07verdict\x12\x14\n\x05\x63\x61use\x18\x05 \x01(\tR\x05\x63\x61use\x12\x18\n\x07version\x18\x06 \x01(\x03R\x07version\x12\x12\n\x04task\x18\x07 \x01(\tR\x04task\x12\x35\n\x08lateness\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08lateness\x12>\n\rlateness_down\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationR\x0clatenessDown\x12\x46\n\x11lateness_capacity\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationR\x10latenessCapacity\x12\x44\n\x10lateness_overlap\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\x0flatenessOverlap\x12\x14\n\x05\x65poch\x18\x0c \x01(\x03R\x05\x65poch\"\x9c\x02\n\x16ListOccurrencesRequest\x12\x1c\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x06parent\x12\x39\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x32\n\x08verdicts\x18\x04 \x03(\x0e\x32\x14.timeball.v1.VerdictB\x00R\x08verdicts\x12\x1d\n\tpage_size\x18\x05 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x06 \x01(\tB\x00R\tpageToken\"\xbd\x01\n\x17ListOccurrencesResponse\x12\x39\n\x0boccurrences\x18\x01 \x03(\x0b\x32\x17.timeball.v1.OccurrenceR\x0boccurrences\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12?\n\rdecided_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x64\x65\x63idedUntil\"\xea\x01\n\x0fScheduleVersion\x12\x18\n\x07version\x18\x01 \x01(\x03R\x07version\x12\x31\n\x08schedule\x18\x02 \x01(\x0b\x32\x15.timeball.v1.ScheduleR\x08schedule\x12\x39\n\nafter_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tafterTime\x12\x39\n\nuntil_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tuntilTime\x12\x14\n\x05\x61\x63tor\x18\x05 \x01(\tR\x05\x61\x63tor\"{\n\x1bListScheduleVersionsRequest\x12\x1c\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x06parent\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x03 \x01(\tB\x00R\tpageToken\"\x80\x01\n\x1cListScheduleVersionsResponse\x12\x38\n\x08versions\x18\x01 \x03(\x0b\x32\x1c.timeball.v1.ScheduleVersionR\x08versions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*O\n\x07GapRule\x12\x18\n\x14GAP_RULE_UNSPECIFIED\x10\x00\x12\x17\n\x13GAP_RULE_RUN_AT_END\x10\x01\x12\x11\n\rGAP_RULE_SKIP\x10\x02*d\n\x08\x46oldRule\x12\x19\n\x15\x46OLD_RULE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46OLD_RULE_FIRST\x10\x01\x12\x14\n\x10\x46OLD_RULE_SECOND\x10\x02\x12\x12\n\x0e\x46OLD_RULE_BOTH\x10\x03*\xe1\x01\n\rOverlapPolicy\x12\x1e\n\x1aOVERLAP_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13OVERLAP_POLICY_SKIP\x10\x01\x12\x1d\n\x19OVERLAP_POLICY_BUFFER_ONE\x10\x02\x12\x19\n\x15OVERLAP_POLICY_BUFFER\x10\x03\x12\x18\n\x14OVERLAP_POLICY_ALLOW\x10\x04\x12\x1f\n\x1bOVERLAP_POLICY_CANCEL_OTHER\x10\x05\x12\"\n\x1eOVERLAP_POLICY_TERMINATE_OTHER\x10\x06*|\n\rCatchUpPolicy\x12\x1f\n\x1b\x43\x41TCH_UP_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41TCH_UP_POLICY_ONE\x10\x01\x12\x18\n\x14\x43\x41TCH_UP_POLICY_SKIP\x10\x02\x12\x17\n\x13\x43\x41TCH_UP_POLICY_ALL\x10\x03*\x7f\n\rScheduleState\x12\x1e\n\x1aSCHEDULE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEDULE_STATE_ACTIVE\x10\x01\x12\x19\n\x15SCHEDULE_STATE_PAUSED\x10\x02\x12\x18\n\x14SCHEDULE_STATE_ENDED\x10\x03*\x80\x01\n\rBackfillState\x12\x1e\n\x1a\x42\x41\x43KFILL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41\x43KFILL_STATE_RUNNING\x10\x01\x12\x17\n\x13\x42\x41\x43KFILL_STATE_DONE\x10\x02\x12\x1a\n\x16\x42\x41\x43KFILL_STATE_STOPPED\x10\x03*\xcd\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_LAUNCHED\x10\x01\x12\x1b\n\x17VERDICT_SKIPPED_OVERLAP\x10\x02\x12\x15\n\x11VERDICT_COALESCED\x10\x03\x12\x12\n\x0eVERDICT_PAUSED\x10\x04\x12\x19\n\x15VERDICT_MISSED_WINDOW\x10\x05\x12\x19\n\x15VERDICT_DROPPED_LIMIT\x10\x06\x12\x15\n\x11VERDICT_CANCELLED\x10\x07\x32\xe8\x10\n\x0fScheduleService\x12\x9a\x01\n\x0e\x43reateSchedule\x12\".timeball.v1.CreateScheduleRequest\x1a#.timeball.v1.CreateScheduleResponse\"?\x82\xd3\xe4\x93\x02\x39\"#/v1/{parent=namespaces/*}/schedules:\x08scheduleb\x08schedule\x12\x87\x01\n\x0bGetSchedule\x12\x1f.timeball.v1.GetScheduleRequest\x1a .timeball.v1.GetScheduleResponse\"5\x82\xd3\xe4\x93\x02/\x12#/v1/{name=namespaces/*/schedules/*}b\x08schedule\x12\x83\x01\n\rListSchedules\x12!.timeball.v1.ListSchedulesRequest\x1a\".timeball.v1.ListSchedulesResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{parent=namespaces/*}/schedules\x12\x9a\x01\n\x0eUpdateSchedule\x12\".timeball.v1.UpdateScheduleRequest\x1a#.timeball.v1.UpdateScheduleResponse\"?\x82\xd3\xe4\x93\x02\x39\x32#/v1/{name=namespaces/*/schedules/*}:\x08scheduleb\x08schedule\x12\x86\x01\n\x0e\x44\x65leteSchedule\x12\".timeball.v1.DeleteScheduleRequest\x1a#.timeball.v1.DeleteScheduleResponse\"+\x82\xd3\xe4\x93\x02%*#/v1/{name=namespaces/*/schedules/*}\x12\x96\x01\n\rPauseSchedule\x12!.timeball.v1.PauseScheduleRequest\x1a\".timeball.v1.PauseScheduleResponse\">\x82\xd3\xe4\x93\x02\x38\")/v1/{name=namespaces/*/schedules/*}:pause:\x01*b\x08schedule\x12\x9a\x01\n\x0eResumeSchedule\x12\".timeball.v1.ResumeScheduleRequest\x1a#.timeball.v1.ResumeScheduleResponse\"?\x82\xd3\xe4\x93\x02\x39\"*/v1/{name=namespaces/*/schedules/*}:resume:\x01*b\x08schedule\x12\x94\x01\n\x0fTriggerSchedule\x12#.timeball.v1.TriggerScheduleRequest\x1a$.timeball.v1.TriggerScheduleResponse\"6\x82\xd3\xe4\x93\x02\x30\"+/v1/{name=namespaces/*/schedules/*}:trigger:\x01*\x12\xa6\x01\n\x0e\x43reateBackfill\x12\".timeball.v1.CreateBackfillRequest\x1a#.timeball.v1.CreateBackfillResponse\"K\x82\xd3\xe4\x93\x02\x45\"//v1/{parent=namespaces/*/schedules/*}/backfills:\x08\x62\x61\x63kfillb\x08\x62\x61\x63kfill\x12\x93\x01\n\x0bGetBackfill\x12\x1f.timeball.v1.GetBackfillRequest\x1a .timeball.v1.GetBackfillResponse\"A\x82\xd3\xe4\x93\x02;\x12//v1/{name=namespaces/*/schedules/*/backfills/*}b\x08\x62\x61\x63kfill\x12\x9e\x01\n\x0cStopBackfill\x12 .timeball.v1.StopBackfillRequest\x1a!.timeball.v1.StopBackfillResponse\"I\x82\xd3\xe4\x93\x02\x43\"4/v1/{name=namespaces/*/schedules/*/backfills/*}:stop:\x01*b\x08\x62\x61\x63kfill\x12\x94\x01\n\x0fPreviewSchedule\x12#.timeball.v1.PreviewScheduleRequest\x1a$.timeball.v1.PreviewScheduleResponse\"6\x82\xd3\xe4\x93\x02\x30\"+/v1/{parent=namespaces/*}/schedules:preview:\x01*\x12\x97\x01\n\x0fListOccurrences\x12#.timeball.v1.ListOccurrencesRequest\x1a$.timeball.v1.ListOccurrencesResponse\"9\x82\xd3\xe4\x93\x02\x33\x12\x31/v1/{parent=namespaces/*/schedules/*}/occurrences\x12\xa3\x01\n\x14ListScheduleVersions\x12(.timeball.v1.ListScheduleVersionsRequest\x1a).timeball.v1.ListScheduleVersionsResponse\"6\x82\xd3\xe4\x93\x02\x30\x12./v1/{parent=namespaces/*/schedules/*}/versionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'timeball.v1.schedule_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CRON'].fields_by_name['expression']._loaded_options = None
+  _globals['_CRON'].fields_by_name['expression']._serialized_options = b'\342A\001\002'
+  _globals['_DATES'].fields_by_name['dates']._loaded_options = None
+  _globals['_DATES'].fields_by_name['dates']._serialized_options = b'\342A\001\002'
+  _globals['_TIMESPAN'].fields_by_name['start_time']._loaded_options = None
+  _globals['_TIMESPAN'].fields_by_name['start_time']._serialized_options = b'\342A\001\002'
+  _globals['_TIMESPAN'].fields_by_name['end_time']._loaded_options = None
+  _globals['_TIMESPAN'].fields_by_name['end_time']._serialized_options = b'\342A\001\002'
   _globals['_INTERVAL'].fields_by_name['every']._loaded_options = None
   _globals['_INTERVAL'].fields_by_name['every']._serialized_options = b'\342A\001\002'
+  _globals['_SCHEDULE_LABELSENTRY']._loaded_options = None
+  _globals['_SCHEDULE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SCHEDULE'].fields_by_name['name']._loaded_options = None
   _globals['_SCHEDULE'].fields_by_name['name']._serialized_options = b'\342A\001\010'
-  _globals['_SCHEDULE'].fields_by_name['task']._loaded_options = None
-  _globals['_SCHEDULE'].fields_by_name['task']._serialized_options = b'\342A\001\002'
-  _globals['_SCHEDULE'].fields_by_name['interval']._loaded_options = None
-  _globals['_SCHEDULE'].fields_by_name['interval']._serialized_options = b'\342A\001\002'
   _globals['_SCHEDULE'].fields_by_name['next_time']._loaded_options = None
   _globals['_SCHEDULE'].fields_by_name['next_time']._serialized_options = b'\342A\001\003'
   _globals['_SCHEDULE'].fields_by_name['runs']._loaded_options = None
@@ -55,6 +62,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULE'].fields_by_name['ended']._serialized_options = b'\342A\001\003'
   _globals['_SCHEDULE'].fields_by_name['recent_tasks']._loaded_options = None
   _globals['_SCHEDULE'].fields_by_name['recent_tasks']._serialized_options = b'\342A\001\003'
+  _globals['_SCHEDULE'].fields_by_name['etag']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['etag']._serialized_options = b'\342A\001\003'
+  _globals['_SCHEDULE'].fields_by_name['state']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_SCHEDULE'].fields_by_name['pause']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['pause']._serialized_options = b'\342A\001\003'
+  _globals['_SCHEDULE'].fields_by_name['uid']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['uid']._serialized_options = b'\342A\001\003'
+  _globals['_SCHEDULE'].fields_by_name['version']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['version']._serialized_options = b'\342A\001\003'
+  _globals['_SCHEDULE'].fields_by_name['update_time']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_SCHEDULE'].fields_by_name['open_tasks']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['open_tasks']._serialized_options = b'\342A\001\003'
+  _globals['_SCHEDULE'].fields_by_name['buffered_times']._loaded_options = None
+  _globals['_SCHEDULE'].fields_by_name['buffered_times']._serialized_options = b'\342A\001\003'
   _globals['_SCHEDULE']._loaded_options = None
   _globals['_SCHEDULE']._serialized_options = b'\352AY\n\025timeball.dev/Schedule\022+namespaces/{namespace}/schedules/{schedule}*\tschedules2\010schedule'
   _globals['_CREATESCHEDULEREQUEST'].fields_by_name['schedule']._loaded_options = None
@@ -63,28 +86,178 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSCHEDULEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_DELETESCHEDULEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DELETESCHEDULEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATESCHEDULEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_UPDATESCHEDULEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATESCHEDULEREQUEST'].fields_by_name['schedule']._loaded_options = None
+  _globals['_UPDATESCHEDULEREQUEST'].fields_by_name['schedule']._serialized_options = b'\342A\001\002'
+  _globals['_PAUSESCHEDULEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_PAUSESCHEDULEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_RESUMESCHEDULEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RESUMESCHEDULEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_TRIGGERSCHEDULEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_TRIGGERSCHEDULEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_BACKFILL'].fields_by_name['name']._loaded_options = None
+  _globals['_BACKFILL'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_BACKFILL'].fields_by_name['start_time']._loaded_options = None
+  _globals['_BACKFILL'].fields_by_name['start_time']._serialized_options = b'\342A\001\002'
+  _globals['_BACKFILL'].fields_by_name['end_time']._loaded_options = None
+  _globals['_BACKFILL'].fields_by_name['end_time']._serialized_options = b'\342A\001\002'
+  _globals['_BACKFILL'].fields_by_name['state']._loaded_options = None
+  _globals['_BACKFILL'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_BACKFILL'].fields_by_name['launched']._loaded_options = None
+  _globals['_BACKFILL'].fields_by_name['launched']._serialized_options = b'\342A\001\003'
+  _globals['_BACKFILL'].fields_by_name['next_time']._loaded_options = None
+  _globals['_BACKFILL'].fields_by_name['next_time']._serialized_options = b'\342A\001\003'
+  _globals['_BACKFILL'].fields_by_name['actor']._loaded_options = None
+  _globals['_BACKFILL'].fields_by_name['actor']._serialized_options = b'\342A\001\003'
+  _globals['_BACKFILL'].fields_by_name['create_time']._loaded_options = None
+  _globals['_BACKFILL'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_BACKFILL']._loaded_options = None
+  _globals['_BACKFILL']._serialized_options = b'\352An\n\025timeball.dev/Backfill\022@namespaces/{namespace}/schedules/{schedule}/backfills/{backfill}*\tbackfills2\010backfill'
+  _globals['_CREATEBACKFILLREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_CREATEBACKFILLREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_CREATEBACKFILLREQUEST'].fields_by_name['backfill']._loaded_options = None
+  _globals['_CREATEBACKFILLREQUEST'].fields_by_name['backfill']._serialized_options = b'\342A\001\002'
+  _globals['_CREATEBACKFILLREQUEST'].fields_by_name['backfill_id']._loaded_options = None
+  _globals['_CREATEBACKFILLREQUEST'].fields_by_name['backfill_id']._serialized_options = b'\342A\001\002'
+  _globals['_GETBACKFILLREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETBACKFILLREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_STOPBACKFILLREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_STOPBACKFILLREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_LISTOCCURRENCESREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_LISTOCCURRENCESREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_LISTSCHEDULEVERSIONSREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_LISTSCHEDULEVERSIONSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
   _globals['_SCHEDULESERVICE'].methods_by_name['CreateSchedule']._loaded_options = None
   _globals['_SCHEDULESERVICE'].methods_by_name['CreateSchedule']._serialized_options = b'\202\323\344\223\0029\"#/v1/{parent=namespaces/*}/schedules:\010scheduleb\010schedule'
   _globals['_SCHEDULESERVICE'].methods_by_name['GetSchedule']._loaded_options = None
   _globals['_SCHEDULESERVICE'].methods_by_name['GetSchedule']._serialized_options = b'\202\323\344\223\002/\022#/v1/{name=namespaces/*/schedules/*}b\010schedule'
+  _globals['_SCHEDULESERVICE'].methods_by_name['ListSchedules']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['ListSchedules']._serialized_options = b'\202\323\344\223\002%\022#/v1/{parent=namespaces/*}/schedules'
+  _globals['_SCHEDULESERVICE'].methods_by_name['UpdateSchedule']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['UpdateSchedule']._serialized_options = b'\202\323\344\223\00292#/v1/{name=namespaces/*/schedules/*}:\010scheduleb\010schedule'
   _globals['_SCHEDULESERVICE'].methods_by_name['DeleteSchedule']._loaded_options = None
   _globals['_SCHEDULESERVICE'].methods_by_name['DeleteSchedule']._serialized_options = b'\202\323\344\223\002%*#/v1/{name=namespaces/*/schedules/*}'
-  _globals['_INTERVAL']._serialized_start=230
-  _globals['_INTERVAL']._serialized_end=346
-  _globals['_SCHEDULE']._serialized_start=349
-  _globals['_SCHEDULE']._serialized_end=949
-  _globals['_CREATESCHEDULEREQUEST']._serialized_start=952
-  _globals['_CREATESCHEDULEREQUEST']._serialized_end=1115
-  _globals['_CREATESCHEDULERESPONSE']._serialized_start=1117
-  _globals['_CREATESCHEDULERESPONSE']._serialized_end=1192
-  _globals['_GETSCHEDULEREQUEST']._serialized_start=1194
-  _globals['_GETSCHEDULEREQUEST']._serialized_end=1240
-  _globals['_GETSCHEDULERESPONSE']._serialized_start=1242
-  _globals['_GETSCHEDULERESPONSE']._serialized_end=1314
-  _globals['_DELETESCHEDULEREQUEST']._serialized_start=1316
-  _globals['_DELETESCHEDULEREQUEST']._serialized_end=1398
-  _globals['_DELETESCHEDULERESPONSE']._serialized_start=1400
-  _globals['_DELETESCHEDULERESPONSE']._serialized_end=1424
-  _globals['_SCHEDULESERVICE']._serialized_start=1427
-  _globals['_SCHEDULESERVICE']._serialized_end=1876
+  _globals['_SCHEDULESERVICE'].methods_by_name['PauseSchedule']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['PauseSchedule']._serialized_options = b'\202\323\344\223\0028\")/v1/{name=namespaces/*/schedules/*}:pause:\001*b\010schedule'
+  _globals['_SCHEDULESERVICE'].methods_by_name['ResumeSchedule']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['ResumeSchedule']._serialized_options = b'\202\323\344\223\0029\"*/v1/{name=namespaces/*/schedules/*}:resume:\001*b\010schedule'
+  _globals['_SCHEDULESERVICE'].methods_by_name['TriggerSchedule']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['TriggerSchedule']._serialized_options = b'\202\323\344\223\0020\"+/v1/{name=namespaces/*/schedules/*}:trigger:\001*'
+  _globals['_SCHEDULESERVICE'].methods_by_name['CreateBackfill']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['CreateBackfill']._serialized_options = b'\202\323\344\223\002E\"//v1/{parent=namespaces/*/schedules/*}/backfills:\010backfillb\010backfill'
+  _globals['_SCHEDULESERVICE'].methods_by_name['GetBackfill']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['GetBackfill']._serialized_options = b'\202\323\344\223\002;\022//v1/{name=namespaces/*/schedules/*/backfills/*}b\010backfill'
+  _globals['_SCHEDULESERVICE'].methods_by_name['StopBackfill']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['StopBackfill']._serialized_options = b'\202\323\344\223\002C\"4/v1/{name=namespaces/*/schedules/*/backfills/*}:stop:\001*b\010backfill'
+  _globals['_SCHEDULESERVICE'].methods_by_name['PreviewSchedule']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['PreviewSchedule']._serialized_options = b'\202\323\344\223\0020\"+/v1/{parent=namespaces/*}/schedules:preview:\001*'
+  _globals['_SCHEDULESERVICE'].methods_by_name['ListOccurrences']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['ListOccurrences']._serialized_options = b'\202\323\344\223\0023\0221/v1/{parent=namespaces/*/schedules/*}/occurrences'
+  _globals['_SCHEDULESERVICE'].methods_by_name['ListScheduleVersions']._loaded_options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['ListScheduleVersions']._serialized_options = b'\202\323\344\223\0020\022./v1/{parent=namespaces/*/schedules/*}/versions'
+  _globals['_GAPRULE']._serialized_start=8002
+  _globals['_GAPRULE']._serialized_end=8081
+  _globals['_FOLDRULE']._serialized_start=8083
+  _globals['_FOLDRULE']._serialized_end=8183
+  _globals['_OVERLAPPOLICY']._serialized_start=8186
+  _globals['_OVERLAPPOLICY']._serialized_end=8411
+  _globals['_CATCHUPPOLICY']._serialized_start=8413
+  _globals['_CATCHUPPOLICY']._serialized_end=8537
+  _globals['_SCHEDULESTATE']._serialized_start=8539
+  _globals['_SCHEDULESTATE']._serialized_end=8666
+  _globals['_BACKFILLSTATE']._serialized_start=8669
+  _globals['_BACKFILLSTATE']._serialized_end=8797
+  _globals['_VERDICT']._serialized_start=8800
+  _globals['_VERDICT']._serialized_end=9005
+  _globals['_CRON']._serialized_start=264
+  _globals['_CRON']._serialized_end=339
+  _globals['_EXCLUSION']._serialized_start=342
+  _globals['_EXCLUSION']._serialized_end=491
+  _globals['_DATES']._serialized_start=493
+  _globals['_DATES']._serialized_end=559
+  _globals['_TIMESPAN']._serialized_start=562
+  _globals['_TIMESPAN']._serialized_end=698
+  _globals['_CALENDAR']._serialized_start=701
+  _globals['_CALENDAR']._serialized_end=954
+  _globals['_OVERLAP']._serialized_start=956
+  _globals['_OVERLAP']._serialized_end=1043
+  _globals['_CATCHUP']._serialized_start=1045
+  _globals['_CATCHUP']._serialized_end=1161
+  _globals['_PAUSE']._serialized_start=1163
+  _globals['_PAUSE']._serialized_end=1264
+  _globals['_INTERVAL']._serialized_start=1266
+  _globals['_INTERVAL']._serialized_end=1382
+  _globals['_SCHEDULE']._serialized_start=1385
+  _globals['_SCHEDULE']._serialized_end=2874
+  _globals['_SCHEDULE_LABELSENTRY']._serialized_start=2723
+  _globals['_SCHEDULE_LABELSENTRY']._serialized_end=2780
+  _globals['_CREATESCHEDULEREQUEST']._serialized_start=2877
+  _globals['_CREATESCHEDULEREQUEST']._serialized_end=3075
+  _globals['_CREATESCHEDULERESPONSE']._serialized_start=3077
+  _globals['_CREATESCHEDULERESPONSE']._serialized_end=3152
+  _globals['_GETSCHEDULEREQUEST']._serialized_start=3154
+  _globals['_GETSCHEDULEREQUEST']._serialized_end=3200
+  _globals['_GETSCHEDULERESPONSE']._serialized_start=3202
+  _globals['_GETSCHEDULERESPONSE']._serialized_end=3274
+  _globals['_DELETESCHEDULEREQUEST']._serialized_start=3276
+  _globals['_DELETESCHEDULEREQUEST']._serialized_end=3358
+  _globals['_DELETESCHEDULERESPONSE']._serialized_start=3360
+  _globals['_DELETESCHEDULERESPONSE']._serialized_end=3384
+  _globals['_LISTSCHEDULESREQUEST']._serialized_start=3387
+  _globals['_LISTSCHEDULESREQUEST']._serialized_end=3605
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=3607
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=3723
+  _globals['_UPDATESCHEDULEREQUEST']._serialized_start=3726
+  _globals['_UPDATESCHEDULEREQUEST']._serialized_end=4009
+  _globals['_UPDATESCHEDULERESPONSE']._serialized_start=4011
+  _globals['_UPDATESCHEDULERESPONSE']._serialized_end=4086
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=4088
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=4195
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_start=4197
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_end=4271
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_start=4273
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_end=4381
+  _globals['_RESUMESCHEDULERESPONSE']._serialized_start=4383
+  _globals['_RESUMESCHEDULERESPONSE']._serialized_end=4458
+  _globals['_TRIGGERSCHEDULEREQUEST']._serialized_start=4460
+  _globals['_TRIGGERSCHEDULEREQUEST']._serialized_end=4567
+  _globals['_TRIGGERSCHEDULERESPONSE']._serialized_start=4569
+  _globals['_TRIGGERSCHEDULERESPONSE']._serialized_end=4665
+  _globals['_BACKFILL']._serialized_start=4668
+  _globals['_BACKFILL']._serialized_end=5193
+  _globals['_CREATEBACKFILLREQUEST']._serialized_start=5196
+  _globals['_CREATEBACKFILLREQUEST']._serialized_end=5345
+  _globals['_CREATEBACKFILLRESPONSE']._serialized_start=5347
+  _globals['_CREATEBACKFILLRESPONSE']._serialized_end=5422
+  _globals['_GETBACKFILLREQUEST']._serialized_start=5424
+  _globals['_GETBACKFILLREQUEST']._serialized_end=5470
+  _globals['_GETBACKFILLRESPONSE']._serialized_start=5472
+  _globals['_GETBACKFILLRESPONSE']._serialized_end=5544
+  _globals['_STOPBACKFILLREQUEST']._serialized_start=5546
+  _globals['_STOPBACKFILLREQUEST']._serialized_end=5593
+  _globals['_STOPBACKFILLRESPONSE']._serialized_start=5595
+  _globals['_STOPBACKFILLRESPONSE']._serialized_end=5668
+  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_start=5671
+  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_end=5966
+  _globals['_PREVIEWEDTIME']._serialized_start=5969
+  _globals['_PREVIEWEDTIME']._serialized_end=6124
+  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_start=6127
+  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_end=6334
+  _globals['_DROPPEDTIME']._serialized_start=6336
+  _globals['_DROPPEDTIME']._serialized_end=6457
+  _globals['_OCCURRENCE']._serialized_start=6460
+  _globals['_OCCURRENCE']._serialized_end=7028
+  _globals['_LISTOCCURRENCESREQUEST']._serialized_start=7031
+  _globals['_LISTOCCURRENCESREQUEST']._serialized_end=7315
+  _globals['_LISTOCCURRENCESRESPONSE']._serialized_start=7318
+  _globals['_LISTOCCURRENCESRESPONSE']._serialized_end=7507
+  _globals['_SCHEDULEVERSION']._serialized_start=7510
+  _globals['_SCHEDULEVERSION']._serialized_end=7744
+  _globals['_LISTSCHEDULEVERSIONSREQUEST']._serialized_start=7746
+  _globals['_LISTSCHEDULEVERSIONSREQUEST']._serialized_end=7869
+  _globals['_LISTSCHEDULEVERSIONSRESPONSE']._serialized_start=7872
+  _globals['_LISTSCHEDULEVERSIONSRESPONSE']._serialized_end=8000
+  _globals['_SCHEDULESERVICE']._serialized_start=9008
+  _globals['_SCHEDULESERVICE']._serialized_end=11160
 # @@protoc_insertion_point(module_scope)

@@ -6,9 +6,11 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from timeball.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +22,482 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _GapRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GapRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GAP_RULE_UNSPECIFIED: _GapRule.ValueType  # 0
+    """Default: RUN_AT_END."""
+    GAP_RULE_RUN_AT_END: _GapRule.ValueType  # 1
+    """Once, at the instant at which the gap ends."""
+    GAP_RULE_SKIP: _GapRule.ValueType  # 2
+    """Not on that day."""
+
+class GapRule(_GapRule, metaclass=_GapRuleEnumTypeWrapper):
+    """What happens to a time of day that the clocks skip in spring."""
+
+GAP_RULE_UNSPECIFIED: GapRule.ValueType  # 0
+"""Default: RUN_AT_END."""
+GAP_RULE_RUN_AT_END: GapRule.ValueType  # 1
+"""Once, at the instant at which the gap ends."""
+GAP_RULE_SKIP: GapRule.ValueType  # 2
+"""Not on that day."""
+Global___GapRule: _TypeAlias = GapRule  # noqa: Y015
+
+class _FoldRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FoldRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FoldRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FOLD_RULE_UNSPECIFIED: _FoldRule.ValueType  # 0
+    """Default: FIRST."""
+    FOLD_RULE_FIRST: _FoldRule.ValueType  # 1
+    """Once, at the first pass."""
+    FOLD_RULE_SECOND: _FoldRule.ValueType  # 2
+    """Once, at the second pass."""
+    FOLD_RULE_BOTH: _FoldRule.ValueType  # 3
+    """At both."""
+
+class FoldRule(_FoldRule, metaclass=_FoldRuleEnumTypeWrapper):
+    """What happens to a time of day that comes twice in autumn. Expressions with a wildcard or a step
+    in the hour tick through in any case.
+    """
+
+FOLD_RULE_UNSPECIFIED: FoldRule.ValueType  # 0
+"""Default: FIRST."""
+FOLD_RULE_FIRST: FoldRule.ValueType  # 1
+"""Once, at the first pass."""
+FOLD_RULE_SECOND: FoldRule.ValueType  # 2
+"""Once, at the second pass."""
+FOLD_RULE_BOTH: FoldRule.ValueType  # 3
+"""At both."""
+Global___FoldRule: _TypeAlias = FoldRule  # noqa: Y015
+
+class _OverlapPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OverlapPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OverlapPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OVERLAP_POLICY_UNSPECIFIED: _OverlapPolicy.ValueType  # 0
+    """Default: SKIP."""
+    OVERLAP_POLICY_SKIP: _OverlapPolicy.ValueType  # 1
+    """It is not launched."""
+    OVERLAP_POLICY_BUFFER_ONE: _OverlapPolicy.ValueType  # 2
+    """One nominal time waits for the run to end; what comes while one waits is not launched."""
+    OVERLAP_POLICY_BUFFER: _OverlapPolicy.ValueType  # 3
+    """As many as `limit` says wait, in their order."""
+    OVERLAP_POLICY_ALLOW: _OverlapPolicy.ValueType  # 4
+    """It is launched if less than `limit` runs are in hand."""
+    OVERLAP_POLICY_CANCEL_OTHER: _OverlapPolicy.ValueType  # 5
+    """The runs in hand are asked to cancel; it is launched when they have ended."""
+    OVERLAP_POLICY_TERMINATE_OTHER: _OverlapPolicy.ValueType  # 6
+    """The runs in hand are fenced off, and it is launched at once."""
+
+class OverlapPolicy(_OverlapPolicy, metaclass=_OverlapPolicyEnumTypeWrapper):
+    """What happens to a nominal time while an earlier run has not ended."""
+
+OVERLAP_POLICY_UNSPECIFIED: OverlapPolicy.ValueType  # 0
+"""Default: SKIP."""
+OVERLAP_POLICY_SKIP: OverlapPolicy.ValueType  # 1
+"""It is not launched."""
+OVERLAP_POLICY_BUFFER_ONE: OverlapPolicy.ValueType  # 2
+"""One nominal time waits for the run to end; what comes while one waits is not launched."""
+OVERLAP_POLICY_BUFFER: OverlapPolicy.ValueType  # 3
+"""As many as `limit` says wait, in their order."""
+OVERLAP_POLICY_ALLOW: OverlapPolicy.ValueType  # 4
+"""It is launched if less than `limit` runs are in hand."""
+OVERLAP_POLICY_CANCEL_OTHER: OverlapPolicy.ValueType  # 5
+"""The runs in hand are asked to cancel; it is launched when they have ended."""
+OVERLAP_POLICY_TERMINATE_OTHER: OverlapPolicy.ValueType  # 6
+"""The runs in hand are fenced off, and it is launched at once."""
+Global___OverlapPolicy: _TypeAlias = OverlapPolicy  # noqa: Y015
+
+class _CatchUpPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CatchUpPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CatchUpPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CATCH_UP_POLICY_UNSPECIFIED: _CatchUpPolicy.ValueType  # 0
+    """Default: ONE."""
+    CATCH_UP_POLICY_ONE: _CatchUpPolicy.ValueType  # 1
+    """The latest is launched if it lies within the window."""
+    CATCH_UP_POLICY_SKIP: _CatchUpPolicy.ValueType  # 2
+    """None is launched."""
+    CATCH_UP_POLICY_ALL: _CatchUpPolicy.ValueType  # 3
+    """All within the window are launched, in their order."""
+
+class CatchUpPolicy(_CatchUpPolicy, metaclass=_CatchUpPolicyEnumTypeWrapper):
+    """What happens to nominal times that passed while nobody could launch them. A nominal time that is
+    late because the cluster was busy is launched in any case.
+    """
+
+CATCH_UP_POLICY_UNSPECIFIED: CatchUpPolicy.ValueType  # 0
+"""Default: ONE."""
+CATCH_UP_POLICY_ONE: CatchUpPolicy.ValueType  # 1
+"""The latest is launched if it lies within the window."""
+CATCH_UP_POLICY_SKIP: CatchUpPolicy.ValueType  # 2
+"""None is launched."""
+CATCH_UP_POLICY_ALL: CatchUpPolicy.ValueType  # 3
+"""All within the window are launched, in their order."""
+Global___CatchUpPolicy: _TypeAlias = CatchUpPolicy  # noqa: Y015
+
+class _ScheduleState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScheduleStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScheduleState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCHEDULE_STATE_UNSPECIFIED: _ScheduleState.ValueType  # 0
+    """Not known; clients must tolerate values they do not know."""
+    SCHEDULE_STATE_ACTIVE: _ScheduleState.ValueType  # 1
+    """It launches its nominal times."""
+    SCHEDULE_STATE_PAUSED: _ScheduleState.ValueType  # 2
+    """It launches nothing until it is resumed."""
+    SCHEDULE_STATE_ENDED: _ScheduleState.ValueType  # 3
+    """It was deleted, or has no nominal time left."""
+
+class ScheduleState(_ScheduleState, metaclass=_ScheduleStateEnumTypeWrapper):
+    """Where a schedule stands."""
+
+SCHEDULE_STATE_UNSPECIFIED: ScheduleState.ValueType  # 0
+"""Not known; clients must tolerate values they do not know."""
+SCHEDULE_STATE_ACTIVE: ScheduleState.ValueType  # 1
+"""It launches its nominal times."""
+SCHEDULE_STATE_PAUSED: ScheduleState.ValueType  # 2
+"""It launches nothing until it is resumed."""
+SCHEDULE_STATE_ENDED: ScheduleState.ValueType  # 3
+"""It was deleted, or has no nominal time left."""
+Global___ScheduleState: _TypeAlias = ScheduleState  # noqa: Y015
+
+class _BackfillState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BackfillStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BackfillState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BACKFILL_STATE_UNSPECIFIED: _BackfillState.ValueType  # 0
+    """Not known; clients must tolerate values they do not know."""
+    BACKFILL_STATE_RUNNING: _BackfillState.ValueType  # 1
+    """It launches."""
+    BACKFILL_STATE_DONE: _BackfillState.ValueType  # 2
+    """All its nominal times were launched."""
+    BACKFILL_STATE_STOPPED: _BackfillState.ValueType  # 3
+    """It was stopped before."""
+
+class BackfillState(_BackfillState, metaclass=_BackfillStateEnumTypeWrapper):
+    """Where a backfill stands."""
+
+BACKFILL_STATE_UNSPECIFIED: BackfillState.ValueType  # 0
+"""Not known; clients must tolerate values they do not know."""
+BACKFILL_STATE_RUNNING: BackfillState.ValueType  # 1
+"""It launches."""
+BACKFILL_STATE_DONE: BackfillState.ValueType  # 2
+"""All its nominal times were launched."""
+BACKFILL_STATE_STOPPED: BackfillState.ValueType  # 3
+"""It was stopped before."""
+Global___BackfillState: _TypeAlias = BackfillState  # noqa: Y015
+
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    """Not known; clients must tolerate values they do not know."""
+    VERDICT_LAUNCHED: _Verdict.ValueType  # 1
+    """A task was created for it."""
+    VERDICT_SKIPPED_OVERLAP: _Verdict.ValueType  # 2
+    """An earlier run had not ended."""
+    VERDICT_COALESCED: _Verdict.ValueType  # 3
+    """Catch-up launched a later one in its place."""
+    VERDICT_PAUSED: _Verdict.ValueType  # 4
+    """The schedule was paused."""
+    VERDICT_MISSED_WINDOW: _Verdict.ValueType  # 5
+    """Nobody could launch it, and then it was too late."""
+    VERDICT_DROPPED_LIMIT: _Verdict.ValueType  # 6
+    """As many as may wait were waiting already."""
+    VERDICT_CANCELLED: _Verdict.ValueType  # 7
+    """The schedule was ended or changed, or the run's id was cancelled before its time."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """What became of a nominal time."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+"""Not known; clients must tolerate values they do not know."""
+VERDICT_LAUNCHED: Verdict.ValueType  # 1
+"""A task was created for it."""
+VERDICT_SKIPPED_OVERLAP: Verdict.ValueType  # 2
+"""An earlier run had not ended."""
+VERDICT_COALESCED: Verdict.ValueType  # 3
+"""Catch-up launched a later one in its place."""
+VERDICT_PAUSED: Verdict.ValueType  # 4
+"""The schedule was paused."""
+VERDICT_MISSED_WINDOW: Verdict.ValueType  # 5
+"""Nobody could launch it, and then it was too late."""
+VERDICT_DROPPED_LIMIT: Verdict.ValueType  # 6
+"""As many as may wait were waiting already."""
+VERDICT_CANCELLED: Verdict.ValueType  # 7
+"""The schedule was ended or changed, or the run's id was cancelled before its time."""
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+@_typing.final
+class Cron(_message.Message):
+    """A cron expression."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    expression: _builtins.str
+    """5 fields (minute hour day month weekday), 6 with seconds first, or a nickname such as @daily."""
+    time_zone: _builtins.str
+    """IANA time zone; empty = UTC."""
+    def __init__(
+        self,
+        *,
+        expression: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cron: _TypeAlias = Cron  # noqa: Y015
+
+@_typing.final
+class Exclusion(_message.Message):
+    """What is taken out of a calendar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATES_FIELD_NUMBER: _builtins.int
+    SPAN_FIELD_NUMBER: _builtins.int
+    CRON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dates(self) -> Global___Dates:
+        """Whole days."""
+
+    @_builtins.property
+    def span(self) -> Global___TimeSpan:
+        """A span of time."""
+
+    @_builtins.property
+    def cron(self) -> Global___Cron:
+        """Every minute that an expression of 5 fields matches, or every second that one of 6 does."""
+
+    def __init__(
+        self,
+        *,
+        dates: Global___Dates | None = ...,
+        span: Global___TimeSpan | None = ...,
+        cron: Global___Cron | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "dates", b"dates", "kind", b"kind", "span", b"span"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "dates", b"dates", "kind", b"kind", "span", b"span"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["dates", "span", "cron"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Exclusion: _TypeAlias = Exclusion  # noqa: Y015
+
+@_typing.final
+class Dates(_message.Message):
+    """Whole days in a time zone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATES_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """IANA time zone; empty = UTC."""
+    @_builtins.property
+    def dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Days, YYYY-MM-DD; 1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        dates: _abc.Iterable[_builtins.str] | None = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dates", b"dates", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dates: _TypeAlias = Dates  # noqa: Y015
+
+@_typing.final
+class TimeSpan(_message.Message):
+    """From one instant up to another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant, included."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Last instant, not included."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeSpan: _TypeAlias = TimeSpan  # noqa: Y015
+
+@_typing.final
+class Calendar(_message.Message):
+    """Nominal times: those of all crons and intervals together, without what is excluded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CRONS_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    EXCLUSIONS_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    FOLD_FIELD_NUMBER: _builtins.int
+    gap: Global___GapRule.ValueType
+    """For all its crons."""
+    fold: Global___FoldRule.ValueType
+    """For all its crons."""
+    @_builtins.property
+    def crons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cron]:
+        """At most 32."""
+
+    @_builtins.property
+    def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Interval]:
+        """At most 32."""
+
+    @_builtins.property
+    def exclusions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Exclusion]:
+        """At most 100."""
+
+    def __init__(
+        self,
+        *,
+        crons: _abc.Iterable[Global___Cron] | None = ...,
+        intervals: _abc.Iterable[Global___Interval] | None = ...,
+        exclusions: _abc.Iterable[Global___Exclusion] | None = ...,
+        gap: Global___GapRule.ValueType = ...,
+        fold: Global___FoldRule.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crons", b"crons", "exclusions", b"exclusions", "fold", b"fold", "gap", b"gap", "intervals", b"intervals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Calendar: _TypeAlias = Calendar  # noqa: Y015
+
+@_typing.final
+class Overlap(_message.Message):
+    """The overlap rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    policy: Global___OverlapPolicy.ValueType
+    """Which."""
+    limit: _builtins.int
+    """For BUFFER and ALLOW: how many, 1 to 100. Must be absent otherwise."""
+    def __init__(
+        self,
+        *,
+        policy: Global___OverlapPolicy.ValueType = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Overlap: _TypeAlias = Overlap  # noqa: Y015
+
+@_typing.final
+class CatchUp(_message.Message):
+    """The catch-up rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    policy: Global___CatchUpPolicy.ValueType
+    """Which."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back it looks; default 10 min, at most 366 days."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___CatchUpPolicy.ValueType = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatchUp: _TypeAlias = CatchUp  # noqa: Y015
+
+@_typing.final
+class Pause(_message.Message):
+    """Why a schedule is paused, who did it and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why."""
+    actor: _builtins.str
+    """Who."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pause: _TypeAlias = Pause  # noqa: Y015
 
 @_typing.final
 class Interval(_message.Message):
@@ -57,6 +535,26 @@ class Schedule(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
@@ -68,21 +566,49 @@ class Schedule(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     RECENT_TASKS_FIELD_NUMBER: _builtins.int
+    CALENDAR_FIELD_NUMBER: _builtins.int
+    DELAY_AFTER_COMPLETION_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    CATCH_UP_FIELD_NUMBER: _builtins.int
+    MAX_LATENESS_FIELD_NUMBER: _builtins.int
+    JITTER_FIELD_NUMBER: _builtins.int
+    FLEXIBLE_WINDOW_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    OPEN_TASKS_FIELD_NUMBER: _builtins.int
+    BUFFERED_TIMES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """namespaces/{namespace}/schedules/{id}."""
+    """namespaces/{namespace}/schedules/{schedule}."""
     max_runs: _builtins.int
     """Number of launches after which it ends; 0 = no limit."""
     runs: _builtins.int
     """Launches so far."""
     ended: _builtins.bool
     """Whether it has ended."""
+    etag: _builtins.str
+    """Counts what users change; quoted back in updates."""
+    state: Global___ScheduleState.ValueType
+    """Where it stands."""
+    uid: _builtins.str
+    """Its id, 40 characters."""
+    version: _builtins.int
+    """Number of the version in force; the ledger says which version named a nominal time."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """The task to start; run_time and delay must be absent."""
+        """The task to start, required in a schedule that is to be created; run_time and delay must be
+        absent.
+        """
 
     @_builtins.property
     def interval(self) -> Global___Interval:
-        """When."""
+        """When: exactly one of interval, calendar and delay_after_completion. Answers show a calendar
+        that is nothing but one interval here.
+        """
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -104,6 +630,60 @@ class Schedule(_message.Message):
     def recent_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the last tasks it made, newest first, at most 10."""
 
+    @_builtins.property
+    def calendar(self) -> Global___Calendar:
+        """When, if it is more than one interval."""
+
+    @_builtins.property
+    def delay_after_completion(self) -> _duration_pb2.Duration:
+        """Instead of both: each nominal time lies this long after the end of the run before, 1 s to 5
+        years. At most one run is in hand, so there is no overlap.
+        """
+
+    @_builtins.property
+    def overlap(self) -> Global___Overlap:
+        """What happens while an earlier run has not ended; default SKIP."""
+
+    @_builtins.property
+    def catch_up(self) -> Global___CatchUp:
+        """What happens after nobody was there to launch; default ONE within 10 min."""
+
+    @_builtins.property
+    def max_lateness(self) -> _duration_pb2.Duration:
+        """A nominal time that nobody could launch is not launched any more when it is older than this,
+        1 ms to 366 days; default the catch-up window alone.
+        """
+
+    @_builtins.property
+    def jitter(self) -> _duration_pb2.Duration:
+        """Runs are due at random in the time from nominal to nominal + jitter, always the same for one
+        nominal time; at most 24 h.
+        """
+
+    @_builtins.property
+    def flexible_window(self) -> _duration_pb2.Duration:
+        """Runs may be due anywhere from nominal to nominal + window, as suits the cluster; at most 24 h."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Words of the caller's own, to find schedules by; at most 32."""
+
+    @_builtins.property
+    def pause(self) -> Global___Pause:
+        """Why it is paused; absent if it is not."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When a user last changed it."""
+
+    @_builtins.property
+    def open_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of tasks that it has launched and whose end it has not seen yet."""
+
+    @_builtins.property
+    def buffered_times(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
+        """Nominal times that wait for a run to end."""
+
     def __init__(
         self,
         *,
@@ -118,10 +698,26 @@ class Schedule(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         ended: _builtins.bool = ...,
         recent_tasks: _abc.Iterable[_builtins.str] | None = ...,
+        calendar: Global___Calendar | None = ...,
+        delay_after_completion: _duration_pb2.Duration | None = ...,
+        overlap: Global___Overlap | None = ...,
+        catch_up: Global___CatchUp | None = ...,
+        max_lateness: _duration_pb2.Duration | None = ...,
+        jitter: _duration_pb2.Duration | None = ...,
+        flexible_window: _duration_pb2.Duration | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        etag: _builtins.str = ...,
+        state: Global___ScheduleState.ValueType = ...,
+        pause: Global___Pause | None = ...,
+        uid: _builtins.str = ...,
+        version: _builtins.int = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        open_tasks: _abc.Iterable[_builtins.str] | None = ...,
+        buffered_times: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "interval", b"interval", "next_time", b"next_time", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "catch_up", b"catch_up", "create_time", b"create_time", "delay_after_completion", b"delay_after_completion", "end_time", b"end_time", "flexible_window", b"flexible_window", "interval", b"interval", "jitter", b"jitter", "max_lateness", b"max_lateness", "next_time", b"next_time", "overlap", b"overlap", "pause", b"pause", "start_time", b"start_time", "task", b"task", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "ended", b"ended", "interval", b"interval", "max_runs", b"max_runs", "name", b"name", "next_time", b"next_time", "recent_tasks", b"recent_tasks", "runs", b"runs", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered_times", b"buffered_times", "calendar", b"calendar", "catch_up", b"catch_up", "create_time", b"create_time", "delay_after_completion", b"delay_after_completion", "end_time", b"end_time", "ended", b"ended", "etag", b"etag", "flexible_window", b"flexible_window", "interval", b"interval", "jitter", b"jitter", "labels", b"labels", "max_lateness", b"max_lateness", "max_runs", b"max_runs", "name", b"name", "next_time", b"next_time", "open_tasks", b"open_tasks", "overlap", b"overlap", "pause", b"pause", "recent_tasks", b"recent_tasks", "runs", b"runs", "start_time", b"start_time", "state", b"state", "task", b"task", "uid", b"uid", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -137,12 +733,15 @@ class CreateScheduleRequest(_message.Message):
     SCHEDULE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESEND_FIELD_NUMBER: _builtins.int
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """namespaces/{namespace}; namespaces/- means the credential's own."""
     request_id: _builtins.str
     """UUID (version 7 preferred); the same id always gives the same answer."""
     resend: _builtins.bool
     """True on every repetition of this request."""
+    schedule_id: _builtins.str
+    """The last part of its name, unique in the namespace; empty = its id. Begins with a letter."""
     @_builtins.property
     def schedule(self) -> Global___Schedule:
         """The schedule."""
@@ -154,10 +753,11 @@ class CreateScheduleRequest(_message.Message):
         schedule: Global___Schedule | None = ...,
         request_id: _builtins.str = ...,
         resend: _builtins.bool = ...,
+        schedule_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "resend", b"resend", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "resend", b"resend", "schedule", b"schedule", "schedule_id", b"schedule_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,3 +875,945 @@ class DeleteScheduleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteScheduleResponse: _TypeAlias = DeleteScheduleResponse  # noqa: Y015
+
+@_typing.final
+class ListSchedulesRequest(_message.Message):
+    """Asks for schedules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    HANDLER_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}; namespaces/- means the credential's own."""
+    handler: _builtins.str
+    """Only those that start tasks of this handler; empty = all."""
+    label: _builtins.str
+    """Only those that carry this label, written key=value; empty = all."""
+    page_size: _builtins.int
+    """At most this many, capped at 1,000; default 100."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___ScheduleState.ValueType]:
+        """Only those in one of these states; empty = ACTIVE and PAUSED."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        states: _abc.Iterable[Global___ScheduleState.ValueType] | None = ...,
+        handler: _builtins.str = ...,
+        label: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handler", b"handler", "label", b"label", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSchedulesRequest: _TypeAlias = ListSchedulesRequest  # noqa: Y015
+
+@_typing.final
+class ListSchedulesResponse(_message.Message):
+    """A page of schedules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Schedule]:
+        """Schedules; a page may be short, or empty, and still have a next one."""
+
+    def __init__(
+        self,
+        *,
+        schedules: _abc.Iterable[Global___Schedule] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "schedules", b"schedules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSchedulesResponse: _TypeAlias = ListSchedulesResponse  # noqa: Y015
+
+@_typing.final
+class UpdateScheduleRequest(_message.Message):
+    """Asks to change a schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}."""
+    etag: _builtins.str
+    """The etag that was read; empty = change whatever there is."""
+    allow_missing: _builtins.bool
+    """Create it if there is none; needs a chosen name, and all fields in the mask."""
+    request_id: _builtins.str
+    """UUID; the same id always gives the same answer."""
+    resend: _builtins.bool
+    """True on every repetition of this request."""
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """The fields to change; its own name is not looked at. A task is changed as a whole."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields to change, by their names in Schedule; empty or * = all of them."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        schedule: Global___Schedule | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        etag: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        resend: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "etag", b"etag", "name", b"name", "request_id", b"request_id", "resend", b"resend", "schedule", b"schedule", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateScheduleRequest: _TypeAlias = UpdateScheduleRequest  # noqa: Y015
+
+@_typing.final
+class UpdateScheduleResponse(_message.Message):
+    """The changed schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """The schedule. An update that changes nothing leaves its version and etag as they are."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Global___Schedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateScheduleResponse: _TypeAlias = UpdateScheduleResponse  # noqa: Y015
+
+@_typing.final
+class PauseScheduleRequest(_message.Message):
+    """Asks to pause a schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}."""
+    reason: _builtins.str
+    """Why."""
+    request_id: _builtins.str
+    """UUID; the same id always gives the same answer."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseScheduleRequest: _TypeAlias = PauseScheduleRequest  # noqa: Y015
+
+@_typing.final
+class PauseScheduleResponse(_message.Message):
+    """The paused schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """The schedule."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Global___Schedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseScheduleResponse: _TypeAlias = PauseScheduleResponse  # noqa: Y015
+
+@_typing.final
+class ResumeScheduleRequest(_message.Message):
+    """Asks to resume a schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}."""
+    reason: _builtins.str
+    """Why, for the journal."""
+    request_id: _builtins.str
+    """UUID; the same id always gives the same answer."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeScheduleRequest: _TypeAlias = ResumeScheduleRequest  # noqa: Y015
+
+@_typing.final
+class ResumeScheduleResponse(_message.Message):
+    """The resumed schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """The schedule."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Global___Schedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeScheduleResponse: _TypeAlias = ResumeScheduleResponse  # noqa: Y015
+
+@_typing.final
+class TriggerScheduleRequest(_message.Message):
+    """Asks to launch a run now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}; it may be paused, but not ended."""
+    request_id: _builtins.str
+    """UUID (version 7 preferred); the same id always launches the same run."""
+    resend: _builtins.bool
+    """True on every repetition of this request."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        resend: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "resend", b"resend"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriggerScheduleRequest: _TypeAlias = TriggerScheduleRequest  # noqa: Y015
+
+@_typing.final
+class TriggerScheduleResponse(_message.Message):
+    """The launched run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """Name of its task: namespaces/{namespace}/tasks/{id}."""
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """The schedule."""
+
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        schedule: Global___Schedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriggerScheduleResponse: _TypeAlias = TriggerScheduleResponse  # noqa: Y015
+
+@_typing.final
+class Backfill(_message.Message):
+    """Nominal times of the past that are launched once more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    LAUNCHED_FIELD_NUMBER: _builtins.int
+    NEXT_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}/backfills/{backfill}."""
+    state: Global___BackfillState.ValueType
+    """Where it stands."""
+    launched: _builtins.int
+    """Launched so far."""
+    actor: _builtins.str
+    """Who asked for it."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First instant, inclusive."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Last instant, inclusive; must not lie in the future."""
+
+    @_builtins.property
+    def next_time(self) -> _timestamp_pb2.Timestamp:
+        """The next nominal time that it launches; absent when it is over."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___BackfillState.ValueType = ...,
+        launched: _builtins.int = ...,
+        next_time: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "next_time", b"next_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "end_time", b"end_time", "launched", b"launched", "name", b"name", "next_time", b"next_time", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Backfill: _TypeAlias = Backfill  # noqa: Y015
+
+@_typing.final
+class CreateBackfillRequest(_message.Message):
+    """Asks for a backfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    BACKFILL_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}."""
+    backfill_id: _builtins.str
+    """The last part of its name; the same id and range always gives the same answer."""
+    @_builtins.property
+    def backfill(self) -> Global___Backfill:
+        """Its range."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        backfill: Global___Backfill | None = ...,
+        backfill_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "backfill_id", b"backfill_id", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateBackfillRequest: _TypeAlias = CreateBackfillRequest  # noqa: Y015
+
+@_typing.final
+class CreateBackfillResponse(_message.Message):
+    """The backfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def backfill(self) -> Global___Backfill:
+        """The backfill."""
+
+    def __init__(
+        self,
+        *,
+        backfill: Global___Backfill | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateBackfillResponse: _TypeAlias = CreateBackfillResponse  # noqa: Y015
+
+@_typing.final
+class GetBackfillRequest(_message.Message):
+    """Asks for a backfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}/backfills/{backfill}."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBackfillRequest: _TypeAlias = GetBackfillRequest  # noqa: Y015
+
+@_typing.final
+class GetBackfillResponse(_message.Message):
+    """The backfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def backfill(self) -> Global___Backfill:
+        """The backfill; a schedule remembers its last 10."""
+
+    def __init__(
+        self,
+        *,
+        backfill: Global___Backfill | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBackfillResponse: _TypeAlias = GetBackfillResponse  # noqa: Y015
+
+@_typing.final
+class StopBackfillRequest(_message.Message):
+    """Asks to stop a backfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}/backfills/{backfill}."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopBackfillRequest: _TypeAlias = StopBackfillRequest  # noqa: Y015
+
+@_typing.final
+class StopBackfillResponse(_message.Message):
+    """The backfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def backfill(self) -> Global___Backfill:
+        """The backfill."""
+
+    def __init__(
+        self,
+        *,
+        backfill: Global___Backfill | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopBackfillResponse: _TypeAlias = StopBackfillResponse  # noqa: Y015
+
+@_typing.final
+class PreviewScheduleRequest(_message.Message):
+    """Asks for the next nominal times. Nothing is written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    MISSED_SINCE_FIELD_NUMBER: _builtins.int
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}; namespaces/- means the credential's own."""
+    name: _builtins.str
+    """An existing schedule, namespaces/{namespace}/schedules/{schedule}; or"""
+    count: _builtins.int
+    """How many, at most 1,000; default 10."""
+    schedule_id: _builtins.str
+    """What H in an expression is hashed from, for a schedule that does not exist yet."""
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """one that need not exist; its task may be absent. Exactly one of the two."""
+
+    @_builtins.property
+    def after(self) -> _timestamp_pb2.Timestamp:
+        """Strictly after this instant; absent = now."""
+
+    @_builtins.property
+    def missed_since(self) -> _timestamp_pb2.Timestamp:
+        """Instead of counting on: what catch-up would make of the time from this instant to `after`."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        name: _builtins.str = ...,
+        schedule: Global___Schedule | None = ...,
+        count: _builtins.int = ...,
+        after: _timestamp_pb2.Timestamp | None = ...,
+        missed_since: _timestamp_pb2.Timestamp | None = ...,
+        schedule_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "missed_since", b"missed_since", "schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "count", b"count", "missed_since", b"missed_since", "name", b"name", "parent", b"parent", "schedule", b"schedule", "schedule_id", b"schedule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewScheduleRequest: _TypeAlias = PreviewScheduleRequest  # noqa: Y015
+
+@_typing.final
+class PreviewedTime(_message.Message):
+    """A nominal time to come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOMINAL_TIME_FIELD_NUMBER: _builtins.int
+    MARKS_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def nominal_time(self) -> _timestamp_pb2.Timestamp:
+        """The nominal time."""
+
+    @_builtins.property
+    def marks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a change of the clocks did to it, MOVED, FIRST_PASS or SECOND_PASS; nearly always empty."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When its run is due; absent without jitter and window, and for a schedule without an id."""
+
+    def __init__(
+        self,
+        *,
+        nominal_time: _timestamp_pb2.Timestamp | None = ...,
+        marks: _abc.Iterable[_builtins.str] | None = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "nominal_time", b"nominal_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "marks", b"marks", "nominal_time", b"nominal_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewedTime: _TypeAlias = PreviewedTime  # noqa: Y015
+
+@_typing.final
+class PreviewScheduleResponse(_message.Message):
+    """The next nominal times."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMES_FIELD_NUMBER: _builtins.int
+    CATCH_UP_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    catch_up: _builtins.str
+    """What catch-up would do, for example "247 missed, policy runs 1"; empty without missed_since."""
+    missed: _builtins.int
+    """How many nominal times would have been missed."""
+    caught_up: _builtins.int
+    """How many of them catch-up would launch."""
+    @_builtins.property
+    def times(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewedTime]:
+        """In their order; fewer than asked for when the schedule ends before."""
+
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedCompositeFieldContainer[Global___DroppedTime]:
+        """Local times among these that do not fire because the clocks change; at most 100."""
+
+    def __init__(
+        self,
+        *,
+        times: _abc.Iterable[Global___PreviewedTime] | None = ...,
+        catch_up: _builtins.str = ...,
+        missed: _builtins.int = ...,
+        caught_up: _builtins.int = ...,
+        dropped: _abc.Iterable[Global___DroppedTime] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catch_up", b"catch_up", "caught_up", b"caught_up", "dropped", b"dropped", "missed", b"missed", "times", b"times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewScheduleResponse: _TypeAlias = PreviewScheduleResponse  # noqa: Y015
+
+@_typing.final
+class DroppedTime(_message.Message):
+    """A local time that does not fire because the clocks change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCAL_TIME_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    local_time: _builtins.str
+    """What the clock would have shown, such as 2026-03-29T02:30:00."""
+    time_zone: _builtins.str
+    """Its IANA time zone."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it would have fired otherwise."""
+
+    def __init__(
+        self,
+        *,
+        local_time: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["local_time", b"local_time", "time", b"time", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DroppedTime: _TypeAlias = DroppedTime  # noqa: Y015
+
+@_typing.final
+class Occurrence(_message.Message):
+    """One row of the ledger: a verdict on a nominal time, or on consecutive ones that share it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOMINAL_TIME_FIELD_NUMBER: _builtins.int
+    LAST_NOMINAL_TIME_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    LATENESS_FIELD_NUMBER: _builtins.int
+    LATENESS_DOWN_FIELD_NUMBER: _builtins.int
+    LATENESS_CAPACITY_FIELD_NUMBER: _builtins.int
+    LATENESS_OVERLAP_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    times: _builtins.int
+    """How many; 1 for one alone."""
+    verdict: Global___Verdict.ValueType
+    """What became of them."""
+    cause: _builtins.str
+    """Why, in words; empty where there is nothing to say."""
+    version: _builtins.int
+    """The version of the schedule that named them."""
+    task: _builtins.str
+    """LAUNCHED: namespaces/{namespace}/tasks/{id}."""
+    epoch: _builtins.int
+    """Epoch of the owner that decided."""
+    @_builtins.property
+    def nominal_time(self) -> _timestamp_pb2.Timestamp:
+        """The nominal time, or the first of them."""
+
+    @_builtins.property
+    def last_nominal_time(self) -> _timestamp_pb2.Timestamp:
+        """The last of them; absent for one alone."""
+
+    @_builtins.property
+    def lateness(self) -> _duration_pb2.Duration:
+        """From the nominal time to the verdict."""
+
+    @_builtins.property
+    def lateness_down(self) -> _duration_pb2.Duration:
+        """Of it: nobody was there to decide."""
+
+    @_builtins.property
+    def lateness_capacity(self) -> _duration_pb2.Duration:
+        """Of it: the cluster was busy."""
+
+    @_builtins.property
+    def lateness_overlap(self) -> _duration_pb2.Duration:
+        """Of it: an earlier run had not ended."""
+
+    def __init__(
+        self,
+        *,
+        nominal_time: _timestamp_pb2.Timestamp | None = ...,
+        last_nominal_time: _timestamp_pb2.Timestamp | None = ...,
+        times: _builtins.int = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        cause: _builtins.str = ...,
+        version: _builtins.int = ...,
+        task: _builtins.str = ...,
+        lateness: _duration_pb2.Duration | None = ...,
+        lateness_down: _duration_pb2.Duration | None = ...,
+        lateness_capacity: _duration_pb2.Duration | None = ...,
+        lateness_overlap: _duration_pb2.Duration | None = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_nominal_time", b"last_nominal_time", "lateness", b"lateness", "lateness_capacity", b"lateness_capacity", "lateness_down", b"lateness_down", "lateness_overlap", b"lateness_overlap", "nominal_time", b"nominal_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "epoch", b"epoch", "last_nominal_time", b"last_nominal_time", "lateness", b"lateness", "lateness_capacity", b"lateness_capacity", "lateness_down", b"lateness_down", "lateness_overlap", b"lateness_overlap", "nominal_time", b"nominal_time", "task", b"task", "times", b"times", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Occurrence: _TypeAlias = Occurrence  # noqa: Y015
+
+@_typing.final
+class ListOccurrencesRequest(_message.Message):
+    """Asks for the ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}."""
+    page_size: _builtins.int
+    """At most this many, capped at 1,000; default 100."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Nominal times at or after; default the schedule's creation."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Nominal times before; default now."""
+
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedScalarFieldContainer[Global___Verdict.ValueType]:
+        """Only these verdicts; empty = all."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        verdicts: _abc.Iterable[Global___Verdict.ValueType] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "start_time", b"start_time", "verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOccurrencesRequest: _TypeAlias = ListOccurrencesRequest  # noqa: Y015
+
+@_typing.final
+class ListOccurrencesResponse(_message.Message):
+    """A page of the ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OCCURRENCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DECIDED_UNTIL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def occurrences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Occurrence]:
+        """By nominal time; a page may be short, or empty, and still have a next one."""
+
+    @_builtins.property
+    def decided_until(self) -> _timestamp_pb2.Timestamp:
+        """Every nominal time before this instant has its verdict; those from here on may have none yet."""
+
+    def __init__(
+        self,
+        *,
+        occurrences: _abc.Iterable[Global___Occurrence] | None = ...,
+        next_page_token: _builtins.str = ...,
+        decided_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_until", b"decided_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_until", b"decided_until", "next_page_token", b"next_page_token", "occurrences", b"occurrences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOccurrencesResponse: _TypeAlias = ListOccurrencesResponse  # noqa: Y015
+
+@_typing.final
+class ScheduleVersion(_message.Message):
+    """A version of a schedule: what it said, and from when to when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    AFTER_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Number, from 1."""
+    actor: _builtins.str
+    """Who made it."""
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """What it said: nominal times, overlap, catch-up, task."""
+
+    @_builtins.property
+    def after_time(self) -> _timestamp_pb2.Timestamp:
+        """Its nominal times lie strictly after this instant."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """And not after this one; absent for the version in force."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        schedule: Global___Schedule | None = ...,
+        after_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after_time", b"after_time", "schedule", b"schedule", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after_time", b"after_time", "schedule", b"schedule", "until_time", b"until_time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleVersion: _TypeAlias = ScheduleVersion  # noqa: Y015
+
+@_typing.final
+class ListScheduleVersionsRequest(_message.Message):
+    """Asks for versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}/schedules/{schedule}."""
+    page_size: _builtins.int
+    """At most this many, capped at 1,000; default 100."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListScheduleVersionsRequest: _TypeAlias = ListScheduleVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListScheduleVersionsResponse(_message.Message):
+    """A page of versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScheduleVersion]:
+        """By number."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___ScheduleVersion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListScheduleVersionsResponse: _TypeAlias = ListScheduleVersionsResponse  # noqa: Y015

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ScheduleServiceStub(object):
-    """Recurring work. The living skeleton knows intervals; calendars join later.
+    """Recurring work. A schedule's name is namespaces/{namespace}/schedules/{schedule}, where {schedule}
+    is what its creator chose, or its 40 character id; both find it for ever.
     """
 
     def __init__(self, channel):
@@ -45,15 +46,71 @@ class ScheduleServiceStub(object):
                 request_serializer=timeball_dot_v1_dot_schedule__service__pb2.GetScheduleRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.GetScheduleResponse.FromString,
                 _registered_method=True)
+        self.ListSchedules = channel.unary_unary(
+                '/timeball.v1.ScheduleService/ListSchedules',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.ListSchedulesRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.ListSchedulesResponse.FromString,
+                _registered_method=True)
+        self.UpdateSchedule = channel.unary_unary(
+                '/timeball.v1.ScheduleService/UpdateSchedule',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.UpdateScheduleRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.UpdateScheduleResponse.FromString,
+                _registered_method=True)
         self.DeleteSchedule = channel.unary_unary(
                 '/timeball.v1.ScheduleService/DeleteSchedule',
                 request_serializer=timeball_dot_v1_dot_schedule__service__pb2.DeleteScheduleRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.DeleteScheduleResponse.FromString,
                 _registered_method=True)
+        self.PauseSchedule = channel.unary_unary(
+                '/timeball.v1.ScheduleService/PauseSchedule',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.PauseScheduleRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.PauseScheduleResponse.FromString,
+                _registered_method=True)
+        self.ResumeSchedule = channel.unary_unary(
+                '/timeball.v1.ScheduleService/ResumeSchedule',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.ResumeScheduleRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.ResumeScheduleResponse.FromString,
+                _registered_method=True)
+        self.TriggerSchedule = channel.unary_unary(
+                '/timeball.v1.ScheduleService/TriggerSchedule',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.TriggerScheduleRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.TriggerScheduleResponse.FromString,
+                _registered_method=True)
+        self.CreateBackfill = channel.unary_unary(
+                '/timeball.v1.ScheduleService/CreateBackfill',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.CreateBackfillRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.CreateBackfillResponse.FromString,
+                _registered_method=True)
+        self.GetBackfill = channel.unary_unary(
+                '/timeball.v1.ScheduleService/GetBackfill',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.GetBackfillRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.GetBackfillResponse.FromString,
+                _registered_method=True)
+        self.StopBackfill = channel.unary_unary(
+                '/timeball.v1.ScheduleService/StopBackfill',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.StopBackfillRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.StopBackfillResponse.FromString,
+                _registered_method=True)
+        self.PreviewSchedule = channel.unary_unary(
+                '/timeball.v1.ScheduleService/PreviewSchedule',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.PreviewScheduleRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.PreviewScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListOccurrences = channel.unary_unary(
+                '/timeball.v1.ScheduleService/ListOccurrences',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.ListOccurrencesRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.ListOccurrencesResponse.FromString,
+                _registered_method=True)
+        self.ListScheduleVersions = channel.unary_unary(
+                '/timeball.v1.ScheduleService/ListScheduleVersions',
+                request_serializer=timeball_dot_v1_dot_schedule__service__pb2.ListScheduleVersionsRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_schedule__service__pb2.ListScheduleVersionsResponse.FromString,
+                _registered_method=True)
 
 
 class ScheduleServiceServicer(object):
-    """Recurring work. The living skeleton knows intervals; calendars join later.
+    """Recurring work. A schedule's name is namespaces/{namespace}/schedules/{schedule}, where {schedule}
+    is what its creator chose, or its 40 character id; both find it for ever.
     """
 
     def CreateSchedule(self, request, context):
@@ -70,8 +127,87 @@ class ScheduleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSchedules(self, request, context):
+        """Lists schedules, in no particular but a lasting order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSchedule(self, request, context):
+        """Changes a schedule, or creates it under its name if the request allows. What was due before
+        keeps its verdict; the first nominal time of the new version lies strictly after the change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteSchedule(self, request, context):
         """Ends a schedule: no nominal time after the answer is launched.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseSchedule(self, request, context):
+        """Launches nothing until it is resumed; nominal times meanwhile are PAUSED in the ledger.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSchedule(self, request, context):
+        """Goes on with the first nominal time after the answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TriggerSchedule(self, request, context):
+        """Launches a run now, beside the calendar; it counts as a run in hand for the overlap rule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateBackfill(self, request, context):
+        """Launches the nominal times of a range in the past once more, one after another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBackfill(self, request, context):
+        """Reads how far a backfill is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopBackfill(self, request, context):
+        """Stops a backfill: it launches nothing after the answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewSchedule(self, request, context):
+        """Computes the next nominal times of a schedule, or of one that does not exist yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOccurrences(self, request, context):
+        """Reads the ledger: the verdict on every nominal time that has been decided, in their order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListScheduleVersions(self, request, context):
+        """Reads every version that a schedule has had, in their order: with the ledger all that is
+        needed to compute again what should have happened.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,10 +226,65 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.GetScheduleRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_schedule__service__pb2.GetScheduleResponse.SerializeToString,
             ),
+            'ListSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSchedules,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.ListSchedulesRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.ListSchedulesResponse.SerializeToString,
+            ),
+            'UpdateSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSchedule,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.UpdateScheduleRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.UpdateScheduleResponse.SerializeToString,
+            ),
             'DeleteSchedule': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSchedule,
                     request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.DeleteScheduleRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_schedule__service__pb2.DeleteScheduleResponse.SerializeToString,
+            ),
+            'PauseSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseSchedule,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.PauseScheduleRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.PauseScheduleResponse.SerializeToString,
+            ),
+            'ResumeSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSchedule,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.ResumeScheduleRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.ResumeScheduleResponse.SerializeToString,
+            ),
+            'TriggerSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.TriggerSchedule,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.TriggerScheduleRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.TriggerScheduleResponse.SerializeToString,
+            ),
+            'CreateBackfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBackfill,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.CreateBackfillRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.CreateBackfillResponse.SerializeToString,
+            ),
+            'GetBackfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBackfill,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.GetBackfillRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.GetBackfillResponse.SerializeToString,
+            ),
+            'StopBackfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopBackfill,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.StopBackfillRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.StopBackfillResponse.SerializeToString,
+            ),
+            'PreviewSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewSchedule,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.PreviewScheduleRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.PreviewScheduleResponse.SerializeToString,
+            ),
+            'ListOccurrences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOccurrences,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.ListOccurrencesRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.ListOccurrencesResponse.SerializeToString,
+            ),
+            'ListScheduleVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScheduleVersions,
+                    request_deserializer=timeball_dot_v1_dot_schedule__service__pb2.ListScheduleVersionsRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_schedule__service__pb2.ListScheduleVersionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -104,7 +295,8 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ScheduleService(object):
-    """Recurring work. The living skeleton knows intervals; calendars join later.
+    """Recurring work. A schedule's name is namespaces/{namespace}/schedules/{schedule}, where {schedule}
+    is what its creator chose, or its 40 character id; both find it for ever.
     """
 
     @staticmethod
@@ -162,6 +354,60 @@ class ScheduleService(object):
             _registered_method=True)
 
     @staticmethod
+    def ListSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/ListSchedules',
+            timeball_dot_v1_dot_schedule__service__pb2.ListSchedulesRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.ListSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/UpdateSchedule',
+            timeball_dot_v1_dot_schedule__service__pb2.UpdateScheduleRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.UpdateScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteSchedule(request,
             target,
             options=(),
@@ -178,6 +424,249 @@ class ScheduleService(object):
             '/timeball.v1.ScheduleService/DeleteSchedule',
             timeball_dot_v1_dot_schedule__service__pb2.DeleteScheduleRequest.SerializeToString,
             timeball_dot_v1_dot_schedule__service__pb2.DeleteScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/PauseSchedule',
+            timeball_dot_v1_dot_schedule__service__pb2.PauseScheduleRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.PauseScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/ResumeSchedule',
+            timeball_dot_v1_dot_schedule__service__pb2.ResumeScheduleRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.ResumeScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TriggerSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/TriggerSchedule',
+            timeball_dot_v1_dot_schedule__service__pb2.TriggerScheduleRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.TriggerScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBackfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/CreateBackfill',
+            timeball_dot_v1_dot_schedule__service__pb2.CreateBackfillRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.CreateBackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBackfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/GetBackfill',
+            timeball_dot_v1_dot_schedule__service__pb2.GetBackfillRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.GetBackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopBackfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/StopBackfill',
+            timeball_dot_v1_dot_schedule__service__pb2.StopBackfillRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.StopBackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/PreviewSchedule',
+            timeball_dot_v1_dot_schedule__service__pb2.PreviewScheduleRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.PreviewScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOccurrences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/ListOccurrences',
+            timeball_dot_v1_dot_schedule__service__pb2.ListOccurrencesRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.ListOccurrencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScheduleVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.ScheduleService/ListScheduleVersions',
+            timeball_dot_v1_dot_schedule__service__pb2.ListScheduleVersionsRequest.SerializeToString,
+            timeball_dot_v1_dot_schedule__service__pb2.ListScheduleVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ScheduleServiceStub:
-    """Recurring work. The living skeleton knows intervals; calendars join later."""
+    """Recurring work. A schedule's name is namespaces/{namespace}/schedules/{schedule}, where {schedule}
+    is what its creator chose, or its 40 character id; both find it for ever.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,23 +39,79 @@ class ScheduleServiceStub:
     """Creates a schedule; its first nominal time lies strictly after the creation."""
     GetSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.GetScheduleRequest, _schedule_service_pb2.GetScheduleResponse]
     """Reads a schedule."""
+    ListSchedules: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListSchedulesRequest, _schedule_service_pb2.ListSchedulesResponse]
+    """Lists schedules, in no particular but a lasting order."""
+    UpdateSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.UpdateScheduleRequest, _schedule_service_pb2.UpdateScheduleResponse]
+    """Changes a schedule, or creates it under its name if the request allows. What was due before
+    keeps its verdict; the first nominal time of the new version lies strictly after the change.
+    """
     DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteScheduleRequest, _schedule_service_pb2.DeleteScheduleResponse]
     """Ends a schedule: no nominal time after the answer is launched."""
+    PauseSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.PauseScheduleRequest, _schedule_service_pb2.PauseScheduleResponse]
+    """Launches nothing until it is resumed; nominal times meanwhile are PAUSED in the ledger."""
+    ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ResumeScheduleRequest, _schedule_service_pb2.ResumeScheduleResponse]
+    """Goes on with the first nominal time after the answer."""
+    TriggerSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.TriggerScheduleRequest, _schedule_service_pb2.TriggerScheduleResponse]
+    """Launches a run now, beside the calendar; it counts as a run in hand for the overlap rule."""
+    CreateBackfill: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateBackfillRequest, _schedule_service_pb2.CreateBackfillResponse]
+    """Launches the nominal times of a range in the past once more, one after another."""
+    GetBackfill: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.GetBackfillRequest, _schedule_service_pb2.GetBackfillResponse]
+    """Reads how far a backfill is."""
+    StopBackfill: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.StopBackfillRequest, _schedule_service_pb2.StopBackfillResponse]
+    """Stops a backfill: it launches nothing after the answer."""
+    PreviewSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.PreviewScheduleRequest, _schedule_service_pb2.PreviewScheduleResponse]
+    """Computes the next nominal times of a schedule, or of one that does not exist yet."""
+    ListOccurrences: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListOccurrencesRequest, _schedule_service_pb2.ListOccurrencesResponse]
+    """Reads the ledger: the verdict on every nominal time that has been decided, in their order."""
+    ListScheduleVersions: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListScheduleVersionsRequest, _schedule_service_pb2.ListScheduleVersionsResponse]
+    """Reads every version that a schedule has had, in their order: with the ledger all that is
+    needed to compute again what should have happened.
+    """
 
 @_typing.type_check_only
 class ScheduleServiceAsyncStub(ScheduleServiceStub):
-    """Recurring work. The living skeleton knows intervals; calendars join later."""
+    """Recurring work. A schedule's name is namespaces/{namespace}/schedules/{schedule}, where {schedule}
+    is what its creator chose, or its 40 character id; both find it for ever.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateScheduleRequest, _schedule_service_pb2.CreateScheduleResponse]  # type: ignore[assignment]
     """Creates a schedule; its first nominal time lies strictly after the creation."""
     GetSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.GetScheduleRequest, _schedule_service_pb2.GetScheduleResponse]  # type: ignore[assignment]
     """Reads a schedule."""
+    ListSchedules: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListSchedulesRequest, _schedule_service_pb2.ListSchedulesResponse]  # type: ignore[assignment]
+    """Lists schedules, in no particular but a lasting order."""
+    UpdateSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.UpdateScheduleRequest, _schedule_service_pb2.UpdateScheduleResponse]  # type: ignore[assignment]
+    """Changes a schedule, or creates it under its name if the request allows. What was due before
+    keeps its verdict; the first nominal time of the new version lies strictly after the change.
+    """
     DeleteSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteScheduleRequest, _schedule_service_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
     """Ends a schedule: no nominal time after the answer is launched."""
+    PauseSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.PauseScheduleRequest, _schedule_service_pb2.PauseScheduleResponse]  # type: ignore[assignment]
+    """Launches nothing until it is resumed; nominal times meanwhile are PAUSED in the ledger."""
+    ResumeSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ResumeScheduleRequest, _schedule_service_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
+    """Goes on with the first nominal time after the answer."""
+    TriggerSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.TriggerScheduleRequest, _schedule_service_pb2.TriggerScheduleResponse]  # type: ignore[assignment]
+    """Launches a run now, beside the calendar; it counts as a run in hand for the overlap rule."""
+    CreateBackfill: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateBackfillRequest, _schedule_service_pb2.CreateBackfillResponse]  # type: ignore[assignment]
+    """Launches the nominal times of a range in the past once more, one after another."""
+    GetBackfill: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.GetBackfillRequest, _schedule_service_pb2.GetBackfillResponse]  # type: ignore[assignment]
+    """Reads how far a backfill is."""
+    StopBackfill: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.StopBackfillRequest, _schedule_service_pb2.StopBackfillResponse]  # type: ignore[assignment]
+    """Stops a backfill: it launches nothing after the answer."""
+    PreviewSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.PreviewScheduleRequest, _schedule_service_pb2.PreviewScheduleResponse]  # type: ignore[assignment]
+    """Computes the next nominal times of a schedule, or of one that does not exist yet."""
+    ListOccurrences: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListOccurrencesRequest, _schedule_service_pb2.ListOccurrencesResponse]  # type: ignore[assignment]
+    """Reads the ledger: the verdict on every nominal time that has been decided, in their order."""
+    ListScheduleVersions: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListScheduleVersionsRequest, _schedule_service_pb2.ListScheduleVersionsResponse]  # type: ignore[assignment]
+    """Reads every version that a schedule has had, in their order: with the ledger all that is
+    needed to compute again what should have happened.
+    """
 
 class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Recurring work. The living skeleton knows intervals; calendars join later."""
+    """Recurring work. A schedule's name is namespaces/{namespace}/schedules/{schedule}, where {schedule}
+    is what its creator chose, or its 40 character id; both find it for ever.
+    """
 
     @_abc_1.abstractmethod
     def CreateSchedule(
@@ -72,11 +130,103 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads a schedule."""
 
     @_abc_1.abstractmethod
+    def ListSchedules(
+        self,
+        request: _schedule_service_pb2.ListSchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.ListSchedulesResponse, _abc.Awaitable[_schedule_service_pb2.ListSchedulesResponse]]:
+        """Lists schedules, in no particular but a lasting order."""
+
+    @_abc_1.abstractmethod
+    def UpdateSchedule(
+        self,
+        request: _schedule_service_pb2.UpdateScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.UpdateScheduleResponse, _abc.Awaitable[_schedule_service_pb2.UpdateScheduleResponse]]:
+        """Changes a schedule, or creates it under its name if the request allows. What was due before
+        keeps its verdict; the first nominal time of the new version lies strictly after the change.
+        """
+
+    @_abc_1.abstractmethod
     def DeleteSchedule(
         self,
         request: _schedule_service_pb2.DeleteScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.DeleteScheduleResponse, _abc.Awaitable[_schedule_service_pb2.DeleteScheduleResponse]]:
         """Ends a schedule: no nominal time after the answer is launched."""
+
+    @_abc_1.abstractmethod
+    def PauseSchedule(
+        self,
+        request: _schedule_service_pb2.PauseScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.PauseScheduleResponse, _abc.Awaitable[_schedule_service_pb2.PauseScheduleResponse]]:
+        """Launches nothing until it is resumed; nominal times meanwhile are PAUSED in the ledger."""
+
+    @_abc_1.abstractmethod
+    def ResumeSchedule(
+        self,
+        request: _schedule_service_pb2.ResumeScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.ResumeScheduleResponse, _abc.Awaitable[_schedule_service_pb2.ResumeScheduleResponse]]:
+        """Goes on with the first nominal time after the answer."""
+
+    @_abc_1.abstractmethod
+    def TriggerSchedule(
+        self,
+        request: _schedule_service_pb2.TriggerScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.TriggerScheduleResponse, _abc.Awaitable[_schedule_service_pb2.TriggerScheduleResponse]]:
+        """Launches a run now, beside the calendar; it counts as a run in hand for the overlap rule."""
+
+    @_abc_1.abstractmethod
+    def CreateBackfill(
+        self,
+        request: _schedule_service_pb2.CreateBackfillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.CreateBackfillResponse, _abc.Awaitable[_schedule_service_pb2.CreateBackfillResponse]]:
+        """Launches the nominal times of a range in the past once more, one after another."""
+
+    @_abc_1.abstractmethod
+    def GetBackfill(
+        self,
+        request: _schedule_service_pb2.GetBackfillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.GetBackfillResponse, _abc.Awaitable[_schedule_service_pb2.GetBackfillResponse]]:
+        """Reads how far a backfill is."""
+
+    @_abc_1.abstractmethod
+    def StopBackfill(
+        self,
+        request: _schedule_service_pb2.StopBackfillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.StopBackfillResponse, _abc.Awaitable[_schedule_service_pb2.StopBackfillResponse]]:
+        """Stops a backfill: it launches nothing after the answer."""
+
+    @_abc_1.abstractmethod
+    def PreviewSchedule(
+        self,
+        request: _schedule_service_pb2.PreviewScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.PreviewScheduleResponse, _abc.Awaitable[_schedule_service_pb2.PreviewScheduleResponse]]:
+        """Computes the next nominal times of a schedule, or of one that does not exist yet."""
+
+    @_abc_1.abstractmethod
+    def ListOccurrences(
+        self,
+        request: _schedule_service_pb2.ListOccurrencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.ListOccurrencesResponse, _abc.Awaitable[_schedule_service_pb2.ListOccurrencesResponse]]:
+        """Reads the ledger: the verdict on every nominal time that has been decided, in their order."""
+
+    @_abc_1.abstractmethod
+    def ListScheduleVersions(
+        self,
+        request: _schedule_service_pb2.ListScheduleVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.ListScheduleVersionsResponse, _abc.Awaitable[_schedule_service_pb2.ListScheduleVersionsResponse]]:
+        """Reads every version that a schedule has had, in their order: with the ledger all that is
+        needed to compute again what should have happened.
+        """
 
 def add_ScheduleServiceServicer_to_server(servicer: ScheduleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
