@@ -22,9 +22,9 @@ from timeball_server.core.limits import MAX_EXCLUDED_IN_A_ROW
 from timeball_server.core.schedules import cron, excluding
 from timeball_server.core.schedules.problems import refuse
 from timeball_server.core.schedules.spec import Calendar, Interval
+from timeball_server.core.schedules.zones import LAST_S
 
-LAST_INSTANT_MS: Final = 250_000_000_000_000
-"""Late in the year 9892: nothing is looked for beyond it, so that dates never overflow."""
+_LAST_MS: Final = LAST_S * 1_000
 _COMPILED_KEPT: Final = 4_096
 
 Source = Callable[[int], int | None]
@@ -123,14 +123,14 @@ def _walk(calendar: Calendar, after_ms: int, until_ms: int) -> Iterator[int]:
 
 @lru_cache(maxsize=_COMPILED_KEPT)
 def _compiled(calendar: Calendar) -> _Compiled:
-    crons = (cron.source(rule, calendar.seed) for rule in calendar.crons)
+    crons = (cron.zoned(rule, calendar.seed).after for rule in calendar.crons)
     intervals = (_interval(rule) for rule in calendar.intervals)
-    end_ms = LAST_INSTANT_MS if calendar.end_ms is None else calendar.end_ms
+    end_ms = _LAST_MS if calendar.end_ms is None else calendar.end_ms
     return _Compiled(
         sources=(*crons, *intervals),
-        exclusions=excluding.exclusions(calendar.excluded),
-        start_ms=-LAST_INSTANT_MS if calendar.start_ms is None else calendar.start_ms,
-        end_ms=min(end_ms, LAST_INSTANT_MS),
+        exclusions=excluding.exclusions(calendar),
+        start_ms=-_LAST_MS if calendar.start_ms is None else calendar.start_ms,
+        end_ms=min(end_ms, _LAST_MS),
     )
 
 
