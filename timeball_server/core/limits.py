@@ -39,6 +39,16 @@ MAX_NAME_CHARACTERS: Final = 200
 """Handlers, owners, resource names and label values."""
 MAX_CRON_CHARACTERS: Final = 256
 """A cron expression."""
+MIN_INTERVAL_MS: Final = 100
+"""Shortest interval of a schedule, and shortest delay after completion."""
+MAX_RULES: Final = 32
+"""Crons and intervals of one schedule together."""
+MAX_EXCLUSIONS: Final = 64
+"""Spans, expressions and lists of dates that one schedule leaves out."""
+MAX_EXCLUDED_DATES: Final = 1_000
+"""Dates in all such lists of one schedule."""
+MAX_SPREAD_MS: Final = 86_400_000
+"""Jitter of a schedule, and its flexible window: a day each."""
 MAX_EXCLUDED_IN_A_ROW: Final = 10_000
 """Nominal times of a schedule that exclusions may take out one after the other; then it ends."""
 MAX_JOURNAL_EVENTS: Final = 500

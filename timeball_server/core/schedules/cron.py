@@ -8,6 +8,7 @@ shows a match. Never decides what a schedule does with an instant.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -68,6 +69,13 @@ class ZonedCron:
         local_s = self._local.at_or_after(segment.gap_from_s)
         shown_s = segment.start_s + segment.offset_s
         return local_s if local_s is not None and local_s < shown_s else None
+
+    def matches(self, from_s: int, to_s: int) -> Iterator[int]:
+        """Matching local times from one on, up to another one (not included)."""
+        local_s = self._local.at_or_after(from_s) if from_s < to_s else None
+        while local_s is not None and local_s < to_s:
+            yield local_s
+            local_s = self._local.at_or_after(local_s + 1)
 
     def _readings(self, segment: Segment) -> tuple[int, int]:
         """The local times that count in a segment: from the first one up to the second one."""
