@@ -6,7 +6,7 @@ SEEDS ?= 50
 BIN := .venv/bin
 
 .PHONY: help prerequisites venv venv-dev venv-proto demo dev test unit conformance integration \
-	cluster cluster-status cluster-down chaos sim check fmt lint types house proto clients verify-proto proto-baseline lock bench wheel clean
+	cluster cluster-status cluster-down chaos sim check fmt lint types house proto clients verify-proto proto-baseline lock bench bench-compare wheel clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +48,11 @@ integration: venv-dev ## Real processes and sockets on loopback
 sim: venv-dev ## Whole-cluster simulation in virtual time (SEEDS=50 of them, or one SEED=42)
 	@$(BIN)/python tools/sim.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-bench: venv-dev ## Measure and write docs/benchmarks.md
-	@$(BIN)/python tests/bench/run.py
+bench: venv-dev ## Measure and write docs/benchmarks.md (WORKLOADS=steady, TARGET=dev for a part)
+	@$(BIN)/python tests/bench/run.py $(WORKLOADS) $(if $(TARGET),--target $(TARGET))
+
+bench-compare: venv-dev ## Set this code against BASE=<commit>, in turns (WORKLOADS=steady, TARGET=dev)
+	@$(BIN)/python tests/bench/compare.py $(or $(BASE),HEAD) $(or $(WORKLOADS),steady) --target $(or $(TARGET),dev)
 
 fmt: venv-dev ## Format the code and sort the imports
 	@$(BIN)/ruff format --quiet .

@@ -31,7 +31,7 @@ from timeball import _requests
 from timeball.errors import TimeballError
 
 from tests.bench.apps import work
-from tests.bench.processes import APPS
+from tests.bench.targets import APPS
 from tests.support.chaos.faults import whole
 from timeball_server.core.ids import TaskId, home_of
 from tools.local_cluster import LocalCluster, Places, coordinators

@@ -6,11 +6,19 @@ import json
 import math
 from pathlib import Path
 
-from tests.bench.figures import Promise, Spread, Start, judge, percentile, read_starts
-from tests.bench.page import BY_HAND, write_cluster
-from tests.bench.plot import histogram
-from tests.bench.report import Report
-from tests.bench.workloads import Result
+from tests.bench.judging import (
+    IDLE,
+    Promise,
+    Result,
+    Spread,
+    Start,
+    course_of,
+    judge,
+    percentile,
+    read_starts,
+    recovery_ms,
+)
+from tests.bench.meter import Odometer
 
 DUE_MS = 5_000
 
@@ -26,6 +34,12 @@ def started(task_id: str, started_ms: int, due_ms: int = DUE_MS) -> Start:
 def test_a_promise_without_a_start_is_lost() -> None:
     verdict = judge({"a": promised(), "b": promised()}, [started("a", DUE_MS)])
     assert (verdict.lost, verdict.doubled, verdict.early) == (["b"], [], [])
+
+
+def test_what_is_due_after_the_run_is_not_lost_yet() -> None:
+    assert judge({"a": promised()}, [], until_ms=DUE_MS).lost == []
+    assert judge({"a": promised()}, [], until_ms=DUE_MS + 1).lost == ["a"]
+    assert judge({"a": promised(None)}, [], until_ms=1).lost == ["a"]
 
 
 def test_two_starts_of_one_task_are_a_double() -> None:
@@ -44,7 +58,7 @@ def test_lateness_is_taken_from_measured_tasks_with_a_due_time() -> None:
     starts = [started(task_id, DUE_MS + 7, due_ms=1_000) for task_id in promises]
     starts[0] = started("a", DUE_MS + 7)
     verdict = judge(promises, starts)
-    assert verdict.lateness_ms == [7]
+    assert verdict.lateness_ms == [(DUE_MS, 7)]
     assert verdict.immediate_ms == [DUE_MS + 7 - 1_000.0]
 
 
@@ -67,30 +81,22 @@ def test_percentiles_are_values_that_occurred() -> None:
     assert Spread.of([3, 1, 2]) == Spread(1, 2, 3)
 
 
-def test_the_plot_has_a_bar_for_each_millisecond_that_occurred() -> None:
-    drawn = histogram([0, 0, 3, 500], [("p50", 0.0)])
-    assert drawn.count("<rect x=") == 3
-    assert "60+" in drawn
+def test_recovery_lasts_to_the_last_late_start_after_the_fault() -> None:
+    late_before, late, in_time = (900, 50), (2_000, 4_000), (9_000, 20)
+    assert recovery_ms([late_before, late, in_time], 1_000) == 5_000
+    assert recovery_ms([late_before, in_time], 1_000) == 0
 
 
-def cluster_report() -> Report:
-    figures = {"lateness p99 ms": 7.0, "immediate, submit to result p50 ms": 16.0}
-    runs = [Result(figures=figures, faults={"lost": []})]
-    return Report(facts={"machine": "small"}, command="`run`", results={"cluster": runs})
+def test_the_course_has_the_greatest_lateness_of_each_second() -> None:
+    assert course_of([(3_500, 4), (3_900, 9), (1_000, 1)], 1_000) == {0: 1, 2: 9}
 
 
-def test_a_new_run_replaces_the_clusters_figures_and_leaves_what_people_wrote(
-    tmp_path: Path,
-) -> None:
-    page = tmp_path / "benchmarks.md"
-    page.write_text("# Benchmarks\n\nFigures.\n\n## Notes\n\nOurs.\n")
-    write_cluster(tmp_path, cluster_report())
-    once = page.read_text()
-    assert "| lateness p99 | 50 ms | 7 ms | yes |" in once
-    assert "| immediate task, submit to result, p50 | 15 ms | 16 ms | **no** |" in once
-    page.write_text(once.replace("## Notes", f"{BY_HAND}\nA table.\n\n## Notes"))
-    twice = page.read_text()
-    write_cluster(tmp_path, cluster_report())
-    assert page.read_text() == twice
-    assert twice.startswith("# Benchmarks\n\nFigures.\n")
-    assert twice.endswith("Ours.\n")
+def test_a_machine_without_idle_time_saturates_a_run() -> None:
+    assert Result(figures={IDLE: 4.9}).saturated
+    assert not Result(figures={IDLE: 5.0}).saturated
+
+
+def test_a_counter_goes_on_where_its_process_ended() -> None:
+    odometer = Odometer()
+    assert [odometer.read("writes", value) for value in (3, 5, 2, 4)] == [3, 5, 7, 9]
+    assert odometer.read("rows", 1) == 1
