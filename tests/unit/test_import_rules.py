@@ -60,6 +60,15 @@ SERVICE_NEEDS = (
 )
 LAYERS = {
     "timeball_server.core": Layer(stdlib=PURE_STDLIB, ours=("timeball_server.core", ERRORS)),
+    # Zone data lie in a package of their own, which zoneinfo falls back on as well; these two read
+    # them there at once, so that no machine's own files decide when a schedule fires.
+    "timeball_server.core.schedules": Layer(
+        stdlib={*PURE_STDLIB, "importlib"}, ours=("timeball_server.core", ERRORS)
+    ),
+    # The oracle judges core.schedules, so it must not know it, nor anything else of ours.
+    "timeball_server.oracle": Layer(
+        stdlib={*PURE_STDLIB, "importlib"}, ours=("timeball_server.oracle",)
+    ),
     "timeball_server.ports": Layer(stdlib=PORT_STDLIB, ours=SHARED),
     "timeball_server.store": Layer(ours=(*SHARED, "timeball_server.store")),
     "timeball_server.store.cassandra": Layer(
@@ -252,6 +261,11 @@ def test_nobody_imports_the_folder_of_proto_sources() -> None:
         ("timeball_server.core.engine", "from timeball_server import ports"),
         ("timeball_server.core.engine", "from . import ids"),
         ("timeball_server.core.engine", "from timeball.v1 import task_pb2"),
+        ("timeball_server.core.schedules.zones", "import time"),
+        ("timeball_server.core.engine", "import importlib"),
+        ("timeball_server.oracle.rules", "from timeball_server.core.schedules import spec"),
+        ("timeball_server.oracle.rules", "from timeball import errors"),
+        ("timeball_server.core.schedules.cron", "from timeball_server.oracle import rules"),
         ("timeball_server.ports.store", "import asyncio"),
         ("timeball_server.ports.store", "from timeball_server.store import memory"),
         ("timeball_server.store.memory", "import sqlite3"),
@@ -287,6 +301,7 @@ def test_the_rules_can_say_no(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("timeball_server.core.engine", "from timeball_server.core.ids import TaskId"),
+        ("timeball_server.core.schedules.zones", "from importlib import resources"),
         ("timeball_server.ports.store", "from collections.abc import Sequence"),
         ("timeball_server.store.sqlite.store", "import sqlite3"),
         ("timeball_server.store.cassandra.store", "from cassandra.cluster import Cluster"),
