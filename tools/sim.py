@@ -24,14 +24,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tests.support.checker.sometimes import SITUATIONS, missing  # noqa: E402 - needs the path above
 from tests.support.sim.simulation import Report, simulate  # noqa: E402 - needs the path above
 
 TRACES = ROOT / ".cache" / "sim"
 LAST_LINES = 25
 PROGRESS_S = 10.0
 DEFAULT_SEEDS = 50
-TIER_SEEDS = 16
-"""About ten seconds on two idle cores."""
+TIER_SEEDS = 8
+"""About twenty seconds on two idle cores."""
+SEEDS_TO_SEE_ALL = 50
+"""So many runs together show every situation that a promise is about, or it is a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Verdict:
     tasks: int
     starts: int
     faults: Counter[str]
+    shown: Counter[str]
     vacuous: str
     violations: tuple[str, ...]
 
@@ -63,6 +67,7 @@ class Sum:
     began_s: float
     words: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    shown: Counter[str] = field(default_factory=Counter)
     tasks: int = 0
     starts: int = 0
     virtual_s: float = 0.0
@@ -72,6 +77,7 @@ class Sum:
         """Count one."""
         self.words[verdict.word] += 1
         self.faults += verdict.faults
+        self.shown += verdict.shown
         self.tasks += verdict.tasks
         self.starts += verdict.starts
         self.virtual_s += verdict.virtual_s
@@ -102,6 +108,7 @@ def run(seed: int) -> Verdict:
         tasks=report.tasks,
         starts=report.starts,
         faults=report.faults + report.planned,
+        shown=report.shown,
         vacuous=report.vacuous,
         violations=tuple(str(violation) for violation in report.violations),
     )
@@ -163,10 +170,16 @@ def run_many(seeds: Sequence[int], processes: int, budget_s: float) -> int:
             print(total.line(), flush=True)
     print(total.line())
     print("faults: " + ", ".join(f"{count} {name}" for name, count in sorted(total.faults.items())))
+    for name in SITUATIONS:
+        print(f"  {total.shown[name]:>7} x {name}")
     if total.words.total() < len(seeds):
         print(f"the time was over: {len(seeds) - total.words.total()} seeds were not run")
+    unseen = missing(total.shown) if total.words.total() >= SEEDS_TO_SEE_ALL else []
+    for name in unseen:
+        print(f"never came up: {name}")
     few = total.words["VACUOUS"] * 10 <= total.words.total()
-    return 0 if total.words["RED"] == 0 and few and total.words.total() > 0 else 1
+    good = total.words["RED"] == 0 and few and total.words.total() > 0 and not unseen
+    return 0 if good else 1
 
 
 def run_one(seed: int) -> int:

@@ -1,11 +1,23 @@
-"""The checker can fail: with a rule switched off it says so, within a few seeds."""
+"""The judge can say no: with a rule switched off it says so, within a few seeds."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.support.sim.bugs import BUGS
+from tests.support.sim.mutants import mutants
+from tests.support.sim.nemeses import NEMESES
+from tests.support.sim.rewriting import Rewrite, StaleRewrite, parsed
+from tests.support.sim.rules import NAMED, RULES
 from tests.support.sim.simulation import simulate
+
+ROOT = Path(__file__).parents[2]
+ALL = {**RULES, **NAMED}
+FARM_S = 150
 
 
 @pytest.mark.parametrize("name", BUGS)
@@ -13,6 +25,32 @@ def test_bug_is_found(name: str) -> None:
     bug = BUGS[name]
     for seed in range(bug.within):
         report = simulate(seed, seams=bug.seams, profile=bug.profile)
-        if bug.breaks & {violation.invariant for violation in report.violations}:
+        if bug.breaks & {violation.promise for violation in report.violations}:
             return
     pytest.fail(f"{bug.within} seeds did not show it by {sorted(bug.breaks)}")
+
+
+@pytest.mark.timeout(FARM_S + 120)
+def test_rules_that_are_switched_off_are_missed(capfd: pytest.CaptureFixture[str]) -> None:
+    """A few in the usual run, all in the long one, for as long as there is time."""
+    command = [sys.executable, "tools/farm.py", "--tier", "--budget", str(FARM_S)]
+    with capfd.disabled():
+        ended = subprocess.run(command, cwd=ROOT, check=False)
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_switch_still_fits_the_product(name: str) -> None:
+    for rewrite in ALL[name].rewrites:
+        rewrite.apply(parsed(rewrite.module))
+    assert ALL[name].nemesis in NEMESES
+
+
+def test_a_switch_that_fits_no_more_says_so() -> None:
+    stale = Rewrite("timeball_server.core.lease", "lease_holds", "no such text", "")
+    with pytest.raises(StaleRewrite):
+        stale.apply(parsed(stale.module))
+
+
+def test_mutations_are_drawn_alike_every_time() -> None:
+    assert mutants() == mutants()

@@ -5,8 +5,8 @@ nothing is left to run the loop raises `Deadlock` and names the tasks that still
 only keep each other busy past the limit of virtual time it raises `OutOfTime`.
 
 Code runs in the name of a process when it was started by `start_in`. `freeze` holds back all
-that a process would run until `thaw`, `kill` holds it back for ever. Both take effect in the
-loop's next round, hence at any await.
+that a process would run until `thaw`, `kill` holds it back for ever. Both take effect as soon as
+the running code awaits something.
 """
 
 import asyncio
@@ -40,18 +40,18 @@ class OutOfTime(AssertionError):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """The stock loop with a clock of its own, starting at 0 and counted in microseconds."""
 
-    # The stock loop's own queues; typeshed does not name what their handles hold.
+    # The stock loop's own queue; typeshed does not name what its handles hold.
     _ready: collections.deque[Any]
-    _scheduled: list[Any]
-    _timer_cancelled_count: int
+    _stopping: bool
 
     def __init__(self, seed: int = 0, limit_s: float = 24 * 3_600) -> None:
-        super().__init__(_Selector(self._instead_of_waiting))
+        super().__init__(_Selector())
         self.random = random.Random(seed)
         self.problems: list[str] = []
         self._now_us = 0
         self._limit_us = round(limit_s * MICROSECONDS)
-        self._clock_resolution = 1 / MICROSECONDS
+        self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
+        self._timers_made = 0
         self._held: dict[str, list[asyncio.Handle]] = {}
         self._killed: set[str] = set()
         self._living: dict[asyncio.Future[Any], None] = {}
@@ -114,35 +114,53 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 if state == inspect.CORO_CREATED:
                     coroutine.close()
 
-    def _instead_of_waiting(self, timeout: float | None) -> None:
-        """Called once a round, where the stock loop waits for files."""
-        if timeout is None:
+    def call_at(  # type: ignore[override]  # no need to bind the callback's parameters to args
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Call back at this virtual second; timers of one microsecond in the order of their making.
+
+        Numbers are compared much faster than the stock loop's handles.
+        """
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_made += 1
+        entry = (round(when * MICROSECONDS), self._timers_made, timer)
+        heapq.heappush(self._timers, entry)
+        return timer
+
+    def _run_once(self) -> None:
+        """One round, as the stock loop makes it, but without files."""
+        ready, held = self._ready, self._held
+        if not ready and not self._stopping:
+            self._go_on()
+        self._ring_due_timers()
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            if held:
+                waiting = held.get(handle._context.get(PROCESS) or "")
+                if waiting is not None:
+                    waiting.append(handle)
+                    continue
+            handle._run()
+
+    def _go_on(self) -> None:
+        """Nothing is ready: move the clock to the next timer."""
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        if not timers:
             raise Deadlock(f"nothing is left to run, but these wait: {self._who_waits()}")
-        if timeout > 0:
-            self._now_us += max(1, round(timeout * MICROSECONDS))
+        self._now_us = max(self._now_us, timers[0][0])
         if self._now_us > self._limit_us:
             raise OutOfTime(f"still busy at {self.time()} s of virtual time: {self._who_waits()}")
-        if self._held:
-            self._ring_due_timers()
-            self._hold_back()
 
     def _ring_due_timers(self) -> None:
-        """What the stock loop would do next, done early so that `_hold_back` sees it."""
-        while self._scheduled and self._scheduled[0]._when < self.time() + self._clock_resolution:
-            timer = heapq.heappop(self._scheduled)
-            timer._scheduled = False
-            self._timer_cancelled_count -= timer._cancelled
-            self._ready.append(timer)
-
-    def _hold_back(self) -> None:
-        """Take what belongs to frozen and killed processes out of what is ready."""
-        for _ in range(len(self._ready)):
-            handle = self._ready.popleft()
-            held = self._held.get(handle._context.get(PROCESS) or "")
-            if held is None:
-                self._ready.append(handle)
-            else:
-                held.append(handle)
+        timers = self._timers
+        while timers and timers[0][0] <= self._now_us:
+            timer = heapq.heappop(timers)[2]
+            if not timer._cancelled:
+                self._ready.append(timer)
 
     def _make_task(self, _: object, main: Any, **options: Any) -> asyncio.Task[Any]:
         """A task that is kept until it is done, so that no collector decides when it ends."""
@@ -238,10 +256,9 @@ def _where(task: asyncio.Task[Any]) -> str:
 
 
 class _Selector(selectors.BaseSelector):
-    """Knows files so that the loop can start, and never waits for one."""
+    """Knows files so that the loop can start; the loop never asks it for any."""
 
-    def __init__(self, instead_of_waiting: Callable[[float | None], None]) -> None:
-        self._instead_of_waiting = instead_of_waiting
+    def __init__(self) -> None:
         self._keys: dict[Any, selectors.SelectorKey] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -253,7 +270,6 @@ class _Selector(selectors.BaseSelector):
         return self._keys.pop(fileobj)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self._instead_of_waiting(timeout)
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:

@@ -11,7 +11,7 @@ import json
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -22,8 +22,10 @@ from tests.support.chaos.campaign import Campaign, Load, Round
 from tests.support.chaos.faults import wall_ms, whole
 from tests.support.chaos.points import Point, plan
 from tests.support.chaos.records import Event, Evidence, Recorder
+from tests.support.chaos.testimony import told_by
 from tests.support.chaos.trial import FINAL, Finding, Trial
 from tests.support.chaos.wired import WiredCluster, wired_cluster
+from tests.support.checker.judge import judge
 from tests.support.polls import moment, mono_s
 from tools.local_cluster import coordinators
 
@@ -124,6 +126,10 @@ class Session:
         await self._await_ends(evidence)
         findings = Trial(rounds, evidence).findings()
         print(f"judged {len(evidence.acks)} tasks in {mono_s() - begun_s:.1f} s", flush=True)
+        violations = judge(told_by(rounds, evidence))
+        if findings and violations:
+            said = (*findings[0].problems, *(f"by its history: {each}" for each in violations))
+            findings[0] = replace(findings[0], problems=said)
         for round_, finding in zip(rounds, findings, strict=True):
             self._tell(round_, finding)
         load.tell("go")

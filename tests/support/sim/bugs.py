@@ -14,6 +14,7 @@ from typing import Any, Final
 from timeball.errors import OutcomeUnknown, Unavailable
 
 from executor_node.node import ExecutorNode
+from tests.support.checker.verdicts import Promise
 from tests.support.sim.faulty_store import FaultyStore
 from tests.support.sim.profile import Profile
 from tests.support.sim.world import Seams
@@ -152,13 +153,13 @@ class Bug:
     """
 
     seams: Seams
-    breaks: frozenset[str]
+    breaks: frozenset[Promise]
     profile: Profile
     within: int = 3
 
 
 _STORM: Final = Profile(calm=False, tasks=150)
-_LOST_WORK: Final = frozenset({"durable", "live"})
+_LOST_WORK: Final = frozenset({Promise.DURABLE, Promise.LIVE})
 
 BUGS: Final[Mapping[str, Bug]] = MappingProxyType(
     {
@@ -174,7 +175,7 @@ BUGS: Final[Mapping[str, Bug]] = MappingProxyType(
         ),
         "dispatch one second early": Bug(
             seams=Seams(wall_ms=1_000),
-            breaks=frozenset({"never early"}),
+            breaks=frozenset({Promise.NOT_EARLY}),
             profile=Profile(tasks=100),
             within=1,
         ),
@@ -186,12 +187,12 @@ BUGS: Final[Mapping[str, Bug]] = MappingProxyType(
         ),
         "executor forgets results": Bug(
             seams=Seams(executor=ForgetfulExecutor),
-            breaks=frozenset({"at most once", "duplicates", "live"}),
+            breaks=frozenset({Promise.AT_MOST_ONCE, Promise.AT_LEAST_ONCE, Promise.LIVE}),
             profile=replace(_STORM, snaps=60.0),
         ),
         "repetitions unmarked and taken for fresh": Bug(
             seams=Seams(command=unmarked, engine=EngineConfig(trusted_skew_ms=-(10**12))),
-            breaks=frozenset({"at most once", "duplicates", "sanity"}),
+            breaks=frozenset({Promise.AT_MOST_ONCE, Promise.AT_LEAST_ONCE, Promise.SANITY}),
             profile=replace(
                 _STORM, tasks=200, loss_share=0.03, crashes=8.0, expiries=12.0, session_cuts=8.0
             ),
@@ -199,7 +200,7 @@ BUGS: Final[Mapping[str, Bug]] = MappingProxyType(
         ),
         "ignore the lease": Bug(
             seams=Seams(session=_session),
-            breaks=frozenset({"reads", "durable", "live", "cancel", "duplicates", "one owner"}),
+            breaks=frozenset(Promise) - {Promise.SANITY},
             profile=replace(_STORM, tasks=200, freezes=20.0, freeze_s=15.0, session_cuts=20.0),
             within=10,
         ),

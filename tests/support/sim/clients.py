@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -23,22 +24,51 @@ from timeball.errors import (
 )
 
 from coordinator.api import TaskApi
+from coordinator.node import CoordinatorNode
 from coordinator.requests import Caller, CancelRequest, CreateRequest
+from tests.support.checker.history import Call, Kind, Mode, Wish
 from tests.support.sim.handlers import WORK
-from tests.support.sim.history import Kind, Op, Wish
-from tests.support.sim.world import World
+from tests.support.sim.history import Op
+from tests.support.sim.world import LAYOUT, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock
 from timeball_server.core.ids import TaskId
-from timeball_server.core.minting import CreateTime, fresh_request_id
-from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, TaskSpec, TaskView
+from timeball_server.core.minting import CreateTime, fresh_request_id, mint
+from timeball_server.core.model import (
+    DeliveryMode,
+    Payload,
+    RetryPolicy,
+    ScheduleView,
+    TaskSpec,
+    TaskView,
+)
 
 NAMESPACE = "shop"
 CALL_S = 12.0
 LOOK_S = 6.0
 FOLLOWED_SHARE = 0.06
+HASTY_SHARE = 0.03
 TRIES = 12
+PATIENCE = (1, 2, TRIES, TRIES)
+"""How often clients try to create a task before they give up not knowing."""
 COORDINATORS = ("coordinator-1:1", "coordinator-2:1")
-Call = Callable[[TaskApi, bool], Coroutine[Any, Any, TaskView]]
+Ask = Callable[[Any, bool], Coroutine[Any, Any, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A task as a client asks for it, and as the judge is told."""
+
+    spec: TaskSpec
+    wish: Wish
+    request_id: bytes
+    task_id: TaskId
+    due_ms: int | None
+    delay_ms: int
+
+    @property
+    def time(self) -> CreateTime:
+        """When it is to start."""
+        return CreateTime(run_ms=self.due_ms, delay_ms=self.delay_ms)
 
 
 class Client:
@@ -62,7 +92,10 @@ class Client:
 
     async def _one(self) -> None:
         rng = self._rng
-        created = await self.create(self._wish())
+        wanted = self._wanted()
+        if rng.random() < HASTY_SHARE:
+            self._later(self._cancel_meanwhile(wanted.task_id))
+        created = await self.create(wanted)
         if created is None:
             return
         self.tasks.append(created)
@@ -70,7 +103,7 @@ class Client:
             await self.get(rng.choice(self.tasks))
         if rng.random() < 0.1:
             self._later(self.wait(created, rng.uniform(1, 30)))
-        if rng.random() < 0.2:
+        if rng.random() < self._world.profile.cancel_share:
             self._later(self._cancel_around(created))
         if rng.random() < 0.1:
             self._later(self._watch(created))
@@ -81,7 +114,7 @@ class Client:
         """Something that goes on beside the next operations."""
         self._world.loop.create_task(work, name=f"{self.name} beside")
 
-    def _wish(self) -> tuple[Wish, TaskSpec]:
+    def _wanted(self) -> Wanted:
         rng, now_ms = self._rng, START_WALL_MS + self._world.loop.now_us // 1_000
         due_ms, delay_ms = None, 0
         drawn = rng.random()
@@ -91,89 +124,113 @@ class Client:
             due_ms = now_ms + rng.randint(0, 120_000)
         elif drawn < 0.7:
             delay_ms = rng.randint(1, 60_000)
-        mode = rng.choice(list(DeliveryMode))
-        fails = rng.choice((0, 0, 0, 1, 2))
-        fatal = rng.random() < 0.04
-        most = rng.choice((3, 4, 5))
-        if rng.random() < 0.06:
-            fails = 99
-        work_ms = rng.choice((0, 5, 50, 300, 2_000))
-        body = msgspec.json.encode({"fails": fails, "work_ms": work_ms, "fatal": fatal})
         request_id = fresh_request_id(now_ms, rng.randbytes(10))
-        wish = Wish(
+        spec, wish = self.task(request_id.hex(), due_ms, delay_ms)
+        time = CreateTime(run_ms=due_ms, delay_ms=delay_ms)
+        minted = mint(NAMESPACE, request_id, time, resend=False, now_ms=now_ms, layout=LAYOUT)
+        return Wanted(
+            spec=spec,
+            wish=wish,
             request_id=request_id,
-            mode=mode,
+            task_id=minted.task_id,
             due_ms=due_ms,
             delay_ms=delay_ms,
-            fails=0 if fatal else fails,
-            max_attempts=most,
         )
+
+    def task(self, mark: str, due_ms: int | None, delay_ms: int) -> tuple[TaskSpec, Wish]:
+        """What a task does, how often it fails, and what becomes of its executor."""
+        rng, profile = self._rng, self._world.profile
+        mode = rng.choice(list(DeliveryMode))
+        fails = rng.choice((0, 0, 0, 1, 2)) if rng.random() > 0.06 else 99
+        most = rng.choice((3, 4, 5))
+        facts = {
+            "mark": mark,
+            "fails": fails,
+            "work_ms": rng.choice((0, 5, 50, 300, 2_000)),
+            "fatal": rng.random() < 0.04,
+            "poison": rng.randint(1, 2) if rng.random() < profile.poison_share else 0,
+        }
         spec = TaskSpec(
             namespace=NAMESPACE,
             owner=self.name,
             handler=WORK,
-            payload=Payload(data=body),
+            payload=Payload(data=msgspec.json.encode(facts)),
             priority=rng.choice((0, 4, 4, 4, 8, 9)),
             mode=mode,
             retry=RetryPolicy(max_attempts=most, initial_delay_ms=500, max_delay_ms=4_000),
         )
-        return wish, spec
+        wish = Wish(
+            mode=Mode(mode),
+            due_us=None if due_ms is None else (due_ms - START_WALL_MS) * 1_000,
+            delay_us=delay_ms * 1_000,
+            max_attempts=most,
+            payload=mark,
+        )
+        return spec, wish
 
-    async def create(self, wanted: tuple[Wish, TaskSpec]) -> str | None:
+    async def create(self, wanted: Wanted) -> str | None:
         """Create a task; its id if the client learned it."""
-        wish, spec = wanted
-        time = CreateTime(run_ms=wish.due_ms, delay_ms=wish.delay_ms)
 
-        async def call(api: TaskApi, resend: bool) -> TaskView:
-            request = CreateRequest(spec=spec, time=time, request_id=wish.request_id, resend=resend)
+        async def ask(api: TaskApi, resend: bool) -> TaskView:
+            request = CreateRequest(
+                spec=wanted.spec, time=wanted.time, request_id=wanted.request_id, resend=resend
+            )
             (answer,) = await api.create(self._caller, [request], 8_000)
             if isinstance(answer, TimeballError):
                 raise answer
             return answer
 
-        op = self._begin("create")
-        op.wish = wish
+        op = self._begin_create(wanted)
         again = self._rng.random() < 0.05
-        await self._insist(op, call)
+        await self.insist(op, ask, tries=self._rng.choice(PATIENCE))
         if again and op.kind is Kind.OK:
-            repeated = self._begin("create")
-            repeated.wish = wish
-            await self._insist(repeated, call, resend=True)
-        return op.task_id or None
+            await self.insist(self._begin_create(wanted), ask, resend=True)
+        return op.task_id if op.kind is Kind.OK else None
+
+    def _begin_create(self, wanted: Wanted) -> Op:
+        op = self.begin(Call.CREATE, wanted.task_id)
+        op.wish, op.request_id, op.due_ms = wanted.wish, wanted.request_id, wanted.due_ms
+        return op
 
     async def get(self, task_id: str, op: Op | None = None) -> Op:
         """Read a task."""
 
-        async def call(api: TaskApi, resend: bool) -> TaskView:
+        async def ask(api: TaskApi, resend: bool) -> TaskView:
             return (await api.get(self._caller, TaskId(task_id), 8_000)).task
 
-        op = op or self._begin("get", task_id)
-        await self._insist(op, call)
+        op = op or self.begin(Call.GET, task_id)
+        await self.insist(op, ask)
         return op
 
     async def wait(self, task_id: str, limit_s: float) -> Op:
         """Await a task."""
 
-        async def call(api: TaskApi, resend: bool) -> TaskView:
+        async def ask(api: TaskApi, resend: bool) -> TaskView:
             return await api.wait(self._caller, TaskId(task_id), round(limit_s * 1_000))
 
-        op = self._begin("wait", task_id)
-        await self._insist(op, call, limit_s=limit_s + CALL_S)
+        op = self.begin(Call.WAIT, task_id)
+        await self.insist(op, ask, limit_s=limit_s + CALL_S)
         return op
 
     async def cancel(self, task_id: str) -> None:
         """Cancel a task."""
         request_id = fresh_request_id(0, self._rng.randbytes(10))
 
-        async def call(api: TaskApi, resend: bool) -> TaskView:
+        async def ask(api: TaskApi, resend: bool) -> TaskView:
             request = CancelRequest(task_id=TaskId(task_id), request_id=request_id, resend=resend)
             return await api.cancel(self._caller, request, 8_000)
 
-        await self._insist(self._begin("cancel", task_id), call)
+        await self.insist(self.begin(Call.CANCEL, task_id), ask)
+
+    async def _cancel_meanwhile(self, task_id: str) -> None:
+        """Cancel a task that may not be there yet: its id is known before."""
+        await self._pause(self._rng.expovariate(1 / 0.05))
+        await self.cancel(task_id)
 
     async def _cancel_around(self, task_id: str) -> None:
         """Cancel close to the instant at which the task is due, or some time else."""
-        due_ms = next(op.wish.due_ms for op in self._mine(task_id) if op.wish is not None)
+        ops = self._world.history.ops
+        due_ms = next(op.due_ms for op in ops if op.task_id == task_id and op.wish is not None)
         now_ms = START_WALL_MS + self._world.loop.now_us // 1_000
         if due_ms is not None and self._rng.random() < 0.7:
             await self._pause((due_ms - now_ms) / 1_000 + self._rng.gauss(0, 0.3))
@@ -182,10 +239,6 @@ class Client:
         await self.cancel(task_id)
         if self._rng.random() < 0.5:
             await self.get(task_id)
-
-    def _mine(self, task_id: str) -> list[Op]:
-        ops = self._world.history.ops
-        return [op for op in ops if op.task_id == task_id and op.wish is not None]
 
     async def _watch(self, task_id: str) -> None:
         """Read one task again and again."""
@@ -198,7 +251,7 @@ class Client:
         history, token, over = self._world.history, "", False
         history.followed[task_id] = False
         while not over:
-            op = self._begin("watch", task_id)
+            op = self.begin(Call.WATCH, task_id)
             try:
                 seen, token = await self._look(task_id, token)
             except (OutcomeUnknown, TimeoutError, Unavailable) as error:
@@ -219,8 +272,8 @@ class Client:
     async def _look(self, task_id: str, token: str) -> tuple[list[TaskView | TimeballError], str]:
         """What a stream tells for a while, or to the end, and where to go on."""
 
-        async def call(api: TaskApi) -> tuple[list[TaskView | TimeballError], str]:
-            watch = api.watch(self._caller, [TaskId(task_id)], token)
+        async def ask(node: CoordinatorNode) -> tuple[list[TaskView | TimeballError], str]:
+            watch = node.api.watch(self._caller, [TaskId(task_id)], token)
             told: list[TaskView | TimeballError] = []
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
@@ -233,25 +286,26 @@ class Client:
 
         address = self._follows.choice(COORDINATORS)
         async with asyncio.timeout(CALL_S):
-            return await self._world.network.call(self.name, address, f"watch {task_id}", call)
+            return await self._world.network.call(self.name, address, f"watch {task_id}", ask)
 
     # One operation ------------------------------------------------------------------------------
 
-    def _begin(self, name: str, task_id: str = "") -> Op:
+    def begin(self, call: Call, task_id: str = "") -> Op:
+        """Note that an operation begins."""
         world = self._world
-        op = Op(client=self.name, name=name, task_id=task_id, inv_us=world.loop.now_us)
+        op = Op(client=self.name, call=call, task_id=task_id, inv_us=world.loop.now_us)
         world.history.ops.append(op)
         return op
 
-    async def _insist(
-        self, op: Op, call: Call, resend: bool = False, limit_s: float = CALL_S
+    async def insist(
+        self, op: Op, ask: Ask, *, resend: bool = False, limit_s: float = CALL_S, tries: int = TRIES
     ) -> None:
         """Repeat until there is an answer; what is in doubt stays in doubt."""
         doubt = resend
-        for attempt in range(TRIES):
+        for attempt in range(tries):
             op.tries = attempt + 1
             try:
-                view = await self._try(op, call, doubt, limit_s)
+                view = await self._try(op, ask, doubt, limit_s)
             except (OutcomeUnknown, TimeoutError):
                 doubt = True
                 op.reason = "OUTCOME_UNKNOWN"
@@ -261,25 +315,35 @@ class Client:
                 self._end(op, Kind.FAIL, error)
                 return
             else:
-                op.view, op.task_id = view, str(view.task_id)
-                self._end(op, Kind.OK)
+                self._answered(op, view)
                 return
             await self._pause(self._rng.uniform(0.05, 2.0))
         self._end(op, Kind.INFO if doubt else Kind.FAIL)
 
-    async def _try(self, op: Op, call: Call, doubt: bool, limit_s: float) -> TaskView:
+    def _answered(self, op: Op, view: TaskView | ScheduleView) -> None:
+        op.view = view
+        op.task_id = str(view.task_id if isinstance(view, TaskView) else view.schedule_id)
+        self._end(op, Kind.OK)
+
+    async def _try(self, op: Op, ask: Ask, doubt: bool, limit_s: float) -> TaskView | ScheduleView:
         address = self._rng.choice(COORDINATORS)
+        name = f"{op.call} {op.task_id}"
         async with asyncio.timeout(limit_s):
-            return await self._world.network.call(
-                self.name, address, f"{op.name} {op.task_id}", lambda api: call(api, doubt)
+            answer: TaskView | ScheduleView = await self._world.network.call(
+                self.name, address, name, lambda service: ask(self.part_of(service), doubt)
             )
+        return answer
+
+    def part_of(self, service: CoordinatorNode) -> Any:
+        """What this client talks to."""
+        return service.api
 
     def _end(self, op: Op, kind: Kind, error: TimeballError | None = None) -> None:
         op.kind, op.ret_us = kind, self._world.loop.now_us
         if error is not None:
             op.reason = error.reason
-        what = f"{op.name} {op.task_id} {kind} {op.reason if kind is not Kind.OK else ''}"
-        state = "" if op.view is None else f"{op.view.state} rev {op.view.revision}"
+        what = f"{op.call} {op.task_id} {kind} {op.reason if kind is not Kind.OK else ''}"
+        state = f"{op.view.state} rev {op.view.revision}" if isinstance(op.view, TaskView) else ""
         self._world.history.trace(self.name, f"{what} {state}")
         if isinstance(error, (TooLate, TaskNotFound, AlreadyExists)) or error is None:
             return

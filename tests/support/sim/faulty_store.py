@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from timeball.errors import Internal, OutcomeUnknown, StoreUnavailable
 
+from tests.support.checker.history import Claim
 from tests.support.sim.network import Network
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.ids import Bucket, Epoch, Minute, ShardId, TaskId, home_of
@@ -70,7 +71,7 @@ class FaultyStore:
         """Write rows; those of one partition together."""
         groups: dict[object, list[Row]] = {}
         for row in rows:
-            groups.setdefault(_partition(row), []).append(row)
+            groups.setdefault((_partition(row), getattr(row, "task_id", None)), []).append(row)
         parts = [lambda part=part: self._inner.append(part) for part in groups.values()]
         await self._write("append", parts, lambda: self._inner.append(rows))
 
@@ -103,7 +104,8 @@ class FaultyStore:
 
     async def write_owner(self, row: OwnerRow) -> None:
         """A plain write, noted for the checker."""
-        self._network.history.owners.append((row.shard, row.epoch, self._process))
+        claim = Claim(shard=row.shard, epoch=row.epoch, owner=self._process)
+        self._network.history.claims.append(claim)
         await self._conditional(
             f"write_owner {row.shard} {row.epoch}", lambda: self._inner.write_owner(row)
         )
@@ -229,6 +231,8 @@ class FaultyStore:
         profile, rng = self._network.profile, self._network.rng
         if self._outage.down or self._network.is_cut(self._node, "store"):
             return rng.choice((Fate.UNAVAILABLE, Fate.NOT_APPLIED))
+        if self._network.is_cut("store", self._node):
+            return Fate.APPLIED
         if profile.calm:
             return Fate.DONE
         drawn = rng.random()
@@ -246,6 +250,8 @@ class FaultyStore:
         parts: Sequence[Callable[[], Coroutine[Any, Any, Any]]],
     ) -> T:
         network = self._network
+        if network.profile.pause_before and name.startswith(network.profile.pause_before):
+            await network.pause(self._process)
         answer: asyncio.Future[T] = network.loop.create_future()
         if fate is not Fate.DONE:
             network.history.fault(f"store {fate.name.lower()}", self._process, name)

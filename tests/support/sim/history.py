@@ -1,7 +1,8 @@
-"""What an outsider saw of one run: operations, starts, ends, dispatches, faults, and the trace.
+"""What an outsider saw of one run, as it is being seen; and the trace.
 
-The trace has one line per event; its hash names the history. Nothing here reads a clock: the
-world hands the true virtual time in.
+Effects, orders and faults are kept as the judge's records; operations are kept open until their
+clients know how they ended. The trace has one line per event; its hash names the history. Nothing
+here reads a clock: the world hands the true virtual time in.
 """
 
 from __future__ import annotations
@@ -10,31 +11,22 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from timeball_server.core.model import DeliveryMode, TaskView
-
-NEVER_US = 2**62
-
-
-class Kind(StrEnum):
-    """How an operation ended for its client. INFO = it may or may not hold, for ever."""
-
-    OK = "ok"
-    FAIL = "fail"
-    INFO = "info"
-
-
-@dataclass(slots=True, kw_only=True)
-class Wish:
-    """What a client wants of one task: everything the checker needs to judge it."""
-
-    request_id: bytes
-    mode: DeliveryMode
-    due_ms: int | None
-    delay_ms: int
-    fails: int
-    max_attempts: int
+from tests.support.checker.history import (
+    NEVER_US,
+    Call,
+    Claim,
+    End,
+    Fault,
+    Kind,
+    Residue,
+    Rhythm,
+    Sent,
+    Start,
+    Verdict,
+    Wish,
+)
+from timeball_server.core.model import ScheduleView, TaskView
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,50 +34,18 @@ class Op:
     """One operation of a client, all its repetitions included. Times are true microseconds."""
 
     client: str
-    name: str
+    call: Call
     task_id: str = ""
+    request_id: bytes = b""
     wish: Wish | None = None
+    rhythm: Rhythm | None = None
+    due_ms: int | None = None
     inv_us: int
     ret_us: int = NEVER_US
     kind: Kind = Kind.INFO
     reason: str = ""
-    view: TaskView | None = None
+    view: TaskView | ScheduleView | None = None
     tries: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A handler began, recorded by the sink in the very call."""
-
-    task_id: str
-    attempt: int
-    epoch: int
-    process: str
-    incarnation: int
-    at_us: int
-    wall_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
-    """A handler ended by itself."""
-
-    task_id: str
-    attempt: int
-    process: str
-    at_us: int
-    succeeded: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """A dispatch seen on the wire."""
-
-    task_id: str
-    shard: int
-    epoch: int
-    process: str
-    at_us: int
 
 
 @dataclass(slots=True)
@@ -97,24 +57,34 @@ class History:
     starts: list[Start] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
-    owners: list[tuple[int, int, str]] = field(default_factory=list)
-    faults: Counter[str] = field(default_factory=Counter)
+    claims: list[Claim] = field(default_factory=list)
+    struck: list[Fault] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    residues: list[Residue] = field(default_factory=list)
     planned: Counter[str] = field(default_factory=Counter)
-    struck: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     final: dict[str, Op] = field(default_factory=dict)
     followed: dict[str, bool] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    healed_us: int = 0
+    read_us: int = 0
     is_open: bool = True
+
+    @property
+    def faults(self) -> Counter[str]:
+        """How many of each kind."""
+        return Counter(fault.name for fault in self.struck)
 
     def trace(self, who: str, what: str) -> None:
         """Add a line."""
         if self.is_open:
             self.lines.append(f"{self.now_us():>12} {who}: {what}")
 
-    def fault(self, name: str, who: str, detail: str = "") -> None:
-        """Note an injected fault."""
-        self.faults[name] += 1
+    def fault(self, name: str, who: str, detail: str = "", *, gives_up: bool = False) -> None:
+        """Note an injected fault. `gives_up`: the cluster may give the process up for it."""
+        now_us = self.now_us()
+        fault = Fault(name=name, scope=who, at_us=now_us, until_us=now_us, gives_up=gives_up)
+        self.struck.append(fault)
         self.trace(who, f"FAULT {name} {detail}")
 
     def plan(self, name: str, who: str) -> None:
@@ -124,8 +94,7 @@ class History:
 
     def strike(self, name: str, who: str) -> None:
         """Note a fault that may make the cluster give a process up."""
-        self.struck.setdefault(who, self.now_us())
-        self.fault(name, who)
+        self.fault(name, who, gives_up=True)
 
     def problem(self, who: str, what: str) -> None:
         """Note something that must never happen, whatever the faults were."""

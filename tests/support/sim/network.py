@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,11 +18,12 @@ from timeball.errors import OutcomeUnknown, TimeballError, Unavailable
 
 from tests.support.sim.history import History
 from tests.support.sim.profile import Profile
-from tests.support.virtual_loop import VirtualLoop
+from tests.support.virtual_loop import VirtualClock, VirtualLoop
 
 T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
+PAUSED_SHARE = 0.5
 _NOBODY = contextvars.Context()
 
 
@@ -74,19 +75,19 @@ class Network:
         for connection in [c for c in self._connections if process in c.processes]:
             connection.snap()
 
-    def cut(self, one: str, other: str) -> None:
-        """Cut the link of two nodes in both directions."""
-        for pair in ((one, other), (other, one)):
-            self._cut[pair] = self._cut.get(pair, 0) + 1
+    def cut(self, ways: Iterable[tuple[str, str]]) -> None:
+        """Let nothing pass on these ways, each from one node to another."""
+        for way in ways:
+            self._cut[way] = self._cut.get(way, 0) + 1
 
-    def heal(self, one: str, other: str) -> None:
-        """Undo one cut."""
-        for pair in ((one, other), (other, one)):
-            self._cut[pair] -= 1
+    def heal(self, ways: Iterable[tuple[str, str]]) -> None:
+        """Undo one cut of each of these ways."""
+        for way in ways:
+            self._cut[way] -= 1
 
-    def is_cut(self, one: str, other: str) -> bool:
-        """Whether nothing passes between two nodes."""
-        return self._cut.get((one, other), 0) > 0
+    def is_cut(self, source: str, target: str) -> bool:
+        """Whether nothing passes from one node to another."""
+        return self._cut.get((source, target), 0) > 0
 
     def snap_one(self) -> bool:
         """Break a random stream; False if there is none."""
@@ -117,6 +118,14 @@ class Network:
     def loses(self) -> bool:
         """Whether this message is lost, and its connection with it."""
         return self.rng.random() < self.profile.loss_share
+
+    async def pause(self, process: str) -> None:
+        """Freeze a process here and now, half of the times, perhaps for longer than its session."""
+        if self.rng.random() < PAUSED_SHARE and not self.loop.is_held(process):
+            self.history.strike("aimed freeze", process)
+            self.loop.freeze(process)
+            self.after(self.rng.uniform(1.0, 15.0), self.loop.thaw, process)
+            await VirtualClock(self.loop).sleep_ms(0)
 
     # Calls --------------------------------------------------------------------------------------
 
@@ -161,6 +170,12 @@ class Network:
                 self.after(delay_s, self._run, source, address, name, invoke, answer)
         else:
             self._run(source, address, name, invoke, answer)
+            if self.rng.random() < self.profile.twice_share:
+                self.history.fault("request twice", source, name)
+                delay_s = self.rng.uniform(0.001, 2.0)
+                nobody: asyncio.Future[T] = self.loop.create_future()
+                nobody.add_done_callback(_look)
+                self.after(delay_s, self._run, source, address, name, invoke, nobody)
 
     def _run(
         self,
@@ -195,7 +210,7 @@ class Network:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, TimeballError):
             self.history.problem(listener.process, f"{name} failed with {error!r}")
-        if task.cancelled() or self.is_cut(source, listener.node):
+        if task.cancelled() or self.is_cut(listener.node, source):
             self.after(self.break_s(), _fail, answer, OutcomeUnknown("the connection broke"))
         elif self.loses():
             self.history.fault("answer lost", listener.process, name)
@@ -224,7 +239,7 @@ class Connection:
         self.nodes = (one[0], other[0])
         self.processes = (one[1], other[1])
         self.snapped = False
-        left, right = End[Any, Any](self, one[1]), End[Any, Any](self, other[1])
+        left, right = End[Any, Any](self, *one), End[Any, Any](self, *other)
         left.peer, right.peer = right, left
         self.ends = (left, right)
 
@@ -244,7 +259,8 @@ class Connection:
 class End(Generic[In, Out]):
     """One end of a stream: what `ExecutorStream` and `ExecutorServer` share."""
 
-    def __init__(self, connection: Connection, process: str) -> None:
+    def __init__(self, connection: Connection, node: str, process: str) -> None:
+        self.node = node
         self.peer: End[Out, In] = self  # type: ignore[assignment]
         self.deaf = False
         self._connection = connection
@@ -293,7 +309,7 @@ class End(Generic[In, Out]):
         network = connection.network
         if self._over or self.deaf:
             return
-        if network.is_cut(*connection.nodes) or network.loses():
+        if network.is_cut(self.peer.node, self.node) or network.loses():
             network.history.fault("stream lost", self._process)
             connection.snap()
             self.deaf = True
@@ -316,6 +332,12 @@ class End(Generic[In, Out]):
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
+
+
+def _look(answer: asyncio.Future[Any]) -> None:
+    """Nobody waits for the second answer to one request."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _fail(answer: asyncio.Future[Any], error: BaseException) -> None:

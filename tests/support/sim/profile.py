@@ -1,4 +1,7 @@
-"""What one run is like: which faults at which rates, drawn from its seed."""
+"""What one run is like: which faults at which rates, drawn from its seed.
+
+Whatever is drawn, a run that is not calm has enough faults of enough kinds to prove something.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,23 @@ class Profile:
 
     Attributes:
         calm: no faults at all; the strictest checks apply, whatever operators plan.
-        skew_ms: nodes' wall clocks are wrong by at most this.
+        schedules: so many schedules fire beside the tasks.
+        skew_ms: nodes' wall clocks are wrong by at most this, whatever steps they make.
+        partitions: one of the shapes of partitions.py, for some seconds.
+        quorum_losses: the coordination service answers nobody for some seconds.
+        slowdowns: a process runs only a tenth of the time, for some seconds.
+        clock_steps: a node's wall clock is set anew within `skew_ms`, or drifts there.
+        twice_share: of requests that arrive a second time.
+        poison_share: of tasks that take their executor with them.
+        cancel_share: of tasks that somebody cancels.
+        pause_before: scheduler nodes freeze before writes to the store that are called so.
         moves: operators wish a shard on a node, or take a wish back.
         drains: a scheduler node is asked to stop, and started again.
     """
 
     calm: bool = True
-    tasks: int = 140
+    tasks: int = 560
+    schedules: int = 0
     clients: int = 4
     work_s: float = 75.0
     slow_share: float = 0.0
@@ -36,6 +49,15 @@ class Profile:
     link_cuts: float = 0.0
     snaps: float = 0.0
     outages: float = 0.0
+    partitions: float = 0.0
+    quorum_losses: float = 0.0
+    slowdowns: float = 0.0
+    clock_steps: float = 0.0
+    twice_share: float = 0.0
+    poison_share: float = 0.0
+    cancel_share: float = 0.2
+    outage_s: float = 8.0
+    pause_before: str = ""
     skew_ms: int = 0
     moves: float = 0.0
     drains: float = 0.0
@@ -43,51 +65,77 @@ class Profile:
 
 def draw(rng: random.Random) -> Profile:
     """A run's profile: a tenth is calm, a fifth is a storm, the others mix classes of faults."""
-    tasks = rng.randint(100, 200)
-    clients = rng.randint(2, 6)
+    tasks = rng.randint(540, 640)
+    clients = rng.randint(3, 6)
     kind = rng.random()
     if kind < 0.1:
         busy = rng.random() < 0.5
         moves, drains = (15.0, 2.0) if busy else (0.0, 0.0)
-        return Profile(tasks=tasks, clients=clients, moves=moves, drains=drains)
+        return Profile(tasks=tasks, clients=clients, moves=moves, drains=drains, schedules=3)
     if kind < 0.3:
         return STORMS[rng.choice(list(STORMS))]
-
-    def some(most: float, share: float = 0.6) -> float:
-        return rng.uniform(0, most) if rng.random() < share else 0.0
-
-    return Profile(
+    names = rng.sample(list(_MOST), rng.randint(FEWEST_KINDS, len(_MOST)))
+    rates = {name: rng.uniform(0.2, 1.0) * most for name, most in _MOST.items() if name in names}
+    drawn = Profile(
         calm=False,
         tasks=tasks,
         clients=clients,
-        slow_share=some(0.1),
+        schedules=rng.choice((0, 1, 2, 4)),
+        slow_share=rng.choice((0.0, 0.05, 0.1)),
         slow_s=rng.choice((0.05, 0.3, 1.5)),
-        loss_share=some(0.01),
         late_share=rng.choice((0.0, 0.5)),
-        store_unknown_share=some(0.15),
-        store_unavailable_share=some(0.1),
         store_late_s=rng.choice((0.5, 5.0, 20.0)),
-        crashes=some(8.0),
-        freezes=some(8.0),
         freeze_s=rng.choice((2.0, 8.0, 15.0)),
-        expiries=some(4.0),
-        session_cuts=some(4.0),
-        link_cuts=some(5.0),
-        snaps=some(10.0),
-        outages=some(2.0, 0.3),
-        skew_ms=rng.choice((0, 0, 50, 500)),
-        moves=some(30.0),
-        drains=some(4.0),
+        skew_ms=rng.choice((0, 50, 500, 2_000)),
+        moves=rng.choice((0.0, 10.0, 30.0)),
+        drains=rng.choice((0.0, 2.0, 4.0)),
     )
+    return replace(drawn, **rates)  # type: ignore[arg-type]  # all of them are numbers
 
 
-_STORM = Profile(calm=False, tasks=200)
+FEWEST_KINDS = 7
+"""Kinds of faults that are drawn: some of them may not come about."""
+_MOST = {
+    "loss_share": 0.01,
+    "twice_share": 0.02,
+    "poison_share": 0.01,
+    "store_unknown_share": 0.15,
+    "store_unavailable_share": 0.1,
+    "crashes": 8.0,
+    "freezes": 8.0,
+    "expiries": 4.0,
+    "session_cuts": 4.0,
+    "link_cuts": 5.0,
+    "snaps": 10.0,
+    "outages": 2.0,
+    "partitions": 4.0,
+    "quorum_losses": 1.5,
+    "slowdowns": 3.0,
+    "clock_steps": 6.0,
+}
+_STORM = Profile(
+    calm=False,
+    tasks=560,
+    schedules=2,
+    crashes=1.0,
+    freezes=1.0,
+    freeze_s=8.0,
+    expiries=1.0,
+    session_cuts=1.0,
+    link_cuts=1.0,
+    snaps=2.0,
+    loss_share=0.002,
+    store_unknown_share=0.01,
+    store_unavailable_share=0.01,
+    twice_share=0.005,
+)
 STORMS = {
     "late requests": replace(_STORM, expiries=30.0, loss_share=0.05, late_share=1.0),
     "long pauses": replace(_STORM, freezes=25.0, freeze_s=8.0, session_cuts=25.0),
     "late writes": replace(_STORM, store_unknown_share=0.4, store_late_s=20.0, crashes=12.0),
     "bad links": replace(_STORM, link_cuts=30.0, snaps=40.0, slow_share=0.2, slow_s=1.5),
     "moves": replace(_STORM, moves=60.0, drains=6.0, crashes=6.0, freezes=4.0, expiries=6.0),
+    "shapes": replace(_STORM, partitions=20.0, quorum_losses=3.0, slowdowns=5.0),
     "everything": replace(
         _STORM,
         freezes=25.0,

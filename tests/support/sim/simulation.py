@@ -11,16 +11,24 @@ from typing import Any, NoReturn
 
 import structlog
 
-from tests.support.sim.checker import Violation, judge, vacuous
+from tests.support.checker.history import NEVER_US, Call, Residue
+from tests.support.checker.judge import judge
+from tests.support.checker.sometimes import shown
+from tests.support.checker.vacuity import Least, vacuous
+from tests.support.checker.verdicts import Violation
 from tests.support.sim.clients import Client
-from tests.support.sim.history import NEVER_US, History, Kind, Op
+from tests.support.sim.history import History, Op
+from tests.support.sim.ledger import verdicts
 from tests.support.sim.nemesis import Nemesis
+from tests.support.sim.planners import Planner
 from tests.support.sim.profile import Profile, draw
+from tests.support.sim.testimony import told_by
 from tests.support.sim.world import NodeKind, Seams, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock, VirtualLoop, run_virtual
 
 SETTLE_S = 3.0
 QUIET_MS = 60_000
+SCHEDULES_QUIET_MS = 40_000
 AT_ONCE = 16
 
 
@@ -39,6 +47,7 @@ class Report:
     ops: int
     faults: Counter[str]
     planned: Counter[str]
+    shown: Counter[str]
     lines: tuple[str, ...]
 
     @property
@@ -47,7 +56,13 @@ class Report:
         return not self.violations and not self.vacuous
 
 
-def simulate(seed: int, *, seams: Seams | None = None, profile: Profile | None = None) -> Report:
+def simulate(
+    seed: int,
+    *,
+    seams: Seams | None = None,
+    profile: Profile | None = None,
+    least: Least | None = None,
+) -> Report:
     """Run one seed from its beginning to its verdict."""
     _silence()
     drawn = profile or draw(random.Random(f"{seed} profile"))
@@ -66,22 +81,26 @@ def simulate(seed: int, *, seams: Seams | None = None, profile: Profile | None =
         history = kept[0].history
         history.problems.append(f"the loop: {error}")
         virtual_s = history.now_us() / 1e6
-    return _report(seed, drawn, kept[0].history, virtual_s)
+    return _report(seed, drawn, kept[0].history, virtual_s, least or Least())
 
 
-def _report(seed: int, profile: Profile, history: History, virtual_s: float) -> Report:
+def _report(
+    seed: int, profile: Profile, history: History, virtual_s: float, least: Least
+) -> Report:
+    told = told_by(history, profile)
     return Report(
         seed=seed,
         profile=profile,
-        violations=tuple(judge(history, profile)),
-        vacuous=vacuous(history, profile),
+        violations=tuple(judge(told)),
+        vacuous=vacuous(told, least),
         digest=history.digest(),
         virtual_s=virtual_s,
-        tasks=len(history.final),
+        tasks=sum(op.call is Call.CREATE for op in history.ops),
         starts=len(history.starts),
         ops=len(history.ops),
         faults=history.faults,
         planned=history.planned,
+        shown=shown(told),
         lines=tuple(history.lines),
     )
 
@@ -99,43 +118,54 @@ async def _live(world: World) -> None:
     clients = [Client(world, f"client-{number}") for number in range(world.profile.clients)]
     until_us = world.loop.now_us + round(world.profile.work_s * 1e6)
     share = -(-world.profile.tasks // len(clients))
-    await asyncio.gather(*(client.run(share, until_us) for client in clients))
+    planner = Planner(world, "planner")
+    await asyncio.gather(
+        *(client.run(share, until_us) for client in clients),
+        planner.plan(world.profile.schedules, until_us),
+    )
     await nemesis.stop()
+    world.history.healed_us = world.loop.now_us
     world.history.trace("world", "healed")
-    await _finish(world)
+    await _finish(world, planner)
 
 
-async def _finish(world: World) -> None:
+async def _finish(world: World, planner: Planner) -> None:
     """Leave the cluster alone until everything must have ended, then read each task once.
 
     Nobody asks for a task in between: a question brings a forgotten task back to its owner's mind.
     """
-    history, reader = world.history, Client(world, "reader")
-    created = dict.fromkeys(
-        op.task_id for op in history.ops if op.name == "create" and op.kind is Kind.OK
-    )
+    history, reader, clock = world.history, Client(world, "reader"), VirtualClock(world.loop)
     last_due_ms = max((_latest_due_ms(op) for op in history.ops), default=0)
     now_ms = START_WALL_MS + world.loop.now_us // 1_000
-    await VirtualClock(world.loop).sleep_ms(max(0, last_due_ms - now_ms) + QUIET_MS)
-    world.history.trace("world", "reads")
+    await clock.sleep_ms(max(0, last_due_ms - now_ms) + QUIET_MS)
+    if planner.tasks:
+        await planner.end_all()
+        await clock.sleep_ms(SCHEDULES_QUIET_MS)
+    history.read_us = world.loop.now_us
+    history.residues = [Residue(what=each) for each in world.leftovers()]
+    history.trace("world", "reads")
+    history.verdicts = list(verdicts(world.database))
+    made = [op.task_id for op in history.ops if op.call is Call.CREATE]
+    runs = [verdict.task for verdict in history.verdicts if verdict.task]
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(task_id: str) -> None:
         async with room:
-            final = Op(client="reader", name="get", task_id=task_id, inv_us=world.loop.now_us)
+            inv_us = world.loop.now_us
+            final = Op(client="reader", call=Call.GET, task_id=task_id, inv_us=inv_us)
             history.final[task_id] = await reader.get(task_id, final)
 
-    await asyncio.gather(*(one(task_id) for task_id in created))
+    await asyncio.gather(*(one(task_id) for task_id in dict.fromkeys([*made, *runs])))
 
 
 def _latest_due_ms(op: Op) -> int:
     """The latest instant at which a creation may have wanted its task to start."""
-    if op.wish is None:
+    if op.wish is None or op.call is not Call.CREATE:
         return 0
-    if op.wish.due_ms is not None:
-        return op.wish.due_ms
+    if op.due_ms is not None:
+        return op.due_ms
     ended_us = 0 if op.ret_us == NEVER_US else op.ret_us
-    return START_WALL_MS + max(op.inv_us, ended_us) // 1_000 + op.wish.delay_ms
+    return START_WALL_MS + (max(op.inv_us, ended_us) + op.wish.delay_us) // 1_000
 
 
 def _silence() -> None:

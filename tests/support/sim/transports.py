@@ -10,7 +10,7 @@ from timeball.errors import Unavailable
 
 from executor_node.node import ExecutorNode
 from scheduler_node.calls import Calls
-from tests.support.sim.history import Sent
+from tests.support.checker.history import Sent
 from tests.support.sim.network import End, Listener, Network
 from timeball_server.core.commands import Command, Outcome, Rejected, RejectionReason, WatchTask
 from timeball_server.core.messages import (
@@ -175,11 +175,10 @@ class SimExecutorStream:
         for order in message.orders:
             history.sent.append(
                 Sent(
-                    task_id=order.run.task_id,
+                    task=order.run.task_id,
                     shard=order.shard,
                     epoch=order.epoch,
-                    process=self._process,
-                    at_us=history.now_us(),
+                    owner=self._process,
                 )
             )
 

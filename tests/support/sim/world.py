@@ -6,7 +6,7 @@ Owns processes: starts them, crashes them, starts them anew as new processes.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -36,6 +36,8 @@ from timeball_server.store.memory import MemoryDatabase, MemoryStore
 LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
 SESSION_MS = 6_000
 RESTART_MS = 500
+POISONED_S = 1.5
+"""How long an executor stays away that its own task has killed."""
 NOTICEABLE_SHARE = 0.2
 """Of the ways to and from the coordination service this share takes any time: most of a run's
 events would be these."""
@@ -62,6 +64,7 @@ class Process:
     frozen: bool = False
     unreachable: int = 0
     service: SchedulerNode | None = None
+    executor: ExecutorNode | None = None
 
     @property
     def address(self) -> str:
@@ -135,6 +138,23 @@ class World:
         if process.service is not None:
             self.loop.start_in(process.name, process.service.stop())
 
+    def leftovers(self) -> Iterator[str]:
+        """What should be gone when all work is over: in memories, and of those who have died."""
+        for process in self.processes.values():
+            node = process.executor
+            state = None if node is None else node._state
+            if state is not None and (state.running or state.unacknowledged):
+                counts = f"{state.running} runs, {state.unacknowledged} results"
+                yield f"{process.name} still has {counts}"
+            shards = {} if process.service is None else process.service.shell.engine.shards
+            held = [task for shard in shards.values() for task in shard.tasks]
+            if held:
+                yield f"{process.name} still has {len(held)} tasks in memory: {held[:3]}"
+        for role in Role:
+            nodes = [member.node for member in self.coordination.entries.members(role)]
+            if len(nodes) != len(set(nodes)):
+                yield f"{role} members more than once: {nodes}"
+
     async def _supervise(
         self, process: Process, main: Callable[[Process], Awaitable[None]]
     ) -> None:
@@ -162,7 +182,7 @@ class World:
         config = CoordinatorConfig(node=NodeId(process.node), address=process.address)
         service = CoordinatorNode(config, ports, LAYOUT)
         await service.start()
-        self._listen(process, service.api)
+        self._listen(process, service)
         await service.wait_stopped()
 
     async def _scheduler(self, process: Process) -> None:
@@ -197,16 +217,18 @@ class World:
             slots=8,
         )
 
-        def incarnation() -> int:
-            return service.member.incarnation
+        def die() -> None:
+            self.crash(process)
+            self.network.after(POISONED_S, self.start, process.node, process.kind)
 
         service = self._seams.executor(
             member=member,
-            handlers=handlers(self.history, process.name, process.clock, incarnation),
+            handlers=handlers(self.history, process.name, process.clock, die),
             memberships=SessionMemberships(self._connect(process)),
             clock=process.clock,
         )
         self._listen(process, service)
+        process.executor = service
         await service.join()
         await service.stay()
 

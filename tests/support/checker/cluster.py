@@ -1,0 +1,90 @@
+"""What concerns more than one task: owners and epochs, requests, watchers, what is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.support.checker.history import Call, History, Kind
+from tests.support.checker.verdicts import Promise, Violation
+
+
+def owners(history: History) -> Iterator[Violation]:
+    """One accepted owner per epoch, and no executor goes back to a lower epoch (I9)."""
+    owner: dict[tuple[int, int], str] = {}
+    for claim in history.claims:
+        first = owner.setdefault((claim.shard, claim.epoch), claim.owner)
+        if first != claim.owner:
+            text = f"epoch {claim.epoch} was published by {first} and {claim.owner}"
+            yield Violation(Promise.ONE_OWNER, f"shard {claim.shard}", text)
+    shards: dict[str, int] = {}
+    for sent in history.sent:
+        shards[sent.task] = sent.shard
+        if owner.get((sent.shard, sent.epoch)) != sent.owner:
+            text = f"{sent.owner} sent an order in epoch {sent.epoch} that is not its own"
+            yield Violation(Promise.ONE_OWNER, f"shard {sent.shard}", text)
+    yield from _accepted_epochs(history, shards)
+
+
+def _accepted_epochs(history: History, shards: dict[str, int]) -> Iterator[Violation]:
+    highest: dict[tuple[str, int], int] = {}
+    for start in history.starts:
+        shard = shards.get(start.task)
+        if shard is None:
+            continue
+        key = (start.process, shard)
+        if start.epoch < highest.get(key, 0):
+            text = f"{start.process} began a run of epoch {start.epoch} after a higher one"
+            yield Violation(Promise.ONE_OWNER, start.task, text)
+        highest[key] = max(start.epoch, highest.get(key, 0))
+
+
+def requests(history: History) -> Iterator[Violation]:
+    """One request, one task; nothing runs that nobody asked for or that was refused (I1, I12)."""
+    known: dict[str, str] = {}
+    wanted: dict[str, Kind] = {}
+    for op in history.ops:
+        if op.call not in (Call.CREATE, Call.CREATE_SCHEDULE):
+            continue
+        if op.kind is Kind.OK:
+            first = known.setdefault(op.request, op.task)
+            if first != op.task:
+                text = f"one request made {first} and {op.task}"
+                yield Violation(Promise.TRUTH, op.task, text)
+        if op.wish is not None:
+            former = wanted.get(op.wish.payload)
+            wanted[op.wish.payload] = op.kind if former in (None, Kind.FAIL) else former
+    yield from _unwanted(history, wanted)
+
+
+def _unwanted(history: History, wanted: dict[str, Kind]) -> Iterator[Violation]:
+    runs: dict[str, str] = {}
+    for start in history.starts:
+        if not start.payload:
+            continue
+        kind = wanted.get(start.payload)
+        if kind is None:
+            yield Violation(Promise.DURABLE, start.task, "ran, but nobody asked for it")
+        elif kind is Kind.FAIL:
+            yield Violation(Promise.DURABLE, start.task, "ran, but its creation failed")
+        first = runs.setdefault(start.payload, start.task)
+        if first != start.task and not start.payload.startswith(OF_SCHEDULE):
+            yield Violation(Promise.TRUTH, start.task, f"the same wish ran as {first}")
+
+
+OF_SCHEDULE = "schedule "
+"""How the payload of a schedule begins: all its runs are given the same."""
+
+
+def watchers(history: History) -> Iterator[Violation]:
+    """Whoever watches a task is told its end, wherever the shard and the caller went (I12)."""
+    for followed in history.followed:
+        if not followed.told:
+            yield Violation(Promise.TRUTH, followed.task, "watched, and its end was never told")
+
+
+def leftovers(history: History) -> Iterator[Violation]:
+    """Nothing is left after the quiet, and nothing happened that never may (I14)."""
+    for residue in history.residues:
+        yield Violation(Promise.HYGIENE, "run", residue.what)
+    for problem in history.problems:
+        yield Violation(Promise.SANITY, problem.who, problem.what)

@@ -1,0 +1,282 @@
+"""What a judge is told: operations, effects, faults and last reads, from whoever watched.
+
+One kind of record per thing that can be seen from outside. Times are microseconds of one clock
+that no fault touches. Knows nothing of how a run was made, and nothing of the product: states and
+causes are the words of its public API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+import msgspec
+
+NEVER_US = 2**62
+"""When something that has not ended will end."""
+
+
+class Kind(StrEnum):
+    """How an operation ended for its client. INFO = it may or may not hold, for ever."""
+
+    OK = "ok"
+    FAIL = "fail"
+    INFO = "info"
+
+
+class Call(StrEnum):
+    """What a client can ask for."""
+
+    CREATE = "create"
+    GET = "get"
+    WAIT = "wait"
+    WATCH = "watch"
+    CANCEL = "cancel"
+    CREATE_SCHEDULE = "create schedule"
+    END_SCHEDULE = "end schedule"
+
+
+class Mode(StrEnum):
+    """How often an attempt may begin when its fate is unknown."""
+
+    AT_LEAST_ONCE = "AT_LEAST_ONCE"
+    AT_MOST_ONCE = "AT_MOST_ONCE"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="is"):
+    """Anything that a history holds."""
+
+
+class Wish(Record, frozen=True, kw_only=True):
+    """What a client wants of one task.
+
+    Attributes:
+        due_us: at an instant, or None: `delay_us` after the service has taken it.
+        late_us: how late the client allows a start to be; None = it says nothing.
+        payload: a digest of what the handler must be given.
+    """
+
+    mode: Mode
+    due_us: int | None = None
+    delay_us: int = 0
+    max_attempts: int = 1
+    payload: str = ""
+
+
+class Rhythm(Record, frozen=True, kw_only=True):
+    """What a client wants of one schedule: phase + n x every, strictly after its creation."""
+
+    every_us: int
+    phase_us: int = 0
+    max_runs: int = 0
+    end_us: int | None = None
+
+
+class Try(Record, frozen=True, kw_only=True):
+    """An attempt as an answer shows it. `late_us` None = the answer does not say."""
+
+    number: int
+    outcome: str
+    late_us: int | None = None
+
+
+class Seen(Record, frozen=True, kw_only=True):
+    """A task as an answer shows it.
+
+    Attributes:
+        place: numbers that grow with every change, from the newest accepted event.
+        doubts: attempts of which the answer says that they may still begin.
+    """
+
+    state: str
+    ended: bool
+    cause: str = ""
+    place: tuple[int, int] = (0, 0)
+    revision: int = 0
+    doubts: tuple[int, ...] = ()
+    tries: tuple[Try, ...] = ()
+
+
+class Op(Record, frozen=True, kw_only=True, tag="op"):
+    """One operation of a client, all its repetitions included."""
+
+    client: str
+    call: Call
+    inv_us: int
+    ret_us: int = NEVER_US
+    kind: Kind = Kind.INFO
+    task: str = ""
+    request: str = ""
+    reason: str = ""
+    wish: Wish | None = None
+    rhythm: Rhythm | None = None
+    seen: Seen | None = None
+
+
+class Start(Record, frozen=True, kw_only=True, tag="start"):
+    """A handler began, as a sink outside saw it before anything else happened."""
+
+    task: str
+    attempt: int
+    epoch: int
+    process: str
+    at_us: int
+    payload: str = ""
+
+
+class End(Record, frozen=True, kw_only=True, tag="end"):
+    """A handler ended by itself."""
+
+    task: str
+    attempt: int
+    process: str
+    at_us: int
+    ok: bool
+
+
+class Fault(Record, frozen=True, kw_only=True, tag="fault"):
+    """Something that was broken on purpose. `gives_up`: the cluster may give its scope up."""
+
+    name: str
+    scope: str
+    at_us: int
+    until_us: int
+    gives_up: bool = False
+
+
+class Claim(Record, frozen=True, kw_only=True, tag="claim"):
+    """A process published itself as the owner of a shard in an epoch."""
+
+    shard: int
+    epoch: int
+    owner: str
+
+
+class Sent(Record, frozen=True, kw_only=True, tag="sent"):
+    """An order to run a task, seen on its way."""
+
+    task: str
+    shard: int
+    epoch: int
+    owner: str
+
+
+class Final(Record, frozen=True, kw_only=True, tag="final"):
+    """The last read of a task, after heal and quiet; None = it could not be read."""
+
+    task: str
+    seen: Seen | None
+    reason: str = ""
+
+
+class Verdict(Record, frozen=True, kw_only=True, tag="verdict"):
+    """What the ledger of a schedule says at last of one nominal time, or of several in a row."""
+
+    schedule: str
+    nominal_us: int
+    verdict: str
+    task: str = ""
+    times: int = 1
+
+
+class Followed(Record, frozen=True, kw_only=True, tag="followed"):
+    """Somebody watched a task until its end was told, or until nobody could wait any longer."""
+
+    task: str
+    told: bool
+
+
+class Residue(Record, frozen=True, kw_only=True, tag="residue"):
+    """Something that should have been gone after the quiet."""
+
+    what: str
+
+
+class Problem(Record, frozen=True, kw_only=True, tag="problem"):
+    """What must never happen whatever the faults were, noted by whoever met it."""
+
+    who: str
+    what: str
+
+
+class Terms(Record, frozen=True, kw_only=True, tag="terms"):
+    """The bounds of a run.
+
+    Attributes:
+        calm: there was no fault, so nothing has an excuse.
+        early_us: how wrong clocks were, so how early a start may be.
+        late_us: how late a start may be in a calm run; None = not judged.
+        healed_us: when the last fault was over.
+        recover_us: so long after that everything overdue has started; None = not judged.
+        read_us: when the last reads began.
+    """
+
+    calm: bool
+    early_us: int = 0
+    late_us: int | None = None
+    healed_us: int = 0
+    recover_us: int | None = None
+    read_us: int = NEVER_US
+
+
+Line = (
+    Op | Start | End | Fault | Claim | Sent | Final | Verdict | Followed | Residue | Problem | Terms
+)
+
+
+class History:
+    """All records of one run, by kind, each kind in the order of being told."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.ops: list[Op] = []
+        self.starts: list[Start] = []
+        self.ends: list[End] = []
+        self.faults: list[Fault] = []
+        self.claims: list[Claim] = []
+        self.sent: list[Sent] = []
+        self.final: dict[str, Final] = {}
+        self.verdicts: list[Verdict] = []
+        self.followed: list[Followed] = []
+        self.residues: list[Residue] = []
+        self.problems: list[Problem] = []
+        self.terms = Terms(calm=False)
+        self.count = 0
+        keep = {
+            Op: self.ops.append,
+            Start: self.starts.append,
+            End: self.ends.append,
+            Fault: self.faults.append,
+            Claim: self.claims.append,
+            Sent: self.sent.append,
+            Final: self._keep_final,
+            Verdict: self.verdicts.append,
+            Followed: self.followed.append,
+            Residue: self.residues.append,
+            Problem: self.problems.append,
+            Terms: self._keep_terms,
+        }
+        for line in lines:
+            keep[type(line)](line)  # type: ignore[operator]
+            self.count += 1
+
+    def _keep_final(self, final: Final) -> None:
+        self.final[final.task] = final
+
+    def _keep_terms(self, terms: Terms) -> None:
+        self.terms = terms
+
+
+def read_lines(text: Iterable[bytes]) -> Iterator[Line]:
+    """Records from JSON lines.
+
+    Raises:
+        msgspec.ValidationError: a line is no record.
+    """
+    decoder = msgspec.json.Decoder(Line)
+    return (decoder.decode(line) for line in text)
+
+
+def written(lines: Iterable[Line]) -> Iterator[bytes]:
+    """Records as JSON lines."""
+    encoder = msgspec.json.Encoder()
+    return (encoder.encode(line) + b"\n" for line in lines)

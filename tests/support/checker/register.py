@@ -1,0 +1,160 @@
+"""Is what clients were told of one task possible at all, in some order that time allows (I8)?
+
+A task is a small register: absent, then open, then ended in one way for ever; or void, so that it
+never exists. Every operation takes effect at one instant between its call and its answer; one
+without an answer may take effect at any time after its call, or never. The service's own doing,
+that a task ends, is an operation without an answer, too.
+
+The search is that of Wing and Gong, with a memory of what was tried. One task at a time, because
+what is possible for each is possible for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from tests.support.checker.history import NEVER_US, Call, Kind, Op
+
+ABSENT: Final = "absent"
+OPEN: Final = "open"
+VOID: Final = "void"
+NOT_FOUND: Final = frozenset({"TASK_NOT_FOUND", "NOT_FOUND"})
+TOO_LATE: Final = "TOO_LATE"
+EXISTS: Final = "exists"
+"""No state but a question: the register is neither absent nor void."""
+
+
+class Step(NamedTuple):
+    """What may happen to the register: from these states (None = any) to that one (None = same).
+
+    `must` is whether it has happened at all.
+    """
+
+    inv_us: int
+    ret_us: int
+    before: frozenset[str] | None
+    after: str | None
+    must: bool
+
+
+def steps_of(ops: Sequence[Op], ends: Sequence[tuple[str, int]]) -> list[Step]:
+    """All that may have happened to one task.
+
+    Args:
+        ops: of this task.
+        ends: ways in which it may have ended by itself, and not before when.
+    """
+    open_ = frozenset({OPEN})
+    steps = [Step(at_us, NEVER_US, open_, state, must=False) for state, at_us in ends]
+    for op in ops:
+        steps += _steps(op)
+    return sorted(steps, key=lambda step: (step.inv_us, step.ret_us))
+
+
+def _steps(op: Op) -> list[Step]:
+    if op.call is Call.CREATE:
+        return _creation(op)
+    if op.call is Call.CANCEL:
+        return _cancellation(op)
+    if op.kind is Kind.FAIL and op.reason in NOT_FOUND:
+        return [Step(op.inv_us, op.ret_us, frozenset({ABSENT, VOID}), None, must=True)]
+    if op.kind is not Kind.OK or op.seen is None:
+        return []
+    state = op.seen.state if op.seen.ended else OPEN
+    return [Step(op.inv_us, op.ret_us, frozenset({state}), None, must=True)]
+
+
+def _creation(op: Op) -> list[Step]:
+    if op.kind is Kind.OK and op.seen is not None and op.seen.ended:
+        return [Step(op.inv_us, op.ret_us, frozenset({op.seen.state}), None, must=True), _make(op)]
+    if op.kind is Kind.OK:
+        return [_make(op), Step(op.inv_us, op.ret_us, None, EXISTS, must=True)]
+    return [_make(op)] if op.kind is Kind.INFO else []
+
+
+def _make(op: Op) -> Step:
+    return Step(op.inv_us, op.ret_us, frozenset({ABSENT}), OPEN, must=False)
+
+
+def _cancellation(op: Op) -> list[Step]:
+    if op.kind is Kind.OK and op.seen is not None:
+        end = op.seen.state
+        change = Step(op.inv_us, op.ret_us, frozenset({OPEN}), end, must=False)
+        return [change, Step(op.inv_us, op.ret_us, frozenset({end}), None, must=True)]
+    if op.kind is Kind.INFO:
+        return [
+            Step(op.inv_us, NEVER_US, frozenset({OPEN}), "CANCELLED", must=False),
+            Step(op.inv_us, NEVER_US, frozenset({ABSENT}), VOID, must=False),
+        ]
+    if op.reason in NOT_FOUND:
+        change = Step(op.inv_us, op.ret_us, frozenset({ABSENT}), VOID, must=False)
+        return [change, Step(op.inv_us, op.ret_us, frozenset({VOID}), None, must=True)]
+    if op.reason == TOO_LATE:
+        return [Step(op.inv_us, op.ret_us, None, EXISTS, must=True)]
+    return []
+
+
+def is_possible(steps: Sequence[Step]) -> bool:
+    """Whether some order of these steps, sorted by their beginnings, explains every answer."""
+    return _in_turn(steps) or _search(steps)
+
+
+def _in_turn(steps: Sequence[Step]) -> bool:
+    """The usual case: everything that may happen does, in the order of the beginnings."""
+    state = ABSENT
+    for step in steps:
+        following = _after(state, step)
+        if following is None and step.must:
+            return False
+        state = following or state
+    return True
+
+
+def _search(steps: Sequence[Step]) -> bool:
+    all_must = sum(1 << number for number, step in enumerate(steps) if step.must)
+    tried: set[tuple[int, str]] = set()
+    stack = [(0, ABSENT)]
+    while stack:
+        done, state = stack.pop()
+        if done & all_must == all_must:
+            return True
+        if (done, state) in tried:
+            continue
+        tried.add((done, state))
+        stack += _next(steps, done, state)
+    return False
+
+
+def _next(steps: Sequence[Step], done: int, state: str) -> list[tuple[int, str]]:
+    """What may happen next: nothing that begins after something unhappened had to be over."""
+    open_ = [(n, step) for n, step in enumerate(steps) if not done >> n & 1]
+    until_us = min((step.ret_us for _, step in open_ if step.must), default=NEVER_US)
+    found = []
+    for number, step in open_:
+        if step.inv_us > until_us:
+            break
+        if not step.must and _is_over(steps, done, step):
+            continue
+        following = _after(state, step)
+        if following is not None:
+            found.append((done | 1 << number, following))
+    return found
+
+
+def _is_over(steps: Sequence[Step], done: int, step: Step) -> bool:
+    """Whether something that began after this one had to be over has happened already."""
+    if step.ret_us == NEVER_US:
+        return False
+    return any(
+        done >> n & 1 and other.inv_us > step.ret_us for n, other in enumerate(steps) if other.must
+    )
+
+
+def _after(state: str, step: Step) -> str | None:
+    """The state after a step, None if it cannot happen now."""
+    if step.after == EXISTS:
+        return None if state in (ABSENT, VOID) else state
+    if step.before is not None and state not in step.before:
+        return None
+    return state if step.after is None else step.after

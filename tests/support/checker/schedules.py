@@ -1,0 +1,172 @@
+"""Schedules against an oracle of their nominal times, by name and, apart from that, by time (I6).
+
+The oracle counts phase + n x every by itself; it shares nothing with the product. What a schedule
+must have done is what lies surely between its creation and its end, whenever within their calls
+these took effect; what it may have done lies possibly between them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.support.checker.history import (
+    NEVER_US,
+    Call,
+    History,
+    Kind,
+    Mode,
+    Op,
+    Rhythm,
+    Start,
+    Terms,
+    Verdict,
+    Wish,
+)
+from tests.support.checker.verdicts import Promise, Violation
+from tests.support.checker.windows import Window, match
+
+LAUNCHED = "LAUNCHED"
+_SETTLE_US = 5_000_000
+"""A tick is decided so soon, once its time has come and nothing is broken."""
+
+
+def nominal_times(rhythm: Rhythm, after_us: int, until_us: int) -> Iterator[int]:
+    """All nominal times strictly after one instant and not after another."""
+    until_us = until_us if rhythm.end_us is None else min(until_us, rhythm.end_us)
+    nominal_us = rhythm.phase_us
+    if nominal_us <= after_us:
+        nominal_us += (after_us - rhythm.phase_us) // rhythm.every_us * rhythm.every_us
+    while nominal_us <= until_us:
+        if nominal_us > after_us:
+            yield nominal_us
+        nominal_us += rhythm.every_us
+
+
+@dataclass(slots=True)
+class Plan:
+    """One schedule: what was asked, what its ledger says, what ran.
+
+    `made` and `ended` are the operations as their client saw them.
+    """
+
+    made: Op
+    terms: Terms
+    ended: list[Op] = field(default_factory=list)
+    ledger: list[Verdict] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+
+    def broken(self, text: str, promise: Promise = Promise.SCHEDULE) -> Violation:
+        """A violation of this schedule's."""
+        return Violation(promise, self.made.task, text)
+
+    @property
+    def rhythm(self) -> Rhythm:
+        """When it fires."""
+        if self.made.rhythm is None:
+            raise ValueError("the creation of a schedule names its rhythm")
+        return self.made.rhythm
+
+    def must(self) -> list[int]:
+        """Nominal times that surely have a verdict at the last read."""
+        terms = self.terms
+        certain = [op.inv_us for op in self.ended]
+        until_us = min([terms.read_us - _SETTLE_US, *certain]) - terms.early_us
+        found = list(nominal_times(self.rhythm, self.made.ret_us + terms.early_us, until_us))
+        return found[: self.rhythm.max_runs] if self.rhythm.max_runs else found
+
+    def may(self) -> set[int]:
+        """Nominal times that possibly have one."""
+        terms = self.terms
+        answered = [op.ret_us for op in self.ended if op.kind is Kind.OK]
+        until_us = min([terms.read_us, *answered]) + terms.early_us
+        return set(nominal_times(self.rhythm, self.made.inv_us - terms.early_us, until_us))
+
+    def decided(self) -> Mapping[int, list[Verdict]]:
+        """The ledger's verdicts by nominal time."""
+        found: dict[int, list[Verdict]] = defaultdict(list)
+        for verdict in self.ledger:
+            for number in range(verdict.times):
+                found[verdict.nominal_us + number * self.rhythm.every_us].append(verdict)
+        return found
+
+    def judge(self) -> Iterator[Violation]:
+        """All that is wrong with it, but for its runs, which are judged as tasks."""
+        decided = self.decided()
+        may = self.may()
+        for nominal_us in self.must():
+            if nominal_us not in decided:
+                yield self.broken(f"nominal time {nominal_us} has no verdict", Promise.LIVE)
+        for nominal_us, verdicts in decided.items():
+            if nominal_us not in may:
+                yield self.broken(f"{verdicts[0].verdict} at {nominal_us}, no nominal time of it")
+            if len({(each.verdict, each.task) for each in verdicts}) > 1:
+                said = ", ".join(f"{each.verdict} {each.task}" for each in verdicts)
+                yield self.broken(f"{said} at one nominal time {nominal_us}")
+            if verdicts[0].verdict != LAUNCHED:
+                yield from self._passed_over(nominal_us, verdicts[0].verdict)
+        yield from self._matched(decided)
+
+    def _passed_over(self, nominal_us: int, verdict: str) -> Iterator[Violation]:
+        """What is not launched needs a fault around its time, or an end of the schedule."""
+        terms = self.terms
+        if any(op.inv_us - terms.early_us <= nominal_us for op in self.ended):
+            return
+        if verdict == "CANCELLED" and self.ended:
+            return
+        recovered_us = terms.healed_us + (terms.recover_us or NEVER_US)
+        if terms.calm:
+            yield self.broken(f"{verdict} at {nominal_us} without any fault")
+        elif nominal_us > recovered_us:
+            yield self.broken(f"{verdict} at {nominal_us} though all was healed", Promise.LIVE)
+
+    def _matched(self, decided: Mapping[int, Sequence[Verdict]]) -> Iterator[Violation]:
+        """First starts against the windows of what was launched, whatever ids they carry."""
+        terms = self.terms
+        late_us = NEVER_US if terms.late_us is None or not terms.calm else terms.late_us
+        windows = [
+            Window(nominal_us - terms.early_us, nominal_us + late_us, str(nominal_us))
+            for nominal_us, verdicts in decided.items()
+            if verdicts[0].verdict == LAUNCHED
+        ]
+        first: dict[str, int] = {}
+        for start in self.starts:
+            first[start.task] = min(start.at_us, first.get(start.task, NEVER_US))
+        matching = match(windows, first.values())
+        for at_us in matching.extra:
+            yield self.broken(f"a run began at {at_us} in no window of a launched nominal time")
+        if terms.calm:
+            for window in matching.empty:
+                yield self.broken(f"nothing began for the launched nominal time {window.name}")
+
+    def wish_at(self, nominal_us: int) -> Wish:
+        """What one of its runs is asked to do."""
+        wish = self.made.wish or Wish(mode=Mode.AT_LEAST_ONCE)
+        return Wish(
+            mode=wish.mode,
+            due_us=nominal_us,
+            max_attempts=wish.max_attempts,
+            payload=wish.payload,
+        )
+
+
+def plans(history: History) -> list[Plan]:
+    """Every schedule of which somebody was told that it exists."""
+    found: dict[str, Plan] = {}
+    for op in history.ops:
+        if op.call is Call.CREATE_SCHEDULE and op.kind is Kind.OK:
+            former = found.get(op.task)
+            if former is None:
+                found[op.task] = Plan(op, history.terms)
+    for op in history.ops:
+        if op.call is Call.END_SCHEDULE and op.task in found and op.kind is not Kind.FAIL:
+            found[op.task].ended.append(op)
+    for verdict in history.verdicts:
+        if verdict.schedule in found:
+            found[verdict.schedule].ledger.append(verdict)
+    by_payload = {p.made.wish.payload: p for p in found.values() if p.made.wish is not None}
+    for start in history.starts:
+        if start.payload in by_payload:
+            by_payload[start.payload].starts.append(start)
+    return list(found.values())

@@ -1,0 +1,37 @@
+"""Broken promises by name. The numbers are those of docs/simulation.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Promise(StrEnum):
+    """What may be broken."""
+
+    DURABLE = "I1 durable"
+    NOT_EARLY = "I2 not early"
+    CANCEL = "I3 cancel"
+    AT_MOST_ONCE = "I4 at most once"
+    AT_LEAST_ONCE = "I5 at least once"
+    SCHEDULE = "I6 schedule"
+    LINEAR = "I8 linearizable"
+    ONE_OWNER = "I9 one owner"
+    PAYLOAD = "I10 payload"
+    LIVE = "I11 live"
+    PUNCTUAL = "I11 punctual"
+    TRUTH = "I12 status truth"
+    HYGIENE = "I14 hygiene"
+    SANITY = "sanity"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken promise: its name, the task or shard, and what was seen."""
+
+    promise: Promise
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.promise}: {self.subject}: {self.text}"

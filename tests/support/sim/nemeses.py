@@ -1,0 +1,63 @@
+"""Directed mixtures of faults, for holes that drawn ones hit too rarely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from tests.support.sim.profile import STORMS, Profile
+
+_BASE = Profile(calm=False, tasks=200)
+
+NEMESES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "calm": Profile(tasks=100, schedules=2),
+        "mixed": replace(_BASE, crashes=6.0, freezes=6.0, snaps=6.0),
+        "crashes": replace(_BASE, crashes=14.0, snaps=10.0),
+        "pauses": replace(_BASE, freezes=25.0, freeze_s=12.0, session_cuts=15.0),
+        "streams": replace(_BASE, snaps=60.0, slow_share=0.3, slow_s=1.5, late_share=1.0),
+        "cancels": replace(
+            _BASE,
+            tasks=400,
+            cancel_share=0.8,
+            store_unknown_share=0.1,
+            slow_share=0.2,
+            slow_s=0.3,
+        ),
+        "late writes": replace(
+            STORMS["late writes"], tasks=300, freezes=10.0, freeze_s=10.0, store_late_s=30.0
+        ),
+        "zombies": replace(
+            _BASE,
+            tasks=400,
+            cancel_share=0.6,
+            freezes=25.0,
+            freeze_s=15.0,
+            slow_share=0.2,
+            slow_s=1.5,
+        ),
+        "long outages": replace(
+            _BASE,
+            work_s=240.0,
+            outages=1.0,
+            outage_s=100.0,
+            crashes=4.0,
+            store_unknown_share=0.1,
+        ),
+        "schedules": replace(_BASE, tasks=60, schedules=12, crashes=10.0, outages=3.0),
+        "torn ticks": replace(
+            _BASE,
+            tasks=60,
+            schedules=16,
+            crashes=14.0,
+            freezes=14.0,
+            freeze_s=15.0,
+            store_unknown_share=0.3,
+            store_late_s=30.0,
+        ),
+        "between entry and epoch": replace(
+            _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
+        ),
+    }
+)

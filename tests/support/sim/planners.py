@@ -1,0 +1,90 @@
+"""A client that plans ahead: schedules of a few seconds, some ended early, all ended at last."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from coordinator.node import CoordinatorNode
+from coordinator.schedules import CreateScheduleRequest, ScheduleApi
+from tests.support.checker.cluster import OF_SCHEDULE
+from tests.support.checker.history import Call, Kind, Rhythm
+from tests.support.sim.clients import Client
+from tests.support.virtual_loop import START_WALL_MS
+from timeball_server.core.ids import TaskId
+from timeball_server.core.minting import fresh_request_id
+from timeball_server.core.model import ScheduleSpec, ScheduleView
+
+EVERY_MS = (1_000, 2_000, 5_000, 10_000, 30_000)
+ENDS_SOON_SHARE = 0.3
+FOR_EVER = 1_000
+"""A schedule in doubt would fire for ever."""
+
+
+class Planner(Client):
+    """Creates schedules and ends them."""
+
+    def part_of(self, service: CoordinatorNode) -> Any:
+        """What schedules are asked of."""
+        return ScheduleApi(service.cluster)
+
+    async def plan(self, schedules: int, until_us: int) -> None:
+        """Create so many schedules, and end some of them before the others."""
+        ending: list[asyncio.Task[None]] = []
+        for _ in range(schedules):
+            gap_s = max(0.0, (until_us - self._world.loop.now_us) / 1e6) / schedules
+            await self._pause(self._rng.uniform(0, gap_s))
+            created = await self._create_schedule()
+            if created is None:
+                continue
+            self.tasks.append(created)
+            if self._rng.random() < ENDS_SOON_SHARE:
+                self.tasks.remove(created)
+                work = self._end_later(created, self._rng.uniform(0, 60))
+                ending.append(self._world.loop.create_task(work))
+        await asyncio.gather(*ending)
+
+    async def end_all(self) -> None:
+        """End what has not been ended."""
+        await asyncio.gather(*(self._end_later(each, 0) for each in self.tasks))
+
+    async def _create_schedule(self) -> str | None:
+        rng, now_ms = self._rng, START_WALL_MS + self._world.loop.now_us // 1_000
+        request_id = fresh_request_id(now_ms, rng.randbytes(10))
+        every_ms = rng.choice(EVERY_MS)
+        task, wish = self.task(f"{OF_SCHEDULE}{request_id.hex()}", None, 0)
+        spec = ScheduleSpec(
+            task=task,
+            every_ms=every_ms,
+            phase_ms=rng.randrange(every_ms),
+            end_ms=now_ms + rng.randint(5_000, 90_000) if rng.random() < 0.2 else None,
+            max_runs=rng.randint(1, 20) if rng.random() < 0.2 else 0,
+        )
+
+        async def ask(api: ScheduleApi, resend: bool) -> ScheduleView:
+            request = CreateScheduleRequest(spec=spec, request_id=request_id, resend=resend)
+            return await api.create(self._caller, request, 8_000)
+
+        op = self.begin(Call.CREATE_SCHEDULE)
+        op.request_id, op.wish, op.rhythm = request_id, wish, _rhythm(spec)
+        await self.insist(op, ask, tries=FOR_EVER)
+        return op.task_id if op.kind is Kind.OK else None
+
+    async def _end_later(self, schedule_id: str, after_s: float) -> None:
+        await self._pause(after_s)
+        request_id = fresh_request_id(0, self._rng.randbytes(10))
+
+        async def ask(api: ScheduleApi, resend: bool) -> ScheduleView:
+            return await api.end(self._caller, TaskId(schedule_id), request_id, 8_000)
+
+        await self.insist(self.begin(Call.END_SCHEDULE, schedule_id), ask, tries=FOR_EVER)
+
+
+def _rhythm(spec: ScheduleSpec) -> Rhythm:
+    """The same in the judge's time, which begins where virtual time does."""
+    return Rhythm(
+        every_us=spec.every_ms * 1_000,
+        phase_us=(spec.phase_ms - START_WALL_MS) % spec.every_ms * 1_000,
+        max_runs=spec.max_runs,
+        end_us=None if spec.end_ms is None else (spec.end_ms - START_WALL_MS) * 1_000,
+    )

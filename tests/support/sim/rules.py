@@ -1,0 +1,421 @@
+"""The rules of the protocol as switches: each one taken out of the product, one at a time.
+
+Tests alone: the product has no such switches, so a release has none. A switch is what a hurried
+programmer might have written instead of the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from tests.support.sim.rewriting import Rewrite
+
+ENGINE = "timeball_server.core.engine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A rule switched off.
+
+    Attributes:
+        says: what is done instead.
+        rewrites: how.
+        breaks: beginnings of promises, of which one at least must be found broken.
+        nemesis: the name of a profile in nemeses.py under which it shows.
+        within: so many seeds must be enough.
+    """
+
+    says: str
+    rewrites: tuple[Rewrite, ...]
+    breaks: tuple[str, ...]
+    nemesis: str
+    within: int
+
+
+RULES: Mapping[str, Switch] = MappingProxyType(
+    {
+        "R2": Switch(
+            says="the owner row is not written before the shard is read",
+            rewrites=(
+                Rewrite(
+                    "scheduler_node.taking",
+                    "Taker._publish",
+                    "await self._insist(shard, lambda: self._store.write_owner("
+                    "self.owner_row(row)))",
+                    "pass",
+                ),
+            ),
+            breaks=("I9",),
+            nemesis="mixed",
+            within=1,
+        ),
+        "R4": Switch(
+            says="an owner that hears of a higher epoch goes on",
+            rewrites=(
+                Rewrite(f"{ENGINE}.executors", "_yield_to_higher", "shard is not None", "False"),
+            ),
+            breaks=("I",),
+            nemesis="pauses",
+            within=20,
+        ),
+        "R5": Switch(
+            says="the head is the event with the greatest (seq, epoch)",
+            rewrites=(
+                Rewrite(
+                    "timeball_server.core.journal",
+                    "head_of",
+                    "(row.epoch, row.seq)",
+                    "(row.seq, row.epoch)",
+                ),
+            ),
+            breaks=("I", "sanity"),
+            nemesis="late writes",
+            within=20,
+        ),
+        "R9": Switch(
+            says="a task for later is left to the scan, though its slice was read already",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.placing",
+                    "place",
+                    "not shard.follows(task.due_ms, engine.now_ms)",
+                    "task.head.seq == 1 and task.due_ms > engine.now_ms",
+                ),
+            ),
+            breaks=("I1 ", "I11"),
+            nemesis="calm",
+            within=1,
+        ),
+        "R10": Switch(
+            says="a task with a mutation in flight is handed out",
+            rewrites=(
+                Rewrite(f"{ENGINE}.dispatching", "_serve_top", "or (not task.idle)", ""),
+                Rewrite(f"{ENGINE}.dispatching", "hand_out", "or task.pending is not None", ""),
+            ),
+            breaks=("I3", "I4", "I5", "I8"),
+            nemesis="cancels",
+            within=20,
+        ),
+        "R11 executor": Switch(
+            says="a claimed task goes to any executor with room",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.dispatching",
+                    "_serve_top",
+                    "task.state is State.CLAIMED and "
+                    "task.head.incarnation == executor.facts.incarnation",
+                    "task.state is State.CLAIMED",
+                ),
+                Rewrite(
+                    f"{ENGINE}.dispatching",
+                    "hand_out",
+                    "or executor.facts.incarnation != task.head.incarnation",
+                    "",
+                ),
+                Rewrite(
+                    f"{ENGINE}.dispatching",
+                    "_target",
+                    "if task.state is State.CLAIMED and claimed in eligible and "
+                    "(claimed.free > 0):\n        return claimed",
+                    "claimed",
+                ),
+            ),
+            breaks=("I4", "I5"),
+            nemesis="crashes",
+            within=10,
+        ),
+        "R11 incarnation": Switch(
+            says="an executor takes what was meant for its former life",
+            rewrites=(
+                Rewrite(
+                    "timeball_server.core.executor_state",
+                    "ExecutorState._judge",
+                    "incarnation != self._incarnation",
+                    "False",
+                ),
+                Rewrite(
+                    "timeball_server.core.executor_state",
+                    "ExecutorState.open_stream",
+                    "hello.executor_incarnation != self._incarnation",
+                    "False",
+                ),
+            ),
+            breaks=("I4", "I5"),
+            nemesis="crashes",
+            within=20,
+        ),
+        "R12 order": Switch(
+            says="an executor listens to streams that were replaced",
+            rewrites=(
+                Rewrite(
+                    "timeball_server.core.executor_state",
+                    "ExecutorState.receive",
+                    "self._open.get(stream.owner) != stream",
+                    "False",
+                ),
+                Rewrite(
+                    "timeball_server.core.executor_state",
+                    "ExecutorState.open_stream",
+                    "[] if former is None else [EndStream(former)]",
+                    "[]",
+                ),
+            ),
+            breaks=("I4", "I5", "sanity"),
+            nemesis="streams",
+            within=20,
+        ),
+        "R13": Switch(
+            says="an executor follows any epoch",
+            rewrites=(
+                Rewrite(
+                    "timeball_server.core.executor_state",
+                    "ExecutorState._follow",
+                    "if epoch < known.epoch:\n        return False",
+                    "pass",
+                ),
+            ),
+            breaks=("I9", "I4", "I5"),
+            nemesis="pauses",
+            within=20,
+        ),
+        "R14 inventory": Switch(
+            says="a claim that a take-over finds is made again without asking its executor",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.takeover",
+                    "resolve",
+                    "elif executor is not None and incarnation in shard.inventories:\n"
+                    "        _settle(engine, shard, task, executor, "
+                    "shard.inventories[incarnation])",
+                    "elif executor is not None:\n"
+                    "        _settle(engine, shard, task, executor, {})",
+                ),
+            ),
+            breaks=("I4", "I5"),
+            nemesis="crashes",
+            within=3,
+        ),
+        "R14 revoke": Switch(
+            says="a sent run is cancelled without asking its executor",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.commands",
+                    "_cancel",
+                    "task.state is State.CLAIMED and (not task.sent)",
+                    "task.state is State.CLAIMED and task.started_ms is None",
+                ),
+            ),
+            breaks=("I3", "I4", "I5"),
+            nemesis="cancels",
+            within=20,
+        ),
+        "R15": Switch(
+            says="vanished attempts are not named",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.completing",
+                    "vanished_event",
+                    "replace(row, unaccounted=(*head.unaccounted, doubt))",
+                    "replace(row, unaccounted=head.unaccounted)",
+                ),
+            ),
+            breaks=("I3",),
+            nemesis="zombies",
+            within=30,
+        ),
+        "R16": Switch(
+            says="a reader shows what it reads, whoever owns the shard",
+            rewrites=(
+                Rewrite(
+                    "coordinator.read_rule",
+                    "judge",
+                    "owner is None or head.epoch != owner.epoch or ",
+                    "",
+                ),
+            ),
+            breaks=("I8", "I12"),
+            nemesis="late writes",
+            within=30,
+        ),
+        "R17": Switch(
+            says="an owner shows what earlier owners wrote",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.pinning",
+                    "pinned",
+                    "task.head.epoch == shard.epoch",
+                    "True",
+                ),
+                Rewrite(
+                    "coordinator.read_rule",
+                    "judge",
+                    "owner is None or head.epoch != owner.epoch or ",
+                    "",
+                ),
+            ),
+            breaks=("I8", "I12"),
+            nemesis="late writes",
+            within=30,
+        ),
+        "R18 sweep": Switch(
+            says="the watermark passes buckets that nobody has looked at again",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.sweeping",
+                    "swept",
+                    "[hint for hint in event.hints if _is_news(shard, hint, event)]",
+                    "[]",
+                ),
+            ),
+            breaks=("I1 ", "I11"),
+            nemesis="late writes",
+            within=30,
+        ),
+        "R18 watermark": Switch(
+            says="the watermark does not wait for tasks in memory",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.sweeping",
+                    "_held_back",
+                    "any((task.alarm_minute <= minute for task in shard.tasks.values()))",
+                    "False",
+                ),
+            ),
+            breaks=("I1 ", "I11"),
+            nemesis="long outages",
+            within=30,
+        ),
+        "R22": Switch(
+            says="the hint of a home below the watermark stays at home",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.writing",
+                    "scan_floor",
+                    "max(shard.scan_from, shard.swept_below)",
+                    "Minute(0)",
+                ),
+            ),
+            breaks=("I1 ", "I11"),
+            nemesis="long outages",
+            within=30,
+        ),
+        "R24": Switch(
+            says="what is due within a second is due",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.dispatching",
+                    "_act",
+                    "task.due_ms <= engine.now_ms",
+                    "task.due_ms <= engine.now_ms + 900",
+                ),
+                Rewrite(
+                    f"{ENGINE}.dispatching",
+                    "hand_out",
+                    "or task.due_ms > engine.now_ms",
+                    "",
+                ),
+            ),
+            breaks=("I2",),
+            nemesis="calm",
+            within=1,
+        ),
+        "S1": Switch(
+            says="the id of a run depends on who launches it",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.occurrences",
+                    "occurrence_id",
+                    "unique_of_occurrence(task.task_id, nominal_ms)",
+                    "unique_of_occurrence(task.task_id, nominal_ms * 1000 + "
+                    "(task.head.epoch % 1000 if task.chain else 0))",
+                ),
+            ),
+            breaks=("I6", "I1 ", "I11"),
+            nemesis="schedules",
+            within=10,
+        ),
+        "S2": Switch(
+            says="the hint of the next tick is not written",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.schedules",
+                    "_append_tick",
+                    "row.alarm is not None and row.alarm == task.hinted",
+                    "True",
+                ),
+                Rewrite(f"{ENGINE}.schedules", "act", "following_ms is None or", "True or"),
+            ),
+            breaks=("I11", "I6"),
+            nemesis="schedules",
+            within=5,
+        ),
+        "S3": Switch(
+            says="a new owner does not look for the run of an earlier one",
+            rewrites=(Rewrite(f"{ENGINE}.settling", "settle", "if runs:", "if False:"),),
+            breaks=("I1 ", "I6", "I11", "sanity"),
+            nemesis="torn ticks",
+            within=20,
+        ),
+        "S4": Switch(
+            says="what is passed over after a take-over is not fenced off",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.occurrences",
+                    "needs_fence",
+                    "foreign and standing in (Standing.ABSENT, Standing.VOID)",
+                    "False",
+                ),
+            ),
+            breaks=("I6",),
+            nemesis="torn ticks",
+            within=40,
+        ),
+        "S5": Switch(
+            says="verdicts on what was passed over are not written before the tick",
+            rewrites=(Rewrite(f"{ENGINE}.schedules", "_after", "if not ahead:", "if True:"),),
+            breaks=("I11", "I6"),
+            nemesis="schedules",
+            within=5,
+        ),
+        "S6": Switch(
+            says="an end is acknowledged and the next tick still comes",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.placing",
+                    "place",
+                    "task.state in CLOSED or task.state is State.ABSENT",
+                    "(task.state in CLOSED and task.state is not State.ENDED) or "
+                    "task.state is State.ABSENT",
+                ),
+            ),
+            breaks=("I6", "I14", "sanity"),
+            nemesis="schedules",
+            within=5,
+        ),
+    }
+)
+"""By rule. R1, R3, R7 and R8 are broken from outside, in bugs.py."""
+
+NAMED: Mapping[str, Switch] = MappingProxyType(
+    {
+        "no late-arrival sweep": RULES["R18 sweep"],
+        "a cap on missed starts": Switch(
+            says="a schedule that missed three times in a row never fires again",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.schedules",
+                    "_append_tick",
+                    "last = following_ms is None or",
+                    "last = following_ms is None or "
+                    "launch.last_ms - task.due_ms >= 3 * spec.every_ms or",
+                ),
+            ),
+            breaks=("I11",),
+            nemesis="schedules",
+            within=5,
+        ),
+    }
+)
+"""Bugs that other schedulers have had, apart from those in bugs.py."""

@@ -1,0 +1,100 @@
+"""What a simulated run tells its judge: the records of the run and nothing of its inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.support.checker.history import (
+    Final,
+    Followed,
+    History,
+    Kind,
+    Line,
+    Problem,
+    Seen,
+    Terms,
+    Try,
+)
+from tests.support.checker.history import Op as Told
+from tests.support.sim.history import History as Run
+from tests.support.sim.history import Op
+from tests.support.sim.profile import Profile
+from timeball_server.core.model import TaskView
+
+CALM_LATENESS_US = 200_000
+"""What planned moves may cost; nothing else goes wrong in a calm run."""
+RECOVER_US = 30_000_000
+
+
+def told_by(run: Run, profile: Profile) -> History:
+    """The records of a run, for the judge."""
+    return History(_lines(run, profile))
+
+
+def _lines(run: Run, profile: Profile) -> Iterator[Line]:
+    yield Terms(
+        calm=profile.calm,
+        early_us=profile.skew_ms * 1_000,
+        late_us=CALM_LATENESS_US,
+        healed_us=run.healed_us,
+        recover_us=RECOVER_US,
+        read_us=run.read_us,
+    )
+    yield from (_told(op) for op in run.ops)
+    for records in (run.starts, run.ends, run.sent, run.claims, run.struck):
+        yield from records
+    yield from run.verdicts
+    yield from run.residues
+    for task_id, op in run.final.items():
+        ok = op.kind is Kind.OK and isinstance(op.view, TaskView)
+        yield Final(task=task_id, seen=_seen(op) if ok else None, reason=op.reason)
+    for task_id, told in run.followed.items():
+        yield Followed(task=task_id, told=told)
+    for text in run.problems:
+        who, _, what = text.partition(": ")
+        yield Problem(who=who, what=what)
+
+
+def _told(op: Op) -> Told:
+    return Told(
+        client=op.client,
+        call=op.call,
+        inv_us=op.inv_us,
+        ret_us=op.ret_us,
+        kind=op.kind,
+        task=op.task_id,
+        request=op.request_id.hex(),
+        reason=op.reason,
+        wish=op.wish,
+        rhythm=op.rhythm,
+        seen=_seen(op) if op.kind is Kind.OK else None,
+    )
+
+
+def _seen(op: Op) -> Seen | None:
+    """A task as the answer shows it; an answer without a journal has no place."""
+    view = op.view
+    if not isinstance(view, TaskView):
+        return None
+    accepted = [event for event in view.journal if event.kind]
+    return Seen(
+        state=str(view.state),
+        ended=view.terminal,
+        cause=str(view.cause or ""),
+        place=(accepted[-1].epoch, accepted[-1].seq) if accepted else (0, 0),
+        revision=view.revision,
+        doubts=tuple(_attempt_in(text) for text in view.unaccounted),
+        tries=tuple(
+            Try(
+                number=each.number,
+                outcome=str(each.outcome),
+                late_us=None if each.lateness_ms is None else each.lateness_ms * 1_000,
+            )
+            for each in view.attempts
+        ),
+    )
+
+
+def _attempt_in(text: str) -> int:
+    """The number in "attempt 1 on executor-2"."""
+    return int(text.split()[1])

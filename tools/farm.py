@@ -1,0 +1,116 @@
+"""Puts something wrong into the product, one thing at a time, and sees whether simulation notices.
+
+    tools/farm.py                   every rule switched off, every named bug
+    tools/farm.py "R11 executor"    this one
+    tools/farm.py --mutants 10      the first ten mutations that were drawn
+    tools/farm.py --tier            what `make test` runs: two rules, all of them with TIMEBALL_LONG=1
+
+Exit 1 if something was not noticed within its seeds (mutations: more than one in ten).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.support.sim.mutants import mutants  # noqa: E402 - needs the path above
+from tests.support.sim.rules import NAMED, RULES  # noqa: E402 - as above
+
+ALL = {**RULES, **NAMED}
+A_FEW = ("R9", "R24")
+"""Found within a seed each: enough to see that switching off works at all."""
+MUTANT_SEEDS = 6
+
+
+def run(kind: str, name: str, seeds: int | None) -> dict[str, Any]:
+    """One switch or mutation, in a process of its own; a process that falls over has noticed."""
+    command = [sys.executable, "-m", "tests.support.sim.farm", kind, name]
+    command += [] if seeds is None else ["--seeds", str(seeds)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = ended.stdout.splitlines()
+    if not lines:
+        why = ended.stderr.strip().splitlines()[-1:] or ["no word"]
+        return {"name": name, "found": True, "seed": 0, "broken": [f"fell over: {why[0]}"[:120]]}
+    said: dict[str, Any] = json.loads(lines[-1])
+    return said
+
+
+def play(
+    kind: str, names: Sequence[str], seeds: int | None, processes: int, until_s: float
+) -> Iterator[dict[str, Any]]:
+    """What became of each, in their order; nothing is begun after the given instant."""
+
+    def one(name: str) -> dict[str, Any]:
+        if time.monotonic() > until_s:
+            return {"name": name, "found": None}
+        return run(kind, name, seeds)
+
+    with ThreadPoolExecutor(processes) as pool:
+        yield from pool.map(one, names)
+
+
+def tell(said: dict[str, Any], what: str) -> None:
+    """One line for each."""
+    word = {True: "found", False: "NOT FOUND", None: "not run"}[said["found"]]
+    by = ", ".join(said.get("broken", [])) or ", ".join(said.get("other", {}))
+    print(
+        f"{said['name']}: {word}, seed {said.get('seed')}, by {by or 'nothing'} ({what})",
+        flush=True,
+    )
+
+
+def play_rules(names: Sequence[str], seeds: int | None, processes: int, until_s: float) -> int:
+    """Switches by name; how many were not found."""
+    unseen = 0
+    for said in play("rule", names, seeds, processes, until_s):
+        tell(said, ALL[said["name"]].says)
+        unseen += said["found"] is False
+    return unseen
+
+
+def play_mutants(count: int, seeds: int, processes: int) -> int:
+    """The first drawn mutations; how many were not found beyond one in ten."""
+    drawn = mutants()[:count]
+    names = [str(number) for number in range(count)]
+    unseen = 0
+    for said in play("mutant", names, seeds, processes, float("inf")):
+        mutant = drawn[int(said["name"])]
+        tell(said, f"{mutant.module}:{mutant.line} {mutant.says}")
+        unseen += not said["found"]
+    print(f"{count - unseen} of {count} mutations were noticed")
+    return max(0, unseen - count // 10)
+
+
+def main() -> int:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("names", nargs="*", help="rules and bugs; all by default")
+    parser.add_argument("--mutants", type=int, help="so many mutations instead")
+    parser.add_argument("--seeds", type=int, help="at most so many each")
+    parser.add_argument("--tier", action="store_true", help="what the tests run")
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds to begin new ones in")
+    chosen = parser.parse_args()
+    if chosen.mutants:
+        unseen = play_mutants(chosen.mutants, chosen.seeds or MUTANT_SEEDS, chosen.processes)
+    else:
+        few = chosen.tier and os.environ.get("TIMEBALL_LONG") != "1"
+        names = chosen.names or (A_FEW if few else list(ALL))
+        until_s = time.monotonic() + chosen.budget
+        unseen = play_rules(names, chosen.seeds, chosen.processes, until_s)
+    return 1 if unseen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
