@@ -24,6 +24,7 @@ from timeball_server.coordination.local import LocalCoordinator, LocalSession
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.ids import Minute, NodeId
+from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Membership
 from timeball_server.ports.store import Store
 from timeball_server.rpc.auth import Authenticator
@@ -75,16 +76,21 @@ class DevCluster(Service):
 
     Args:
         handlers: what the built-in executor serves; without any there is no such executor.
+        clock: everybody's; the system's where none is given.
     """
 
     def __init__(
-        self, config: DevConfig, authenticator: Authenticator, handlers: Mapping[str, Handler]
+        self,
+        config: DevConfig,
+        authenticator: Authenticator,
+        handlers: Mapping[str, Handler],
+        clock: Clock | None = None,
     ) -> None:
         super().__init__("timeball dev")
         self._config = config
         self._authenticator = authenticator
         self._handlers = handlers
-        self._clock = SystemClock()
+        self._clock: Clock = clock or SystemClock()
         self._store: Store | None = None
         self._coordination: LocalCoordinator | None = None
         self._coordinator: Coordinator | None = None
