@@ -43,6 +43,7 @@ KEYS = {
     "checkpoints": "(task_id)",
     "schedules": "(schedule_id), epoch desc",
     "ledger": "(schedule_id, month), nominal_ms, epoch desc",
+    "schedule_versions": "(schedule_id), version, epoch desc",
     "tasks_by_owner": "(namespace, owner, day), created_ms desc, task_id, epoch desc",
     "tasks_by_state": "(namespace, state, day, slice), at_ms desc, task_id, epoch desc",
     "dead_letters": "(namespace, day), at_ms desc, task_id, epoch desc",
@@ -74,7 +75,13 @@ def cql_tables() -> dict[str, Table]:
     for path in sorted(CQL.glob("*.cql")):
         text = re.sub(r"--[^\n]*", "", path.read_text())
         for statement in text.split(";"):
-            if statement.strip():
+            added = re.fullmatch(
+                r"\s*ALTER TABLE (\w+) ADD IF NOT EXISTS \((.*)\)", statement, re.DOTALL
+            )
+            if added is not None:
+                columns = dict(column.split() for column in added[2].split(","))
+                found[added[1]].columns.update(columns)
+            elif statement.strip():
                 name, table = cql_table(statement)
                 assert name not in found
                 found[name] = table

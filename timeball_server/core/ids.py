@@ -34,6 +34,8 @@ _CHARACTERS = frozenset(_ALPHABET)
 _AS_PYTHON_READS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 _BYTES = 25
+SCHEDULES_MINUTE = Minute(0)
+"""Where schedules with chosen names live: no time, so it is never swept and never removed."""
 KIND_TASK = 1
 KIND_SCHEDULE = 2
 _KINDS = frozenset({KIND_TASK, KIND_SCHEDULE})
@@ -128,12 +130,27 @@ def unique_from_request(namespace: str, request_id: bytes) -> bytes:
     return _stamp(digest, 8)
 
 
+def home_of_name(namespace: str, name: str) -> tuple[int, bytes]:
+    """Part and unique number of the schedule with this name: the same for everybody, for ever.
+
+    Parts spread schedules over partitions, because a schedule's journal grows for ever.
+    """
+    digest = hashlib.blake2b(name.encode(), key=namespace.encode()[:64], digest_size=18).digest()
+    return int.from_bytes(digest[16:], "big"), _stamp(digest[:16], 8)
+
+
 def unique_of_occurrence(schedule_id: TaskId, nominal_ms: int) -> bytes:
     """The unique number of a schedule's run at a nominal time: a fail-over mints no second one."""
     digest = hashlib.blake2b(
         nominal_ms.to_bytes(8, "big", signed=True), key=schedule_id.encode(), digest_size=16
     ).digest()
     return _stamp(digest, 8)
+
+
+def unique_of_backfill(schedule_id: TaskId, backfill_id: str, nominal_ms: int) -> bytes:
+    """The unique number of the run that a backfill launches for a nominal time."""
+    text = f"{nominal_ms}/{backfill_id}".encode()
+    return _stamp(hashlib.blake2b(text, key=schedule_id.encode(), digest_size=16).digest(), 8)
 
 
 def request_time_ms(request_id: bytes) -> int | None:

@@ -384,15 +384,7 @@ class VersionRow:
     detail: ScheduleDetail
 
 
-Row = (
-    EventRow
-    | DueRow
-    | OwnerListRow
-    | StateListRow
-    | DeadLetterRow
-    | LedgerRow
-    | VersionRow
-)
+Row = EventRow | DueRow | OwnerListRow | StateListRow | DeadLetterRow | LedgerRow | VersionRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,7 +273,7 @@ class BackfillState(StrEnum):
 class Backfill:
     """Nominal times of a range, both ends included, that are launched once more.
 
-    `next_ms` is the next one, None when it is over.
+    `next_ms` is the next one, None when it is over; `hand_epoch` is when it came in hand.
     """
 
     backfill_id: str
@@ -284,6 +284,7 @@ class Backfill:
     state: BackfillState = BackfillState.RUNNING
     actor: str = ""
     created_ms: int = 0
+    hand_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,9 +21,11 @@ from timeball_server.core.journal import (
     DeadLetterRow,
     DueRow,
     EventRow,
+    LedgerRow,
     OwnerListRow,
     Row,
     StateListRow,
+    VersionRow,
 )
 
 if TYPE_CHECKING:
@@ -208,6 +210,21 @@ class Store(Protocol):
         self, namespace: str, day: int, cursor: str | None, limit: int
     ) -> ListPage[DeadLetterRow]:
         """Tasks that people must look at, newest first."""
+        ...
+
+    async def read_ledger(
+        self, schedule_id: TaskId, month: int, from_ms: int, limit: int
+    ) -> Sequence[LedgerRow]:
+        """Verdicts of a month (UTC, as 202607) at or after a nominal time, in their order.
+
+        Rows of one nominal time come with the highest epoch first: it alone is in force.
+        """
+        ...
+
+    async def read_versions(
+        self, schedule_id: TaskId, after: int, limit: int
+    ) -> Sequence[VersionRow]:
+        """Versions of a schedule after a number, in their order, highest epoch first."""
         ...
 
     async def close(self) -> None:

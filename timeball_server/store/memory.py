@@ -23,6 +23,7 @@ from timeball_server.core.journal import (
     OwnerListRow,
     Row,
     StateListRow,
+    VersionRow,
 )
 from timeball_server.ports.store import (
     Applied,
@@ -41,6 +42,7 @@ from timeball_server.store.memory_tables import (
     ListPlace,
     ListTable,
     Table,
+    VersionTable,
 )
 
 
@@ -68,6 +70,7 @@ class MemoryDatabase:
         self.by_state = ListTable(_state_place)
         self.dead_letters = ListTable(_dead_letter_place)
         self.ledger = LedgerTable()
+        self.versions = VersionTable()
         self.access = AccessTables()
         self.shards: dict[ShardId, ShardRow] = {}
         self.owners: dict[ShardId, dict[Epoch, OwnerRow]] = {}
@@ -81,6 +84,7 @@ class MemoryDatabase:
             StateListRow: self.by_state,
             DeadLetterRow: self.dead_letters,
             LedgerRow: self.ledger,
+            VersionRow: self.versions,
         }
 
 
@@ -232,6 +236,16 @@ class MemoryStore:
     ) -> ListPage[DeadLetterRow]:
         """Dead letters of a day, newest first."""
         return self._open().dead_letters.page((namespace, "", day), cursor, limit)
+
+    async def read_ledger(
+        self, schedule_id: TaskId, month: int, from_ms: int, limit: int
+    ) -> list[LedgerRow]:
+        """Verdicts of a month at or after a nominal time."""
+        return self._open().ledger.of_month(schedule_id, month, from_ms)[:limit]
+
+    async def read_versions(self, schedule_id: TaskId, after: int, limit: int) -> list[VersionRow]:
+        """Versions of a schedule after a number."""
+        return self._open().versions.of(schedule_id, after)[:limit]
 
     async def close(self) -> None:
         """Disconnect this client; the database stays."""

@@ -20,7 +20,14 @@ from timeball_server.core.ids import (
     TaskId,
     encode_id,
 )
-from timeball_server.core.journal import DueRow, EventRow, LedgerRow, Row, head_of
+from timeball_server.core.journal import (
+    DueRow,
+    EventRow,
+    LedgerRow,
+    Row,
+    VersionRow,
+    head_of,
+)
 from timeball_server.ports.store import DuePage, ListPage
 from timeball_server.store.keys import (
     Cursor,
@@ -229,6 +236,7 @@ class LedgerTable:
 
     def __init__(self) -> None:
         self._rows: dict[Hashable, LedgerRow] = {}
+        self._months: dict[tuple[TaskId, int], list[tuple[int, int]]] = {}
 
     def key(self, row: LedgerRow) -> Hashable:
         """Schedule, month, nominal time and epoch."""
@@ -241,3 +249,35 @@ class LedgerTable:
     def add(self, row: LedgerRow) -> None:
         """Store a verdict."""
         self._rows[self.key(row)] = row
+        month = (row.schedule_id, month_of(row.nominal_ms))
+        insort(self._months.setdefault(month, []), (row.nominal_ms, -row.epoch))
+
+    def of_month(self, schedule_id: TaskId, month: int, from_ms: int) -> list[LedgerRow]:
+        """Verdicts of a month from a nominal time on, of each the highest epoch first."""
+        order = self._months.get((schedule_id, month), [])
+        places = order[bisect_left(order, (from_ms,)) :]
+        return [self._rows[schedule_id, month, at_ms, -epoch] for at_ms, epoch in places]
+
+
+class VersionTable:
+    """Specifications that schedules had."""
+
+    def __init__(self) -> None:
+        self._rows: dict[TaskId, dict[tuple[int, int], VersionRow]] = {}
+
+    def key(self, row: VersionRow) -> Hashable:
+        """Schedule, version and epoch."""
+        return (row.schedule_id, row.version, row.epoch)
+
+    def find(self, row: VersionRow) -> VersionRow | None:
+        """The version that stands under this key."""
+        return self._rows.get(row.schedule_id, {}).get((row.version, -row.epoch))
+
+    def add(self, row: VersionRow) -> None:
+        """Store a version."""
+        self._rows.setdefault(row.schedule_id, {})[row.version, -row.epoch] = row
+
+    def of(self, schedule_id: TaskId, after: int) -> list[VersionRow]:
+        """Versions after a number, of each the highest epoch first."""
+        found = sorted(self._rows.get(schedule_id, {}).items())
+        return [row for (version, _), row in found if version > after]

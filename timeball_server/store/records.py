@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeVar
 
+from timeball.errors import Internal
+
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
 from timeball_server.core.journal import (
     Alarm,
@@ -19,8 +21,10 @@ from timeball_server.core.journal import (
     LedgerRow,
     OwnerListRow,
     Row,
+    ScheduleDetail,
     State,
     StateListRow,
+    VersionRow,
 )
 from timeball_server.store.codec import decode_detail, decode_texts, encode_detail, encode_texts
 from timeball_server.store.keys import day_of, home_bucket, month_of, slice_of
@@ -54,7 +58,12 @@ LEDGER_COLUMNS: Final = (
     "lateness_ms",
     "last_nominal_ms",
     "times",
+    "version",
+    "down_ms",
+    "overlap_ms",
 )
+VERSION_KEY: Final = ("schedule_id", "version", "epoch")
+VERSION_COLUMNS: Final = (*VERSION_KEY, "after_ms", "actor", "detail")
 
 
 def event_values(row: EventRow) -> Values:
@@ -177,12 +186,14 @@ def ledger_values(row: LedgerRow) -> Values:
     """The tuple of a verdict."""
     key = (row.schedule_id, month_of(row.nominal_ms), row.nominal_ms, row.epoch)
     verdict = (row.verdict, row.task_id, row.cause, row.lateness_ms)
-    return (*key, *verdict, row.last_nominal_ms, row.times)
+    span = (row.last_nominal_ms, row.times)
+    return (*key, *verdict, *span, row.version, row.down_ms, row.overlap_ms)
 
 
 def ledger_from(values: Values) -> LedgerRow:
-    """The verdict of a tuple."""
-    schedule_id, _, nominal_ms, epoch, verdict, task_id, cause, lateness_ms, last, times = values
+    """The verdict of a tuple; rows from before there were versions have no value there."""
+    (schedule_id, _, nominal_ms, epoch, verdict, task_id, cause, lateness_ms, last, times, version,
+     down_ms, overlap_ms) = values  # fmt: skip
     return LedgerRow(
         schedule_id=TaskId(schedule_id),
         nominal_ms=nominal_ms,
@@ -193,4 +204,33 @@ def ledger_from(values: Values) -> LedgerRow:
         lateness_ms=lateness_ms,
         last_nominal_ms=last,
         times=times,
+        version=1 if version is None else version,
+        down_ms=down_ms or 0,
+        overlap_ms=overlap_ms or 0,
+    )
+
+
+def version_values(row: VersionRow) -> Values:
+    """The tuple of a version."""
+    key = (row.schedule_id, row.version, row.epoch)
+    return (*key, row.after_ms, row.actor, encode_detail(row.detail))
+
+
+def version_from(values: Values) -> VersionRow:
+    """The version of a tuple.
+
+    Raises:
+        Internal: its bytes are broken, or of a kind that only a newer version knows.
+    """
+    schedule_id, version, epoch, after_ms, actor, detail = values
+    found = decode_detail(detail)
+    if not isinstance(found, ScheduleDetail):
+        raise Internal("A stored version of a schedule holds something else; restore the database.")
+    return VersionRow(
+        schedule_id=TaskId(schedule_id),
+        version=version,
+        epoch=Epoch(epoch),
+        after_ms=after_ms,
+        actor=actor,
+        detail=found,
     )

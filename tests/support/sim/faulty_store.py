@@ -21,9 +21,11 @@ from timeball_server.core.journal import (
     DeadLetterRow,
     DueRow,
     EventRow,
+    LedgerRow,
     OwnerListRow,
     Row,
     StateListRow,
+    VersionRow,
 )
 from timeball_server.ports.store import Applied, DuePage, ListPage, NotApplied, OwnerRow, ShardRow
 from timeball_server.store.memory import MemoryStore
@@ -203,6 +205,23 @@ class FaultyStore:
         return await self._read(
             "list_dead_letters",
             lambda: self._inner.list_dead_letters(namespace, day, cursor, limit),
+        )
+
+    async def read_ledger(
+        self, schedule_id: TaskId, month: int, from_ms: int, limit: int
+    ) -> Sequence[LedgerRow]:
+        """Verdicts of a schedule."""
+        return await self._read(
+            "read_ledger",
+            lambda: self._inner.read_ledger(schedule_id, month, from_ms, limit),
+        )
+
+    async def read_versions(
+        self, schedule_id: TaskId, after: int, limit: int
+    ) -> Sequence[VersionRow]:
+        """Specifications that a schedule had."""
+        return await self._read(
+            "read_versions", lambda: self._inner.read_versions(schedule_id, after, limit)
         )
 
     async def close(self) -> None:

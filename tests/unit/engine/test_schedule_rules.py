@@ -206,7 +206,7 @@ def test_s5_beyond_the_window_nothing_runs() -> None:
     world.run(1_000)
     world.jump(2 * 3_600_000 + 601_000)
     world.run(1_000)
-    assert words(world, call.task_id) == [(3_600, "COALESCED"), (7_200, "MISSED_WINDOW")]
+    assert words(world, call.task_id) == [(3_600, "MISSED_WINDOW"), (7_200, "MISSED_WINDOW")]
     assert shown(read_schedule(node, call.task_id)).runs == 0
     world.run(3_600_000 - 602_000)
     assert words(world, call.task_id)[-1] == (10_800, "LAUNCHED")
@@ -222,8 +222,8 @@ def test_s5_a_store_slower_than_the_interval_does_not_keep_a_schedule_from_runni
         for _ in range(len(node.writes)):
             node.settle_one()
     named = [word for _, word in words(world, call.task_id)]
-    assert named.count("LAUNCHED") >= 15
-    assert named.count("COALESCED") >= 1
+    assert len(named) >= 15
+    assert set(named) == {"LAUNCHED"}, "a busy cluster is late, it misses nothing"
 
 
 def test_s5_a_schedule_does_not_hold_back_scan_from() -> None:

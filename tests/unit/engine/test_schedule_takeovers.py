@@ -24,7 +24,7 @@ from timeball_server.core.commands import RejectionReason
 from timeball_server.core.engine import effects as fx
 from timeball_server.core.engine import events as ev
 from timeball_server.core.ids import TaskId
-from timeball_server.core.journal import EventKind, LedgerRow, Row
+from timeball_server.core.journal import EventKind, EventRow, LedgerRow, Row
 from timeball_server.core.model import PublicState
 
 K = EventKind
@@ -184,6 +184,10 @@ def test_s5_verdicts_on_what_was_passed_over_are_durable_before_the_tick() -> No
     assert words(world, schedule_id)[:2] == [(10, "COALESCED"), (20, "COALESCED")]
 
 
+def is_end(row: Row) -> bool:
+    return isinstance(row, EventRow) and row.kind is EventKind.SCHEDULE_ENDED
+
+
 def test_s6_who_ended_a_schedule_hears_unknown_when_the_shard_is_lost_meanwhile() -> None:
     world = World()
     node = world.owner()
@@ -194,6 +198,8 @@ def test_s6_who_ended_a_schedule_hears_unknown_when_the_shard_is_lost_meanwhile(
     node.frozen = False
     node.hold_writes = True
     ended = end_schedule(node, schedule_id)
+    while not any(is_end(row) for write in node.writes for row in write.rows):
+        node.settle_one()
     node.feed(ev.ShardLost(SHARD))
     assert ended.refusal is RejectionReason.UNKNOWN
 

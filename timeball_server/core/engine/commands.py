@@ -13,7 +13,6 @@ from timeball_server.core.commands import (
     Done,
     EndSchedule,
     Outcome,
-    ReadSchedule,
     Rejected,
     RejectionReason,
     WatchTask,
@@ -43,7 +42,7 @@ from timeball_server.core.engine.writing import (
     reply,
     unknown,
 )
-from timeball_server.core.ids import Bucket, InvalidId, TaskId, decode_id
+from timeball_server.core.ids import SCHEDULES_MINUTE, Bucket, InvalidId, TaskId, decode_id
 from timeball_server.core.journal import (
     EventKind,
     History,
@@ -63,7 +62,7 @@ def arrive(engine: Engine, token: int, command: AnyCommand) -> None:
     shard = engine.shards.get(home.shard) if home is not None else None
     if home is None or shard is None or shard.phase is Phase.RELEASING:
         engine.out.append(Reply(token, not_owned(home.shard if home else -1)))
-    elif home.minute < shard.deleted_below:
+    elif SCHEDULES_MINUTE < home.minute < shard.deleted_below:
         message = "the task's bucket was removed after its retention"
         reply(engine, token, Rejected(RejectionReason.EXPIRED, message))
     elif isinstance(command, CreateTask):
@@ -76,7 +75,7 @@ def arrive(engine: Engine, token: int, command: AnyCommand) -> None:
 
 def _home(command: AnyCommand) -> Bucket | None:
     if isinstance(command, CreateTask | CreateSchedule):
-        return Bucket(command.minute, command.shard)
+        return Bucket(command.minute, command.shard)  # whatever the part
     try:
         return decode_id(command.task_id).home
     except InvalidId:
@@ -115,7 +114,7 @@ def decide(
         reply(engine, token, not_found())
     elif isinstance(task, ScheduleState):
         schedules.decide(engine, shard, task, token, command)
-    elif isinstance(command, ReadSchedule | EndSchedule):
+    elif not isinstance(command, TaskCommand):
         reply(engine, token, not_found())
     elif isinstance(command, CancelTask):
         _cancel(engine, shard, task, token, command)

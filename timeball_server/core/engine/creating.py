@@ -15,6 +15,7 @@ from timeball_server.core.commands import (
     Done,
     Rejected,
     RejectionReason,
+    TriggerSchedule,
 )
 from timeball_server.core.engine import commands, dispatching, placing
 from timeball_server.core.engine.effects import FindTask
@@ -55,7 +56,9 @@ def arrive(engine: Engine, shard: ShardState, token: int, command: CreateTask) -
         _create(engine, shard, token, command)
 
 
-def may_be_late(engine: Engine, shard: ShardState, command: CreateTask | CreateSchedule) -> bool:
+def may_be_late(
+    engine: Engine, shard: ShardState, command: CreateTask | CreateSchedule | TriggerSchedule
+) -> bool:
     """Whether this first send may have been overtaken by its repetition in an earlier epoch (R8).
 
     It may have waited in a network or a frozen coordinator while its caller repeated it, marked,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 
-from timeball_server.core.engine import placing, schedules
+from timeball_server.core.engine import placing, ticking
 from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves
 from timeball_server.core.engine.ready import WaitingClass, start_expired
 from timeball_server.core.engine.state import (
@@ -51,7 +51,7 @@ def _act(engine: Engine, shard: ShardState, task: TaskState) -> None:
     if shard.phase is Phase.RELEASING or task.waits:
         return
     if isinstance(task, ScheduleState):
-        schedules.act(engine, shard, task)
+        ticking.act(engine, shard, task)
     elif task.sent:
         _renew(engine, shard, task)
     elif task.due_ms <= engine.now_ms:

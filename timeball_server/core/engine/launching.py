@@ -1,10 +1,10 @@
-"""What a tick decides: launch the nominal time in hand, or pass over it, as rows.
+"""What is written for a run that a schedule launches, or for times that it passes over.
 
-A tick never launches another nominal time than the one in hand, the one that the schedule's
-durable alarm names. So whoever takes over knows the only id under which an earlier owner may have
-written an occurrence (rules S3, S4): times that were missed are passed over by a tick of their
-own, and the latest one is in hand after it. Nothing is handed out before the whole batch of the
-tick is durable (rule S2).
+A tick never launches another nominal time than one that the schedule's durable head names: the one
+in hand, or the first that waits. So whoever takes over knows the only ids under which an earlier
+owner may have written an occurrence (rules S3, S4): times that were missed are passed over by a
+tick of their own, and the next one is in hand after it. Nothing is handed out before the whole
+batch of the event that launches is durable (rule S2).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from timeball_server.core.engine import creating, dispatching, occurrences
+from timeball_server.core.engine import creating, dispatching, occurrences, overlapping
 from timeball_server.core.engine.state import (
     Engine,
     ExecutorState,
@@ -20,9 +20,9 @@ from timeball_server.core.engine.state import (
     Mutation,
     ScheduleState,
     ShardState,
-    Standing,
     TaskState,
 )
+from timeball_server.core.engine.verdicts import Decision, Move, Verdict
 from timeball_server.core.engine.writing import (
     Then,
     alarm_minute,
@@ -31,16 +31,15 @@ from timeball_server.core.engine.writing import (
     write_rows,
 )
 from timeball_server.core.ids import TaskId
-from timeball_server.core.intervals import count_between, latest_nominal_ms
 from timeball_server.core.journal import (
     EventRow,
     LedgerRow,
     Row,
     ScheduleDetail,
 )
+from timeball_server.core.schedules import spread
+from timeball_server.core.schedules.calendars import next_nominal_ms
 
-CATCH_UP_WINDOW_MS: Final = 600_000
-"""After an outage the latest missed nominal time still runs if it is not older than this."""
 _RECENT: Final = 10
 
 
@@ -48,73 +47,15 @@ _RECENT: Final = 10
 class Launch:
     """What was decided: rows beside the schedule's event, and what follows when all are durable.
 
-    `last_ms` is the last nominal time that has its verdict now. `ahead` are verdicts that must be
-    durable before the event: nothing else tells a new owner what was passed over.
+    `ahead` are verdicts that must be durable before the event: nothing else tells a new owner
+    what was passed over.
     """
 
     detail: ScheduleDetail
-    last_ms: int
     rows: tuple[Row, ...]
     then: Then
     executor: ExecutorState | None = None
     ahead: tuple[Row, ...] = ()
-
-
-def plan(
-    engine: Engine, shard: ShardState, task: ScheduleState, standing: Standing
-) -> Launch | None:
-    """Decide the nominal time in hand, and those that were missed with it.
-
-    Args:
-        standing: what stands under the id that the nominal time in hand names.
-
-    Returns:
-        None if nothing is to be launched and a fence must be durable before that is decided.
-    """
-    detail = detail_of(task)
-    first_ms = task.due_ms
-    if standing is Standing.EXISTS:
-        return _already_launched(engine, shard, task, detail)
-    last_ms = latest_nominal_ms(detail.spec, first_ms, engine.now_ms)
-    in_window = engine.now_ms - last_ms <= CATCH_UP_WINDOW_MS
-    in_turn = last_ms == first_ms or _has_caught_up(engine, shard, task, detail)
-    if in_window and in_turn and standing is Standing.ABSENT:
-        return _launch(engine, shard, task, detail)
-    if occurrences.needs_fence(shard, task, standing):
-        return None
-    before_ms = last_ms - detail.spec.every_ms
-    if not in_window:
-        coalesced = _passed(engine, shard, task, "COALESCED", "down", before_ms)
-        missed = _verdict(engine, shard, task, last_ms, "MISSED_WINDOW", "down")
-        return _declined(task, last_ms, (*coalesced, missed))
-    if not in_turn:
-        coalesced = _passed(engine, shard, task, "COALESCED", "down", before_ms)
-        return _declined(task, before_ms, coalesced)
-    cancelled = _verdict(engine, shard, task, first_ms, "CANCELLED", "voided before its time")
-    return _declined(task, first_ms, (cancelled,))
-
-
-def plan_end(
-    engine: Engine, shard: ShardState, task: ScheduleState, standing: Standing
-) -> Launch | None:
-    """Verdicts that an end leaves: what is due and was not launched is cancelled (rule S6).
-
-    Returns:
-        None if a fence must be durable first, as in `plan`.
-    """
-    if occurrences.needs_fence(shard, task, standing):
-        return None
-    detail, from_ms = detail_of(task), task.due_ms
-    rows: tuple[Row, ...] = ()
-    if standing is Standing.EXISTS:
-        launched = _already_launched(engine, shard, task, detail)
-        detail, rows = launched.detail, launched.rows
-        from_ms += detail.spec.every_ms
-    last_ms = latest_nominal_ms(detail.spec, from_ms, engine.now_ms)
-    if from_ms <= min(engine.now_ms, detail.spec.end_ms or from_ms):
-        rows += _passed(engine, shard, task, "CANCELLED", "ended", last_ms, from_ms)
-        detail = replace(detail, nominal_ms=last_ms, launched=False)
-    return Launch(detail=detail, last_ms=last_ms, rows=(), then=_nothing, ahead=rows)
 
 
 def detail_of(task: ScheduleState) -> ScheduleDetail:
@@ -124,69 +65,131 @@ def detail_of(task: ScheduleState) -> ScheduleDetail:
     return task.detail
 
 
-def _has_caught_up(
-    engine: Engine, shard: ShardState, task: ScheduleState, detail: ScheduleDetail
-) -> bool:
-    """Whether we have passed over missed times just now.
+def following_ms(engine: Engine, detail: ScheduleDetail, after_ms: int) -> int | None:
+    """The next nominal time, strictly later; None = there is none, or it is not known yet."""
+    spec = detail.spec
+    if spec.max_runs and detail.runs >= spec.max_runs:
+        return None
+    if spec.delay_ms is None:
+        return next_nominal_ms(spec.when, after_ms)
+    if detail.launched:
+        return None
+    next_ms = max(engine.now_ms + spec.delay_ms, after_ms + 1, spec.when.start_ms or 0)
+    end_ms = spec.when.end_ms
+    return next_ms if end_ms is None or next_ms <= end_ms else None
 
-    Then the time in hand runs even if it is not the latest any more: a store slower than the
-    interval must not keep a schedule from ever running.
+
+def advanced(
+    engine: Engine, shard: ShardState, detail: ScheduleDetail, at_ms: int, last_ms: int
+) -> ScheduleDetail:
+    """The head's words once nominal times from one to another have their verdicts.
+
+    They are those in hand, or the first one that waits.
     """
-    alarm = task.head.alarm
-    ours = alarm is not None and alarm.epoch == shard.epoch
-    passed = detail.nominal_ms is not None and not detail.launched
-    return ours and passed and engine.now_ms - task.due_ms <= CATCH_UP_WINDOW_MS
+    waited = bool(detail.buffered) and detail.buffered[0][0] == at_ms
+    detail = replace(detail, nominal_ms=last_ms, seen_epoch=shard.epoch)
+    if waited:
+        return replace(detail, buffered=detail.buffered[1:])
+    return replace(detail, next_ms=following_ms(engine, detail, last_ms), hand_epoch=shard.epoch)
 
 
-def _launch(
-    engine: Engine, shard: ShardState, task: ScheduleState, detail: ScheduleDetail
+def quiet(detail: ScheduleDetail) -> ScheduleDetail:
+    """The same for an event that launches nothing."""
+    return replace(detail, launched=False, run=None)
+
+
+def launched(
+    engine: Engine, shard: ShardState, task: ScheduleState, nominal_ms: int, decision: Decision
 ) -> Launch:
-    nominal_ms = task.due_ms
-    occurrence = _new_occurrence(engine, shard, task, detail, nominal_ms)
-    executor = dispatching.choose_now(engine, occurrence, nominal_ms)
-    row, rows = _occurrence_rows(engine, shard, occurrence, nominal_ms, executor)
-    run = occurrence.task_id
-    verdict = _verdict(engine, shard, task, nominal_ms, "LAUNCHED", "", run)
+    """Launch a nominal time: its occurrence and its verdict go with the event."""
+    run = occurrences.occurrence_id(task, nominal_ms)
+    due_ms = spread.due_ms(detail_of(task).spec.when, task.task_id, nominal_ms)
+    detail = with_run(engine, shard, task, run, nominal_ms, due_ms)
+    detail = replace(detail, runs=detail.runs + 1)
+    detail = advanced(engine, shard, detail, nominal_ms, nominal_ms)
+    verdict = verdict_row(engine, shard, task, nominal_ms, decision, run)
+    return started(engine, shard, task, detail, (verdict,))
+
+
+def with_run(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    run: TaskId,
+    nominal_ms: int,
+    due_ms: int,
+) -> ScheduleDetail:
+    """The head's words for an event that launches a run."""
+    detail = detail_of(task)
+    return replace(
+        detail,
+        launched=True,
+        run=run,
+        run_due_ms=due_ms,
+        run_nominal_ms=nominal_ms,
+        recent=(run, *(known for known in detail.recent if known != run))[:_RECENT],
+        open=overlapping.with_run(shard, task, detail, run),
+        seen_epoch=shard.epoch,
+    )
+
+
+def started(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    detail: ScheduleDetail,
+    verdicts: tuple[Row, ...] = (),
+) -> Launch:
+    """The occurrence that an event launches, born claimed if it is due and somebody has room."""
+    occurrence = _new_occurrence(engine, shard, task, detail)
+    due_ms = detail.run_due_ms
+    executor = None
+    if due_ms <= engine.now_ms:
+        executor = dispatching.choose_now(engine, occurrence, due_ms)
+    row, rows = _occurrence_rows(engine, shard, occurrence, due_ms, executor)
     return Launch(
-        detail=_with_run(detail, nominal_ms, run),
-        last_ms=nominal_ms,
-        rows=(*rows, verdict),
+        detail=detail,
+        rows=(*rows, *verdicts),
         then=_landing(shard, occurrence, row),
         executor=executor,
     )
 
 
-def _with_run(detail: ScheduleDetail, nominal_ms: int, run: TaskId) -> ScheduleDetail:
-    return replace(
-        detail,
-        nominal_ms=nominal_ms,
-        launched=True,
-        runs=detail.runs + 1,
-        recent=(run, *detail.recent)[:_RECENT],
-    )
-
-
-def _already_launched(
-    engine: Engine, shard: ShardState, task: ScheduleState, detail: ScheduleDetail
+def recorded(
+    engine: Engine, shard: ShardState, task: ScheduleState, nominal_ms: int, decision: Decision
 ) -> Launch:
     """An earlier owner wrote the occurrence but not its TICK: the verdict is LAUNCHED (S3)."""
-    nominal_ms = task.due_ms
     run = occurrences.occurrence_id(task, nominal_ms)
-    verdict = _verdict(engine, shard, task, nominal_ms, "LAUNCHED", "fail-over", run)
-    return Launch(
-        detail=_with_run(detail, nominal_ms, run),
-        last_ms=nominal_ms,
-        rows=(verdict,),
-        then=_nothing,
-    )
+    detail = with_run(engine, shard, task, run, nominal_ms, nominal_ms)
+    detail = replace(detail, runs=detail.runs + 1)
+    detail = advanced(engine, shard, detail, nominal_ms, nominal_ms)
+    verdict = verdict_row(engine, shard, task, nominal_ms, decision, run)
+    return Launch(detail=detail, rows=(verdict,), then=nothing)
 
 
-def _declined(task: ScheduleState, last_ms: int, verdicts: tuple[Row, ...]) -> Launch:
-    detail = replace(detail_of(task), nominal_ms=last_ms, launched=False)
-    return Launch(detail=detail, last_ms=last_ms, rows=(), then=_nothing, ahead=verdicts)
+def passed(
+    engine: Engine, shard: ShardState, task: ScheduleState, at_ms: int, decision: Decision
+) -> Launch:
+    """Nothing is launched: the verdict is durable before the event that goes on."""
+    detail = advanced(engine, shard, quiet(detail_of(task)), at_ms, decision.last_ms)
+    row = verdict_row(engine, shard, task, at_ms, decision)
+    return Launch(detail=detail, rows=(), then=nothing, ahead=(row,))
 
 
-def _nothing(engine: Engine, mutation: Mutation) -> None:
+def buffered(engine: Engine, shard: ShardState, task: ScheduleState) -> Launch:
+    """The time in hand waits for the runs to end; its verdict comes then.
+
+    Who may have launched it already is still to be asked of the epoch in which it came in hand.
+    """
+    detail = quiet(detail_of(task))
+    at_ms, epoch = occurrences.hand_ms(task) or 0, occurrences.hand_epoch(task)
+    detail = advanced(engine, shard, replace(detail, buffered=()), at_ms, at_ms)
+    waiting = (*detail_of(task).buffered, (at_ms, epoch))
+    detail = replace(detail, buffered=waiting, nominal_ms=detail_of(task).nominal_ms)
+    return Launch(detail=detail, rows=(), then=nothing)
+
+
+def nothing(engine: Engine, mutation: Mutation) -> None:
     """Nothing was written under an occurrence's id."""
 
 
@@ -199,64 +202,71 @@ def _landing(shard: ShardState, occurrence: TaskState, row: EventRow) -> Then:
     return then
 
 
-def launch_again(
-    engine: Engine, shard: ShardState, task: ScheduleState, nominal_ms: int, whole: Then
-) -> None:
-    """The TICK of an earlier owner stands, its occurrence does not: write it again (rule S3).
+def launch_again(engine: Engine, shard: ShardState, task: ScheduleState, whole: Then) -> None:
+    """The event of an earlier owner stands, its occurrence does not: write it again (rule S3).
 
     Args:
-        whole: what follows when all rows of the TICK are durable.
+        whole: what follows when all rows of the event are durable.
     """
-    occurrence = _new_occurrence(engine, shard, task, detail_of(task), nominal_ms)
-    row, rows = _occurrence_rows(engine, shard, occurrence, nominal_ms, None)
-    verdict = _verdict(engine, shard, task, nominal_ms, "LAUNCHED", "fail-over", row.task_id)
+    detail = occurrences.launch_of(task)
+    occurrence = _new_occurrence(engine, shard, task, detail)
+    row, rows = _occurrence_rows(engine, shard, occurrence, detail.run_due_ms, None)
 
     def then(engine: Engine, mutation: Mutation) -> None:
         occurrences.landed(engine, shard, occurrence, row, None)
         whole(engine, mutation)
 
-    write_rows(engine, shard, occurrence, (*rows, verdict), then)
+    write_rows(engine, shard, occurrence, (*rows, *verdict_again(shard, task)), then)
 
 
-def verdict_again(shard: ShardState, task: ScheduleState, nominal_ms: int) -> LedgerRow:
-    """What the TICK of an earlier owner says of its run, which is there (rule S3)."""
-    return LedgerRow(
+def verdict_again(shard: ShardState, task: ScheduleState) -> tuple[Row, ...]:
+    """What the TICK of an earlier owner says of its run (rule S3); none for a run by hand."""
+    detail = occurrences.launch_of(task)
+    nominal_ms = detail.run_nominal_ms
+    if detail.run != occurrences.occurrence_id(task, nominal_ms):
+        return ()
+    row = LedgerRow(
         schedule_id=task.task_id,
         nominal_ms=nominal_ms,
         epoch=shard.epoch,
-        verdict="LAUNCHED",
-        task_id=occurrences.occurrence_id(task, nominal_ms),
+        verdict=Verdict.LAUNCHED.value,
+        task_id=detail.run,
         cause="fail-over",
         lateness_ms=max(0, task.head.at_ms - nominal_ms),
+        version=version_of(detail, nominal_ms),
     )
+    return (row,)
 
 
 def taken_back(
-    engine: Engine, shard: ShardState, task: ScheduleState, nominal_ms: int
-) -> tuple[ScheduleDetail, LedgerRow]:
-    """The TICK of an earlier owner came late: its run had been fenced off by then (rule S4)."""
-    detail = detail_of(task)
-    run = occurrences.occurrence_id(task, nominal_ms)
+    engine: Engine, shard: ShardState, task: ScheduleState
+) -> tuple[ScheduleDetail, tuple[Row, ...]]:
+    """The event of an earlier owner came late: its run had been fenced off by then (rule S4)."""
+    detail = occurrences.launch_of(task)
+    nominal_ms, run = detail.run_nominal_ms, detail.run
+    ledgered = run == occurrences.occurrence_id(task, nominal_ms)
     corrected = replace(
-        detail,
-        launched=False,
-        runs=detail.runs - 1,
+        quiet(detail),
+        runs=detail.runs - ledgered,
         recent=tuple(known for known in detail.recent if known != run),
+        open=tuple(known for known in detail.open if known != run),
     )
-    return corrected, _verdict(engine, shard, task, nominal_ms, "CANCELLED", "fail-over")
+    decision = Decision(move=Move.PASS, verdict=Verdict.CANCELLED, cause="fail-over")
+    row = verdict_row(engine, shard, task, nominal_ms, decision)
+    return corrected, (row,) if ledgered else ()
 
 
 def _new_occurrence(
-    engine: Engine,
-    shard: ShardState,
-    task: ScheduleState,
-    detail: ScheduleDetail,
-    nominal_ms: int,
+    engine: Engine, shard: ShardState, task: ScheduleState, detail: ScheduleDetail
 ) -> TaskState:
-    run = occurrences.occurrence_id(task, nominal_ms)
+    run = detail.run
+    if run is None:
+        raise AssertionError("an event that launches names its run")
     occurrence = shard.tasks.get(run) or TaskState(run, shard.shard)
     occurrence.loading = Loading.PRESENT  # whoever asked for the id before is answered in its turn
-    occurrence.spec = replace(detail.spec.task, schedule_id=task.task_id, nominal_ms=nominal_ms)
+    occurrence.spec = replace(
+        detail.spec.task, schedule_id=task.task_id, nominal_ms=detail.run_nominal_ms
+    )
     occurrence.effective_priority = occurrence.spec.priority
     shard.tasks[occurrence.task_id] = occurrence
     engine.counters.created += 1
@@ -267,51 +277,53 @@ def _occurrence_rows(
     engine: Engine,
     shard: ShardState,
     occurrence: TaskState,
-    nominal_ms: int,
+    due_ms: int,
     executor: ExecutorState | None,
 ) -> tuple[EventRow, tuple[Row, ...]]:
     row = creating.first_event(
-        engine, shard, occurrence, nominal_ms, executor, actor=engine.node, request_id=""
+        engine, shard, occurrence, due_ms, executor, actor=engine.node, request_id=""
     )
     occurrence.pending = row
-    minute = alarm_minute(engine, shard, occurrence, nominal_ms)
+    minute = alarm_minute(engine, shard, occurrence, due_ms)
     occurrence.alarm_minute = minute
     return row, (due_row(shard, occurrence, row, minute), row, listing(row, occurrence.spec))
 
 
-def _passed(
-    engine: Engine,
-    shard: ShardState,
-    task: ScheduleState,
-    verdict: str,
-    cause: str,
-    last_ms: int,
-    first_ms: int | None = None,
-) -> tuple[Row, ...]:
-    """One row on all nominal times from the one in hand, or a given one, to the last."""
-    first_ms = task.due_ms if first_ms is None else first_ms
-    if last_ms < first_ms:
-        return ()
-    row = _verdict(engine, shard, task, first_ms, verdict, cause)
-    times = count_between(detail_of(task).spec, first_ms, last_ms)
-    return (replace(row, last_nominal_ms=last_ms, times=times),)
+def absent_until_ms(engine: Engine, shard: ShardState) -> int:
+    """Nominal times before this passed while nobody was there to launch them."""
+    return max(shard.acquired_ms, engine.resumed_ms)
 
 
-def _verdict(
+def version_of(detail: ScheduleDetail, nominal_ms: int) -> int:
+    """The version that named a nominal time: one that waited may be of the version before."""
+    return detail.version - (nominal_ms <= detail.version_after_ms and detail.version > 1)
+
+
+def verdict_row(
     engine: Engine,
     shard: ShardState,
     task: ScheduleState,
     nominal_ms: int,
-    verdict: str,
-    cause: str,
+    decision: Decision,
     run: TaskId | None = None,
 ) -> LedgerRow:
+    """One row of the ledger. Its lateness is split: nobody there, an earlier run, the rest."""
+    detail = detail_of(task)
+    late_ms = max(0, engine.now_ms - nominal_ms)
+    down_ms = min(late_ms, max(0, absent_until_ms(engine, shard) - nominal_ms))
+    waited = any(waiting == nominal_ms for waiting, _ in detail.buffered)
+    single = decision.times == 1
     return LedgerRow(
         schedule_id=task.task_id,
         nominal_ms=nominal_ms,
         epoch=shard.epoch,
-        verdict=verdict,
+        verdict=decision.verdict.value,
         task_id=run,
-        cause=cause,
-        lateness_ms=max(0, engine.now_ms - nominal_ms),
+        cause=decision.cause,
+        lateness_ms=late_ms,
+        last_nominal_ms=None if single else decision.last_ms,
+        times=None if single else decision.times,
+        version=version_of(detail, nominal_ms),
+        down_ms=down_ms,
+        overlap_ms=late_ms - down_ms if waited else 0,
     )

@@ -35,6 +35,8 @@ def handle(
         wall_ms: the owner's wall clock; decides what is due.
         mono_ms: a clock that never steps; decides whether the lease holds.
     """
+    if wall_ms - engine.now_ms > engine.config.session_timeout_ms:
+        engine.resumed_ms = wall_ms  # we slept: what was due meanwhile is late, and not for work
     engine.now_ms, engine.mono_ms = wall_ms, mono_ms
     happened = list(events)
     for event in happened:

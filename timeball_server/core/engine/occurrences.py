@@ -8,6 +8,7 @@ earlier owner may have written it). Decides no verdict.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.engine import commands, dispatching, placing
@@ -25,13 +26,16 @@ from timeball_server.core.engine.state import (
 from timeball_server.core.engine.writing import Then, write_rows
 from timeball_server.core.ids import (
     Bucket,
+    Epoch,
     IdParts,
     TaskId,
     decode_id,
     encode_id,
+    unique_of_backfill,
     unique_of_occurrence,
 )
-from timeball_server.core.journal import EventRow, State
+from timeball_server.core.journal import CLOSED, NO_EPOCH, EventRow, ScheduleDetail, State
+from timeball_server.core.model import Backfill
 
 
 def occurrence_id(task: ScheduleState, nominal_ms: int) -> TaskId:
@@ -40,13 +44,62 @@ def occurrence_id(task: ScheduleState, nominal_ms: int) -> TaskId:
     return encode_id(IdParts(home, unique_of_occurrence(task.task_id, nominal_ms)))
 
 
-def standing(shard: ShardState, task: ScheduleState) -> Standing:
-    """What stands under the id of the nominal time in hand; UNKNOWN = it must be looked for.
+def backfill_run_id(task: ScheduleState, backfill: Backfill, nominal_ms: int) -> TaskId:
+    """The id of the run that a backfill launches for a nominal time."""
+    home = Bucket(minute_of(backfill.created_ms), task.shard)
+    unique = unique_of_backfill(task.task_id, backfill.backfill_id, nominal_ms)
+    return encode_id(IdParts(home, unique))
+
+
+def hand_ms(task: ScheduleState) -> int | None:
+    """The nominal time in hand; None = there is none, or it is not known yet."""
+    detail, alarm = task.detail, task.head.alarm
+    if detail is not None and detail.hand_epoch != NO_EPOCH:
+        return detail.next_ms
+    return None if alarm is None else alarm.due_ms
+
+
+def hand_epoch(task: ScheduleState) -> Epoch:
+    """The epoch in which it came in hand: that of an owner who may have launched it."""
+    detail, alarm = task.detail, task.head.alarm
+    if detail is not None and detail.hand_epoch != NO_EPOCH:
+        return detail.hand_epoch
+    return NO_EPOCH if alarm is None else alarm.epoch
+
+
+def in_hand(task: ScheduleState) -> tuple[tuple[TaskId, Epoch], ...]:
+    """Every run that the next event may launch, and the epoch in which it came in hand."""
+    detail, nominal_ms = task.detail, hand_ms(task)
+    if detail is None or task.state in CLOSED:
+        return ()
+    runs = [(occurrence_id(task, waiting_ms), epoch) for waiting_ms, epoch in detail.buffered]
+    if nominal_ms is not None:
+        runs.append((occurrence_id(task, nominal_ms), hand_epoch(task)))
+    for backfill in detail.backfills:
+        if backfill.next_ms is not None:
+            run = backfill_run_id(task, backfill, backfill.next_ms)
+            runs.append((run, Epoch(backfill.hand_epoch)))
+    return tuple(runs)
+
+
+def launch_of(task: ScheduleState) -> ScheduleDetail:
+    """What the head launches, all in its words, whatever version of us wrote it."""
+    detail = task.detail
+    if detail is None:
+        raise AssertionError("a schedule's head tells everything")
+    if detail.run is not None or not detail.launched or detail.nominal_ms is None:
+        return detail
+    nominal_ms = detail.nominal_ms
+    run = occurrence_id(task, nominal_ms)
+    return replace(detail, run=run, run_due_ms=nominal_ms, run_nominal_ms=nominal_ms)
+
+
+def standing(shard: ShardState, task: ScheduleState, run: TaskId) -> Standing:
+    """What stands under the id of a run in hand; UNKNOWN = it must be looked for.
 
     Usually nobody but the tick writes there. An earlier owner may have, and so does whoever
     cancels the id before its time: both leave a trace in memory (rules S3, R8).
     """
-    run = occurrence_id(task, task.due_ms)
     present = shard.tasks.get(run)
     if present is not None:
         return _standing_of(shard, present)
@@ -91,6 +144,8 @@ def learn(shard: ShardState, task: ScheduleState, occurrence: TaskState) -> None
     Where nothing stands, nothing may be written before the schedule goes on.
     """
     task.asked.discard(occurrence.task_id)
+    if occurrence.state in CLOSED:
+        task.ended.add(occurrence.task_id)
     standing = task.known[occurrence.task_id] = _standing_of(shard, occurrence)
     if standing is Standing.ABSENT:
         occurrence.loading = Loading.UNRESOLVED
@@ -107,22 +162,22 @@ def let_go(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
             placing.free(engine, shard, occurrence)
 
 
-def needs_fence(shard: ShardState, task: ScheduleState, standing: Standing) -> bool:
-    """Whether a row that an earlier owner sent may still come to life in the place of the run.
+def needs_fence(shard: ShardState, epoch: Epoch, standing: Standing) -> bool:
+    """Whether a row that an earlier owner sent may still come to life in the place of a run.
 
     A void of an older epoch is no fence: the row that is late may be of an epoch between.
+
+    Args:
+        epoch: that in which the run came in hand.
     """
-    alarm = task.head.alarm
-    foreign = alarm is not None and alarm.epoch != shard.epoch
-    return foreign and standing in (Standing.ABSENT, Standing.VOID)
+    return epoch != shard.epoch and standing in (Standing.ABSENT, Standing.VOID)
 
 
-def fence(engine: Engine, shard: ShardState, task: ScheduleState, then: Then) -> None:
-    """Write VOID in our epoch in the place of the run in hand (rule S4).
+def fence(engine: Engine, shard: ShardState, task: ScheduleState, run: TaskId, then: Then) -> None:
+    """Write VOID in our epoch in the place of a run in hand (rule S4).
 
     The run is held in memory until then, so that nobody writes another first event beside it.
     """
-    run = occurrence_id(task, task.due_ms)
     occurrence = shard.tasks.setdefault(run, TaskState(run, shard.shard))
     if occurrence.pending is not None:  # somebody voids it already: the same row once more
         write_rows(engine, shard, task, (occurrence.pending,), then)

@@ -10,9 +10,11 @@ from timeball_server.core.engine import (
     commands,
     completing,
     creating,
+    overlapping,
     schedules,
     settling,
     takeover,
+    ticking,
 )
 from timeball_server.core.engine.state import (
     Engine,
@@ -66,15 +68,24 @@ def place(engine: Engine, shard: ShardState, task: TaskState) -> None:
     """Put a task that nothing holds where its state belongs."""
     if task.state in CLOSED or task.state is State.ABSENT:
         forget(shard, task)
+        overlapping.left_memory(engine, shard, task)
     elif task.state in (State.PENDING, State.ACTIVE):
-        if not shard.follows(task.due_ms, engine.now_ms):
+        if not shard.follows(task.due_ms, engine.now_ms) and not _waits_in_memory(task):
             forget(shard, task)
+            overlapping.left_memory(engine, shard, task)
+        elif isinstance(task, ScheduleState):
+            engine.at(task, ticking.look_ms(engine, shard, task))
         elif not task.waits:
             engine.at(task, max(engine.now_ms, _claim_ms(engine, task)))
     elif task.sent:
         _look_again_at_run(engine, task)
     elif not task.waits:
         engine.at(task, task.due_ms)
+
+
+def _waits_in_memory(task: TaskState) -> bool:
+    """Whether it is a schedule that waits for a run to end, and must hear of it."""
+    return isinstance(task, ScheduleState) and overlapping.waits_for_runs(task)
 
 
 def _claim_ms(engine: Engine, task: TaskState) -> int:

@@ -1,75 +1,79 @@
-"""Schedules: their ticks and the tasks they launch, all in one shard.
+"""Schedules: creating, reading and ending them, all in one shard with the tasks they launch.
 
-Rules S1 (a schedule and its occurrences share a shard), S2 (the next hint is durable before the
-instant, the tick is one batch), S3 (the TICK event is the decision; a take-over looks at the
-occurrence before it decides anew), S4 (what is not launched after a take-over is voided), S5
-(next is strictly later), S6 (an end is an event of the one writer).
+Rules S1 (a schedule and its occurrences share a shard), S6 (an end is an event of the one writer).
+What users change of a living schedule is in `changing`, its ticks in `ticking`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import assert_never
 
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import (
+    BackfillSchedule,
+    ChangeSchedule,
     CreateSchedule,
     EndSchedule,
+    PauseSchedule,
     ReadSchedule,
     Rejected,
     RejectionReason,
+    ResumeSchedule,
     ScheduleDone,
+    StopBackfill,
+    TriggerSchedule,
+    UpdateSchedule,
 )
-from timeball_server.core.engine import commands, creating, launching, occurrences, placing
+from timeball_server.core.engine import (
+    backfilling,
+    changing,
+    commands,
+    creating,
+    launching,
+    occurrences,
+    placing,
+    ticking,
+    triggering,
+)
 from timeball_server.core.engine.firsts import first_row
 from timeball_server.core.engine.pinning import pinned
 from timeball_server.core.engine.state import (
     Engine,
-    Loading,
     Mutation,
     ScheduleCommand,
     ScheduleState,
     ShardState,
-    Standing,
     TaskCommand,
     TaskState,
 )
-from timeball_server.core.engine.writing import (
-    begin,
-    due_row,
-    following_event,
-    reply,
-    scan_floor,
-    write_rows,
-)
+from timeball_server.core.engine.writing import begin, due_row, reply, scan_floor
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
     Bucket,
     IdParts,
     encode_id,
 )
-from timeball_server.core.intervals import next_nominal_ms
 from timeball_server.core.journal import (
-    Alarm,
+    LISTED_SCHEDULE,
+    NO_EPOCH,
     DueRow,
     EventKind,
     EventRow,
-    Row,
     ScheduleDetail,
     State,
+    StateListRow,
+    VersionRow,
 )
 from timeball_server.core.model import ScheduleView
 
-_PRIORITY_OF_HINTS: Final = 9
-
 
 def arrive(engine: Engine, shard: ShardState, token: int, command: CreateSchedule) -> None:
-    """A creation: fresh, or one that may have been sent before."""
-    home = Bucket(command.minute, command.shard)
+    """A creation: fresh, or one that may have been sent before, or of a name that may be taken."""
+    home = Bucket(command.minute, command.shard, command.part)
     schedule_id = encode_id(IdParts(home, command.unique, KIND_SCHEDULE))
     task = shard.tasks.get(schedule_id)
-    repeated = command.resend or command.unique in shard.recent
+    repeated = command.resend or command.unique in shard.recent or bool(command.spec.name)
     if task is None and not repeated and not creating.may_be_late(engine, shard, command):
         creating.remember(engine, shard, command.unique, schedule_id)
         task = ScheduleState(schedule_id, shard.shard)
@@ -87,50 +91,138 @@ def answer_again(
     if not isinstance(task, ScheduleState):
         raise AssertionError("a schedule's id names a schedule")
     detail = task.detail
-    if task.state is State.ABSENT:
-        _create(engine, shard, task, token, command)
+    known = detail is not None and command.request_id in detail.requests
+    free_again = bool(command.spec.name) and task.state in (State.VOID, State.ENDED) and not known
+    if task.state is State.ABSENT or free_again:
+        create(engine, shard, task, token, command)
     elif not pinned(engine, shard, task, token, command):
         return
     elif detail is None:
         message = "the schedule was ended before this creation arrived"
         reply(engine, token, Rejected(RejectionReason.VOIDED, message))
-    elif detail.spec != command.spec:
+    elif command.spec.name and not known:
+        message = f"there is a schedule {command.spec.name} already; update it, or choose a name"
+        reply(engine, token, Rejected(RejectionReason.VOIDED, message))
+    elif detail.spec != command.spec and not (known and detail.version > 1):
         message = "this request_id was used before for a different schedule"
         reply(engine, token, Rejected(RejectionReason.REQUEST_ID_REUSED, message))
     else:
         reply(engine, token, ScheduleDone(view_of(task), fresh=False))
 
 
-def _create(
-    engine: Engine, shard: ShardState, task: ScheduleState, token: int, command: CreateSchedule
+def create(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    token: int,
+    command: CreateSchedule | UpdateSchedule,
 ) -> None:
-    first_ms = next_nominal_ms(command.spec, engine.now_ms)
-    if first_ms is None:
-        message = "the schedule would never fire: its end lies before its first nominal time"
+    """Write the first event, or the first one after an end; the version's row goes before it."""
+    detail = _new_detail(engine, shard, task, command)
+    if detail is None:
+        message = "the schedule would never fire: it has no nominal time after now"
         reply(engine, token, Rejected(RejectionReason.HORIZON, message))
         return
     task.spec = command.spec.task
-    row = _first_event(engine, shard, task, command, first_ms)
-    begin(engine, shard, task, row, hint=_hint(shard, task, row), token=token, then=_shown)
+    ahead = (version_row(shard, task, detail, command.actor), _listing(task, detail))
+
+    def go_on() -> None:
+        _append_first(engine, shard, task, token, command, detail)
+
+    ticking.after(engine, shard, task, ahead, go_on, token)
 
 
-def _first_event(
-    engine: Engine, shard: ShardState, task: ScheduleState, command: CreateSchedule, first_ms: int
-) -> EventRow:
-    return first_row(
+def _new_detail(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    command: CreateSchedule | UpdateSchedule,
+) -> ScheduleDetail | None:
+    """What the first event says; None = it would never fire. A name's versions go on counting."""
+    now_ms, before = engine.now_ms, task.detail
+    last_ms = now_ms if before is None else max(now_ms, before.nominal_ms or 0)
+    detail = ScheduleDetail(
+        spec=command.spec,
+        hand_epoch=shard.epoch,
+        seen_epoch=shard.epoch,
+        version=1 if before is None else before.version + 1,
+        version_after_ms=last_ms,
+        updated_ms=now_ms,
+        requests=(command.request_id,),
+    )
+    next_ms = launching.following_ms(engine, detail, last_ms)
+    return None if next_ms is None else replace(detail, next_ms=next_ms)
+
+
+def _append_first(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    token: int,
+    command: CreateSchedule | UpdateSchedule,
+    detail: ScheduleDetail,
+) -> None:
+    if task.chain:
+        launch = launching.Launch(detail=detail, rows=(), then=launching.nothing)
+        ticking.append(
+            engine,
+            shard,
+            task,
+            launch,
+            kind=EventKind.SCHEDULE_CREATED,
+            actor=command.actor,
+            request_id=command.request_id,
+            token=token,
+            then=shown,
+        )
+        return
+    row = first_row(
         engine,
         shard,
         task.task_id,
         EventKind.SCHEDULE_CREATED,
-        due_ms=first_ms,
+        due_ms=ticking.alarm_ms(engine, detail),
         priority=command.spec.task.priority,
         actor=command.actor,
         request_id=command.request_id,
-        detail=ScheduleDetail(spec=command.spec),
+        detail=detail,
+    )
+    begin(engine, shard, task, row, hint=_first_hint(shard, task, row), token=token, then=shown)
+
+
+def _first_hint(shard: ShardState, task: ScheduleState, row: EventRow) -> DueRow:
+    if row.alarm is None:
+        raise AssertionError("a new schedule has an alarm")
+    return due_row(shard, task, row, max(minute_of(row.alarm.due_ms), scan_floor(shard)))
+
+
+def version_row(
+    shard: ShardState, task: ScheduleState, detail: ScheduleDetail, actor: str
+) -> VersionRow:
+    """What a version says, for whoever computes again what should have happened."""
+    return VersionRow(
+        schedule_id=task.task_id,
+        version=detail.version,
+        epoch=shard.epoch,
+        after_ms=detail.version_after_ms,
+        actor=actor,
+        detail=ScheduleDetail(spec=detail.spec),
     )
 
 
-def _shown(engine: Engine, mutation: Mutation) -> None:
+def _listing(task: ScheduleState, detail: ScheduleDetail) -> StateListRow:
+    """The schedule's line in its namespace: the same whoever writes it."""
+    return StateListRow(
+        namespace=detail.spec.task.namespace,
+        state=LISTED_SCHEDULE,
+        at_ms=0,
+        task_id=task.task_id,
+        epoch=NO_EPOCH,
+    )
+
+
+def shown(engine: Engine, mutation: Mutation) -> None:
+    """The event is durable: the caller sees the schedule."""
     task = mutation.task
     if isinstance(task, ScheduleState):
         reply(engine, mutation.token, ScheduleDone(view_of(task)))
@@ -144,184 +236,44 @@ def decide(
     command: TaskCommand | ScheduleCommand,
 ) -> None:
     """Carry out a command on a schedule that nothing holds."""
-    if not isinstance(command, ReadSchedule | EndSchedule):
-        reply(engine, token, commands.not_found())
+    active = task.state is State.ACTIVE
+    if isinstance(command, UpdateSchedule) and command.allow_missing and not active:
+        _update_missing(engine, shard, task, token, command)
     elif task.state is State.ABSENT and isinstance(command, EndSchedule):
         commands.void_unknown(engine, shard, task, token, command)
     elif task.state is State.ABSENT:
         reply(engine, token, commands.not_found())
-    elif task.state is State.ACTIVE and isinstance(command, EndSchedule):
-        _end(engine, shard, task, token, command)
+    elif active and isinstance(command, EndSchedule | ChangeSchedule):
+        _change(engine, shard, task, token, command)
     elif pinned(engine, shard, task, token, command):
-        hidden = task.state is State.VOID
-        shown = commands.not_found() if hidden else ScheduleDone(view_of(task), fresh=False)
-        reply(engine, token, shown)
+        reply(engine, token, _answer(task, command))
 
 
-def _end(
-    engine: Engine, shard: ShardState, task: ScheduleState, token: int, command: EndSchedule
-) -> None:
-    """Nothing is launched after the answer, and what is due by now gets its verdict (rule S6)."""
-    standing = _standing(engine, shard, task)
-    if standing is Standing.UNKNOWN:
-        task.waiting.insert(0, (token, command))
-        return
-    launch = launching.plan_end(engine, shard, task, standing)
-    if launch is None:
-        task.waiting.insert(0, (token, command))
-        _fence_first(engine, shard, task)
-        return
-    detail = launch.detail
-
-    def append() -> None:
-        row = _event(engine, shard, task, EventKind.SCHEDULE_ENDED, detail, command)
-        begin(engine, shard, task, row, token=token, then=_shown)
-
-    _after(engine, shard, task, launch.ahead, append, token)
+def _answer(task: ScheduleState, command: TaskCommand | ScheduleCommand) -> ScheduleDone | Rejected:
+    """What is said of a schedule that is only looked at, or that has ended."""
+    if task.state is State.VOID or isinstance(command, TaskCommand):
+        return commands.not_found()
+    if isinstance(command, ReadSchedule | EndSchedule):
+        return ScheduleDone(view_of(task), fresh=False)
+    if task.detail is not None and command.request_id in task.detail.requests:
+        return ScheduleDone(view_of(task), fresh=False)
+    return Rejected(RejectionReason.PRECONDITION, "the schedule has ended; nothing was changed")
 
 
-def _event(
+def _update_missing(
     engine: Engine,
     shard: ShardState,
     task: ScheduleState,
-    kind: EventKind,
-    detail: ScheduleDetail | None,
-    command: EndSchedule | None = None,
-    due_ms: int | None = None,
-) -> EventRow:
-    return following_event(
-        engine,
-        shard,
-        task,
-        kind,
-        actor=command.actor if command else engine.node,
-        request_id=command.request_id if command else "",
-        due_ms=due_ms,
-        detail=detail,
-    )
-
-
-def _hint(shard: ShardState, task: ScheduleState, row: EventRow) -> DueRow | None:
-    """The hint of the next tick, in the bucket of its time: that is where scans look for it."""
-    if row.alarm is None:
-        return None
-    return due_row(shard, task, row, max(minute_of(row.alarm.due_ms), scan_floor(shard)))
-
-
-def act(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
-    """A schedule's time has come: hint ahead in the last second, decide at the instant."""
-    if task.due_ms <= engine.now_ms:
-        _tick(engine, shard, task)
-        return
-    engine.at(task, task.due_ms)
+    token: int,
+    command: UpdateSchedule,
+) -> None:
+    """An update of what is not there creates it; one that ended is there, unless it is named."""
     detail = task.detail
-    following_ms = None if detail is None else next_nominal_ms(detail.spec, task.due_ms)
-    alarm = Alarm(following_ms or 0, task.head.seq + 1, shard.epoch)
-    if following_ms is None or task.hinted == alarm:
-        return
-
-    def hinted(engine: Engine, mutation: Mutation) -> None:
-        task.hinted = alarm
-
-    hint = DueRow(
-        minute=max(minute_of(following_ms), scan_floor(shard)),
-        part=0,
-        due_ms=following_ms,
-        task_id=task.task_id,
-        seq=alarm.seq,
-        epoch=alarm.epoch,
-        handler=task.spec.handler,
-        priority=_PRIORITY_OF_HINTS,
-    )
-    write_rows(engine, shard, task, (hint,), hinted)
-
-
-def _standing(engine: Engine, shard: ShardState, task: ScheduleState) -> Standing:
-    """What stands in the place of the run in hand; UNKNOWN = the schedule is held to look."""
-    standing = occurrences.standing(shard, task)
-    if standing is Standing.UNKNOWN:
-        run = occurrences.occurrence_id(task, task.due_ms)
-        occurrences.look_for(engine, shard, task, (run,))
-    return standing
-
-
-def _fence_first(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
-    """Nothing is decided before the fence is durable; then all is looked at again (rule S4)."""
-    run = occurrences.occurrence_id(task, task.due_ms)
-    task.loading = Loading.UNRESOLVED
-
-    def fenced(engine: Engine, mutation: Mutation) -> None:
-        task.known[run] = Standing.FENCED
-        task.loading = Loading.PRESENT
-        placing.free(engine, shard, task)
-
-    occurrences.fence(engine, shard, task, fenced)
-
-
-def _tick(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
-    """Decide the nominal time in hand, and those that were missed with it (rules S2, S4, S5)."""
-    standing = _standing(engine, shard, task)
-    if standing is Standing.UNKNOWN:
-        return
-    launch = launching.plan(engine, shard, task, standing)
-    if launch is None:
-        _fence_first(engine, shard, task)
-        return
-    engine.counters.ticks += 1
-    _after(engine, shard, task, launch.ahead, lambda: _append_tick(engine, shard, task, launch))
-
-
-def _after(
-    engine: Engine,
-    shard: ShardState,
-    task: ScheduleState,
-    ahead: tuple[Row, ...],
-    append: Callable[[], None],
-    token: int | None = None,
-) -> None:
-    """Append an event once the rows ahead of it are durable; the schedule is held until then."""
-    if not ahead:
-        append()
-        return
-    task.loading = Loading.UNRESOLVED
-
-    def durable(engine: Engine, mutation: Mutation) -> None:
-        task.loading = Loading.PRESENT
-        append()
-
-    write_rows(engine, shard, task, ahead, durable, token=token)
-
-
-def _append_tick(
-    engine: Engine, shard: ShardState, task: ScheduleState, launch: launching.Launch
-) -> None:
-    detail = launch.detail
-    spec = detail.spec
-    following_ms = next_nominal_ms(spec, launch.last_ms)
-    last = following_ms is None or (spec.max_runs > 0 and detail.runs >= spec.max_runs)
-    kind = EventKind.LAST_TICK if last else EventKind.TICK
-    row = _event(engine, shard, task, kind, detail, due_ms=None if last else following_ms)
-    hint = _hint(shard, task, row)
-    if hint is not None:
-        hint = replace(hint, priority=_PRIORITY_OF_HINTS, part=0)
-    minute = task.alarm_minute if hint is None else hint.minute
-    if row.alarm is not None and row.alarm == task.hinted:
-        hint = None
-
-    def decided(engine: Engine, mutation: Mutation) -> None:
-        task.alarm_minute = minute
-        launch.then(engine, mutation)
-
-    begin(
-        engine,
-        shard,
-        task,
-        row,
-        hint=hint,
-        then=decided,
-        reserved=launch.executor,
-        also=launch.rows,
-    )
+    if detail is not None and command.request_id in detail.requests:
+        if pinned(engine, shard, task, token, command):
+            reply(engine, token, ScheduleDone(view_of(task), fresh=False))
+    else:
+        create(engine, shard, task, token, command)
 
 
 def view_of(task: ScheduleState) -> ScheduleView:
@@ -329,13 +281,49 @@ def view_of(task: ScheduleState) -> ScheduleView:
     detail, head = task.detail, task.head
     if detail is None:
         raise AssertionError("a schedule's head tells everything")
+    next_ms = None if head.state is State.ENDED else occurrences.hand_ms(task)
+    waiting = [waiting_ms for waiting_ms, _ in detail.buffered]
     return ScheduleView(
         schedule_id=task.task_id,
         spec=detail.spec,
-        next_ms=head.alarm.due_ms if head.alarm else None,
+        next_ms=next_ms,
         runs=detail.runs,
         created_ms=head.created_ms,
         revision=head.revision,
         ended=head.state is State.ENDED,
         recent=detail.recent,
+        version=detail.version,
+        updated_ms=detail.updated_ms or head.created_ms,
+        paused=detail.paused,
+        open=tuple(run for run in detail.open if run not in task.ended),
+        buffered=tuple(waiting),
+        backfills=detail.backfills,
+        undecided_ms=min([*waiting, *([] if next_ms is None else [next_ms])], default=None),
     )
+
+
+def _change(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    token: int,
+    command: EndSchedule | ChangeSchedule,
+) -> None:
+    """What is done with a schedule that lives."""
+    match command:
+        case EndSchedule():
+            changing.end(engine, shard, task, token, command)
+        case UpdateSchedule():
+            changing.update(engine, shard, task, token, command)
+        case PauseSchedule():
+            changing.pause(engine, shard, task, token, command)
+        case ResumeSchedule():
+            changing.resume(engine, shard, task, token, command)
+        case TriggerSchedule():
+            triggering.trigger(engine, shard, task, token, command)
+        case BackfillSchedule():
+            backfilling.begin(engine, shard, task, token, command)
+        case StopBackfill():
+            backfilling.stop(engine, shard, task, token, command)
+        case _:
+            assert_never(command)

@@ -19,37 +19,39 @@ from timeball_server.core.engine.state import (
 )
 from timeball_server.core.engine.writing import write_rows
 from timeball_server.core.ids import TaskId
-from timeball_server.core.journal import DueRow, EventRow, ScheduleDetail
+from timeball_server.core.journal import CLOSED, DueRow, EventRow, ScheduleDetail
 
 
 def settle(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     """A schedule was read: look for what an earlier owner may have launched (rule S3)."""
-    head = task.head
-    runs: list[TaskId] = []
-    if head.alarm is not None and head.alarm.epoch != shard.epoch:
-        runs.append(occurrences.occurrence_id(task, head.alarm.due_ms))
-    launched_ms = _launched_before_us(shard, head)
-    if launched_ms is not None:
-        runs.append(occurrences.occurrence_id(task, launched_ms))
+    runs = [run for run, epoch in occurrences.in_hand(task) if epoch != shard.epoch]
+    launched = _launched_before_us(task, shard, task.head)
+    if launched is not None:
+        runs.append(launched)
+    detail = task.detail
+    if detail is not None and detail.seen_epoch != shard.epoch and task.state not in CLOSED:
+        runs.extend(detail.open)
     if runs:
         occurrences.look_for(engine, shard, task, runs)
         _go_on_if_known(engine, shard, task)
 
 
-def _launched_before_us(shard: ShardState, head: EventRow) -> int | None:
-    """The nominal time that an earlier owner's last TICK launched, if its rows may be lacking."""
-    detail = head.detail
-    if head.epoch == shard.epoch or not isinstance(detail, ScheduleDetail):
+def _launched_before_us(task: ScheduleState, shard: ShardState, head: EventRow) -> TaskId | None:
+    """The run that an earlier owner's last event launched, if its rows may be lacking."""
+    if head.epoch == shard.epoch or task.detail is None or not task.detail.launched:
         return None
-    return detail.nominal_ms if detail.launched else None
+    return occurrences.launch_of(task).run
 
 
 def unsettled(shard: ShardState, hint: DueRow, head: EventRow) -> bool:
-    """Whether a hint is of the TICK that an earlier owner may have left half written (rule S3).
+    """Whether a hint is of a schedule whose last event an earlier owner may have left half written.
 
-    Its occurrence must be looked for now, however far ahead the next tick is.
+    Its run must be looked for now, however far ahead the next tick is (rule S3).
     """
-    return hint.due_ms == _launched_before_us(shard, head)
+    detail = head.detail
+    if head.epoch == shard.epoch or not isinstance(detail, ScheduleDetail):
+        return False
+    return detail.launched and hint.due_ms <= head.at_ms
 
 
 def occurrence_read(engine: Engine, shard: ShardState, occurrence: TaskState) -> None:
@@ -70,13 +72,10 @@ def _go_on_if_known(engine: Engine, shard: ShardState, task: ScheduleState) -> N
 
 
 def _complete(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
-    """Make an earlier owner's TICK whole; no further event comes before that (rules S3, S5)."""
-    nominal_ms = _launched_before_us(shard, task.head)
-    if nominal_ms is None:
-        return
-    run = occurrences.occurrence_id(task, nominal_ms)
-    standing = task.known.get(run)
-    if standing is None:
+    """Make an earlier owner's event whole; no further one comes before that (rules S3, S5)."""
+    run = _launched_before_us(task, shard, task.head)
+    standing = None if run is None else task.known.get(run)
+    if run is None or standing is None:
         return
     task.loading = Loading.UNRESOLVED
 
@@ -85,21 +84,24 @@ def _complete(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
         placing.free(engine, shard, task)
 
     if standing is Standing.ABSENT:
-        launching.launch_again(engine, shard, task, nominal_ms, whole)
+        launching.launch_again(engine, shard, task, whole)
         task.known[run] = Standing.EXISTS
     elif standing is Standing.EXISTS:
-        row = launching.verdict_again(shard, task, nominal_ms)
-        write_rows(engine, shard, task, (row,), whole)
+        rows = launching.verdict_again(shard, task)
+        if rows:
+            write_rows(engine, shard, task, rows, whole)
+        else:
+            task.loading = Loading.PRESENT
     else:
-        _take_back(engine, shard, task, nominal_ms)
+        _take_back(engine, shard, task)
 
 
-def _take_back(engine: Engine, shard: ShardState, task: ScheduleState, nominal_ms: int) -> None:
-    detail, row = launching.taken_back(engine, shard, task, nominal_ms)
+def _take_back(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
+    detail, rows = launching.taken_back(engine, shard, task)
 
     def corrected(engine: Engine, mutation: Mutation) -> None:
         task.loading = Loading.PRESENT
         task.detail = detail
         adopt(engine, shard, task)
 
-    write_rows(engine, shard, task, (row,), corrected)
+    write_rows(engine, shard, task, rows or (task.head,), corrected)

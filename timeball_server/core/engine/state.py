@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from timeball_server.core.commands import (
     CancelTask,
+    ChangeSchedule,
     CreateSchedule,
     CreateTask,
     EndSchedule,
@@ -20,6 +21,7 @@ from timeball_server.core.commands import (
     ReadTask,
     WatchTask,
 )
+from timeball_server.core.engine.config import EngineConfig as EngineConfig  # noqa: PLC0414 - users of the state want it
 from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.identity import ExecutorFacts
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     from timeball_server.core.engine.ready import ReadyQueue
 
 TaskCommand = CancelTask | ReadTask | WatchTask
-ScheduleCommand = ReadSchedule | EndSchedule
+ScheduleCommand = ReadSchedule | EndSchedule | ChangeSchedule
 AnyCommand = TaskCommand | ScheduleCommand | CreateTask | CreateSchedule
 Waiting = tuple[int, AnyCommand]
 """A caller's token and what it asked, held until the task is free."""
@@ -221,10 +223,11 @@ class ScheduleState(TaskState):
     """One schedule in memory. Each of its events says everything, so only the head is kept.
 
     `hinted` is the alarm whose hint is durable already (rule S2). `asked` are occurrences that
-    are being looked for before the next tick is decided, `known` what was found (rule S3).
+    are being looked for before the next tick is decided, `known` what was found (rule S3), `ended`
+    which of the runs in hand were found to be over. `turn_ms` is when it may catch up.
     """
 
-    __slots__ = ("asked", "detail", "hinted", "known")
+    __slots__ = ("asked", "detail", "ended", "hinted", "known", "turn_ms")
 
     def __init__(self, task_id: TaskId, shard: ShardId) -> None:
         super().__init__(task_id, shard)
@@ -232,6 +235,8 @@ class ScheduleState(TaskState):
         self.hinted: Alarm | None = None
         self.asked: set[TaskId] = set()
         self.known: dict[TaskId, Standing] = {}
+        self.ended: set[TaskId] = set()
+        self.turn_ms: int | None = None
 
     def append(self, row: EventRow) -> None:
         """Take a durable event as the head; what came before is not needed any more."""
@@ -297,7 +302,8 @@ class ShardState:
     `unread_from_ms` and `unread_until_ms` is still to be read: hints of what was due before this
     epoch began, at `acquired_ms` by the owner's wall clock. `leave_at_mono_ms` is when the shard
     falls quiet at the latest, or did, to be handed over. `watchers` are tokens by task, and
-    whether they want every change or the end alone.
+    whether they want every change or the end alone. `parked` are runs of schedules that are open
+    and not in memory, because their next attempt is far ahead.
     """
 
     shard: ShardId
@@ -317,6 +323,7 @@ class ShardState:
     asking: dict[TaskId, list[ScheduleState]] = field(default_factory=dict)
     finding: dict[bytes, list[tuple[int, CreateTask]]] = field(default_factory=dict)
     watchers: dict[TaskId, dict[int, bool]] = field(default_factory=dict)
+    parked: set[TaskId] = field(default_factory=set)
     inventories: dict[Incarnation, dict[RunId, InventoryEntry]] = field(default_factory=dict)
     unresolved: dict[Incarnation, list[TaskState]] = field(default_factory=dict)
     parts: dict[int, list[int]] = field(default_factory=dict)
@@ -393,22 +400,6 @@ class ExecutorState:
         return self.free * self.facts.strength
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineConfig:
-    """Numbers that an operator may change, in milliseconds unless the name says otherwise."""
-
-    preclaim_ms: int = 1_000
-    session_timeout_ms: int = 6_000
-    sweep_every_ms: int = 30_000
-    renew_after_ms: int = 300_000
-    renew_ahead_ms: int = 600_000
-    horizon_ms: int = 5 * 366 * 86_400_000
-    recent_creations: int = 10_000
-    trusted_skew_ms: int = 10_000
-    part_rows: int = 50_000
-    part_bytes: int = 32 * 1024 * 1024
-
-
 class Engine:
     """All memory of one scheduler node and the effects of the events in hand."""
 
@@ -424,6 +415,8 @@ class Engine:
         self.mono_ms = 0
         self.lease_until_mono_ms = 0
         self.suspended = False
+        self.resumed_ms = 0
+        self.next_turn_ms = 0
         self.shards: dict[ShardId, ShardState] = {}
         self.executors: dict[Incarnation, ExecutorState] = {}
         self.members_known = False

@@ -35,6 +35,7 @@ from timeball_server.core.journal import (
     Row,
     State,
     StateListRow,
+    VersionRow,
 )
 from timeball_server.store.codec import decode_detail, encode_detail
 from timeball_server.store.keys import home_bucket
@@ -44,6 +45,7 @@ from timeball_server.store.records import (
     dead_letter_values,
     due_values,
     ledger_values,
+    version_values,
 )
 
 # What is bound and what comes back: None, int, str, bytes or a list of str.
@@ -126,6 +128,7 @@ _TABLES: Final[Mapping[type[Row], _Table]] = {
     StateListRow: _Table("add_by_state", by_state_values, 4, 4, MS_US),
     DeadLetterRow: _Table("add_dead_letter", dead_letter_values, 2, 2, MS_US),
     LedgerRow: _Table("add_verdict", ledger_values, 2, 2, MS_US),
+    VersionRow: _Table("add_version", version_values, 1, 3, MS_US),
 }
 
 

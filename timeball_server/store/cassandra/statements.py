@@ -19,6 +19,7 @@ from timeball_server.store.records import (
     DUE_COLUMNS,
     EVENT_COLUMNS,
     LEDGER_COLUMNS,
+    VERSION_COLUMNS,
 )
 
 
@@ -110,6 +111,7 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     "add_by_state": _insert("tasks_by_state", BY_STATE_COLUMNS),
     "add_dead_letter": _insert("dead_letters", DEAD_LETTER_COLUMNS),
     "add_verdict": _insert("ledger", LEDGER_COLUMNS),
+    "add_version": _insert("schedule_versions", VERSION_COLUMNS),
     # Journal and hints. Of a task the newest event comes first; of a group the first row is taken.
     "journal_parts": _read(f"SELECT part FROM journal {_PARTS}"),
     "due_parts": _read(f"SELECT part FROM due {_PARTS}"),
@@ -159,6 +161,15 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     "by_state_before": _listing(*_BY_STATE, "at_ms < ?"),
     "dead_letters_at": _listing(*_DEAD, "at_ms = ? AND task_id > ?"),
     "dead_letters_before": _listing(*_DEAD, "at_ms < ?"),
+    # The ledger of a month and the versions of a schedule, of each key the highest epoch first.
+    "ledger": _read(
+        f"SELECT {', '.join(LEDGER_COLUMNS)} FROM ledger"
+        " WHERE schedule_id = ? AND month = ? AND nominal_ms >= ? LIMIT ?"
+    ),
+    "schedule_versions": _read(
+        f"SELECT {', '.join(VERSION_COLUMNS)} FROM schedule_versions"
+        " WHERE schedule_id = ? AND version > ? LIMIT ?"
+    ),
     # Namespaces, users and keys, and the audit log, which is a listing of its own kind.
     **{name: each for table in TABLES.values() for name, each in _access(table).items()},
     "add_audit": _insert("audit", AUDIT_COLUMNS),

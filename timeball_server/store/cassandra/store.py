@@ -20,9 +20,11 @@ from timeball_server.core.journal import (
     DeadLetterRow,
     DueRow,
     EventRow,
+    LedgerRow,
     OwnerListRow,
     Row,
     StateListRow,
+    VersionRow,
 )
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import (
@@ -44,6 +46,7 @@ from timeball_server.store.cassandra.packing import pack
 from timeball_server.store.cassandra.rows import MS_US, Write, write_of
 from timeball_server.store.cassandra.session import Prepared, Session, prepare
 from timeball_server.store.keys import Cursor, decode_cursor
+from timeball_server.store.records import ledger_from, version_from
 
 REMOVAL_AHEAD_MS: Final = 5 * MINUTE_MS
 """How far ahead of every row of its bucket a removal is stamped (rule R20)."""
@@ -209,6 +212,18 @@ class CassandraStore:
     ) -> ListPage[DeadLetterRow]:
         """Dead letters of a day, newest first."""
         return await listings.dead_letters(self.session, (namespace, day), _place(cursor), limit)
+
+    async def read_ledger(
+        self, schedule_id: TaskId, month: int, from_ms: int, limit: int
+    ) -> list[LedgerRow]:
+        """Verdicts of a month at or after a nominal time."""
+        rows = await self.session.read("ledger", (schedule_id, month, from_ms, limit))
+        return [ledger_from(row) for row in rows]
+
+    async def read_versions(self, schedule_id: TaskId, after: int, limit: int) -> list[VersionRow]:
+        """Versions of a schedule after a number."""
+        rows = await self.session.read("schedule_versions", (schedule_id, after, limit))
+        return [version_from(row) for row in rows]
 
     async def close(self) -> None:
         """Finish what was sent, then disconnect; safe to call twice."""

@@ -20,10 +20,16 @@ from timeball_server.core.ids import (
     TaskId,
     encode_id,
 )
-from timeball_server.core.journal import DueRow, EventRow, Row
+from timeball_server.core.journal import DueRow, EventRow, LedgerRow, Row, VersionRow
 from timeball_server.ports.store import Applied, DuePage, NotApplied, OwnerRow, ShardRow
 from timeball_server.store.keys import due_order, home_bucket, no_fenced_row, refuse_other_content
-from timeball_server.store.records import Values, due_from, event_from
+from timeball_server.store.records import (
+    Values,
+    due_from,
+    event_from,
+    ledger_from,
+    version_from,
+)
 from timeball_server.store.sqlite.rows import TABLES, Table
 from timeball_server.store.sqlite.statements import STATEMENTS
 
@@ -146,6 +152,16 @@ def _start(query: DueQuery, part: int) -> tuple[int, str, int, int]:
         return first
     epoch = after.epoch if part <= after.part else after.epoch - 1
     return max(first, (after.due_ms, after.task_id, after.seq, epoch))
+
+
+def ledger(connection: sqlite3.Connection, place: Values) -> list[LedgerRow]:
+    """Verdicts of (schedule, month), from a nominal time on, at most so many."""
+    return [ledger_from(row) for row in connection.execute(STATEMENTS["ledger"], place)]
+
+
+def versions(connection: sqlite3.Connection, place: Values) -> list[VersionRow]:
+    """Versions of a schedule, after a number, at most so many."""
+    return [version_from(row) for row in connection.execute(STATEMENTS["schedule_versions"], place)]
 
 
 def delete_bucket(connection: sqlite3.Connection, minute: Minute, shard: ShardId) -> None:

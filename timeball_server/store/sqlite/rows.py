@@ -14,6 +14,7 @@ from timeball_server.core.journal import (
     OwnerListRow,
     Row,
     StateListRow,
+    VersionRow,
 )
 from timeball_server.store import records
 from timeball_server.store.records import RowT, Values
@@ -81,5 +82,12 @@ TABLES: Final[Mapping[type[Row], Table[Any]]] = {
         records.LEDGER_COLUMNS,
         records.ledger_values,
         records.ledger_from,
+    ),
+    VersionRow: _table(
+        "schedule_versions",
+        records.VERSION_KEY,
+        records.VERSION_COLUMNS,
+        records.version_values,
+        records.version_from,
     ),
 }

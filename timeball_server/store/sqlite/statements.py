@@ -13,6 +13,8 @@ from timeball_server.store.records import (
     DEAD_LETTER_COLUMNS,
     DUE_COLUMNS,
     EVENT_COLUMNS,
+    LEDGER_COLUMNS,
+    VERSION_COLUMNS,
 )
 
 
@@ -88,4 +90,10 @@ STATEMENTS: Final[dict[str, str]] = {
     " WHERE namespace = ? AND day = ?"
     " AND at_ms <= ? AND (at_ms < ? OR task_id > ?)"
     " ORDER BY at_ms DESC, task_id, epoch DESC",
+    # The ledger of a month and the versions of a schedule, of each key the highest epoch first.
+    "ledger": f"SELECT {', '.join(LEDGER_COLUMNS)} FROM ledger"
+    " WHERE schedule_id = ? AND month = ? AND nominal_ms >= ?"
+    " ORDER BY nominal_ms, epoch DESC LIMIT ?",
+    "schedule_versions": f"SELECT {', '.join(VERSION_COLUMNS)} FROM schedule_versions"
+    " WHERE schedule_id = ? AND version > ? ORDER BY version, epoch DESC LIMIT ?",
 }

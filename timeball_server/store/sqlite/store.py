@@ -20,9 +20,11 @@ from timeball_server.core.journal import (
     DeadLetterRow,
     DueRow,
     EventRow,
+    LedgerRow,
     OwnerListRow,
     Row,
     StateListRow,
+    VersionRow,
 )
 from timeball_server.ports.store import (
     Applied,
@@ -194,6 +196,18 @@ class SqliteStore:
         return await self.reader.submit(
             lambda connection: listings.dead_letters(connection, partition, after, limit)
         )
+
+    async def read_ledger(
+        self, schedule_id: TaskId, month: int, from_ms: int, limit: int
+    ) -> list[LedgerRow]:
+        """Verdicts of a month at or after a nominal time."""
+        place = (schedule_id, month, from_ms, limit)
+        return await self.reader.submit(lambda connection: queries.ledger(connection, place))
+
+    async def read_versions(self, schedule_id: TaskId, after: int, limit: int) -> list[VersionRow]:
+        """Versions of a schedule after a number."""
+        place = (schedule_id, after, limit)
+        return await self.reader.submit(lambda connection: queries.versions(connection, place))
 
     async def close(self) -> None:
         """Finish what was sent, then close the file; safe to call twice."""
