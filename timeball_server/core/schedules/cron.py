@@ -19,7 +19,7 @@ from timeball_server.core.schedules.spec import Cron, FoldRule, GapRule
 from timeball_server.core.schedules.zones import LAST_S, Segment, require_zone, segment_at
 
 HORIZON_S: Final = 41 * 366 * DAY_S
-"""How far ahead is looked: matching dates may be 40 years apart (29 February on a Friday)."""
+"""How far ahead is looked: a 29 February on a Friday may be 40 years away."""
 _KEPT: Final = 4_096
 _EARLIEST_S: Final = 0
 """Schedules name no instant before 1970."""
