@@ -10,8 +10,8 @@ import pytest
 import timeball
 from timeball import AsyncClient, Change, Handle, TaskState, errors
 
+from tests.support.cluster_in_process import GATED, ClusterInProcess, client_of, cluster_in_process
 from tests.support.polls import eventually, moment
-from tests.support.small_cluster import GATED, SmallCluster, client_of, small_cluster
 
 pytestmark = pytest.mark.asyncio
 PATIENCE = "60s"
@@ -49,7 +49,7 @@ class Follower:
 
 
 async def test_every_end_is_told_although_each_owner_is_lost_in_between() -> None:
-    async with small_cluster() as cluster, client_of(cluster) as client:
+    async with cluster_in_process() as cluster, client_of(cluster) as client:
         names = [handle.name for handle in await made(client)]
         follower = Follower(client, names)
         await follower.has_seen(TaskState.RUNNING, COUNT)
@@ -63,7 +63,7 @@ async def test_every_end_is_told_although_each_owner_is_lost_in_between() -> Non
 
 
 async def test_waits_end_although_the_owner_is_lost_in_between() -> None:
-    async with small_cluster() as cluster, client_of(cluster) as client:
+    async with cluster_in_process() as cluster, client_of(cluster) as client:
         handles = await made(client)
         results = [asyncio.ensure_future(handle.result(timeout=PATIENCE)) for handle in handles]
         await eventually(lambda: is_true(len(cluster.starts) >= COUNT), "all have started")
@@ -73,7 +73,7 @@ async def test_waits_end_although_the_owner_is_lost_in_between() -> None:
 
 
 async def test_a_watch_goes_on_at_another_coordinator_and_misses_no_end() -> None:
-    async with small_cluster() as cluster, client_of(cluster) as client:
+    async with cluster_in_process() as cluster, client_of(cluster) as client:
         names = [handle.name for handle in await made(client)]
         followers = [Follower(client, names) for _ in range(4)]
         for follower in followers:
@@ -86,7 +86,7 @@ async def test_a_watch_goes_on_at_another_coordinator_and_misses_no_end() -> Non
 
 
 async def test_a_coordinator_that_stops_sends_its_watchers_on() -> None:
-    async with small_cluster() as cluster, client_of(cluster) as client:
+    async with cluster_in_process() as cluster, client_of(cluster) as client:
         names = [handle.name for handle in await made(client, 4)]
         followers = [Follower(client, names) for _ in range(4)]
         for follower in followers:
@@ -99,14 +99,14 @@ async def test_a_coordinator_that_stops_sends_its_watchers_on() -> None:
 
 
 async def test_streamed_creations_survive_cut_wires_without_error_or_duplicate() -> None:
-    async def trickle(cluster: SmallCluster) -> AsyncIterator[timeball.Submission[int]]:
+    async def trickle(cluster: ClusterInProcess) -> AsyncIterator[timeball.Submission[int]]:
         for wish in wishes(range(600)):
             if len(cluster.starts) in (100, 101, 102):
                 cluster.wires[0].cut()
             await moment(0.001)
             yield wish
 
-    async with small_cluster() as cluster, client_of(cluster) as client:
+    async with cluster_in_process() as cluster, client_of(cluster) as client:
         cluster.gate.set()
         answers = {index: answer async for index, answer in client.submit_many(trickle(cluster))}
         assert sorted(answers) == list(range(600))
@@ -117,7 +117,7 @@ async def test_streamed_creations_survive_cut_wires_without_error_or_duplicate()
 
 
 async def test_a_coordinator_that_stops_gets_no_more_calls() -> None:
-    async with small_cluster() as cluster, client_of(cluster) as client:
+    async with cluster_in_process() as cluster, client_of(cluster) as client:
         cluster.gate.set()
         stopping = asyncio.ensure_future(cluster.coordinators[0].stop())
         made_of = [await client.submit(GATED, {"number": number}) for number in range(50)]
@@ -126,7 +126,7 @@ async def test_a_coordinator_that_stops_gets_no_more_calls() -> None:
 
 
 async def test_what_is_not_there_is_an_item_and_not_the_end_of_the_stream() -> None:
-    async with small_cluster() as cluster, client_of(cluster) as client:
+    async with cluster_in_process() as cluster, client_of(cluster) as client:
         (handle,) = await made(client, 1)
         nothing = handle.name[:-1] + ("0" if handle.name[-1] != "0" else "1")
         foreign = handle.name.replace("default", "bank")

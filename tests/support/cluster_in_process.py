@@ -41,7 +41,7 @@ LAYOUT: Final = Layout((LayoutRow(from_minute=Minute(0), shard_count=SHARDS),))
 GATED: Final = "it.gated"
 
 
-class SmallCluster:
+class ClusterInProcess:
     """The cluster while it runs."""
 
     def __init__(self) -> None:
@@ -120,9 +120,9 @@ class SmallCluster:
 
 
 @asynccontextmanager
-async def small_cluster() -> AsyncIterator[SmallCluster]:
+async def cluster_in_process() -> AsyncIterator[ClusterInProcess]:
     """Everything serves inside the block and has ended after it."""
-    cluster = SmallCluster()
+    cluster = ClusterInProcess()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(cluster.service.close)
         for member in cluster.members():
@@ -140,7 +140,7 @@ async def small_cluster() -> AsyncIterator[SmallCluster]:
 
 
 @asynccontextmanager
-async def client_of(cluster: SmallCluster) -> AsyncIterator[AsyncClient]:
+async def client_of(cluster: ClusterInProcess) -> AsyncIterator[AsyncClient]:
     """A client that knows both coordinators."""
     async with AsyncClient(cluster.address) as client:
         yield client
