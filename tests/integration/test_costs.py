@@ -241,7 +241,8 @@ async def test_a_scheduled_task_is_three_events_and_six_rows() -> None:
         # milliseconds apart, and nobody waits for them: they gather.
         assert cluster.store.appends <= TASKS // 8 + PER_CLUSTER
         assert cluster.store.conditional <= PER_CLUSTER
-        assert cluster.pipe.sent_down <= TASKS
+        # Orders leave together after their claims' commit; an executor says start and end at once.
+        assert cluster.pipe.sent_down <= 3 * TASKS // 5
         assert cluster.pipe.sent_up <= TASKS
 
 
@@ -253,7 +254,8 @@ async def test_an_immediate_task_is_two_events_and_five_rows() -> None:
         events = cluster.store.events()
         assert events == {EventKind.BORN_CLAIMED: TASKS, EventKind.SUCCEEDED: TASKS}
         assert len(cluster.store.rows) == 5 * TASKS
-        assert cluster.store.appends <= 2 * TASKS + PER_CLUSTER
+        # The end of a task goes with the next one's beginning.
+        assert cluster.store.appends <= 3 * TASKS // 2
         assert cluster.store.conditional <= PER_CLUSTER
         assert cluster.pipe.sent_down <= 2 * TASKS + PER_CLUSTER
         assert cluster.pipe.sent_up <= 2 * TASKS + PER_CLUSTER
