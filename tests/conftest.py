@@ -17,3 +17,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("timeball")
+
+# Walks over millions of minutes: for the long settings only.
+collect_ignore = (
+    [] if os.environ.get("TIMEBALL_LONG") == "1" else ["unit/schedules/test_long_walks.py"]
+)
