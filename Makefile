@@ -26,9 +26,9 @@ cluster-down: venv-dev ## End it
 test: prerequisites venv-dev venv-proto ## Every test, tier by tier (TIERS=unit,... for some of them)
 	@$(BIN)/python tools/run_tests.py $(if $(TIERS),--tiers $(TIERS))
 
-chaos: venv-dev ## Kill and freeze processes of a real cluster under load, and kill at chosen points (ROUNDS=1, RATE=100)
+chaos: venv-dev ## Break real servers, wires and processes under load, and kill at chosen points (ROUNDS=1, RATE=100)
 	@TIMEBALL_CHAOS_ROUNDS=$(or $(ROUNDS),1) TIMEBALL_CHAOS_RATE=$(or $(RATE),100) \
-		$(BIN)/python -m pytest -q -s -p no:cacheprovider tests/chaos
+		$(BIN)/python -m pytest -q -s -p no:cacheprovider tests/chaos/test_faults.py tests/chaos/test_aimed.py
 
 dev: venv ## Coordinator, scheduler node and executor node in one process on loopback
 	@$(BIN)/timeball dev

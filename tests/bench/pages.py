@@ -10,9 +10,9 @@ from typing import Final
 from rich.table import Table
 
 from tests.bench.book import Entry
-from tests.bench.drawing import course, histogram
 from tests.bench.judging import percentile
 from tests.bench.table import BY_NAME, TABLE
+from tests.support.drawing import course, histogram
 
 BY_HAND: Final = "<!-- Below this line people write; above it the benchmark does. -->\n"
 IMAGES: Final = "images"

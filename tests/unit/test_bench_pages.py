@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.bench.book import Entry, entry_of, keep, read_book
 from tests.bench.compare import ratios, shows
-from tests.bench.drawing import course, histogram
+from tests.support.drawing import course, histogram
 from tests.bench.judging import IDLE, Result, Spread
 from tests.bench.pages import BY_HAND, title, write_page
 from tests.bench.product import Product

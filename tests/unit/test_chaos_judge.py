@@ -39,13 +39,20 @@ def verdict(
     ended: bool = True,
     sunk: bool = True,
     shards: dict[int, int] | None = None,
+    abandoned: tuple[tuple[str, int, int], ...] = (),
 ) -> Verdict:
     promised = Acknowledged(
         task_id=TASK, due_ms=DUE_MS, at_most_once=once, streamed=False, took_ms=5.0, asked_ms=0
     )
     state = task_pb2.TASK_STATE_SUCCEEDED if ended else task_pb2.TASK_STATE_SCHEDULED
     hit = Hit(
-        fault=fault, victim=victim, at_ms=AT_MS, back_ms=AT_MS, away_s=0.0, shards=shards or {}
+        fault=fault,
+        victim=victim,
+        at_ms=AT_MS,
+        back_ms=AT_MS,
+        away_s=0.0,
+        shards=shards or {},
+        abandoned=abandoned or (((victim, AT_MS, AT_MS),) if fault == "kill-executor" else ()),
     )
     told = Told(acknowledged=[promised])
     return judge(hit, told, starts, {TASK: task_pb2.Task(state=state)}, {TASK} if sunk else set())
@@ -75,6 +82,14 @@ def test_any_other_second_start_is_a_problem(starts: list[Start]) -> None:
     found = verdict(starts)
     assert found.duplicates_without_cause == 1
     assert len(found.problems) == 1
+
+
+def test_a_lost_session_is_a_cause_for_runs_between_the_fault_and_its_noticing() -> None:
+    again = start(5_000, attempt=2, executor="executor-2")
+    lost = (("executor-1", AT_MS, AT_MS + 1_000),)
+    for after_ms, without in ((450, 0), (1_400, 0), (1_800, 1)):
+        found = verdict([start(after_ms), again], fault="expire-executor", abandoned=lost)
+        assert found.duplicates_without_cause == without
 
 
 def test_the_death_of_an_owner_excuses_no_second_start() -> None:

@@ -1,7 +1,11 @@
 """`python -m tests.support.chaos`: rounds of faults on a cluster of its own, one line each.
 
-With --aimed, kills at points inside commit to acknowledge, claim to dispatch, a run, and a leader's
-assignment: `python -m tests.support.chaos --aimed --rate 500 --rounds 20 --keep kills.jsonl`.
+    python -m tests.support.chaos --rounds 3 --rate 100 --keep rounds.jsonl
+    python -m tests.support.chaos zookeeper-quorum store-two --rate 60 --plot timeline.svg
+
+Faults that take three servers of a kind are played on a cluster of their own. With --aimed, kills
+at points inside commit to acknowledge, claim to dispatch, a run, and a leader's assignment:
+`python -m tests.support.chaos --aimed --rate 500 --rounds 20 --keep kills.jsonl`.
 """
 
 from __future__ import annotations
@@ -15,25 +19,31 @@ from pathlib import Path
 from random import Random
 
 from tests.support.chaos.aimed import play_aimed
-from tests.support.chaos.faults import FAULTS
+from tests.support.chaos.arena import Needs, arena
 from tests.support.chaos.points import TURNS
-from tests.support.chaos.rounds import arena, play
+from tests.support.chaos.rounds import FAULTS, play
+from tests.support.chaos.timeline import Timeline
 from tests.support.chaos.witness import Verdict
 
 
 def main() -> int:
     """Play, print, keep; the exit code is 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=1, help="of each fault, or of each group")
     parser.add_argument("--rate", type=float, default=100.0, help="tasks a second")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keep everything there; it must not exist")
     parser.add_argument("--keep", type=Path, help="append a JSON line per round to this file")
+    parser.add_argument("--plot", type=Path, help="draw the course of the run into this file")
     parser.add_argument("--aimed", action="store_true", help="kill at chosen points")
     parser.add_argument("--leg", type=int, default=8, help="aimed rounds between two judgements")
     parser.add_argument("--groups", nargs="*", choices=tuple(TURNS), help="aimed: only these")
-    parser.add_argument("faults", nargs="*", default=FAULTS)
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=", ".join(FAULTS))
     parsed = parser.parse_args()
+    if unknown := [name for name in parsed.faults if name not in FAULTS]:
+        parser.error(f"no fault {', '.join(unknown)}; there are: {', '.join(FAULTS)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     play_them = play_aimed if parsed.aimed else _play_all
     if parsed.folder is not None:
@@ -43,17 +53,40 @@ def main() -> int:
 
 
 def _play_all(parsed: argparse.Namespace, folder: Path) -> int:
-    random, broken = Random(parsed.seed), 0
-    with arena(folder) as place:
-        for _ in range(parsed.rounds):
-            for fault in parsed.faults:
-                verdict = asyncio.run(play(place, fault, rate=parsed.rate, random=random))
-                broken += len(verdict.problems)
-                _tell(verdict)
-                if parsed.keep is not None:
-                    with parsed.keep.open("a") as kept:
-                        kept.write(json.dumps({**verdict.facts(), "rate": parsed.rate}) + "\n")
+    """Each kind of cluster once, all rounds of its faults on it."""
+    random, broken, timeline = Random(parsed.seed), 0, Timeline()
+    names = parsed.faults or list(FAULTS)
+    kinds = dict.fromkeys(FAULTS[name].needs for name in names)
+    for number, needs in enumerate(kinds):
+        mine = [name for name in names if FAULTS[name].needs == needs] * parsed.rounds
+        broken += _play_on(needs, mine, parsed, folder / str(number), random, timeline)
+    if parsed.plot is not None:
+        parsed.plot.write_text(timeline.drawn(), encoding="utf-8")
     return 1 if broken else 0
+
+
+def _play_on(
+    needs: Needs,
+    names: list[str],
+    parsed: argparse.Namespace,
+    folder: Path,
+    random: Random,
+    timeline: Timeline,
+) -> int:
+    """Rounds on one cluster; how many promises were broken."""
+    broken = 0
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with arena(folder, needs) as place:
+        for name in names:
+            verdict = asyncio.run(play(place, name, rate=parsed.rate, random=random))
+            broken += len(verdict.problems)
+            timeline.note(verdict)
+            _tell(verdict)
+            if parsed.keep is not None:
+                with parsed.keep.open("a") as kept:
+                    kept.write(json.dumps({**verdict.facts(), "rate": parsed.rate}) + "\n")
+        timeline.read(folder)
+    return broken
 
 
 def _tell(verdict: Verdict) -> None:

@@ -1,11 +1,11 @@
-"""Faults by name: who is hit, how, and when it is put right again."""
+"""Processes that are killed, frozen and drained: who is hit, and when it is put right again."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -37,6 +37,15 @@ class Hit:
     away_s: float
     shards: Mapping[int, int]
     """Shards that the victim owned, with the epoch of then."""
+    abandoned: tuple[tuple[str, int, int], ...] = ()
+    """Executors that gave up their runs by this fault, and between which instants."""
+
+    def with_abandoned(
+        self, more: Sequence[tuple[str, int, int]], *, victim: str | None = None
+    ) -> Hit:
+        """The same, and who else gave up."""
+        named = self.victim if victim is None else victim
+        return replace(self, victim=named, abandoned=(*self.abandoned, *more))
 
 
 async def hit(
@@ -44,7 +53,7 @@ async def hit(
 ) -> Hit:
     """Let it happen and put it right."""
     overview = await client.cluster()
-    victim = _victim(fault, overview.leader, cluster, random)
+    victim = victim_of(fault, overview.leader, cluster, random)
     shards = {each.shard: each.epoch for each in overview.shards if each.owner == victim}
     away_s = FROZEN_S if fault.startswith("freeze") else random.choice(AWAY_S)
     # Anywhere inside what the cluster is doing, not at the beat of the load.
@@ -52,11 +61,18 @@ async def hit(
     at_ms = wall_ms()
     await _ACTS[fault.partition("-")[0]](cluster, victim, away_s)
     return Hit(
-        fault=fault, victim=victim, at_ms=at_ms, back_ms=wall_ms(), away_s=away_s, shards=shards
+        fault=fault,
+        victim=victim,
+        at_ms=at_ms,
+        back_ms=wall_ms(),
+        away_s=away_s,
+        shards=shards,
+        abandoned=((victim, at_ms, at_ms),) if fault == "kill-executor" else (),
     )
 
 
-def _victim(fault: str, leader: str, cluster: LocalCluster, random: Random) -> str:
+def victim_of(fault: str, leader: str, cluster: LocalCluster, random: Random) -> str:
+    """One of the role that the fault names."""
     role = fault.partition("-")[2]
     if role == "leader":
         return leader
@@ -88,14 +104,6 @@ _ACTS: Final[Mapping[str, Callable[[LocalCluster, str, float], Awaitable[None]]]
     "freeze": _freeze,
     "drain": _drain,
 }
-FAULTS: Final = (
-    "kill-leader",
-    "kill-coordinator",
-    "kill-scheduler",
-    "kill-executor",
-    "freeze-scheduler",
-    "drain-scheduler",
-)
 
 
 async def whole(

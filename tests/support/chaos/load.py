@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import timeball
 from timeball import errors
@@ -72,6 +73,18 @@ class Load:
     def stop(self) -> None:
         """Begin no more."""
         self._going = False
+
+    def crowd(self, count: int, due: datetime) -> None:
+        """Ask over the stream for many tasks that are due at one instant."""
+        for number in range(count):
+            once = number % ONCE_EVERY == 0
+            options = tasks.work.options(run_at=due, retry=RETRY, at_most_once=once)
+            self._wishes.append(_Wish(once, mono_s()))
+            self._streamed.put_nowait(options.prepare(number))
+
+    async def poison(self) -> None:
+        """Ask for a task whose first attempt ends the process that runs it."""
+        await self._create(tasks.poison.options(retry=RETRY).prepare(0), once=False)
 
     def _begin(self, number: int) -> None:
         once = number % ONCE_EVERY == 0

@@ -1,72 +1,120 @@
-"""One round: load, a fault in the middle of it, recovery, verdict."""
+"""One round: load, a fault in the middle of it, recovery, verdict. And the table of all faults."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from random import Random
+from typing import Final
 
 import timeball
 
-from tests.support.chaos import tasks, witness
-from tests.support.chaos.faults import hit, whole
+from tests.support.chaos import outages, witness
+from tests.support.chaos.arena import NEEDS_LITTLE, Arena, Needs
+from tests.support.chaos.faults import Hit, hit, whole
+from tests.support.chaos.helpers import Tail
 from tests.support.chaos.load import Load
+from tests.support.chaos.outages import Scene
+from tests.support.chaos.records import losses_in
+from tests.support.chaos.wired import EXECUTORS
 from tests.support.chaos.witness import Verdict
 from tests.support.polls import moment
-from tools.local_cluster import LocalCluster, Places, coordinators
 
-APP = Path(tasks.__file__)
-BEFORE_S = 2.0
-AFTER_S = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class Arena:
-    """A running cluster and where its witnesses lie."""
-
-    cluster: LocalCluster
-    sink: Path
-
-    @property
-    def address(self) -> str:
-        """Of both coordinators."""
-        return coordinators(self.cluster.addresses)
+BEFORE_S: Final = 2.0
+AFTER_S: Final = 8.0
+REFUSED: Final = "refused: "
+Place = Callable[[Needs], Arena]
+"""Gives a running cluster of a kind."""
 
 
-@contextlib.contextmanager
-def arena(folder: Path) -> Iterator[Arena]:
-    """A cluster that ends with the block."""
-    places = Places(folder)
-    places.make()
-    sink = folder / "sink.jsonl"
-    cluster = LocalCluster(places, [str(APP)], {tasks.SINK_VARIABLE: str(sink)})
-    with cluster.running():
-        yield Arena(cluster, sink)
+async def _process(scene: Scene, fault: str) -> Hit:
+    """Kill, freeze or drain one of our processes."""
+    return await hit(fault, scene.arena.cluster, scene.client, scene.random)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A row of the table.
+
+    Attributes:
+        needs: how many servers it takes.
+        may_refuse: callers may run out of patience; what they were refused was never promised.
+        moves: whether shards certainly change their owner.
+    """
+
+    act: Callable[[Scene, str], Awaitable[Hit]] = _process
+    needs: Needs = NEEDS_LITTLE
+    may_refuse: bool = False
+    moves: bool = False
+
+
+_THREE_ZOOKEEPERS: Final = Needs(zookeepers=3)
+_THREE_CASSANDRAS: Final = Needs(cassandras=3)
+FAULTS: Final[dict[str, Fault]] = {
+    "kill-leader": Fault(),
+    "kill-coordinator": Fault(),
+    "kill-scheduler": Fault(moves=True),
+    "kill-executor": Fault(),
+    "freeze-scheduler": Fault(moves=True),
+    "drain-scheduler": Fault(moves=True),
+    "expire-scheduler": Fault(act=outages.expire),
+    "expire-executor": Fault(act=outages.expire),
+    "cut-zookeeper-both": Fault(act=outages.cut_wire),
+    "cut-zookeeper-answer": Fault(act=outages.cut_wire),
+    "cut-store-answer": Fault(act=outages.cut_wire),
+    "cut-executor-request": Fault(act=outages.cut_wire),
+    "cut-executor-both": Fault(act=outages.cut_wire),
+    "limp-executor": Fault(act=outages.limp),
+    "poison-executor": Fault(act=outages.poison),
+    "thundering-instant": Fault(act=outages.thunder),
+    "rolling-restart": Fault(act=outages.roll),
+    "store-paused": Fault(act=outages.pause_store, may_refuse=True),
+    "zookeeper-leader": Fault(act=outages.lose_zookeeper_leader, needs=_THREE_ZOOKEEPERS),
+    "zookeeper-quorum": Fault(
+        act=outages.lose_zookeeper_quorum, needs=_THREE_ZOOKEEPERS, may_refuse=True
+    ),
+    "store-one": Fault(act=outages.lose_stores, needs=_THREE_CASSANDRAS),
+    "store-two": Fault(act=outages.lose_stores, needs=_THREE_CASSANDRAS, may_refuse=True),
+}
 
 
 async def play(arena: Arena, fault: str, *, rate: float, random: Random) -> Verdict:
     """Play one round on a whole cluster."""
+    row = FAULTS[fault]
+    logs = {name: Tail(arena.cluster.places.logs / f"{name}.log") for name in EXECUTORS}
     async with timeball.AsyncClient(arena.address) as client:
         await whole(arena.cluster, client)
+        for tail in logs.values():
+            tail.lines()
         load = Load(client, rate)
         loading = asyncio.create_task(load.run())
-        await moment(BEFORE_S)
-        happened = await hit(fault, arena.cluster, client, random)
-        await moment(AFTER_S)
-        load.stop()
-        await loading
+        try:
+            await moment(BEFORE_S)
+            scene = Scene(arena=arena, client=client, load=load, random=random)
+            happened = await row.act(scene, fault)
+            await moment(AFTER_S)
+        finally:
+            load.stop()
+            await loading
+            await asyncio.to_thread(arena.heal)
         ids = [each.task_id for each in load.told.acknowledged]
         ended = await witness.endings(client, ids)
         await whole(arena.cluster, client)
+    losses = [loss for name, tail in logs.items() for loss in losses_in(tail.lines(), name)]
+    happened = happened.with_abandoned(
+        [(loss.executor, happened.at_ms, loss.at_ms) for loss in losses]
+    )
     mine = set(ids)
     starts = witness.read_starts(arena.cluster.places.folder)
-    return witness.judge(
+    verdict = witness.judge(
         happened,
         load.told,
         [start for start in starts if start.task_id in mine],
         ended,
         witness.sunk(arena.sink),
     )
+    if row.may_refuse:
+        kept = tuple(each for each in verdict.problems if not each.startswith(REFUSED))
+        verdict = replace(verdict, problems=kept)
+    return verdict

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from functools import cache
 
 import timeball
@@ -21,6 +22,15 @@ async def work(number: int) -> int:
     leave_line(number)
     # Nobody sets it: a handler that is busy for a moment, so that kills meet running attempts.
     await asyncio.wait((asyncio.get_running_loop().create_future(),), timeout=WORK_S)
+    return number
+
+
+@timeball.task("chaos.poison")
+async def poison(number: int) -> int:
+    """The first attempt takes its executor along."""
+    leave_line(number)
+    if timeball.current().attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from tests.support.chaos import tasks
 from tests.support.chaos.helpers import Helper
 from tests.support.polls import until
-from tools.local_cluster import LocalCluster, Places, free_port
+from tools.local_cluster import LocalCluster, Places, Shape, free_port
 
 HERE: Final = "127.0.0.1"
 SINK: Final = "sink.txt"
@@ -27,9 +27,9 @@ COORDINATORS: Final = ("coordinator-1", "coordinator-2")
 class WiredCluster(LocalCluster):
     """Also takes aims."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, shape: Shape | None = None) -> None:
         sink = {tasks.SINK_VARIABLE: str(places.folder / SINK)}
-        super().__init__(places, [str(Path(tasks.__file__))], sink)
+        super().__init__(places, [str(Path(tasks.__file__))], sink, shape)
         self._options: dict[str, list[str]] = {}
         self._board: Helper | None = None
 
@@ -63,6 +63,14 @@ class WiredCluster(LocalCluster):
         """What came true since the last look."""
         assert self._board is not None, "the cluster has not been started"
         return [facts for facts in self._board.facts() if "killed_ms" in facts]
+
+    def cut(self, wires: Sequence[str], ways: Sequence[str]) -> None:
+        """Let nothing through on these wires, in these ways, until `mend`."""
+        self._tell({"cut": wires, "ways": ways})
+
+    def mend(self) -> None:
+        """Deliver what was said meanwhile and go on."""
+        self._tell({"mend": True})
 
     def wires_cpu_s(self) -> float:
         """What listening has cost so far."""

@@ -2,7 +2,9 @@
 
 Reads commands from standard input and tells what it did on standard output, a JSON object a line:
 `{"wire": name, "kind": ..., "listen": "host:port", "target": "host:port"}` opens a wire,
-`{"aim": {...}}` waits for a point, `{"disarm": true}` gives it up. Its end is the end of its input.
+`{"aim": {...}}` waits for a point, `{"disarm": true}` gives it up; `{"cut": [names], "ways":
+["request", "answer"]}` lets nothing through in these ways until `{"mend": true}`, which delivers
+what was said meanwhile, as a network does that was cut. Its end is the end of its input.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import contextlib
 import json
 import resource
 import sys
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from tests.support.chaos.taps import TAPS, Aim, Gun, Tap
@@ -62,27 +65,59 @@ class End(asyncio.Protocol):
                 getattr(other, what)()
 
 
+class Way:
+    """One direction of a wire, over all its connections."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+        self._kept: list[tuple[End, bytes]] = []
+
+    def carry(self, to: End, data: bytes) -> None:
+        """Deliver, or keep what was said while it is cut."""
+        if self.is_cut:
+            self._kept.append((to, data))
+        else:
+            to.say(data)
+
+    def mend(self) -> None:
+        """Deliver what was kept; ends that were closed meanwhile hear nothing."""
+        self.is_cut = False
+        kept, self._kept = self._kept, []
+        for to, data in kept:
+            to.say(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Both directions of a wire."""
+
+    request: Way = field(default_factory=Way)
+    answer: Way = field(default_factory=Way)
+
+
 class ServerEnd(End):
     """Towards the server."""
 
-    def __init__(self, client: ClientEnd, tap: Tap) -> None:
+    def __init__(self, client: ClientEnd, tap: Tap, ways: Ways) -> None:
         super().__init__()
         self.other = client
         self._tap = tap
+        self._ways = ways
 
     def data_received(self, data: bytes) -> None:
         """An answer."""
         if self._tap.answer(data) and self.other is not None:
-            self.other.say(data)
+            self._ways.answer.carry(self.other, data)
 
 
 class ClientEnd(End):
     """Towards the client; dials the server and keeps what comes before it is there."""
 
-    def __init__(self, target: tuple[str, int], tap: Tap) -> None:
+    def __init__(self, target: tuple[str, int], tap: Tap, ways: Ways) -> None:
         super().__init__()
         self._target = target
         self._tap = tap
+        self._ways = ways
         self._early: list[bytes] = []
         self._dialling: asyncio.Task[None] | None = None
 
@@ -93,7 +128,7 @@ class ClientEnd(End):
 
     async def _dial(self) -> None:
         loop = asyncio.get_running_loop()
-        server = ServerEnd(self, self._tap)
+        server = ServerEnd(self, self._tap, self._ways)
         try:
             await loop.create_connection(lambda: server, *self._target)
         except OSError:
@@ -101,7 +136,7 @@ class ClientEnd(End):
             return
         self.other = server
         for data in self._early:
-            server.say(data)
+            self._ways.request.carry(server, data)
         if self.transport is None or self.transport.is_closing():
             server.close()
 
@@ -112,7 +147,7 @@ class ClientEnd(End):
         if self.other is None:
             self._early.append(data)
         else:
-            self.other.say(data)
+            self._ways.request.carry(self.other, data)
 
 
 class Switchboard:
@@ -121,6 +156,7 @@ class Switchboard:
     def __init__(self) -> None:
         self._gun = Gun(_tell)
         self._servers: list[asyncio.Server] = []
+        self._wires: dict[str, Ways] = {}
 
     async def obey(self, command: dict[str, Any]) -> None:
         """Carry out one line of input."""
@@ -131,15 +167,24 @@ class Switchboard:
             self._gun.arm(Aim(**{**facts, "wires": tuple(facts["wires"])}))
         elif "disarm" in command:
             self._gun.disarm()
+        elif "cut" in command:
+            for name in command["cut"]:
+                for way in command["ways"]:
+                    getattr(self._wires[name], way).is_cut = True
+            _tell({"cut": command["cut"]})
+        elif "mend" in command:
+            for ways in self._wires.values():
+                ways.request.mend()
+                ways.answer.mend()
         elif "usage" in command:
             used = resource.getrusage(resource.RUSAGE_SELF)
             _tell({"usage_s": used.ru_utime + used.ru_stime})
 
     async def _open(self, command: dict[str, Any]) -> None:
         name, make = command["wire"], TAPS[command["kind"]]
-        target = _address(command["target"])
+        target, ways = _address(command["target"]), self._wires.setdefault(name, Ways())
         server = await asyncio.get_running_loop().create_server(
-            lambda: ClientEnd(target, make(name, self._gun)), *_address(command["listen"])
+            lambda: ClientEnd(target, make(name, self._gun), ways), *_address(command["listen"])
         )
         self._servers.append(server)
         host, port = server.sockets[0].getsockname()[:2]

@@ -48,6 +48,7 @@ class Verdict:
 
     fault: str
     victim: str
+    at_ms: int
     away_s: float
     acknowledged: int
     refused: int
@@ -149,6 +150,7 @@ def judge(
     return Verdict(
         fault=hit.fault,
         victim=hit.victim,
+        at_ms=hit.at_ms,
         away_s=hit.away_s,
         acknowledged=len(told.acknowledged),
         refused=len(told.refused),
@@ -202,17 +204,18 @@ class _Book:
         return found is not None and found.cause == task_pb2.FAILURE_CAUSE_LOST
 
     def has_cause(self, runs: Sequence[Start]) -> bool:
-        """Whether the executor of each earlier run was killed before the next one began."""
-        hit = self._hit
+        """Whether the executor of each earlier run gave it up before the next one began."""
         numbers = {run.attempt for run in runs}
-        killed = [
-            hit.fault == "kill-executor"
-            and run.executor == hit.victim
-            and run.started_ms <= hit.at_ms + STEADY_MS
-            and later.started_ms >= hit.at_ms
+        given_up = [
+            any(
+                run.executor == executor
+                and run.started_ms <= until_ms + STEADY_MS
+                and later.started_ms >= from_ms
+                for executor, from_ms, until_ms in self._hit.abandoned
+            )
             for run, later in pairwise(runs)
         ]
-        return all(killed) and len(numbers) == len(runs)
+        return all(given_up) and len(numbers) == len(runs)
 
     def failover_ms(self) -> tuple[int, ...]:
         """From the fault to the next owner's first start, for each shard of the victim."""

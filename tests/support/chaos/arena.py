@@ -1,0 +1,122 @@
+"""Where faults are played: a cluster whose servers and wires can be broken.
+
+ZooKeeper and Cassandra are ours, one or three of each, so that they can be killed and frozen. Every
+scheduler node and coordinator reaches ZooKeeper, every scheduler node a single Cassandra, and
+everybody an executor through wires that can be cut, each direction by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+from tests.support.chaos.helpers import Helper
+from tests.support.chaos.wired import (
+    COORDINATORS,
+    EXECUTORS,
+    HERE,
+    SCHEDULERS,
+    SINK,
+    WiredCluster,
+)
+from tests.support.servers.__main__ import running
+from tests.support.servers.cassandra_nodes import CassandraCluster
+from tests.support.servers.zookeeper_nodes import ZooKeeperCluster
+from tools.local_cluster import ROOT, LocalCluster, Places, Shape, coordinators, free_port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """How many of each server, 1 or 3."""
+
+    zookeepers: int = 1
+    cassandras: int = 1
+
+
+class ArenaCluster(WiredCluster):
+    """Wires to every server of ZooKeeper, and copies in every Cassandra."""
+
+    def __init__(self, places: Places, shape: Shape, needs: Needs) -> None:
+        super().__init__(places, shape)
+        self._needs = needs
+        self.wires: dict[str, list[str]] = {}
+
+    def _apply_schema(self) -> None:
+        command = [sys.executable, "-m", "timeball.cli", "schema", "apply"]
+        place = ["--cassandra", self.cassandra, "--keyspace", self.shape.keyspace]
+        copies = f"datacenter1={self._needs.cassandras}"
+        place += ["--shards", str(self.shape.shards), "--replicas", copies]
+        subprocess.run([*command, *place], check=True, cwd=ROOT)
+
+    def _start_all(self) -> None:
+        self._board = Helper("tests.support.chaos.wires", [], self.places.folder / "wires.jsonl")
+        for name in (*SCHEDULERS, *COORDINATORS):
+            zookeeper = self._wired(f"zookeeper of {name}", self.zookeeper)
+            self._options[name] = ["--set", f"coordination.addresses={zookeeper}"]
+        for name in SCHEDULERS if self._needs.cassandras == 1 else ():
+            # Of three the driver learns the addresses from the servers and goes past any wire.
+            store = self._wired(f"store of {name}", self.cassandra)
+            self._options[name] += ["--set", f"store.addresses={store}"]
+        for name in EXECUTORS:
+            listen = f"{HERE}:{free_port()}"
+            self._options[name] = ["--listen", listen, "--advertise", self._wired(name, listen)]
+        # What a wired cluster would open itself is open: go on where it would.
+        LocalCluster._start_all(self)
+
+    def _wired(self, name: str, targets: str) -> str:
+        """Wires to each of the targets; the addresses to use instead of them."""
+        opened = []
+        for number, target in enumerate(targets.split(","), start=1):
+            wire = f"{name}, {number}"
+            opened.append(self._wire(wire, "deaf", target))
+            self.wires.setdefault(name, []).append(wire)
+        return ",".join(opened)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arena:
+    """A running cluster, its servers, and where its witnesses lie."""
+
+    cluster: ArenaCluster
+    zookeeper: ZooKeeperCluster
+    cassandra: CassandraCluster
+    sink: Path
+
+    @property
+    def address(self) -> str:
+        """Of both coordinators."""
+        return coordinators(self.cluster.addresses)
+
+    def heal(self) -> None:
+        """Whatever a fault left broken serves again."""
+        self.cluster.mend()
+        self.zookeeper.heal()
+        self.cassandra.heal()
+        self.cluster.restart_ended()
+
+
+NEEDS_LITTLE: Final = Needs()
+
+
+@contextlib.contextmanager
+def arena(folder: Path, needs: Needs = NEEDS_LITTLE) -> Iterator[Arena]:
+    """A cluster that ends with the block."""
+    places = Places(folder)
+    places.make()
+    with contextlib.ExitStack() as stack:
+        zookeeper = stack.enter_context(running("zookeeper", needs.zookeepers, folder / "zk"))
+        cassandra = stack.enter_context(running("cassandra", needs.cassandras, folder / "cs"))
+        servers = {"zookeeper": zookeeper.endpoints, "cassandra": cassandra.endpoints}
+        cluster = ArenaCluster(places, Shape(servers=servers), needs)
+        stack.enter_context(cluster.running())
+        yield Arena(
+            cluster=cluster,
+            zookeeper=cast("ZooKeeperCluster", zookeeper),
+            cassandra=cast("CassandraCluster", cassandra),
+            sink=folder / SINK,
+        )
