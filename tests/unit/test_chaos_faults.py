@@ -10,6 +10,7 @@ from tests.support.chaos.faults import Hit
 from tests.support.chaos.load import Told
 from tests.support.chaos.rounds import FAULTS
 from tests.support.chaos.sessions import PASSWORD_BYTES, java_random, password_of
+from tests.support.chaos.table import tables
 from tests.support.chaos.timeline import CUT_MS, Timeline
 from tests.support.chaos.wires import End, Way
 from tests.support.chaos.witness import judge
@@ -81,3 +82,23 @@ def test_the_table_names_every_kind_of_fault_once() -> None:
     assert kinds >= {"kill", "freeze", "drain", "expire", "cut", "limp", "poison", "rolling"}
     assert {row.needs.zookeepers for row in FAULTS.values()} == {1, 3}
     assert {row.needs.cassandras for row in FAULTS.values()} == {1, 3}
+
+
+def test_rounds_of_a_fault_are_one_row_and_all_are_another() -> None:
+    row = {
+        "fault": "kill-leader",
+        "acknowledged": 1_000,
+        "refused": 0,
+        "lost": 1,
+        "early": 0,
+        "duplicates_with_cause": 2,
+        "duplicates_without_cause": 0,
+        "once_twice": 0,
+        "once_unknown": 3,
+        "failover_ms": [4_000, 5_000],
+        "latest_ms": 900,
+        "slowest_unary_ms": 70,
+    }
+    lines = list(tables([row, {**row, "latest_ms": 950, "failover_ms": []}]))
+    expected = "2 | 2,000 | 0 | 2 | 0 | 4 | 0 | 0 | 6 | 4,500, 5,000 | 950 | 70 |"
+    assert lines[2:4] == [f"| kill-leader | {expected}", f"| all | {expected}"]

@@ -1,4 +1,4 @@
-"""`python -m tests.support.chaos.table kills.jsonl`: the kept rounds as tables for people."""
+"""`python -m tests.support.chaos.table rounds.jsonl`: the kept rounds as tables for people."""
 
 from __future__ import annotations
 
@@ -40,8 +40,54 @@ BY_GROUP: Final = (
 )
 
 
-def tables(rounds: Sequence[Kept]) -> Iterator[str]:
-    """Lines of Markdown."""
+BY_FAULT: Final = (
+    "fault",
+    "rounds",
+    "acknowledged",
+    "refused",
+    "lost",
+    "early",
+    "started twice, with cause",
+    "no cause",
+    "at most once: twice",
+    "LOST",
+    "fail-over ms: median, max",
+    "latest start ms",
+    "slowest unary create ms",
+)
+SUMS: Final = (
+    *("acknowledged", "refused", "lost", "early", "duplicates_with_cause"),
+    *("duplicates_without_cause", "once_twice", "once_unknown"),
+)
+
+
+def tables(kept: Sequence[Kept]) -> Iterator[str]:
+    """Lines of Markdown: of rounds with a named fault, then of aimed kills."""
+    named = [each for each in kept if "fault" in each]
+    if named:
+        faults = dict.fromkeys(each["fault"] for each in named)
+        rows = [_of_fault(fault, [x for x in named if x["fault"] == fault]) for fault in faults]
+        yield from _table(BY_FAULT, [*rows, _of_fault("all", named)])
+        yield ""
+    aimed = [each for each in kept if "point" in each]
+    if aimed:
+        yield from _aimed(aimed)
+
+
+def _of_fault(name: str, rounds: Sequence[Kept]) -> list[object]:
+    """Sums of the rounds of a fault, and their worst times."""
+    failover = [took for each in rounds for took in each["failover_ms"]]
+    return [
+        name,
+        len(rounds),
+        *(f"{sum(each[key] for each in rounds):,}" for key in SUMS),
+        f"{_share(failover, 50)}, {_share(failover, 100)}" if failover else "-",
+        f"{max(each['latest_ms'] for each in rounds):,}",
+        f"{max(each['slowest_unary_ms'] for each in rounds):,}",
+    ]
+
+
+def _aimed(rounds: Sequence[Kept]) -> Iterator[str]:
     hit = [each for each in rounds if not each["hit"]]
     by_point = {name: [x for x in hit if x["point"] == name] for name in POINTS}
     played = {name: found for name, found in by_point.items() if found}
