@@ -41,7 +41,7 @@ MAX_CRON_CHARACTERS: Final = 256
 """A cron expression."""
 MIN_INTERVAL_MS: Final = 100
 """Shortest interval of a schedule, and shortest delay after completion."""
-MAX_RULES: Final = 32
+MAX_RULES: Final = 16
 """Crons and intervals of one schedule together."""
 MAX_EXCLUSIONS: Final = 64
 """Spans, expressions and lists of dates that one schedule leaves out."""
@@ -49,7 +49,7 @@ MAX_EXCLUDED_DATES: Final = 1_000
 """Dates in all such lists of one schedule."""
 MAX_SPREAD_MS: Final = 86_400_000
 """Jitter of a schedule, and its flexible window: a day each."""
-MAX_EXCLUDED_IN_A_ROW: Final = 10_000
+MAX_EXCLUDED_IN_A_ROW: Final = 1_000
 """Nominal times of a schedule that exclusions may take out one after the other; then it ends."""
 MAX_JOURNAL_EVENTS: Final = 500
 """Events of one task; the last ones are kept for completions."""

@@ -65,7 +65,12 @@ def _dates(excluded: ExcludedDates) -> Exclusion:
     def reach_ms(at_ms: int) -> int:
         segment = segment_at(excluded.zone, at_ms // 1_000)
         day, of_day_s = divmod(at_ms // 1_000 + segment.offset_s, DAY_S)
-        return _reached(segment, at_ms, of_day_s, DAY_S) if day in days else at_ms
+        if day not in days:
+            return at_ms
+        after = day + 1
+        while after in days:
+            after += 1
+        return _reached(segment, at_ms, of_day_s, (after - day) * DAY_S)
 
     return reach_ms
 
@@ -92,9 +97,9 @@ def _cron(excluded: ExcludedCron, calendar: Calendar) -> Exclusion:
     return reach_ms
 
 
-def _reached(segment: Segment, at_ms: int, of_day_s: int, end_of_day_s: int) -> int:
-    """The instant of a later time of the same local day, or the next jump if that comes first."""
-    return min(at_ms - at_ms % 1_000 + (end_of_day_s - of_day_s) * 1_000, segment.end_s * 1_000)
+def _reached(segment: Segment, at_ms: int, of_day_s: int, until_s: int) -> int:
+    """The instant of a later time, counted from the day's midnight, or a jump that comes first."""
+    return min(at_ms - at_ms % 1_000 + (until_s - of_day_s) * 1_000, segment.end_s * 1_000)
 
 
 def _run_end(fields: Fields, seconds: int, of_day_s: int) -> int:
