@@ -25,10 +25,14 @@ _ERRORS: Final = {reason: leaves()[reason.value] for reason in RejectionReason}
 _WITH_PAUSE: Final = frozenset({RejectionReason.OVERLOADED, RejectionReason.NOT_READY})
 
 
-def error_of(rejected: Rejected) -> TimeballError:
-    """The error of a rejection. Its metadata names the state that decided, if one did."""
+def error_of(rejected: Rejected, field: str = "task.run_time") -> TimeballError:
+    """The error of a rejection. Its metadata names the state that decided, if one did.
+
+    Args:
+        field: what is to blame for a time that is not taken.
+    """
     if rejected.reason is RejectionReason.HORIZON:
-        violation = Violation("task.run_time", rejected.message)
+        violation = Violation(field, rejected.message)
         return InvalidRequest(rejected.message, violations=[violation])
     metadata = {} if rejected.task is None else {"state": rejected.task.state.value}
     pause = RETRY_AFTER_S if rejected.reason in _WITH_PAUSE else None
@@ -61,6 +65,10 @@ def schedule_of(answer: Outcome | TimeballError) -> ScheduleView:
     """
     if isinstance(answer, ScheduleDone):
         return answer.schedule
+    if isinstance(answer, Rejected) and answer.reason is RejectionReason.NOT_FOUND:
+        raise TaskNotFound("There is no such schedule in your namespace; check its name.")
+    if isinstance(answer, Rejected):
+        raise error_of(answer, "schedule")
     raise _error(answer)
 
 

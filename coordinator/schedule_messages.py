@@ -1,15 +1,35 @@
-"""The schedule service's messages, to and from what ScheduleApi takes and gives."""
+"""The schedule service's messages, to and from the core's types. Names are taken apart here."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 from timeball.errors import InvalidRequest, Violation
 from timeball.v1 import schedule_service_pb2 as pb
 
-from coordinator.requests import Caller
-from coordinator.schedules import CreateScheduleRequest
-from coordinator.task_messages import request_id_of
-from timeball_server.core.ids import TaskId
-from timeball_server.core.model import ScheduleSpec, ScheduleView
+from timeball_server.core.model import (
+    Backfill,
+    BackfillState,
+    CatchUp,
+    CatchUpPolicy,
+    Overlap,
+    OverlapPolicy,
+    ScheduleSpec,
+    ScheduleView,
+)
+from timeball_server.core.schedules.spec import (
+    Calendar,
+    Cron,
+    ExcludedCron,
+    ExcludedDates,
+    ExcludedSpan,
+    Exclusions,
+    FoldRule,
+    GapRule,
+    Interval,
+)
 from timeball_server.rpc.convert import (
     ms_from_duration,
     ms_from_timestamp,
@@ -21,57 +41,327 @@ from timeball_server.rpc.convert import (
     task_name,
 )
 
+_DEFAULT_ZONE: Final = "UTC"
+_POLICIES: Final = {
+    number: OverlapPolicy(name.removeprefix("OVERLAP_POLICY_"))
+    for name, number in pb.OverlapPolicy.items()
+    if number
+}
+_CATCH_UPS: Final = {
+    number: CatchUpPolicy(name.removeprefix("CATCH_UP_POLICY_"))
+    for name, number in pb.CatchUpPolicy.items()
+    if number
+}
+_GAPS: Final = {
+    number: GapRule(name.removeprefix("GAP_RULE_")) for name, number in pb.GapRule.items() if number
+}
+_FOLDS: Final = {
+    number: FoldRule(name.removeprefix("FOLD_RULE_"))
+    for name, number in pb.FoldRule.items()
+    if number
+}
+_LIMITED: Final = (OverlapPolicy.BUFFER, OverlapPolicy.ALLOW)
+RULES: Final = ("interval", "calendar", "delay_after_completion")
+FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "task": "task",
+        "interval": "calendar",
+        "calendar": "calendar",
+        "delay_after_completion": "delay_ms",
+        "start_time": "calendar",
+        "end_time": "calendar",
+        "jitter": "calendar",
+        "flexible_window": "calendar",
+        "max_runs": "max_runs",
+        "overlap": "overlap",
+        "catch_up": "catch_up",
+        "max_lateness": "catch_up",
+        "labels": "labels",
+    }
+)
+"""What an update mask may name, and the field of a specification that it changes."""
 
-def schedule_id_of(name: str) -> TaskId:
-    """The id in a schedule's name.
+
+def refuse(field: str, sentence: str) -> InvalidRequest:
+    """The error for one field."""
+    return InvalidRequest(f"{field}: {sentence}", violations=[Violation(field, sentence)])
+
+
+def last_part(name: str) -> str:
+    """What stands after schedules/ in a schedule's name.
 
     Raises:
         InvalidRequest: it is not the name of a schedule.
     """
     match name.split("/"):
-        case ["namespaces", _, "schedules", schedule_id]:
-            return TaskId(schedule_id)
+        case ["namespaces", _, "schedules", part]:
+            return part
         case _:
-            sentence = "must be the name of a schedule: namespaces/{namespace}/schedules/{id}"
-            raise InvalidRequest(f"name: {sentence}", violations=[Violation("name", sentence)])
+            raise refuse("name", "must be namespaces/{namespace}/schedules/{schedule}")
 
 
-def create_schedule_request(
-    message: pb.CreateScheduleRequest, caller: Caller
-) -> CreateScheduleRequest:
-    """One schedule to create."""
-    wished = message.schedule
-    has = wished.HasField
-    spec = ScheduleSpec(
-        task=spec_from_task(wished.task, namespace=caller.namespace, subject=caller.subject),
-        every_ms=ms_from_duration(wished.interval.every),
-        phase_ms=ms_from_duration(wished.interval.phase),
-        start_ms=ms_from_timestamp(wished.start_time) if has("start_time") else None,
-        end_ms=ms_from_timestamp(wished.end_time) if has("end_time") else None,
-        max_runs=wished.max_runs,
+def backfill_parts(name: str) -> tuple[str, str]:
+    """The schedule's part and the backfill's id in a backfill's name.
+
+    Raises:
+        InvalidRequest: it is not the name of a backfill.
+    """
+    match name.split("/"):
+        case ["namespaces", _, "schedules", part, "backfills", backfill_id]:
+            return part, backfill_id
+        case _:
+            sentence = "must be namespaces/{namespace}/schedules/{schedule}/backfills/{backfill}"
+            raise refuse("name", sentence)
+
+
+def spec_from(
+    message: pb.Schedule, *, namespace: str, subject: str, name: str, needs_task: bool = True
+) -> ScheduleSpec:
+    """The specification in a message; when it fires is checked by whoever knows the time.
+
+    Args:
+        name: what its creator chose, empty = it is called by its id.
+
+    Raises:
+        InvalidRequest: fields contradict each other, or one is missing.
+    """
+    if needs_task and not message.HasField("task"):
+        raise refuse("schedule.task", "must be set")
+    delay_ms = _delay_ms(message)
+    return ScheduleSpec(
+        task=spec_from_task(message.task, namespace=namespace, subject=subject),
+        calendar=calendar_from(message, seed=f"{namespace}/{name or message.task.handler}"),
+        delay_ms=delay_ms,
+        max_runs=message.max_runs,
+        overlap=_overlap_from(message, delay_ms),
+        catch_up=_catch_up_from(message),
+        labels=tuple(sorted(message.labels.items())),
+        name=name,
     )
-    request_id = request_id_of(message.request_id)
-    return CreateScheduleRequest(spec=spec, request_id=request_id, resend=message.resend)
+
+
+def _delay_ms(message: pb.Schedule) -> int | None:
+    given = [name for name in RULES if message.HasField(name)]
+    if len(given) != 1:
+        sentence = "must say when: set exactly one of interval, calendar, delay_after_completion"
+        raise refuse("schedule" if not given else f"schedule.{given[1]}", sentence)
+    if given[0] != RULES[2]:
+        return None
+    return ms_from_duration(message.delay_after_completion)
+
+
+def calendar_from(message: pb.Schedule, *, seed: str) -> Calendar:
+    """When a schedule fires; for a delay after completion only its bounds and its spread."""
+    has, wished = message.HasField, message.calendar
+    intervals = [*wished.intervals] or ([message.interval] if has("interval") else [])
+    gap = _GAPS.get(wished.gap, GapRule.RUN_AT_END)
+    fold = _FOLDS.get(wished.fold, FoldRule.FIRST)
+    return Calendar(
+        crons=tuple(
+            Cron(
+                expression=cron.expression,
+                zone=cron.time_zone or _DEFAULT_ZONE,
+                gap=gap,
+                fold=fold,
+            )
+            for cron in wished.crons
+        ),
+        intervals=tuple(
+            Interval(every_ms=ms_from_duration(each.every), phase_ms=ms_from_duration(each.phase))
+            for each in intervals
+        ),
+        excluded=_excluded_from(wished.exclusions),
+        start_ms=ms_from_timestamp(message.start_time) if has("start_time") else None,
+        end_ms=ms_from_timestamp(message.end_time) if has("end_time") else None,
+        jitter_ms=ms_from_duration(message.jitter),
+        window_ms=ms_from_duration(message.flexible_window),
+        seed=seed,
+    )
+
+
+def _excluded_from(messages: Sequence[pb.Exclusion]) -> Exclusions:
+    kinds: dict[str | None, list[Any]] = {"dates": [], "span": [], "cron": []}
+    for position, message in enumerate(messages):
+        kind = message.WhichOneof("kind")
+        if kind is None:
+            field = f"schedule.calendar.exclusions[{position}]"
+            raise refuse(field, "must be one of dates, span and cron")
+        kinds[kind].append(getattr(message, kind))
+    return Exclusions(
+        dates=tuple(
+            ExcludedDates(dates=tuple(each.dates), zone=each.time_zone or _DEFAULT_ZONE)
+            for each in kinds["dates"]
+        ),
+        spans=tuple(
+            ExcludedSpan(
+                from_ms=ms_from_timestamp(each.start_time), to_ms=ms_from_timestamp(each.end_time)
+            )
+            for each in kinds["span"]
+        ),
+        crons=tuple(
+            ExcludedCron(expression=each.expression, zone=each.time_zone or _DEFAULT_ZONE)
+            for each in kinds["cron"]
+        ),
+    )
+
+
+def _overlap_from(message: pb.Schedule, delay_ms: int | None) -> Overlap:
+    if delay_ms is not None:
+        if message.HasField("overlap"):
+            sentence = "must be absent with delay_after_completion: one run is in hand at most"
+            raise refuse("schedule.overlap", sentence)
+        return Overlap(policy=OverlapPolicy.SKIP)
+    policy = _POLICIES.get(message.overlap.policy, OverlapPolicy.SKIP)
+    limit = message.overlap.limit
+    if policy in _LIMITED and not limit:
+        raise refuse("schedule.overlap.limit", "must be 1 to 100 for BUFFER and ALLOW")
+    if policy not in _LIMITED and limit:
+        raise refuse("schedule.overlap.limit", "must be absent but for BUFFER and ALLOW")
+    return Overlap(policy=policy, limit=limit)
+
+
+def _catch_up_from(message: pb.Schedule) -> CatchUp:
+    wished, default = message.catch_up, CatchUp()
+    late = message.HasField("max_lateness")
+    return CatchUp(
+        policy=_CATCH_UPS.get(wished.policy, default.policy),
+        window_ms=(
+            ms_from_duration(wished.window) if wished.HasField("window") else default.window_ms
+        ),
+        max_lateness_ms=ms_from_duration(message.max_lateness) if late else None,
+    )
+
+
+def masked_fields(paths: Sequence[str]) -> tuple[str, ...] | None:
+    """The fields of a specification that an update mask names; None = all of them.
+
+    Raises:
+        InvalidRequest: it names something that is not changed by itself.
+    """
+    if not paths or list(paths) == ["*"]:
+        return None
+    for path in paths:
+        if path not in FIELDS:
+            sentence = f"{path} cannot be changed by itself; name some of {', '.join(FIELDS)}"
+            raise refuse("update_mask", sentence)
+    return tuple(sorted({FIELDS[path] for path in paths}))
 
 
 def schedule_message(view: ScheduleView) -> pb.Schedule:
     """A schedule as callers see it."""
-    spec, namespace = view.spec, view.spec.task.namespace
-    message = pb.Schedule(
-        name=schedule_name(namespace, view.schedule_id),
-        task=task_from_spec(spec.task, full=True),
-        max_runs=spec.max_runs,
-        runs=view.runs,
-        ended=view.ended,
-        recent_tasks=[task_name(namespace, task_id) for task_id in view.recent],
-    )
-    set_duration(message.interval.every, spec.every_ms)
-    set_duration(message.interval.phase, spec.phase_ms)
+    namespace = view.spec.task.namespace
+    message = spec_message(view.spec)
+    message.name = schedule_name(namespace, view.spec.name or view.schedule_id)
+    message.uid = view.schedule_id
+    message.runs = view.runs
+    message.ended = view.ended
+    message.recent_tasks.extend(task_name(namespace, task_id) for task_id in view.recent)
+    message.open_tasks.extend(task_name(namespace, task_id) for task_id in view.open)
+    message.etag = str(view.revision)
+    message.version = view.version
+    message.state = state_of(view)
     set_timestamp(message.create_time, view.created_ms)
-    if spec.start_ms is not None:
-        set_timestamp(message.start_time, spec.start_ms)
-    if spec.end_ms is not None:
-        set_timestamp(message.end_time, spec.end_ms)
+    set_timestamp(message.update_time, view.updated_ms or view.created_ms)
     if view.next_ms is not None:
         set_timestamp(message.next_time, view.next_ms)
+    if view.paused is not None:
+        message.pause.reason, message.pause.actor = view.paused.reason, view.paused.actor
+        set_timestamp(message.pause.time, view.paused.at_ms)
+    for waiting_ms in view.buffered:
+        set_timestamp(message.buffered_times.add(), waiting_ms)
+    return message
+
+
+def state_of(view: ScheduleView) -> pb.ScheduleState.ValueType:
+    """Where a schedule stands."""
+    if view.ended:
+        return pb.SCHEDULE_STATE_ENDED
+    return pb.SCHEDULE_STATE_ACTIVE if view.paused is None else pb.SCHEDULE_STATE_PAUSED
+
+
+def spec_message(spec: ScheduleSpec) -> pb.Schedule:
+    """What a schedule was asked to be."""
+    message = pb.Schedule(
+        task=task_from_spec(spec.task, full=True),
+        max_runs=spec.max_runs,
+        labels=dict(spec.labels),
+        overlap=pb.Overlap(limit=spec.overlap.limit),
+        catch_up=pb.CatchUp(),
+    )
+    if spec.delay_ms is None:
+        message.overlap.policy = pb.OverlapPolicy.Value(f"OVERLAP_POLICY_{spec.overlap.policy}")
+    else:
+        message.ClearField("overlap")
+        set_duration(message.delay_after_completion, spec.delay_ms)
+    rule = spec.catch_up
+    message.catch_up.policy = pb.CatchUpPolicy.Value(f"CATCH_UP_POLICY_{rule.policy}")
+    set_duration(message.catch_up.window, rule.window_ms)
+    if rule.max_lateness_ms is not None:
+        set_duration(message.max_lateness, rule.max_lateness_ms)
+    if spec.delay_ms is None:
+        _write_rules(message, spec.when)
+    _write_bounds(message, spec.when)
+    return message
+
+
+def _write_rules(message: pb.Schedule, calendar: Calendar) -> None:
+    if not calendar.crons and len(calendar.intervals) == 1 and calendar.excluded == Exclusions():
+        _write_interval(message.interval, calendar.intervals[0])
+        return
+    target = message.calendar
+    for cron in calendar.crons:
+        target.crons.add(expression=cron.expression, time_zone=cron.zone)
+        target.gap = pb.GapRule.Value(f"GAP_RULE_{cron.gap}")
+        target.fold = pb.FoldRule.Value(f"FOLD_RULE_{cron.fold}")
+    for interval in calendar.intervals:
+        _write_interval(target.intervals.add(), interval)
+    excluded = calendar.excluded
+    for dates in excluded.dates:
+        target.exclusions.add(dates=pb.Dates(dates=dates.dates, time_zone=dates.zone))
+    for span in excluded.spans:
+        made = target.exclusions.add().span
+        set_timestamp(made.start_time, span.from_ms)
+        set_timestamp(made.end_time, span.to_ms)
+    for left_out in excluded.crons:
+        cron_message = pb.Cron(expression=left_out.expression, time_zone=left_out.zone)
+        target.exclusions.add(cron=cron_message)
+
+
+def _write_interval(target: pb.Interval, interval: Interval) -> None:
+    set_duration(target.every, interval.every_ms)
+    set_duration(target.phase, interval.phase_ms)
+
+
+def _write_bounds(message: pb.Schedule, calendar: Calendar) -> None:
+    if calendar.start_ms is not None:
+        set_timestamp(message.start_time, calendar.start_ms)
+    if calendar.end_ms is not None:
+        set_timestamp(message.end_time, calendar.end_ms)
+    if calendar.jitter_ms:
+        set_duration(message.jitter, calendar.jitter_ms)
+    if calendar.window_ms:
+        set_duration(message.flexible_window, calendar.window_ms)
+
+
+_BACKFILLS: Final = {
+    BackfillState.RUNNING: pb.BACKFILL_STATE_RUNNING,
+    BackfillState.DONE: pb.BACKFILL_STATE_DONE,
+    BackfillState.STOPPED: pb.BACKFILL_STATE_STOPPED,
+}
+
+
+def backfill_message(view: ScheduleView, backfill: Backfill) -> pb.Backfill:
+    """A backfill as callers see it."""
+    name = schedule_name(view.spec.task.namespace, view.spec.name or view.schedule_id)
+    message = pb.Backfill(
+        name=f"{name}/backfills/{backfill.backfill_id}",
+        state=_BACKFILLS[backfill.state],
+        launched=backfill.launched,
+        actor=backfill.actor,
+    )
+    set_timestamp(message.start_time, backfill.from_ms)
+    set_timestamp(message.end_time, backfill.to_ms)
+    set_timestamp(message.create_time, backfill.created_ms)
+    if backfill.next_ms is not None:
+        set_timestamp(message.next_time, backfill.next_ms)
     return message

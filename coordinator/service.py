@@ -21,6 +21,7 @@ from coordinator.administration import Administration, administration
 from coordinator.chronicle import Chronicle
 from coordinator.console_view import console_look
 from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
+from coordinator.schedule_reading import ScheduleReader
 from coordinator.schedule_servicer import ScheduleServicer
 from coordinator.schedules import ScheduleApi
 from coordinator.task_servicer import TaskServicer
@@ -220,7 +221,8 @@ def _public_services(
 ) -> list[RpcService]:
     """What callers may use."""
     tasks = TaskServicer(node.api)
-    schedules = ScheduleServicer(ScheduleApi(node.cluster))
+    api = ScheduleApi(node.cluster)
+    schedules = ScheduleServicer(api, ScheduleReader(node.cluster, api), node.cluster.clock)
     operators = AdminApi(node.overview, node.inspect, node.cluster, node.wish)
     admin = AdminServicer(
         operators, parts, node.cluster.clock, store=doors.store, version=node.config.version

@@ -11,13 +11,10 @@ from typing import Final, assert_never
 from timeball_server.core.commands import (
     CancelTask,
     Command,
-    CreateSchedule,
     CreateTask,
     Done,
-    EndSchedule,
     Outcome,
     OwnerHint,
-    ReadSchedule,
     ReadTask,
     Rejected,
     RejectionReason,
@@ -68,10 +65,8 @@ def write_command(target: pb.Command, command: Command) -> None:
         case ReadTask():
             target.read.task_id = command.task_id
             target.read.namespace = command.namespace
-        case CreateSchedule() | ReadSchedule() | EndSchedule():
-            write_schedule_command(target, command)
         case _:
-            assert_never(command)
+            write_schedule_command(target, command)
 
 
 def read_command(message: pb.Command) -> Command:
@@ -112,7 +107,7 @@ def write_outcome(target: pb.Outcome, outcome: Outcome, command: Command | None 
             done.fresh = outcome.fresh
             done.spec_as_sent = as_sent
         case ScheduleDone():
-            write_schedule_view(target.schedule_done.schedule, outcome.schedule)
+            write_schedule_view(target.schedule_done, outcome.schedule)
             target.schedule_done.fresh = outcome.fresh
         case Rejected():
             target.rejected.reason = _REASONS[outcome.reason]
@@ -138,7 +133,7 @@ def read_outcome(message: pb.Outcome, command: Command | None = None) -> Outcome
         return Done(_read_view(done.task, spec), done.fresh)
     if kind == "schedule_done":
         done_schedule = message.schedule_done
-        return ScheduleDone(read_schedule_view(done_schedule.schedule), done_schedule.fresh)
+        return ScheduleDone(read_schedule_view(done_schedule), done_schedule.fresh)
     if kind == "rejected":
         rejected = message.rejected
         task = _read_view(rejected.task, None) if rejected.HasField("task") else None

@@ -36,6 +36,7 @@ from timeball_server.core.ids import (
 )
 from timeball_server.core.journal import CLOSED, NO_EPOCH, EventRow, ScheduleDetail, State
 from timeball_server.core.model import Backfill
+from timeball_server.core.schedule_view import hand_ms as hand_of
 
 
 def occurrence_id(task: ScheduleState, nominal_ms: int) -> TaskId:
@@ -53,10 +54,7 @@ def backfill_run_id(task: ScheduleState, backfill: Backfill, nominal_ms: int) ->
 
 def hand_ms(task: ScheduleState) -> int | None:
     """The nominal time in hand; None = there is none, or it is not known yet."""
-    detail, alarm = task.detail, task.head.alarm
-    if detail is not None and detail.hand_epoch != NO_EPOCH:
-        return detail.next_ms
-    return None if alarm is None else alarm.due_ms
+    return hand_of(task.head)
 
 
 def hand_epoch(task: ScheduleState) -> Epoch:

@@ -31,7 +31,6 @@ from timeball_server.core.engine import (
     commands,
     creating,
     launching,
-    occurrences,
     placing,
     ticking,
     triggering,
@@ -66,6 +65,7 @@ from timeball_server.core.journal import (
     VersionRow,
 )
 from timeball_server.core.model import ScheduleView
+from timeball_server.core.schedule_view import schedule_view
 
 
 def arrive(engine: Engine, shard: ShardState, token: int, command: CreateSchedule) -> None:
@@ -277,29 +277,12 @@ def _update_missing(
 
 
 def view_of(task: ScheduleState) -> ScheduleView:
-    """The schedule as people see it."""
-    detail, head = task.detail, task.head
-    if detail is None:
+    """The schedule as people see it, with what only its owner knows: which runs have ended."""
+    detail = task.detail
+    view = None if detail is None else schedule_view(replace(task.head, detail=detail))
+    if view is None:
         raise AssertionError("a schedule's head tells everything")
-    next_ms = None if head.state is State.ENDED else occurrences.hand_ms(task)
-    waiting = [waiting_ms for waiting_ms, _ in detail.buffered]
-    return ScheduleView(
-        schedule_id=task.task_id,
-        spec=detail.spec,
-        next_ms=next_ms,
-        runs=detail.runs,
-        created_ms=head.created_ms,
-        revision=head.revision,
-        ended=head.state is State.ENDED,
-        recent=detail.recent,
-        version=detail.version,
-        updated_ms=detail.updated_ms or head.created_ms,
-        paused=detail.paused,
-        open=tuple(run for run in detail.open if run not in task.ended),
-        buffered=tuple(waiting),
-        backfills=detail.backfills,
-        undecided_ms=min([*waiting, *([] if next_ms is None else [next_ms])], default=None),
-    )
+    return replace(view, open=tuple(run for run in view.open if run not in task.ended))
 
 
 def _change(
