@@ -254,8 +254,8 @@ class ClusterTarget(LocalCluster, Target):
         place = ["--cassandra", self._servers["cassandra"], "--keyspace", self.shape.keyspace]
         place += ["--shards", str(self.shape.shards), "--replicas", "datacenter1=1"]
         command = self._product.command("schema", "apply", *place)
-        environment = self._product.environment()
-        subprocess.run(command, check=True, cwd=self._product.folder, env=environment)
+        folder, environment = self._product.folder, self._product.environment()
+        subprocess.run(command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         """On the product's interpreter, and from its folder instead of the one we are in."""
