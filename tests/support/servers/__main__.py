@@ -31,11 +31,11 @@ KINDS: dict[str, tuple[str, Callable[..., ServerCluster[Any]]]] = {
 
 
 @contextlib.contextmanager
-def running(kind: str, count: int, folder: Path) -> Iterator[ServerCluster[Any]]:
-    """A cluster that serves inside the block."""
+def running(kind: str, count: int, folder: Path, **settings: Any) -> Iterator[ServerCluster[Any]]:
+    """A cluster that serves inside the block; `settings` are those of its kind."""
     _, prepared = KINDS[kind]
     name = f"{kind}-{count}-{os.getpid()}"
-    cluster = prepared(count, name=name, folder=folder / kind, logs=fixtures.logs())
+    cluster = prepared(count, name=name, folder=folder / kind, logs=fixtures.logs(), **settings)
     try:
         cluster.start()
         yield cluster

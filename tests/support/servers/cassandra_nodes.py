@@ -44,7 +44,6 @@ from tests.support.servers.nodes import ServerCluster, ServerNode
 from tests.support.servers.process import ServerProcess
 from tools import jars
 
-HEAP_MB = 384
 REQUEST_TIMEOUT_S = 10.0
 DEFINE_TIMEOUT_S = 30.0
 RECONNECT_S = 0.2
@@ -61,6 +60,33 @@ COMMITLOGS = {
 EVERYBODY = "SELECT view_name FROM system_distributed.view_build_status"
 REFUSALS = (NoHostAvailable, DriverException, ConnectionException, OSError)
 """How the driver says that a node does not serve now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How a node is sized.
+
+    Attributes:
+        java: options of its machine beside those of `cassandra.jvm`.
+    """
+
+    heap_mb: int
+    memtable_mib: int
+    commitlog_mib: int
+    file_cache_mib: int
+    java: tuple[str, ...] = ()
+
+
+SMALL = Tuning(
+    heap_mb=384,
+    memtable_mib=48,
+    commitlog_mib=128,
+    file_cache_mib=32,
+    java=("-XX:TieredStopAtLevel=1", "-XX:MaxDirectMemorySize=128m"),
+)
+"""For tests: serves within seconds, in little memory, and its code is compiled once and quickly."""
+STEADY = Tuning(heap_mb=1_536, memtable_mib=256, commitlog_mib=1_024, file_cache_mib=256)
+"""For measurements: the machine's own compiler, and memory as a small server would give it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +215,7 @@ def prepared(
     commitlog: str = "batch",
     guard: str = "",
     access: Access = OPEN,
+    tuning: Tuning = SMALL,
 ) -> CassandraCluster:
     """A cluster of `count` nodes with everything written and nothing started.
 
@@ -212,13 +239,16 @@ def prepared(
             "seeds": ",".join(on),
             "commitlog": COMMITLOGS[commitlog],
             "guard": guard,
+            "memtable_mib": tuning.memtable_mib,
+            "commitlog_mib": tuning.commitlog_mib,
+            "file_cache_mib": tuning.file_cache_mib,
             "timeout_ms": SLOW_TIMEOUT_MS if count == 1 else QUICK_TIMEOUT_MS,
             "token": number * (TOKENS // count) - TOKENS // 2,
         }
         write_from_template("cassandra.yaml", home / "cassandra.yaml", facts)
         process = ServerProcess(
             name=f"{name}-{number}",
-            command=command(program, libraries, home),
+            command=command(program, libraries, home, tuning),
             log=logs / f"{name}-{number}.log",
         )
         where = Address(host=host, port=cql_port)
@@ -226,15 +256,16 @@ def prepared(
     return CassandraCluster(nodes=tuple(nodes), folder=folder)
 
 
-def command(program: Path, libraries: Path, home: Path) -> list[str]:
+def command(program: Path, libraries: Path, home: Path, tuning: Tuning) -> list[str]:
     """The command line of a node whose settings and data are in `home`."""
     agent = next(libraries.glob("jamm-*.jar"))
     temporary = home / "tmp"
     temporary.mkdir()
     return [
         str(program),
-        f"-Xms{HEAP_MB // 2}m",
-        f"-Xmx{HEAP_MB}m",
+        f"-Xms{tuning.heap_mb // 2}m",
+        f"-Xmx{tuning.heap_mb}m",
+        *tuning.java,
         f"@{HERE / 'cassandra.jvm'}",
         f"-javaagent:{agent}",
         f"-Djava.io.tmpdir={temporary}",
