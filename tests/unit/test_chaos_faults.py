@@ -29,6 +29,9 @@ class Listener(End):
     def say(self, data: bytes) -> None:
         self.said.append(data)
 
+    def close(self) -> None:
+        self.said.append(b"closed")
+
 
 def test_random_numbers_are_those_of_java() -> None:
     # What java.util.Random(42) answers to nextInt(), as every Java book prints it.
@@ -47,10 +50,11 @@ def test_a_cut_way_delivers_in_order_when_it_is_mended() -> None:
     way.is_cut = True
     way.carry(one, b"kept")
     way.carry(other, b"too")
+    way.end(other)
     assert (one.said, other.said) == ([b"before"], [])
     way.mend()
     way.carry(one, b"after")
-    assert (one.said, other.said) == ([b"before", b"kept", b"after"], [b"too"])
+    assert (one.said, other.said) == ([b"before", b"kept", b"after"], [b"too", b"closed"])
 
 
 def test_who_gave_up_is_added_to_a_hit() -> None:

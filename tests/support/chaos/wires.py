@@ -14,7 +14,9 @@ import contextlib
 import json
 import resource
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from tests.support.chaos.taps import TAPS, Aim, Gun, Tap
@@ -45,11 +47,6 @@ class End(asyncio.Protocol):
         if self.transport is not None:
             self.transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The end of one side is the end of both."""
-        if self.other is not None:
-            self.other.close()
-
     def pause_writing(self) -> None:
         """The reader of this end is slow: hear no more on the other one."""
         self._on_other("pause_reading")
@@ -70,21 +67,28 @@ class Way:
 
     def __init__(self) -> None:
         self.is_cut = False
-        self._kept: list[tuple[End, bytes]] = []
+        self._kept: list[Callable[[], None]] = []
 
     def carry(self, to: End, data: bytes) -> None:
         """Deliver, or keep what was said while it is cut."""
-        if self.is_cut:
-            self._kept.append((to, data))
-        else:
-            to.say(data)
+        self._now_or_later(partial(to.say, data))
+
+    def end(self, to: End) -> None:
+        """Close; who is cut off does not hear of it either."""
+        self._now_or_later(to.close)
 
     def mend(self) -> None:
         """Deliver what was kept; ends that were closed meanwhile hear nothing."""
         self.is_cut = False
         kept, self._kept = self._kept, []
-        for to, data in kept:
-            to.say(data)
+        for deliver in kept:
+            deliver()
+
+    def _now_or_later(self, deliver: Callable[[], None]) -> None:
+        if self.is_cut:
+            self._kept.append(deliver)
+        else:
+            deliver()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,11 @@ class ServerEnd(End):
         """An answer."""
         if self._tap.answer(data) and self.other is not None:
             self._ways.answer.carry(self.other, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of one side is the end of both."""
+        if self.other is not None:
+            self._ways.answer.end(self.other)
 
 
 class ClientEnd(End):
@@ -148,6 +157,11 @@ class ClientEnd(End):
             self._early.append(data)
         else:
             self._ways.request.carry(self.other, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of one side is the end of both."""
+        if self.other is not None:
+            self._ways.request.end(self.other)
 
 
 class Switchboard:
