@@ -21,6 +21,7 @@ from timeball_server.core.schedules.calendars import (
     next_nominal_ms,
     nominal_times,
 )
+from timeball_server.core.schedules.cron import zoned
 from timeball_server.core.schedules.spec import (
     Calendar,
     Cron,
@@ -226,3 +227,13 @@ def test_a_calendar_is_plain_text_for_a_journal(calendar: Calendar) -> None:
     assert msgspec.json.decode(text.encode(), type=Calendar) == calendar
     stored = msgspec.msgpack.encode(calendar)
     assert msgspec.msgpack.decode(stored, type=Calendar) == calendar
+
+
+def test_schedules_share_what_is_compiled_unless_their_names_matter() -> None:
+    plain, hashed = Cron(expression="0 9 * * thu", zone="Asia/Tokyo"), Cron(expression="h 9 * * *")
+    assert zoned(plain, "nightly") is zoned(plain, "weekly")
+    assert zoned(Cron(expression="@hourly"), "nightly") is zoned(Cron(expression="@hourly"), "")
+    assert zoned(hashed, "nightly") is not zoned(hashed, "weekly")
+    names = [f"name-{number}" for number in range(50)]
+    first = {next_nominal_ms(Calendar(crons=(hashed,), seed=name), FOLD_MS) for name in names}
+    assert len(first) > 20

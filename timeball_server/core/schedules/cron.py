@@ -87,13 +87,25 @@ class ZonedCron:
         return segment.start_s + segment.offset_s, min(to_s, segment.again_from_s)
 
 
-@lru_cache(maxsize=_KEPT)
 def zoned(rule: Cron, seed: str) -> ZonedCron:
     """A cron, compiled; `seed` is what its H fields are hashed from.
+
+    Schedules that share rule and zone share what is compiled, unless the expression has an H.
 
     Raises:
         SpecProblem: the expression or its zone is not accepted.
     """
+    return _zoned(rule, seed if _may_hash(rule.expression) else "")
+
+
+@lru_cache(maxsize=_KEPT)
+def _zoned(rule: Cron, seed: str) -> ZonedCron:
     require_zone(rule.zone)
     fields = parse(rule.expression, seed)
     return ZonedCron(rule, fields, LocalTimes(fields))
+
+
+def _may_hash(expression: str) -> bool:
+    """Whether an H may be among the letters; a day's name is none, nor is a nickname."""
+    text = expression.lower()
+    return "h" in text.replace("thu", "") and "@" not in text
