@@ -203,10 +203,20 @@ class ExecutorNode:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        """Say what has become of runs. What a fault of ours leaves unsaid is said on new streams.
+
+        A result that is kept and was never sent would be waited for as long as its stream lives.
+        """
         self._flush_called = False
-        if self._state is not None:
+        if self._state is None:
+            return
+        try:
             self._perform(self._state.flush())
-            self._changed.set()
+        except Exception:
+            for stream in tuple(self._streams.values()):
+                stream.close()
+            raise
+        self._changed.set()
 
     # The end ------------------------------------------------------------------------------------
 

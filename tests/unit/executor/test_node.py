@@ -166,6 +166,30 @@ async def test_a_broken_stream_loses_no_result() -> None:
     await again.serving
 
 
+class StumblingWire(Wire):
+    """Fails at the first result that it is given, and says nothing of it."""
+
+    def send(self, message: FromExecutor) -> None:
+        if isinstance(message, Finished) and not self.closed:
+            raise RuntimeError("a fault of the transport")
+        super().send(message)
+
+
+async def test_a_stream_that_fails_at_a_message_is_ended_so_that_a_new_one_hears_of_it() -> None:
+    node = await joined()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, facts: told.append(facts))
+    stumbling = StumblingWire(node, hello(1))
+    stumbling.say(dispatch(order(1)))
+    await asyncio.wait_for(stumbling.serving, DEADLINE_S)
+    assert (stumbling.closed, stumbling.results(), len(told)) == (True, [], 1)
+    again = Wire(node, hello(2))
+    await again.until(lambda: bool(again.results()))
+    assert [r.run for r in again.results()] == [run_id(1)]
+    await node.close()
+    await again.serving
+
+
 async def test_a_lost_membership_gives_everything_up_and_joins_anew() -> None:
     membership = StandingMemberships()
     node = await joined(membership)
