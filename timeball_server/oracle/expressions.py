@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Final
 
@@ -164,11 +164,15 @@ def _weekday(when: date) -> int:
     return when.isoweekday() % 7
 
 
-def _month(when: date) -> list[date]:
+def _month(when: date) -> tuple[date, ...]:
     """All dates of a date's month."""
-    first = when.replace(day=1)
+    return _dates(when.replace(day=1))
+
+
+@lru_cache(maxsize=512)
+def _dates(first: date) -> tuple[date, ...]:
     dates = (first + timedelta(days=number) for number in range(31))
-    return [each for each in dates if each.month == when.month]
+    return tuple(each for each in dates if each.month == first.month)
 
 
 def _working_days(when: date) -> list[date]:

@@ -14,7 +14,7 @@ from timeball_server.core.schedules.spec import Calendar, Cron, FoldRule, GapRul
 from timeball_server.oracle.expressions import read
 
 EPOCH = date(1970, 1, 1).toordinal()
-HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+MINUTES_MS, HOUR_MS, DAY_MS = 15 * 60_000, 3_600_000, 86_400_000
 JUMPS = [(history.zone, jump.at_s * 1_000) for history in histories() for jump in history.jumps]
 # Instants by the millisecond: borders of a question need not be whole seconds.
 near = st.tuples(st.sampled_from(JUMPS), st.integers(0, 999))
@@ -26,23 +26,23 @@ def calendar(expression: str, zone: str, gap: GapRule, fold: FoldRule) -> Calend
 
 
 @given(five_fields, near, st.sampled_from(GapRule), st.sampled_from(FoldRule))
-def test_five_fields_for_four_days_near_a_jump(
+def test_five_fields_for_two_days_near_a_jump(
     expression: str, place: tuple[tuple[str, int], int], gap: GapRule, fold: FoldRule
 ) -> None:
     (zone, at_ms), odd_ms = place
     asked = calendar(expression, zone, gap, fold)
-    from_ms, to_ms = at_ms - 2 * DAY_MS + odd_ms, at_ms + 2 * DAY_MS + odd_ms
+    from_ms, to_ms = at_ms - DAY_MS + odd_ms, at_ms + DAY_MS + odd_ms
     found, wanted = evaluated(asked, from_ms, to_ms), judged(asked, from_ms, to_ms)
     assert differences(found, wanted) == []
 
 
 @given(six_fields, near, st.sampled_from(GapRule), st.sampled_from(FoldRule))
-def test_six_fields_for_an_hour_near_a_jump(
+def test_six_fields_for_half_an_hour_near_a_jump(
     expression: str, place: tuple[tuple[str, int], int], gap: GapRule, fold: FoldRule
 ) -> None:
     (zone, at_ms), odd_ms = place
     asked = calendar(expression, zone, gap, fold)
-    from_ms, to_ms = at_ms - HOUR_MS + odd_ms, at_ms + HOUR_MS + odd_ms
+    from_ms, to_ms = at_ms - MINUTES_MS + odd_ms, at_ms + MINUTES_MS + odd_ms
     found, wanted = evaluated(asked, from_ms, to_ms), judged(asked, from_ms, to_ms)
     assert differences(found, wanted) == []
 

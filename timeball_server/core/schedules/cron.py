@@ -51,8 +51,7 @@ class ZonedCron:
             local_s = at_or_after(max(from_s, at_s + offset_s))
             if local_s is not None and local_s < to_s:
                 return (local_s - offset_s) * 1_000
-            # Offsets stay within a day of UTC: what fires later was not shown a day before.
-            local_s = at_or_after(segment.end_s + offset_s - DAY_S)
+            local_s = self.shown_after(segment)
             if local_s is None:
                 return None
             at_s = max(segment.end_s, local_s - DAY_S)
@@ -69,6 +68,14 @@ class ZonedCron:
         local_s = self._local.at_or_after(segment.gap_from_s)
         shown_s = segment.start_s + segment.offset_s
         return local_s if local_s is not None and local_s < shown_s else None
+
+    def shown_after(self, segment: Segment) -> int | None:
+        """A lower bound for the local times that fire after a segment, for skipping what is empty.
+
+        Offsets stay within a day of UTC: what fires later was not shown a day before, and nothing
+        fires a day before its local time.
+        """
+        return self._local.at_or_after(segment.end_s + segment.offset_s - DAY_S)
 
     def matches(self, from_s: int, to_s: int) -> Iterator[int]:
         """Matching local times from one on, up to another one (not included)."""

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 from timeball_server.core.schedules.cron import ZonedCron, zoned
+from timeball_server.core.schedules.local_times import DAY_S
 from timeball_server.core.schedules.spec import Calendar, FoldRule, GapRule
 from timeball_server.core.schedules.zones import LAST_S, Segment, segment_at
 
@@ -68,7 +69,7 @@ def _marks(cron: ZonedCron, at_s: int) -> Iterator[Mark]:
 def dropped(calendar: Calendar, after_ms: int, until_ms: int, limit: int) -> tuple[Dropped, ...]:
     """What jumps dropped between two instants (the second included), in order, at most `limit`.
 
-    Costs some microseconds for each jump between them and each local time that is dropped.
+    Costs some microseconds for each jump near which the crons have local times at all.
     """
     found: list[Dropped] = []
     for rule in calendar.crons:
@@ -86,7 +87,8 @@ def _dropped(cron: ZonedCron, from_s: int, until_s: int) -> Iterator[Dropped]:
             if from_s <= fires_s <= until_s:
                 local = (_EPOCH + timedelta(seconds=local_s)).isoformat()
                 yield Dropped(local=local, zone=zone, at_ms=fires_s * 1_000)
-        at_s = segment.end_s
+        later_s = cron.shown_after(segment)
+        at_s = LAST_S + 1 if later_s is None else max(segment.end_s, later_s - DAY_S)
 
 
 def _left_out(cron: ZonedCron, segment: Segment) -> Iterator[tuple[int, int]]:

@@ -25,7 +25,8 @@ NEVER_S: Final = 1 << 60
 """Later than every instant, in seconds."""
 _WINDOW_BITS: Final = 25
 """Jumps are looked for in windows of 2^25 seconds, some 388 days, and kept by window."""
-_PROBE_S: Final = 86_400
+_PROBE_S: Final = 3 * 86_400
+"""Recife put its clock forward and back within a week of October 2000; nobody was quicker since."""
 _WINDOWS_KEPT: Final = 4_096
 _ZONES_KEPT: Final = 1_024
 
