@@ -6,6 +6,7 @@ Seeded, so that a failure names the number that shows it again.
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from tests.support.engine_executors import ScriptedExecutor
 from tests.support.engine_world import LEASE_MS, START_MS, Call, World
@@ -40,11 +41,16 @@ class ScheduleModel:
         self.world = World()
         self.executor = ScriptedExecutor(self.world, slots=100_000)
         self.owner = self.world.owner()
-        self.every_ms = self.chance.choice([1_000, 7_000, 10_000, 60_000, 3_600_000])
-        self.schedule_id = create_schedule(self.owner, every_ms=self.every_ms).task_id
+        self.every_ms = 0
+        self.schedule_id = create_schedule(self.owner, **self.draw()).task_id
         self.left: list[fx.Write] = []
         self.cancels: list[Call] = []
         self.latest_ms = self.world.wall_ms
+
+    def draw(self) -> dict[str, Any]:
+        """What schedule it is."""
+        self.every_ms = self.chance.choice([1_000, 7_000, 10_000, 60_000, 3_600_000])
+        return {"every_ms": self.every_ms}
 
     # What may happen -----------------------------------------------------------------------------
 

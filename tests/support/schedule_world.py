@@ -8,16 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.engine_world import SHARD, Call, Node, World, task_spec
+from tests.support.engine_world import SHARD, START_MS, Call, Node, World, task_spec
 from timeball_server.core.buckets import minute_of
-from timeball_server.core.commands import CreateSchedule, EndSchedule, ReadSchedule, ScheduleDone
+from timeball_server.core.commands import (
+    CreateSchedule,
+    EndSchedule,
+    ReadSchedule,
+    ScheduleDone,
+    UpdateSchedule,
+)
 from timeball_server.core.engine import effects as fx
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
+    SCHEDULES_MINUTE,
     Bucket,
     IdParts,
     TaskId,
     encode_id,
+    home_of_name,
     unique_of_occurrence,
 )
 from timeball_server.core.journal import (
@@ -29,7 +37,7 @@ from timeball_server.core.journal import (
     ScheduleDetail,
     State,
 )
-from timeball_server.core.model import ScheduleSpec, ScheduleView
+from timeball_server.core.model import Overlap, OverlapPolicy, ScheduleSpec, ScheduleView
 
 TICKS = (EventKind.TICK, EventKind.LAST_TICK)
 
@@ -66,6 +74,49 @@ def end_schedule(node: Node, schedule_id: TaskId) -> Call:
     """End a schedule."""
     command = EndSchedule(task_id=schedule_id, namespace="shop", request_id="end", actor="clerk")
     return node.ask(command, schedule_id)
+
+
+def ask(node: Node, kind: Any, schedule_id: TaskId, request_id: str = "r", **fields: Any) -> Call:
+    """Send a command about a schedule."""
+    command = kind(
+        task_id=schedule_id, namespace="shop", actor="clerk", request_id=request_id, **fields
+    )
+    return node.ask(command, schedule_id)
+
+
+def update(node: Node, schedule_id: TaskId, request_id: str = "u", **fields: Any) -> Call:
+    """Put another specification in force, whatever there is."""
+    spec = ScheduleSpec(task=task_spec(), **{"every_ms": 10_000, **fields})
+    what = {"fields": None, "revision": None, "allow_missing": False}
+    return ask(node, UpdateSchedule, schedule_id, request_id, spec=spec, **what)
+
+
+def named(node: Node, name: str, request_id: str = "c", **fields: Any) -> Call:
+    """Create a schedule with a chosen name."""
+    part, unique = home_of_name("shop", name)
+    command = CreateSchedule(
+        minute=SCHEDULES_MINUTE,
+        shard=SHARD,
+        part=part,
+        unique=unique,
+        spec=ScheduleSpec(task=task_spec(), name=name, **{"every_ms": 10_000, **fields}),
+        request_id=request_id,
+        actor="clerk",
+    )
+    home = Bucket(SCHEDULES_MINUTE, SHARD, part)
+    return node.ask(command, encode_id(IdParts(home, unique, KIND_SCHEDULE)))
+
+
+def with_rule(world: World, policy: OverlapPolicy, limit: int = 0) -> tuple[Node, TaskId]:
+    """An owner, and a schedule with an overlap rule."""
+    node = world.owner()
+    rule = Overlap(policy=policy, limit=limit)
+    return node, create_schedule(node, overlap=rule).task_id
+
+
+def at(seconds: int) -> int:
+    """A nominal time, as milliseconds."""
+    return START_MS + seconds * 1_000
 
 
 def shown(call: Call) -> ScheduleView:

@@ -68,7 +68,7 @@ def detail_of(task: ScheduleState) -> ScheduleDetail:
 def following_ms(engine: Engine, detail: ScheduleDetail, after_ms: int) -> int | None:
     """The next nominal time, strictly later; None = there is none, or it is not known yet."""
     spec = detail.spec
-    if spec.max_runs and detail.runs >= spec.max_runs:
+    if spec.max_runs and detail.runs + len(detail.buffered) >= spec.max_runs:
         return None
     if spec.delay_ms is None:
         return next_nominal_ms(spec.when, after_ms)
@@ -87,10 +87,14 @@ def advanced(
     They are those in hand, or the first one that waits.
     """
     waited = bool(detail.buffered) and detail.buffered[0][0] == at_ms
-    detail = replace(detail, nominal_ms=last_ms, seen_epoch=shard.epoch)
+    decided_ms = max(detail.nominal_ms or 0, last_ms)
+    detail = replace(detail, nominal_ms=decided_ms, seen_epoch=shard.epoch)
     if waited:
-        return replace(detail, buffered=detail.buffered[1:])
-    return replace(detail, next_ms=following_ms(engine, detail, last_ms), hand_epoch=shard.epoch)
+        detail = replace(detail, buffered=detail.buffered[1:])
+    if waited and detail.next_ms is not None:
+        return detail
+    next_ms = following_ms(engine, detail, decided_ms)
+    return replace(detail, next_ms=next_ms, hand_epoch=shard.epoch)
 
 
 def quiet(detail: ScheduleDetail) -> ScheduleDetail:
@@ -183,9 +187,9 @@ def buffered(engine: Engine, shard: ShardState, task: ScheduleState) -> Launch:
     """
     detail = quiet(detail_of(task))
     at_ms, epoch = occurrences.hand_ms(task) or 0, occurrences.hand_epoch(task)
-    detail = advanced(engine, shard, replace(detail, buffered=()), at_ms, at_ms)
-    waiting = (*detail_of(task).buffered, (at_ms, epoch))
-    detail = replace(detail, buffered=waiting, nominal_ms=detail_of(task).nominal_ms)
+    detail = replace(detail, buffered=(*detail.buffered, (at_ms, epoch)), seen_epoch=shard.epoch)
+    next_ms = following_ms(engine, detail, at_ms)
+    detail = replace(detail, next_ms=next_ms, hand_epoch=shard.epoch)
     return Launch(detail=detail, rows=(), then=nothing)
 
 
@@ -290,8 +294,12 @@ def _occurrence_rows(
 
 
 def absent_until_ms(engine: Engine, shard: ShardState) -> int:
-    """Nominal times before this passed while nobody was there to launch them."""
-    return max(shard.acquired_ms, engine.resumed_ms)
+    """Nominal times before this passed while nobody was there to launch them.
+
+    An instant that lies ahead of us was seen by a clock that has been put back since.
+    """
+    marks = (shard.acquired_ms, engine.resumed_ms)
+    return max((mark for mark in marks if mark <= engine.now_ms), default=0)
 
 
 def version_of(detail: ScheduleDetail, nominal_ms: int) -> int:

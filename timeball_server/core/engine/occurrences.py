@@ -121,8 +121,12 @@ def _standing_of(shard: ShardState, occurrence: TaskState) -> Standing:
 def look_for(
     engine: Engine, shard: ShardState, task: ScheduleState, runs: Iterable[TaskId]
 ) -> None:
-    """Read occurrences; the schedule is held until all of them are known."""
-    task.known = {}
+    """Read occurrences; the schedule is held until all of them are known, which may be at once.
+
+    What is known of others in hand stays: a fence that was written is written once.
+    """
+    kept = {run for run, _ in in_hand(task)}
+    task.known = {run: found for run, found in task.known.items() if run in kept}
     task.asked = set(runs)
     task.loading = Loading.UNRESOLVED
     for run in sorted(task.asked):
@@ -134,6 +138,9 @@ def look_for(
         shard.asking.setdefault(run, []).append(task)
         if present is None:
             commands.read_into_memory(engine, shard, run)
+    if not task.asked:
+        task.loading = Loading.PRESENT
+        let_go(engine, shard, task)
 
 
 def learn(shard: ShardState, task: ScheduleState, occurrence: TaskState) -> None:

@@ -224,10 +224,11 @@ class ScheduleState(TaskState):
 
     `hinted` is the alarm whose hint is durable already (rule S2). `asked` are occurrences that
     are being looked for before the next tick is decided, `known` what was found (rule S3), `ended`
-    which of the runs in hand were found to be over. `turn_ms` is when it may catch up.
+    which of the runs in hand were found to be over. `turn_ms` is when it may catch up. `looked` is
+    a run that waited since an earlier owner, looked for once more right before it is launched.
     """
 
-    __slots__ = ("asked", "detail", "ended", "hinted", "known", "turn_ms")
+    __slots__ = ("asked", "detail", "ended", "hinted", "known", "looked", "turn_ms")
 
     def __init__(self, task_id: TaskId, shard: ShardId) -> None:
         super().__init__(task_id, shard)
@@ -237,6 +238,7 @@ class ScheduleState(TaskState):
         self.known: dict[TaskId, Standing] = {}
         self.ended: set[TaskId] = set()
         self.turn_ms: int | None = None
+        self.looked: TaskId | None = None
 
     def append(self, row: EventRow) -> None:
         """Take a durable event as the head; what came before is not needed any more."""

@@ -57,7 +57,8 @@ def alarm_ms(engine: Engine, detail: ScheduleDetail) -> int | None:
     now_ms, next_ms = engine.now_ms, detail.next_ms
     times = [] if next_ms is None else [next_ms]
     if detail.paused is not None and (times or detail.buffered):
-        return max(next_ms or 0, now_ms + PAUSED_LOOK_MS)
+        behind = next_ms is not None and next_ms <= now_ms
+        return now_ms if behind else max(next_ms or 0, now_ms + PAUSED_LOOK_MS)
     if detail.buffered or (detail.spec.delay_ms is not None and not times and detail.open):
         times.append(now_ms + BLOCKED_LOOK_MS)
     if any(backfill.state is BackfillState.RUNNING for backfill in detail.backfills):
@@ -171,9 +172,27 @@ def _decision(
         if standing is Standing.UNKNOWN:
             return None
         decision = decide(_facts(engine, shard, task, at_ms, standing, buffered=buffered))
+        old = decision.move is Move.LAUNCH and buffered and epoch != shard.epoch
+        if old and _looks_once_more(engine, shard, task, occurrences.occurrence_id(task, at_ms)):
+            return None
         if decision.move is not Move.WAIT:
             return at_ms, epoch, decision
     return engine.now_ms, shard.epoch, WAIT
+
+
+def _looks_once_more(engine: Engine, shard: ShardState, task: ScheduleState, run: TaskId) -> bool:
+    """Whether a run that has waited since an earlier owner must be looked for before its launch.
+
+    It may have waited for long; what that owner wrote late may have come and gone meanwhile.
+    """
+    if task.looked == run:
+        task.looked = None
+        return False
+    task.looked = run
+    occurrences.look_for(engine, shard, task, (run,))
+    if task.idle:  # it was in memory
+        engine.at(task, engine.now_ms)
+    return True
 
 
 def _facts(

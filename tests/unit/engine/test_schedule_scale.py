@@ -1,0 +1,56 @@
+"""Many schedules of one shard: all due at one instant, and many that are not due for long."""
+
+from __future__ import annotations
+
+from tests.support.engine_executors import ScriptedExecutor
+from tests.support.engine_world import SHARD, START_MS, World
+from tests.support.schedule_world import create_schedule, verdicts
+from timeball_server.core.journal import LedgerRow
+from timeball_server.core.model import Overlap, OverlapPolicy
+
+MANY = 2_000
+MINUTE_MS = 60_000
+
+
+def test_all_that_are_due_at_one_instant_are_launched_once_and_memory_lets_go_of_them() -> None:
+    world = World()
+    node = world.owner()
+    executor = ScriptedExecutor(world, slots=2 * MANY)
+    rule = Overlap(policy=OverlapPolicy.SKIP)
+    for _ in range(MANY):
+        create_schedule(node, every_ms=MINUTE_MS, overlap=rule)
+    world.run(MINUTE_MS - START_MS % MINUTE_MS + 1_000)
+    assert len({order.run.task_id for order in executor.orders}) == len(executor.orders) == MANY
+    for order in list(executor.orders):
+        executor.succeeds(order)
+    world.run(1_000)
+    assert len(node.engine.shards[SHARD].tasks) == 0, "nothing is due within the horizon"
+    world.run(MINUTE_MS)
+    assert len(executor.orders) == 2 * MANY
+    rows = [row for row in world.disk.listed if isinstance(row, LedgerRow)]
+    assert {row.verdict for row in rows} == {"LAUNCHED"}
+    assert len({(row.schedule_id, row.nominal_ms) for row in rows}) == len(rows) == 2 * MANY
+
+
+def test_what_is_stored_costs_no_memory_before_its_minute() -> None:
+    world = World()
+    node = world.owner()
+    calls = [create_schedule(node, every_ms=86_400_000) for _ in range(MANY)]
+    shard = node.engine.shards[SHARD]
+    world.run(5_000)
+    assert (len(shard.tasks), len(shard.parked)) == (0, 0)
+    assert len(shard.recent) <= node.engine.config.recent_creations
+    assert verdicts(world, calls[0].task_id) == {}
+
+
+def test_those_that_wait_for_a_run_stay_in_memory_and_no_others() -> None:
+    world = World()
+    node = world.owner()
+    ScriptedExecutor(world, slots=2 * MANY)
+    waiting = create_schedule(
+        node, every_ms=MINUTE_MS, overlap=Overlap(policy=OverlapPolicy.BUFFER_ONE)
+    )
+    world.run(2 * MINUTE_MS + 1_000)
+    shard = node.engine.shards[SHARD]
+    assert waiting.task_id in shard.tasks
+    assert len(shard.tasks) == 2
