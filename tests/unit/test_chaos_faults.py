@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from tests.support.chaos.faults import Hit
+from tests.support.chaos.helpers import Complaints
 from tests.support.chaos.load import Told
 from tests.support.chaos.rounds import FAULTS
 from tests.support.chaos.sessions import PASSWORD_BYTES, java_random, password_of
@@ -31,6 +32,15 @@ class Listener(End):
 
     def close(self) -> None:
         self.said.append(b"closed")
+
+
+def test_an_exception_that_nobody_caught_is_told_once(tmp_path: Path) -> None:
+    log = tmp_path / "executor-1.log"
+    log.write_text("all is well\nException in callback <bound method>\n")
+    complaints = Complaints(tmp_path)
+    first = "executor-1: 1 exceptions that nobody caught, the first is Exception in callback"
+    assert [each.startswith(first) for each in complaints.new()] == [True]
+    assert complaints.new() == []
 
 
 def test_random_numbers_are_those_of_java() -> None:

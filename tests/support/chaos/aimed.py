@@ -20,6 +20,7 @@ import timeball
 
 from tests.support.chaos.campaign import Campaign, Load, Round
 from tests.support.chaos.faults import wall_ms, whole
+from tests.support.chaos.helpers import Complaints
 from tests.support.chaos.points import Point, plan
 from tests.support.chaos.records import Event, Evidence, Recorder
 from tests.support.chaos.testimony import told_by
@@ -57,6 +58,7 @@ class Session:
         self._keep = wanted.keep
         self._random = Random(f"{wanted.seed} {wall_ms()}")
         self._recorder = Recorder(cluster.places.folder, cluster.cassandra)
+        self._complaints = Complaints(cluster.places.logs)
         self._missed: Counter[str] = Counter()
 
     async def run(self, points: Sequence[Point]) -> list[Finding]:
@@ -126,10 +128,10 @@ class Session:
         await self._await_ends(evidence)
         findings = Trial(rounds, evidence).findings()
         print(f"judged {len(evidence.acks)} tasks in {mono_s() - begun_s:.1f} s", flush=True)
-        violations = judge(told_by(rounds, evidence))
+        violations = [f"by its history: {each}" for each in judge(told_by(rounds, evidence))]
+        violations += self._complaints.new()
         if findings and violations:
-            said = (*findings[0].problems, *(f"by its history: {each}" for each in violations))
-            findings[0] = replace(findings[0], problems=said)
+            findings[0] = replace(findings[0], problems=(*findings[0].problems, *violations))
         for round_, finding in zip(rounds, findings, strict=True):
             self._tell(round_, finding)
         load.tell("go")

@@ -32,6 +32,28 @@ class Tail:
         return whole.decode(errors="replace").splitlines()
 
 
+UNCAUGHT: Final = ("Exception in callback", "exception was never retrieved", "[critical")
+
+
+class Complaints:
+    """Exceptions that nobody caught, as the processes' logs tell them: each is a broken promise."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._tails: dict[Path, Tail] = {}
+
+    def new(self) -> list[str]:
+        """One sentence for each log that tells of some since the last look."""
+        found = []
+        for path in sorted(self._logs.glob("*.log")):
+            lines = self._tails.setdefault(path, Tail(path)).lines()
+            told = [line for line in lines if any(words in line for words in UNCAUGHT)]
+            if told:
+                times = f"{len(told)} exceptions that nobody caught"
+                found.append(f"{path.stem}: {times}, the first is {told[0]}")
+        return found
+
+
 class Helper:
     """A process that takes lines and ends with its input; what it prints goes to a file."""
 

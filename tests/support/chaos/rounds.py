@@ -13,7 +13,7 @@ import timeball
 from tests.support.chaos import outages, witness
 from tests.support.chaos.arena import NEEDS_LITTLE, Arena, Needs
 from tests.support.chaos.faults import Hit, hit, whole
-from tests.support.chaos.helpers import Tail
+from tests.support.chaos.helpers import Complaints, Tail
 from tests.support.chaos.load import Load
 from tests.support.chaos.outages import Scene
 from tests.support.chaos.records import losses_in
@@ -82,11 +82,13 @@ FAULTS: Final[dict[str, Fault]] = {
 async def play(arena: Arena, fault: str, *, rate: float, random: Random) -> Verdict:
     """Play one round on a whole cluster."""
     row = FAULTS[fault]
+    complaints = Complaints(arena.cluster.places.logs)
     logs = {name: Tail(arena.cluster.places.logs / f"{name}.log") for name in EXECUTORS}
     async with timeball.AsyncClient(arena.address) as client:
         await whole(arena.cluster, client)
         for tail in logs.values():
             tail.lines()
+        complaints.new()
         load = Load(client, rate)
         loading = asyncio.create_task(load.run())
         try:
@@ -114,7 +116,7 @@ async def play(arena: Arena, fault: str, *, rate: float, random: Random) -> Verd
         ended,
         witness.sunk(arena.sink),
     )
+    problems = [*verdict.problems, *complaints.new()]
     if row.may_refuse:
-        kept = tuple(each for each in verdict.problems if not each.startswith(REFUSED))
-        verdict = replace(verdict, problems=kept)
-    return verdict
+        problems = [each for each in problems if not each.startswith(REFUSED)]
+    return replace(verdict, problems=tuple(problems))
