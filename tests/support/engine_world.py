@@ -445,9 +445,10 @@ class World:
         return node
 
     def unique(self) -> bytes:
-        """A fresh unique number."""
+        """A fresh unique number, of a request that no epoch of the test can have missed."""
         self._uniques += 1
-        return self._uniques.to_bytes(16, "big")
+        stamp = (self.wall_ms + 3_600_000).to_bytes(6, "big")
+        return stamp + bytes((0x70, 0)) + self._uniques.to_bytes(8, "big")
 
     def next_number(self) -> int:
         """A fresh epoch or incarnation: both are numbers of one counter (rule R1)."""

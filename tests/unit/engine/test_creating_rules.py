@@ -440,6 +440,26 @@ def test_r08_a_first_send_that_an_earlier_epoch_may_have_overtaken_is_searched_f
     assert len(executor.orders) == 1
 
 
+def test_r08_a_request_without_a_time_stamp_may_be_of_any_age_and_is_searched_for() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    first = world.owner()
+    key = bytes(15) + b"k"
+    call = first.create(unique=key)
+    world.run(40)
+    executor.succeeds(executor.last)
+    world.run(5_000)
+    first.frozen = True
+    world.run(5_000)
+    second = world.owner()
+    world.run(EngineConfig().trusted_skew_ms + 1_000)
+    again = second.create(unique=key, minute=decode_id(call.task_id).home.minute)
+    assert isinstance(again.outcome, Done)
+    assert not again.outcome.fresh
+    world.run(5_000)
+    assert len(executor.orders) == 1
+
+
 def test_r08_a_first_send_made_since_this_epoch_began_reads_nothing() -> None:
     world = World()
     node = world.owner()

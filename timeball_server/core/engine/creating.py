@@ -63,12 +63,11 @@ def may_be_late(
 
     It may have waited in a network or a frozen coordinator while its caller repeated it, marked,
     and an earlier owner carried that out. Only a request made after our epoch began is surely
-    fresh; its own time stamp says when that was, by a clock that may be ahead of ours.
+    fresh; its own time stamp says when that was, by a clock that may be ahead of ours. One that
+    has no stamp, a caller's own key, may be of any age.
     """
     made_ms = request_time_ms(command.unique)
-    if made_ms is None:
-        return False
-    return made_ms < shard.acquired_ms + engine.config.trusted_skew_ms
+    return made_ms is None or made_ms < shard.acquired_ms + engine.config.trusted_skew_ms
 
 
 def found(engine: Engine, shard: ShardState, unique: bytes, rows: Sequence[EventRow]) -> None:
