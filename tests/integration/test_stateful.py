@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from timeball._identifiers import new_request_id
 from timeball.errors import RequestIdReused, TooLate, WaitTimeout
 from timeball.registry import Handler
 from timeball.states import state_of
@@ -49,6 +50,7 @@ MARGIN_MS: Final = 12_000
 AHEAD_MS: Final = st.sampled_from([30_000, 90_000, 150_000, 610_000, 3_630_000])
 LEAPS_MS: Final = st.sampled_from([20_000, 40_000, 100_000, 700_000])
 KINDS: Final = st.sampled_from(list(Kind))
+BACK_MS: Final = 7_000
 CHOICES: Final = st.integers(min_value=0, max_value=1_000)
 LATER_MS: Final = 86_400_000
 
@@ -156,6 +158,8 @@ class Machine(RuleBasedStateMachine):
     def _create(self, kind: Kind, due_ms: int | None) -> None:
         number = len(self.book.tasks)
         request_id = new_uuid(self.ids)
+        if number % 2:  # half of the callers have keys with a time stamp
+            request_id = new_request_id(self.now_ms(), self.ids)
         asked_ms = self.now_ms()
         made = self.do(self.server.client.create(body(kind, number, due_ms), request_id=request_id))
         self.book.add(
@@ -229,8 +233,13 @@ class Machine(RuleBasedStateMachine):
         assert sorted(found) == sorted(self.book.tasks)
 
     async def _listed(self, page_size: int) -> list[str]:
-        start = datetime.fromtimestamp(self.now_ms() / 1_000, UTC) - timedelta(days=6)
-        listing = self.server.client.list(page_size=page_size, created_from=start)
+        """Also what was created later than now, before the clock was set back."""
+        now = datetime.fromtimestamp(self.now_ms() / 1_000, UTC)
+        listing = self.server.client.list(
+            page_size=page_size,
+            created_from=now - timedelta(days=6),
+            created_to=now + timedelta(minutes=10),
+        )
         return [id_of(each) async for each in listing]
 
     # What happens to the server -----------------------------------------------------------------
@@ -238,6 +247,10 @@ class Machine(RuleBasedStateMachine):
     @rule(duration_ms=LEAPS_MS)
     def time_goes_on(self, duration_ms: int) -> None:
         self.server.clock.leap(duration_ms)
+
+    @rule()
+    def the_clock_is_set_back(self) -> None:
+        self.server.clock.leap(-BACK_MS)
 
     @rule()
     def restart(self) -> None:

@@ -1,4 +1,4 @@
-"""A clock for tests over real sockets: it runs as the system's does and can be set forward.
+"""A clock for tests over real sockets: it runs as the system's does and can be set.
 
 Only the wall clock leaps, as when somebody sets it: leases and sessions go by the monotonic one.
 """
@@ -35,7 +35,7 @@ class LeapingClock:
             self._sleepers.discard(wake)
 
     def leap(self, duration_ms: int) -> None:
-        """Set it forward; everybody who waits looks at it again."""
+        """Set it forward, or back by a negative duration; who waits looks at it again."""
         self._leapt_ms += duration_ms
         for wake in self._sleepers:
             if not wake.done():
