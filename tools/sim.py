@@ -31,8 +31,8 @@ TRACES = ROOT / ".cache" / "sim"
 LAST_LINES = 25
 PROGRESS_S = 10.0
 DEFAULT_SEEDS = 50
-TIER_SEEDS = 8
-"""About twenty seconds on two idle cores."""
+TIER_SEEDS = 6
+"""About fifteen seconds on two idle cores."""
 SEEDS_TO_SEE_ALL = 50
 """So many runs together show every situation that a promise is about, or it is a failure."""
 

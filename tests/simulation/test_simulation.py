@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.checker.vacuity import Least
-from tests.support.sim.profile import STORMS, Profile
+from tests.support.sim.profile import STORMS, Profile, draw
 from tests.support.sim.simulation import simulate
 
 ROOT = Path(__file__).parents[2]
@@ -17,27 +20,30 @@ ROOT = Path(__file__).parents[2]
 FIXED = {
     3: "a node that had handed its last shard over waited for that without a pause, for ever",
     4: "claims made ahead and released at a take-over began before their due time",
+    580: "a session was ended before its time, and its client could not hear of it",
     1041: "a search for a repeated creation brought a task's past back to memory",
+    5020: "what had connected to a node that could not start stayed with it for ever",
 }
 STORMY = {
     ("late requests", 5): "a first send that its repetition overtook ran a finished task again",
     ("everything", 0): "",
     ("moves", 0): "",
 }
-MANY_S = 440
+MANY_S = 300
 FEW = Least(tasks=60)
 
 
 @pytest.mark.parametrize("seed", FIXED)
 def test_seed_stays_green(seed: int) -> None:
-    report = simulate(seed)
+    profile = replace(draw(random.Random(f"{seed} profile")), tasks=200)
+    report = simulate(seed, profile=profile, least=FEW)
     assert not report.violations, FIXED[seed]
     assert not report.vacuous
 
 
 @pytest.mark.parametrize(("storm", "seed"), STORMY)
 def test_storm_breaks_nothing(storm: str, seed: int) -> None:
-    report = simulate(seed, profile=STORMS[storm])
+    report = simulate(seed, profile=replace(STORMS[storm], tasks=300), least=FEW)
     assert not report.violations, STORMY[storm, seed]
     assert not report.vacuous
 
@@ -68,7 +74,7 @@ def test_run_without_work_is_vacuous() -> None:
 
 
 def test_one_seed_is_one_history_whatever_the_hash_seed() -> None:
-    digests = {_digest(7, hash_seed) for hash_seed in ("0", "4711")}
+    digests = {_digest(hash_seed) for hash_seed in ("0", "4711")}
     assert len(digests) == 1
 
 
@@ -86,15 +92,22 @@ def test_many_seeds_stay_green(capfd: pytest.CaptureFixture[str]) -> None:
     assert ended.returncode == 0
 
 
-def _digest(seed: int, hash_seed: str) -> str:
+PROGRAM = """
+from dataclasses import replace
+from tests.support.sim.profile import STORMS
+from tests.support.sim.simulation import simulate
+print(simulate(7, profile=replace(STORMS["everything"], tasks=80)).digest)
+"""
+
+
+def _digest(hash_seed: str) -> str:
     """The trace hash of a seed in a process of its own."""
     ended = subprocess.run(
-        [sys.executable, "tools/sim.py", "--seed", str(seed)],
+        [sys.executable, "-c", PROGRAM],
         cwd=ROOT,
-        env={"PYTHONHASHSEED": hash_seed},
+        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    (line,) = [line for line in ended.stdout.splitlines() if "trace hash" in line]
-    return line
+    return ended.stdout

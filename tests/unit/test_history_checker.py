@@ -334,6 +334,11 @@ WRONG: dict[str, tuple[Promise, Sequence[Line], Terms]] = {
         ],
         CALM,
     ),
+    "more runs than wanted": (
+        Promise.SCHEDULE,
+        [msgspec.structs.replace(MADE, rhythm=Rhythm(every_us=10 * S, max_runs=1)), *PLANNED[1:]],
+        TERMS,
+    ),
     "a run under a name of its own": (
         Promise.SCHEDULE,
         [*PLANNED, start(10 * S + 5, task="stray", payload=PLAN)],
@@ -375,6 +380,11 @@ def test_a_doubt_that_was_named_and_a_struck_executor_excuse() -> None:
         end(8 * S, True, 2, "y"),
     ]
     assert broken([*again, final()]) == set()
+
+
+def test_a_schedule_that_has_had_its_runs_needs_no_further_verdict() -> None:
+    made = msgspec.structs.replace(MADE, rhythm=Rhythm(every_us=10 * S, max_runs=1))
+    assert broken([made, *run(10 * S, "s1", 10 * S), ENDED]) == set()
 
 
 def test_a_history_survives_being_written_down() -> None:

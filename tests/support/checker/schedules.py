@@ -73,8 +73,14 @@ class Plan:
         terms = self.terms
         certain = [op.inv_us for op in self.ended]
         until_us = min([terms.read_us - _SETTLE_US, *certain]) - terms.early_us
-        found = list(nominal_times(self.rhythm, self.made.ret_us + terms.early_us, until_us))
-        return found[: self.rhythm.max_runs] if self.rhythm.max_runs else found
+        launched = self._launched()
+        if self.rhythm.max_runs and len(launched) >= self.rhythm.max_runs:
+            until_us = min(until_us, launched[-1])
+        return list(nominal_times(self.rhythm, self.made.ret_us + terms.early_us, until_us))
+
+    def _launched(self) -> list[int]:
+        found = self.decided().items()
+        return sorted(at for at, verdicts in found if verdicts[0].verdict == LAUNCHED)
 
     def may(self) -> set[int]:
         """Nominal times that possibly have one."""
@@ -106,6 +112,9 @@ class Plan:
                 yield self.broken(f"{said} at one nominal time {nominal_us}")
             if verdicts[0].verdict != LAUNCHED:
                 yield from self._passed_over(nominal_us, verdicts[0].verdict)
+        most = self.rhythm.max_runs
+        if most and len(self._launched()) > most:
+            yield self.broken(f"launched {len(self._launched())} times, {most} were wanted")
         yield from self._matched(decided)
 
     def _passed_over(self, nominal_us: int, verdict: str) -> Iterator[Violation]:

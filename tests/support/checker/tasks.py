@@ -23,6 +23,8 @@ from tests.support.checker.verdicts import Promise, Violation
 
 CANCELLED = frozenset({"CANCELLED", "TERMINATED"})
 COUNTED = frozenset({"FAILED", "LOST"})
+SETTLED = frozenset({"FAILED", "LOST", "SUCCEEDED"})
+"""Outcomes of attempts that stay what they are."""
 NOWHERE = (0, 0)
 """The place of an answer that does not say how far a task had come."""
 
@@ -253,9 +255,14 @@ def _place(seen: Seen | None) -> tuple[bool, tuple[int, int]]:
 def _contradicts(earlier: Seen | None, later: Seen | None) -> bool:
     if earlier is None or later is None:
         return False
-    if earlier.ended:
-        return later.state != earlier.state
-    return not later.ended and NOWHERE != later.place < earlier.place
+    if earlier.ended and later.state != earlier.state:
+        return True
+    if not later.ended and NOWHERE != later.place < earlier.place:
+        return True
+    known = {each.number: each.outcome for each in later.tries}
+    return bool(known) and any(
+        known.get(each.number) != each.outcome for each in earlier.tries if each.outcome in SETTLED
+    )
 
 
 def _said(op: Op) -> str:

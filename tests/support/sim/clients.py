@@ -47,6 +47,9 @@ CALL_S = 12.0
 LOOK_S = 6.0
 FOLLOWED_SHARE = 0.06
 HASTY_SHARE = 0.03
+FARTHEST_MS = 75_000
+OLDEST_MS = 600_000
+LONG_MS = 90_000
 TRIES = 12
 PATIENCE = (1, 2, TRIES, TRIES)
 """How often clients try to create a task before they give up not knowing."""
@@ -121,10 +124,12 @@ class Client:
         if drawn < 0.25:
             due_ms = now_ms + rng.randint(0, 10_000)
         elif drawn < 0.55:
-            due_ms = now_ms + rng.randint(0, 120_000)
+            due_ms = now_ms + rng.randint(0, FARTHEST_MS)
         elif drawn < 0.7:
             delay_ms = rng.randint(1, 60_000)
-        request_id = fresh_request_id(now_ms, rng.randbytes(10))
+        old = rng.random() < self._world.profile.old_share
+        made_ms = now_ms - rng.randint(60_000, OLDEST_MS) if old else now_ms
+        request_id = fresh_request_id(made_ms, rng.randbytes(10))
         spec, wish = self.task(request_id.hex(), due_ms, delay_ms)
         time = CreateTime(run_ms=due_ms, delay_ms=delay_ms)
         minted = mint(NAMESPACE, request_id, time, resend=False, now_ms=now_ms, layout=LAYOUT)
@@ -143,10 +148,11 @@ class Client:
         mode = rng.choice(list(DeliveryMode))
         fails = rng.choice((0, 0, 0, 1, 2)) if rng.random() > 0.06 else 99
         most = rng.choice((3, 4, 5))
+        long = rng.random() < profile.long_share
         facts = {
             "mark": mark,
-            "fails": fails,
-            "work_ms": rng.choice((0, 5, 50, 300, 2_000)),
+            "fails": 0 if long else fails,
+            "work_ms": LONG_MS if long else rng.choice((0, 5, 50, 300, 2_000)),
             "fatal": rng.random() < 0.04,
             "poison": rng.randint(1, 2) if rng.random() < profile.poison_share else 0,
         }
@@ -212,7 +218,7 @@ class Client:
         await self.insist(op, ask, limit_s=limit_s + CALL_S)
         return op
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, task_id: str, tries: int = TRIES) -> Op:
         """Cancel a task."""
         request_id = fresh_request_id(0, self._rng.randbytes(10))
 
@@ -220,7 +226,9 @@ class Client:
             request = CancelRequest(task_id=TaskId(task_id), request_id=request_id, resend=resend)
             return await api.cancel(self._caller, request, 8_000)
 
-        await self.insist(self.begin(Call.CANCEL, task_id), ask)
+        op = self.begin(Call.CANCEL, task_id)
+        await self.insist(op, ask, tries=tries)
+        return op
 
     async def _cancel_meanwhile(self, task_id: str) -> None:
         """Cancel a task that may not be there yet: its id is known before."""
@@ -236,13 +244,15 @@ class Client:
             await self._pause((due_ms - now_ms) / 1_000 + self._rng.gauss(0, 0.3))
         else:
             await self._pause(self._rng.uniform(0, 10))
-        await self.cancel(task_id)
-        if self._rng.random() < 0.5:
+        op = await self.cancel(task_id, self._rng.choice(PATIENCE))
+        if op.kind is Kind.INFO:
+            await self._watch(task_id)
+        elif self._rng.random() < 0.5:
             await self.get(task_id)
 
     async def _watch(self, task_id: str) -> None:
         """Read one task again and again."""
-        for _ in range(8):
+        for _ in range(5):
             await self.get(task_id)
             await self._pause(self._rng.uniform(0.1, 4))
 

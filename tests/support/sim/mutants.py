@@ -75,9 +75,16 @@ def _possible(module: str) -> Iterator[Mutant]:
         for statement in function.body
         for node in ast.walk(statement)
     }
+    for counting in filter(_only_counts, ast.walk(tree)):
+        inside -= {id(node) for node in ast.walk(counting)}
     for position, node in enumerate(ast.walk(tree)):
         if id(node) in inside and (says := _name(node)):
             yield Mutant(module, position, getattr(node, "lineno", 0), says)
+
+
+def _only_counts(node: ast.AST) -> bool:
+    """What an operator reads of a node's work is no promise to anybody."""
+    return isinstance(node, ast.AugAssign) and "counters" in ast.unparse(node.target)
 
 
 def _name(node: ast.AST) -> str:

@@ -56,6 +56,38 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             store_unknown_share=0.3,
             store_late_s=30.0,
         ),
+        "hand-overs": replace(
+            _BASE,
+            tasks=400,
+            expiries=30.0,
+            moves=60.0,
+            crashes=4.0,
+            slow_share=0.3,
+            slow_s=1.5,
+        ),
+        "doubts": replace(
+            _BASE,
+            tasks=400,
+            cancel_share=0.5,
+            store_unknown_share=0.4,
+            store_late_s=30.0,
+            expiries=25.0,
+            freezes=8.0,
+            freeze_s=8.0,
+        ),
+        "long work": replace(
+            _BASE, tasks=120, work_s=200.0, long_share=0.2, crashes=12.0, store_unknown_share=0.02
+        ),
+        "old homes": replace(
+            _BASE,
+            work_s=150.0,
+            old_share=0.7,
+            long_share=0.1,
+            poison_share=0.05,
+            crashes=20.0,
+            slow_share=0.2,
+            slow_s=1.5,
+        ),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),

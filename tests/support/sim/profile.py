@@ -24,13 +24,15 @@ class Profile:
         twice_share: of requests that arrive a second time.
         poison_share: of tasks that take their executor with them.
         cancel_share: of tasks that somebody cancels.
+        long_share: of tasks that work for minutes.
+        old_share: of requests that were made minutes before they are sent.
         pause_before: scheduler nodes freeze before writes to the store that are called so.
         moves: operators wish a shard on a node, or take a wish back.
         drains: a scheduler node is asked to stop, and started again.
     """
 
     calm: bool = True
-    tasks: int = 560
+    tasks: int = 540
     schedules: int = 0
     clients: int = 4
     work_s: float = 75.0
@@ -56,6 +58,8 @@ class Profile:
     twice_share: float = 0.0
     poison_share: float = 0.0
     cancel_share: float = 0.2
+    long_share: float = 0.0
+    old_share: float = 0.0
     outage_s: float = 8.0
     pause_before: str = ""
     skew_ms: int = 0
@@ -65,7 +69,7 @@ class Profile:
 
 def draw(rng: random.Random) -> Profile:
     """A run's profile: a tenth is calm, a fifth is a storm, the others mix classes of faults."""
-    tasks = rng.randint(540, 640)
+    tasks = rng.randint(530, 560)
     clients = rng.randint(3, 6)
     kind = rng.random()
     if kind < 0.1:
@@ -81,6 +85,8 @@ def draw(rng: random.Random) -> Profile:
         tasks=tasks,
         clients=clients,
         schedules=rng.choice((0, 1, 2, 4)),
+        long_share=rng.choice((0.0, 0.0, 0.02)),
+        old_share=rng.choice((0.0, 0.1)),
         slow_share=rng.choice((0.0, 0.05, 0.1)),
         slow_s=rng.choice((0.05, 0.3, 1.5)),
         late_share=rng.choice((0.0, 0.5)),
@@ -115,7 +121,7 @@ _MOST = {
 }
 _STORM = Profile(
     calm=False,
-    tasks=560,
+    tasks=545,
     schedules=2,
     crashes=1.0,
     freezes=1.0,

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from tests.support.sim.rewriting import Rewrite
 
 ENGINE = "timeball_server.core.engine"
+NOT_LOADED = "str(task.loading) != 'PRESENT'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Switch:
         breaks: beginnings of promises, of which one at least must be found broken.
         nemesis: the name of a profile in nemeses.py under which it shows.
         within: so many seeds must be enough.
+        masked: why other rules keep it from being seen; empty = it must be seen.
     """
 
     says: str
@@ -32,10 +34,40 @@ class Switch:
     breaks: tuple[str, ...]
     nemesis: str
     within: int
+    masked: str = ""
 
 
 RULES: Mapping[str, Switch] = MappingProxyType(
     {
+        "R1": Switch(
+            says="the epoch is a counter in the store, and the lease is not asked for",
+            rewrites=(
+                Rewrite(
+                    "scheduler_node.taking",
+                    "Taker._publish",
+                    "row = await self._raise_epoch(shard, epoch)",
+                    "stored = await self._insist("
+                    "shard, lambda: self._store.read_shard(shard))\n"
+                    "    epoch = Epoch(1 if stored is None else stored.epoch + 1)\n"
+                    "    row = await self._raise_epoch(shard, epoch)",
+                ),
+                Rewrite(
+                    "timeball_server.coordination.entries",
+                    "Entries.release_ownership",
+                    "(held.session, held.ownership.epoch) == (session, epoch)",
+                    "held.session == session",
+                ),
+                Rewrite(
+                    "timeball_server.core.lease",
+                    "lease_until_mono_ms",
+                    "session_timeout_ms * LEASE_NUMERATOR // LEASE_DENOMINATOR",
+                    "60000",
+                ),
+            ),
+            breaks=("I",),
+            nemesis="between entry and epoch",
+            within=20,
+        ),
         "R2": Switch(
             says="the owner row is not written before the shard is read",
             rewrites=(
@@ -57,22 +89,23 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 Rewrite(f"{ENGINE}.executors", "_yield_to_higher", "shard is not None", "False"),
             ),
             breaks=("I",),
-            nemesis="pauses",
+            nemesis="hand-overs",
             within=20,
         ),
         "R5": Switch(
-            says="the head is the event with the greatest (seq, epoch)",
+            says="of each number the highest epoch is taken for the past, whatever it follows from",
             rewrites=(
                 Rewrite(
                     "timeball_server.core.journal",
-                    "head_of",
-                    "(row.epoch, row.seq)",
-                    "(row.seq, row.epoch)",
+                    "fold",
+                    "by_key.get((chain[-1].prev_epoch, chain[-1].seq - 1))",
+                    "max((row for row in by_key.values() if row.seq == chain[-1].seq - 1), "
+                    "key=lambda row: row.epoch, default=None)",
                 ),
             ),
-            breaks=("I", "sanity"),
-            nemesis="late writes",
-            within=20,
+            breaks=("I8", "I12"),
+            nemesis="doubts",
+            within=30,
         ),
         "R9": Switch(
             says="a task for later is left to the scan, though its slice was read already",
@@ -91,7 +124,13 @@ RULES: Mapping[str, Switch] = MappingProxyType(
         "R10": Switch(
             says="a task with a mutation in flight is handed out",
             rewrites=(
-                Rewrite(f"{ENGINE}.dispatching", "_serve_top", "or (not task.idle)", ""),
+                Rewrite(f"{ENGINE}.dispatching", "_serve_top", "not task.idle", NOT_LOADED),
+                Rewrite(
+                    f"{ENGINE}.dispatching",
+                    "advance",
+                    "stamp == task.stamp and task.idle and",
+                    f"stamp == task.stamp and (not {NOT_LOADED}) and",
+                ),
                 Rewrite(f"{ENGINE}.dispatching", "hand_out", "or task.pending is not None", ""),
             ),
             breaks=("I3", "I4", "I5", "I8"),
@@ -124,7 +163,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             ),
             breaks=("I4", "I5"),
             nemesis="crashes",
-            within=10,
+            within=5,
         ),
         "R11 incarnation": Switch(
             says="an executor takes what was meant for its former life",
@@ -177,7 +216,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I9", "I4", "I5"),
-            nemesis="pauses",
+            nemesis="hand-overs",
             within=20,
         ),
         "R14 inventory": Switch(
@@ -236,7 +275,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I8", "I12"),
-            nemesis="late writes",
+            nemesis="doubts",
             within=30,
         ),
         "R17": Switch(
@@ -256,7 +295,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I8", "I12"),
-            nemesis="late writes",
+            nemesis="doubts",
             within=30,
         ),
         "R18 sweep": Switch(
@@ -270,7 +309,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I1 ", "I11"),
-            nemesis="late writes",
+            nemesis="doubts",
             within=30,
         ),
         "R18 watermark": Switch(
@@ -284,7 +323,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I1 ", "I11"),
-            nemesis="long outages",
+            nemesis="long work",
             within=30,
         ),
         "R22": Switch(
@@ -298,7 +337,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I1 ", "I11"),
-            nemesis="long outages",
+            nemesis="old homes",
             within=30,
         ),
         "R24": Switch(
@@ -339,13 +378,8 @@ RULES: Mapping[str, Switch] = MappingProxyType(
         "S2": Switch(
             says="the hint of the next tick is not written",
             rewrites=(
-                Rewrite(
-                    f"{ENGINE}.schedules",
-                    "_append_tick",
-                    "row.alarm is not None and row.alarm == task.hinted",
-                    "True",
-                ),
-                Rewrite(f"{ENGINE}.schedules", "act", "following_ms is None or", "True or"),
+                Rewrite(f"{ENGINE}.ticking", "_hint", "row.alarm == task.hinted", "True"),
+                Rewrite(f"{ENGINE}.ticking", "_hint_ahead", "following_ms is None or", "True or"),
             ),
             breaks=("I11", "I6"),
             nemesis="schedules",
@@ -364,7 +398,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 Rewrite(
                     f"{ENGINE}.occurrences",
                     "needs_fence",
-                    "foreign and standing in (Standing.ABSENT, Standing.VOID)",
+                    "epoch != shard.epoch and standing in (Standing.ABSENT, Standing.VOID)",
                     "False",
                 ),
             ),
@@ -374,7 +408,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
         ),
         "S5": Switch(
             says="verdicts on what was passed over are not written before the tick",
-            rewrites=(Rewrite(f"{ENGINE}.schedules", "_after", "if not ahead:", "if True:"),),
+            rewrites=(Rewrite(f"{ENGINE}.ticking", "after", "if not ahead:", "if True:"),),
             breaks=("I11", "I6"),
             nemesis="schedules",
             within=5,
@@ -405,11 +439,12 @@ NAMED: Mapping[str, Switch] = MappingProxyType(
             says="a schedule that missed three times in a row never fires again",
             rewrites=(
                 Rewrite(
-                    f"{ENGINE}.schedules",
-                    "_append_tick",
-                    "last = following_ms is None or",
-                    "last = following_ms is None or "
-                    "launch.last_ms - task.due_ms >= 3 * spec.every_ms or",
+                    f"{ENGINE}.launching",
+                    "passed",
+                    "row = verdict_row(engine, shard, task, at_ms, decision)",
+                    "row = verdict_row(engine, shard, task, at_ms, decision)\n"
+                    "    if decision.times >= 3:\n"
+                    "        detail = replace(detail, next_ms=None)",
                 ),
             ),
             breaks=("I11",),

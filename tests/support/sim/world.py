@@ -213,7 +213,7 @@ class World:
             role=Role.EXECUTOR,
             node=NodeId(process.node),
             address=process.address,
-            strength=int(process.node[-1]),
+            strength=max(1, int(process.node[-1]) - 1),
             slots=8,
         )
 
