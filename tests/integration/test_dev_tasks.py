@@ -410,7 +410,7 @@ async def test_a_schedule_runs_until_it_is_deleted(
     for task in sorted(pulses):
         ended = await client.wait(task, timeout=PATIENCE)
         assert state_of(ended.state) is TaskState.SUCCEEDED
-        assert ended.schedule == schedule.name
+        assert ended.schedule.rpartition("/")[2] == last.uid
         assert ended.labels["schedule"] == "pulse"
     due = sorted(start.due_ms for start in runs())
     assert {later - earlier for earlier, later in pairwise(due)} == {1000}

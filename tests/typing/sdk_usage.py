@@ -10,7 +10,22 @@ from datetime import UTC, datetime
 from typing import Any, assert_type
 
 import timeball
-from timeball import AsyncClient, Client, Handle, SyncHandle, TaskState, TimeballError, every
+from timeball import (
+    AsyncClient,
+    Client,
+    Handle,
+    ScheduleHandle,
+    SyncHandle,
+    SyncScheduleHandle,
+    TaskState,
+    TimeballError,
+    Timing,
+    after_completion,
+    cron,
+    dates,
+    every,
+    union,
+)
 
 NEW_YEAR = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -67,6 +82,17 @@ async def scheduled() -> None:
     await charge.schedule("nightly", every("2s", phase="1s"), user="u1")
     await charge.schedule("nightly", every("2s"), user=5)  # type: ignore[arg-type]
     await charge.schedule("nightly", "2s", user="u1")  # type: ignore[arg-type]
+    weekdays = cron("0 9 * * mon-fri", tz="Europe/Berlin", gap="skip", overlap="allow(3)")
+    handle = await charge.schedule("nightly", weekdays, "u1", amount=2)
+    assert_type(handle, ScheduleHandle)
+    assert_type(await handle.trigger(), Handle[Any])
+    assert_type(add.schedule_sync("sums", after_completion("10m"), 1, 2), SyncScheduleHandle)
+    assert_type(union(weekdays, every("1h"), exclude=[dates("2026-12-25")]), Timing)
+    cron("0 9 * * *", gap="sometimes")  # type: ignore[arg-type]
+    every("2s", start="2030-01-01")  # type: ignore[arg-type]
+    every("2s", exclude=["2030-01-01"])  # type: ignore[list-item]
+    every("2s", colour="red")  # type: ignore[call-arg]
+    await handle.pause(5)  # type: ignore[arg-type]
 
 
 async def through_clients(client: Client, twin: AsyncClient) -> None:

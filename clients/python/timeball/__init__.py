@@ -21,11 +21,23 @@ if TYPE_CHECKING:
     from timeball.context import Context, current
     from timeball.defaults import connect, connect_sync, use
     from timeball.errors import TaskFailed, TimeballError, TooLate, WaitTimeout
-    from timeball.handle import Handle, ScheduleHandle, SyncHandle, SyncScheduleHandle
-    from timeball.options import Interval, RetryPolicy, Submission, every, submission
+    from timeball.handle import Handle, SyncHandle
+    from timeball.options import RetryPolicy, Submission, submission
     from timeball.outcomes import Cancelled, Fail, Retry, Snooze
+    from timeball.schedule_handle import ScheduleHandle, SyncScheduleHandle
     from timeball.states import TaskState
     from timeball.tasks import Task, task
+    from timeball.timings import (
+        Cron,
+        Interval,
+        Timing,
+        after_completion,
+        cron,
+        dates,
+        every,
+        span,
+        union,
+    )
 
 __all__ = [
     "AsyncClient",
@@ -33,6 +45,7 @@ __all__ = [
     "Change",
     "Client",
     "Context",
+    "Cron",
     "Fail",
     "Handle",
     "Interval",
@@ -47,15 +60,21 @@ __all__ = [
     "TaskFailed",
     "TaskState",
     "TimeballError",
+    "Timing",
     "TooLate",
     "WaitTimeout",
     "__version__",
+    "after_completion",
     "connect",
     "connect_sync",
+    "cron",
     "current",
+    "dates",
     "every",
+    "span",
     "submission",
     "task",
+    "union",
     "use",
 ]
 
@@ -66,28 +85,35 @@ _HOMES = {
     "Change": "changes",
     "Client": "client",
     "Context": "context",
+    "Cron": "timings",
     "Fail": "outcomes",
     "Handle": "handle",
-    "Interval": "options",
+    "Interval": "timings",
     "Retry": "outcomes",
     "RetryPolicy": "options",
-    "ScheduleHandle": "handle",
+    "ScheduleHandle": "schedule_handle",
     "Snooze": "outcomes",
     "Submission": "options",
     "SyncHandle": "handle",
-    "SyncScheduleHandle": "handle",
+    "SyncScheduleHandle": "schedule_handle",
     "Task": "tasks",
     "TaskFailed": "errors",
     "TaskState": "states",
     "TimeballError": "errors",
+    "Timing": "timings",
     "TooLate": "errors",
     "WaitTimeout": "errors",
+    "after_completion": "timings",
     "connect": "defaults",
     "connect_sync": "defaults",
+    "cron": "timings",
     "current": "context",
-    "every": "options",
+    "dates": "timings",
+    "every": "timings",
+    "span": "timings",
     "submission": "options",
     "task": "tasks",
+    "union": "timings",
     "use": "defaults",
 }
 

@@ -14,11 +14,11 @@ from google.protobuf.message import Message
 
 from timeball.durations import DurationLike, parse_duration, require_zone
 from timeball.errors import InvalidRequest, Violation
-from timeball.options import Interval, RetryPolicy, Submission, SubmitOptions
+from timeball.options import RetryPolicy, Submission, SubmitOptions
 from timeball.payload import CONTENT_TYPE
 from timeball.settings import Settings
 from timeball.states import TaskState
-from timeball.v1 import admin_service_pb2, schedule_service_pb2, task_pb2, task_service_pb2
+from timeball.v1 import admin_service_pb2, task_pb2, task_service_pb2
 
 M = TypeVar("M", bound=Message)
 
@@ -107,39 +107,6 @@ def create_task(
     """Asks to create a task."""
     return task_service_pb2.CreateTaskRequest(
         parent=settings.parent, task=task, request_id=request_id
-    )
-
-
-def schedule_of(
-    interval: Interval, submission: Submission[Any], title: str
-) -> schedule_service_pb2.Schedule:
-    """The API's schedule: the title becomes the label `schedule` of every task it makes.
-
-    Raises:
-        InvalidRequest: the submission has a time or a request id of its own.
-    """
-    for name in ("run_at", "delay"):
-        if name in submission.options:
-            raise refused(name, "a schedule's task takes its times from the schedule")
-    task = task_of(submission)
-    if title:
-        task.labels.setdefault("schedule", title)
-    schedule = schedule_service_pb2.Schedule(task=task, max_runs=interval.max_runs)
-    schedule.interval.every.CopyFrom(duration(interval.every, "every"))
-    schedule.interval.phase.CopyFrom(duration(interval.phase, "phase"))
-    if interval.start is not None:
-        schedule.start_time.CopyFrom(timestamp(interval.start, "start"))
-    if interval.end is not None:
-        schedule.end_time.CopyFrom(timestamp(interval.end, "end"))
-    return schedule
-
-
-def create_schedule(
-    settings: Settings, schedule: schedule_service_pb2.Schedule, request_id: str
-) -> schedule_service_pb2.CreateScheduleRequest:
-    """Asks to create a schedule."""
-    return schedule_service_pb2.CreateScheduleRequest(
-        parent=settings.parent, schedule=schedule, request_id=request_id
     )
 
 

@@ -12,14 +12,12 @@ from timeball import _requests
 from timeball._flow import BACKOFF_FIRST_S, Flow, Kit, Method, Pause, Send, call, retry_delay_s
 from timeball._status import item_error
 from timeball.errors import TimeballError, WaitTimeout
-from timeball.options import Interval, Submission
+from timeball.options import Submission
 from timeball.v1 import admin_service_pb2 as admin
-from timeball.v1 import schedule_service_pb2 as schedules
 from timeball.v1 import task_pb2
 from timeball.v1 import task_service_pb2 as tasks
 
 _TASKS = "/timeball.v1.TaskService/"
-_SCHEDULES = "/timeball.v1.ScheduleService/"
 CREATE_TASK = Method(_TASKS + "CreateTask", tasks.CreateTaskRequest, tasks.CreateTaskResponse)
 BATCH_CREATE_TASKS = Method(
     _TASKS + "BatchCreateTasks", tasks.BatchCreateTasksRequest, tasks.BatchCreateTasksResponse
@@ -31,19 +29,6 @@ BATCH_GET_TASKS = Method(
 LIST_TASKS = Method(_TASKS + "ListTasks", tasks.ListTasksRequest, tasks.ListTasksResponse)
 CANCEL_TASK = Method(_TASKS + "CancelTask", tasks.CancelTaskRequest, tasks.CancelTaskResponse)
 WAIT_TASK = Method(_TASKS + "WaitTask", tasks.WaitTaskRequest, tasks.WaitTaskResponse)
-CREATE_SCHEDULE = Method(
-    _SCHEDULES + "CreateSchedule",
-    schedules.CreateScheduleRequest,
-    schedules.CreateScheduleResponse,
-)
-GET_SCHEDULE = Method(
-    _SCHEDULES + "GetSchedule", schedules.GetScheduleRequest, schedules.GetScheduleResponse
-)
-DELETE_SCHEDULE = Method(
-    _SCHEDULES + "DeleteSchedule",
-    schedules.DeleteScheduleRequest,
-    schedules.DeleteScheduleResponse,
-)
 GET_CLUSTER = Method(
     "/timeball.v1.AdminService/GetCluster", admin.GetClusterRequest, admin.GetClusterResponse
 )
@@ -221,32 +206,6 @@ def _check_time_left(
         raise WaitTimeout(
             f"{name} has not ended yet{because}; it goes on, wait again or cancel it"
         ) from cause
-
-
-def create_schedule(
-    kit: Kit, title: str, interval: Interval, submission: Submission[Any]
-) -> Flow[schedules.Schedule]:
-    """Creates one schedule."""
-    schedule = _requests.schedule_of(interval, submission, title)
-    request_id = kit.request_id(submission.options.get("request_id"))
-    request = _requests.create_schedule(kit.settings, schedule, request_id)
-    answer = yield from call(kit, CREATE_SCHEDULE, request)
-    return answer.schedule
-
-
-def get_schedule(kit: Kit, schedule: str) -> Flow[schedules.Schedule]:
-    """Reads one schedule."""
-    name = _requests.schedule_name(kit.settings, schedule)
-    answer = yield from call(kit, GET_SCHEDULE, schedules.GetScheduleRequest(name=name))
-    return answer.schedule
-
-
-def delete_schedule(kit: Kit, schedule: str, request_id: str | None) -> Flow[None]:
-    """Ends one schedule."""
-    request = schedules.DeleteScheduleRequest(
-        name=_requests.schedule_name(kit.settings, schedule), request_id=kit.request_id(request_id)
-    )
-    yield from call(kit, DELETE_SCHEDULE, request)
 
 
 def cluster(kit: Kit) -> Flow[admin.GetClusterResponse]:

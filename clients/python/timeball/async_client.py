@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 import grpc
 import grpc.aio
 
-from timeball import _requests, _verbs
+from timeball import _requests, _schedules, _verbs
 from timeball._async_streams import Opener, created, each_of, watched
 from timeball._base import CHANNEL_OPTIONS, DEADLINE_DEFAULT, ClientBase
 from timeball._clock import Clock
@@ -23,12 +23,15 @@ from timeball._flow import Flow, Send, Step
 from timeball._streaming import IN_FLIGHT_DEFAULT, Creations
 from timeball._watching import Watching
 from timeball.async_admin import AsyncAdmin
+from timeball.async_schedules import AsyncSchedules
 from timeball.changes import Change
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
-from timeball.handle import Handle, ScheduleHandle, outcome
-from timeball.options import Interval, Submission, SubmitOptions, submission
+from timeball.handle import Handle, outcome
+from timeball.options import Submission, SubmitOptions, submission
+from timeball.schedule_handle import ScheduleHandle
 from timeball.states import TaskState
+from timeball.timings import Timing
 from timeball.v1 import (
     admin_service_pb2,
     schedule_service_pb2,
@@ -92,6 +95,11 @@ class AsyncClient(ClientBase):
         """Closes the channel; twice is fine."""
         if self._is_own:
             await self._channel.close()
+
+    @property
+    def schedules(self) -> AsyncSchedules:
+        """Recurring work: create or update by name, pause, trigger, backfill, the ledger."""
+        return AsyncSchedules(self, self._kit, self._run)
 
     @property
     def admin(self) -> AsyncAdmin:
@@ -279,7 +287,7 @@ class AsyncClient(ClientBase):
 
     async def create_schedule(
         self,
-        interval: Interval,
+        timing: Timing,
         task: Submission[Any] | str,
         arguments: Mapping[str, object] | None = None,
         /,
@@ -287,18 +295,18 @@ class AsyncClient(ClientBase):
         title: str = "",
         **options: Unpack[SubmitOptions],
     ) -> ScheduleHandle:
-        """Starts a task at each nominal time of the interval; `title` becomes its label."""
+        """Starts a task at each nominal time; `title` becomes its label. See also `schedules`."""
         ready = submission(task, arguments, **options) if isinstance(task, str) else task
-        made = await self._run(_verbs.create_schedule(self._kit, title, interval, ready))
+        made = await self._run(_schedules.create(self._kit, timing, ready, name="", title=title))
         return ScheduleHandle(self, made)
 
     async def get_schedule(self, schedule: str) -> schedule_service_pb2.Schedule:
         """Reads a schedule by id or resource name."""
-        return await self._run(_verbs.get_schedule(self._kit, schedule))
+        return await self._run(_schedules.get(self._kit, schedule))
 
     async def delete_schedule(self, schedule: str, *, request_id: str | None = None) -> None:
         """Ends a schedule: no nominal time after the answer is launched."""
-        await self._run(_verbs.delete_schedule(self._kit, schedule, request_id))
+        await self.schedules.delete(schedule, request_id=request_id)
 
     async def cluster(self) -> admin_service_pb2.GetClusterResponse:
         """Nodes, shards and their owners at one moment."""

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 import grpc
 
-from timeball import _requests, _verbs
+from timeball import _requests, _schedules, _verbs
 from timeball._base import CHANNEL_OPTIONS, DEADLINE_DEFAULT, ClientBase
 from timeball._clock import Clock
 from timeball._flow import Flow, Send, Step
@@ -25,9 +25,12 @@ from timeball.admin import Admin
 from timeball.changes import Change
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
-from timeball.handle import SyncHandle, SyncScheduleHandle, outcome
-from timeball.options import Interval, Submission, SubmitOptions, submission
+from timeball.handle import SyncHandle, outcome
+from timeball.options import Submission, SubmitOptions, submission
+from timeball.schedule_handle import SyncScheduleHandle
+from timeball.schedules import Schedules
 from timeball.states import TaskState
+from timeball.timings import Timing
 from timeball.v1 import (
     admin_service_pb2,
     schedule_service_pb2,
@@ -91,6 +94,11 @@ class Client(ClientBase):
         """Closes the channel; twice is fine."""
         if self._is_own:
             self._channel.close()
+
+    @property
+    def schedules(self) -> Schedules:
+        """Recurring work: create or update by name, pause, trigger, backfill, the ledger."""
+        return Schedules(self, self._kit, self._run)
 
     @property
     def admin(self) -> Admin:
@@ -271,7 +279,7 @@ class Client(ClientBase):
 
     def create_schedule(
         self,
-        interval: Interval,
+        timing: Timing,
         task: Submission[Any] | str,
         arguments: Mapping[str, object] | None = None,
         /,
@@ -279,18 +287,18 @@ class Client(ClientBase):
         title: str = "",
         **options: Unpack[SubmitOptions],
     ) -> SyncScheduleHandle:
-        """Starts a task at each nominal time of the interval; `title` becomes its label."""
+        """Starts a task at each nominal time; `title` becomes its label. See also `schedules`."""
         ready = submission(task, arguments, **options) if isinstance(task, str) else task
-        made = self._run(_verbs.create_schedule(self._kit, title, interval, ready))
+        made = self._run(_schedules.create(self._kit, timing, ready, name="", title=title))
         return SyncScheduleHandle(self, made)
 
     def get_schedule(self, schedule: str) -> schedule_service_pb2.Schedule:
         """Reads a schedule by id or resource name."""
-        return self._run(_verbs.get_schedule(self._kit, schedule))
+        return self._run(_schedules.get(self._kit, schedule))
 
     def delete_schedule(self, schedule: str, *, request_id: str | None = None) -> None:
         """Ends a schedule: no nominal time after the answer is launched."""
-        self._run(_verbs.delete_schedule(self._kit, schedule, request_id))
+        self.schedules.delete(schedule, request_id=request_id)
 
     def cluster(self) -> admin_service_pb2.GetClusterResponse:
         """Nodes, shards and their owners at one moment."""

@@ -12,7 +12,7 @@ from timeball.durations import DurationLike
 from timeball.errors import TaskFailed
 from timeball.payload import decode_result
 from timeball.states import TaskState, state_of
-from timeball.v1 import schedule_service_pb2, task_pb2
+from timeball.v1 import task_pb2
 
 if TYPE_CHECKING:
     from timeball.async_client import AsyncClient
@@ -152,60 +152,3 @@ def _failed(task: task_pb2.Task, state: TaskState) -> TaskFailed:
         facts["failure_message"] = task.failure.message
         words += f": {task.failure.kind}: {task.failure.message}"
     return TaskFailed(words, metadata=facts)
-
-
-class _KnownSchedule:
-    def __init__(self, schedule: schedule_service_pb2.Schedule) -> None:
-        self._schedule = schedule
-
-    @property
-    def name(self) -> str:
-        """Resource name, namespaces/{namespace}/schedules/{id}."""
-        return self._schedule.name
-
-    @property
-    def id(self) -> str:
-        """The schedule's id."""
-        return self.name.rpartition("/")[2]
-
-    @property
-    def last_seen(self) -> schedule_service_pb2.Schedule:
-        """The API's schedule as the last answer had it; asks nobody."""
-        return self._schedule
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {'ended' if self._schedule.ended else 'active'}>"
-
-
-class ScheduleHandle(_KnownSchedule):
-    """A schedule, for coroutines."""
-
-    def __init__(self, client: AsyncClient, schedule: schedule_service_pb2.Schedule) -> None:
-        super().__init__(schedule)
-        self._client = client
-
-    async def get(self) -> schedule_service_pb2.Schedule:
-        """Reads the schedule: its next nominal time, its launches, the last tasks it made."""
-        self._schedule = await self._client.get_schedule(self.name)
-        return self._schedule
-
-    async def delete(self) -> None:
-        """Ends it: no nominal time after the answer is launched."""
-        await self._client.delete_schedule(self.name)
-
-
-class SyncScheduleHandle(_KnownSchedule):
-    """A schedule, for threads; verb for verb the twin of ScheduleHandle."""
-
-    def __init__(self, client: Client, schedule: schedule_service_pb2.Schedule) -> None:
-        super().__init__(schedule)
-        self._client = client
-
-    def get(self) -> schedule_service_pb2.Schedule:
-        """Reads the schedule: its next nominal time, its launches, the last tasks it made."""
-        self._schedule = self._client.get_schedule(self.name)
-        return self._schedule
-
-    def delete(self) -> None:
-        """Ends it: no nominal time after the answer is launched."""
-        self._client.delete_schedule(self.name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
-from timeball.durations import DurationLike, parse_duration, require_zone
+from timeball.durations import DurationLike, parse_duration
 from timeball.payload import encode_arguments
 
 R = TypeVar("R")
@@ -42,48 +42,6 @@ class RetryPolicy:
             value = getattr(self, name)
             if value is not None:
                 parse_duration(value, field=f"retry.{name}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interval:
-    """Nominal times at a fixed distance, aligned to the epoch plus `phase`.
-
-    Attributes:
-        every: distance of nominal times.
-        phase: shift of nominal times, less than `every`.
-        start: first instant at which there may be a nominal time.
-        end: last such instant, inclusive.
-        max_runs: launches after which the schedule ends; 0 = no limit.
-    """
-
-    every: DurationLike
-    phase: DurationLike = "0s"
-    start: datetime | None = None
-    end: datetime | None = None
-    max_runs: int = 0
-
-    def __post_init__(self) -> None:
-        parse_duration(self.every, field="every")
-        parse_duration(self.phase, field="phase")
-        for name, value in (("start", self.start), ("end", self.end)):
-            if value is not None:
-                require_zone(value, field=name)
-
-
-def every(
-    distance: DurationLike,
-    *,
-    phase: DurationLike = "0s",
-    start: datetime | None = None,
-    end: datetime | None = None,
-    max_runs: int = 0,
-) -> Interval:
-    """An interval: `every("2s")`, `every("1h", phase="5m")` for five past each hour (UTC).
-
-    Raises:
-        InvalidRequest: a duration cannot be read, or an instant names no time zone.
-    """
-    return Interval(every=distance, phase=phase, start=start, end=end, max_runs=max_runs)
 
 
 class TaskOptions(TypedDict, total=False):

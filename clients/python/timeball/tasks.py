@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, Un
 
 from timeball.defaults import default_async_client, default_client
 from timeball.options import (
-    Interval,
     Submission,
     SubmitOptions,
     TaskOptions,
@@ -17,7 +16,9 @@ from timeball.options import (
 from timeball.registry import Handler, register
 
 if TYPE_CHECKING:
-    from timeball.handle import Handle, ScheduleHandle, SyncHandle, SyncScheduleHandle
+    from timeball.handle import Handle, SyncHandle
+    from timeball.schedule_handle import ScheduleHandle, SyncScheduleHandle
+    from timeball.timings import Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,21 +62,27 @@ class _Verbs(Generic[P, R]):
         return default_client().submit(self.prepare(*args, **kwargs))
 
     async def schedule(
-        self, title: str, interval: Interval, /, *args: P.args, **kwargs: P.kwargs
+        self, name: str, timing: Timing, /, *args: P.args, **kwargs: P.kwargs
     ) -> ScheduleHandle:
-        """Runs the task at each nominal time of the interval, say `every("2s")`.
+        """Creates the schedule of this name, or makes it what is said here.
 
-        Every task it makes carries `title` as its label `schedule`. Raises as submit.
+        Runs the task at each nominal time, say of `every("2s")` or
+        `cron("0 9 * * mon-fri", tz="Europe/Berlin")`. Every task it makes carries the name as its
+        label `schedule`. A schedule that is so already stays as it is. Raises as submit.
+
+        Args:
+            name: begins with a letter; a-z, 0-9, dot, dash and underscore; at most 100.
+            timing: when; its options say what happens to misses and overlaps.
         """
         ready = self.prepare(*args, **kwargs)
-        return await default_async_client().create_schedule(interval, ready, title=title)
+        return await default_async_client().schedules.put(name, timing, ready)
 
     def schedule_sync(
-        self, title: str, interval: Interval, /, *args: P.args, **kwargs: P.kwargs
+        self, name: str, timing: Timing, /, *args: P.args, **kwargs: P.kwargs
     ) -> SyncScheduleHandle:
         """As schedule, blocking the thread."""
         ready = self.prepare(*args, **kwargs)
-        return default_client().create_schedule(interval, ready, title=title)
+        return default_client().schedules.put(name, timing, ready)
 
 
 class TaskCall(_Verbs[P, R]):

@@ -14,9 +14,12 @@ import pytest_asyncio
 import timeball
 from timeball import errors
 from timeball.async_client import AsyncClient
+from timeball.async_schedules import AsyncSchedules
 from timeball.client import Client
-from timeball.handle import Handle, ScheduleHandle, SyncHandle, SyncScheduleHandle
+from timeball.handle import Handle, SyncHandle
 from timeball.options import submission
+from timeball.schedule_handle import ScheduleHandle, SyncScheduleHandle
+from timeball.schedules import Schedules
 from timeball.v1 import (
     schedule_service_pb2,
     schedule_service_pb2_grpc,
@@ -67,10 +70,21 @@ class Service(
         tasks = [task_pb2.Task(name=NAME)] * 2
         return task_service_pb2.ListTasksResponse(tasks=tasks, next_page_token=token)
 
-    async def CreateSchedule(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def UpdateSchedule(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self.admit(request, context)
-        schedule = schedule_service_pb2.Schedule(name="namespaces/n/schedules/s1")
-        return schedule_service_pb2.CreateScheduleResponse(schedule=schedule)
+        schedule = schedule_service_pb2.Schedule(name=request.name)
+        return schedule_service_pb2.UpdateScheduleResponse(schedule=schedule)
+
+    async def TriggerSchedule(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self.admit(request, context)
+        schedule = schedule_service_pb2.Schedule(name=request.name, runs=1)
+        return schedule_service_pb2.TriggerScheduleResponse(task=NAME, schedule=schedule)
+
+    async def ListOccurrences(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self.admit(request, context)
+        token = "" if request.page_token else "two"
+        rows = [schedule_service_pb2.Occurrence(times=1)] * 2
+        return schedule_service_pb2.ListOccurrencesResponse(occurrences=rows, next_page_token=token)
 
 
 class Impatient:
@@ -161,8 +175,13 @@ async def test_paging(service: tuple[Service, AsyncClient]) -> None:
 async def test_a_schedule(service: tuple[Service, AsyncClient]) -> None:
     servicer, _ = service
     handle = await double.schedule("often", timeball.every("2s"), number=1)
-    assert handle.id == "s1"
+    assert handle.id == "often"
+    assert servicer.requests[0].allow_missing
     assert servicer.requests[0].schedule.task.labels == {"schedule": "often"}
+    run = await handle.trigger()
+    assert (run.name, handle.last_seen.runs) == (NAME, 1)
+    assert len(await handle.occurrences()) == 4
+    assert len(await handle.occurrences(limit=3)) == 3
 
 
 @pytest.mark.asyncio
@@ -184,7 +203,12 @@ def spoken(verb: Any) -> list[tuple[str, Any, Any, str]]:
 
 @pytest.mark.parametrize(
     ("one", "twin"),
-    [(AsyncClient, Client), (Handle, SyncHandle), (ScheduleHandle, SyncScheduleHandle)],
+    [
+        (AsyncClient, Client),
+        (AsyncSchedules, Schedules),
+        (Handle, SyncHandle),
+        (ScheduleHandle, SyncScheduleHandle),
+    ],
 )
 def test_every_verb_has_exactly_one_twin(one: type, twin: type) -> None:
     names = {name for name in vars(one) if not name.startswith("_")}

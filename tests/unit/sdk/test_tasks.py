@@ -76,7 +76,10 @@ def test_a_schedule_of_a_task(door: Door) -> None:
     assert sent.request.schedule.task.payload.data == b'{"user":"u1"}'
     assert sent.request.schedule.task.labels == {"schedule": "nightly"}
     made = schedule_service_pb2.Schedule(name="namespaces/n/schedules/s1")
-    sent.answer(schedule_service_pb2.CreateScheduleResponse(schedule=made))
+    assert sent.request.name == "namespaces/n/schedules/nightly"
+    assert sent.request.allow_missing
+    assert not sent.request.update_mask.paths
+    sent.answer(schedule_service_pb2.UpdateScheduleResponse(schedule=made))
     assert door.finish(making).id == "s1"
 
 

@@ -10,7 +10,8 @@ import pytest
 from timeball import errors
 from timeball._verbs import BATCH_BYTES_MAX, BATCH_ITEMS_MAX, OUTAGE_MAX_S, WAIT_MARGIN_S, chunks
 from timeball.handle import SyncHandle
-from timeball.options import every, submission
+from timeball.options import submission
+from timeball.timings import every
 from timeball.v1 import admin_service_pb2, schedule_service_pb2, task_pb2, task_service_pb2
 
 if TYPE_CHECKING:
