@@ -7,10 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.engine_executors import ScriptedExecutor
-from tests.support.engine_world import SHARD, START_MS, Node, World
+from tests.support.engine_world import LEASE_MS, SHARD, START_MS, Node, World
 from tests.support.schedule_world import (
+    ask,
     create_schedule,
     end_schedule,
+    lives,
     of_run,
     of_schedule,
     read_schedule,
@@ -20,12 +22,12 @@ from tests.support.schedule_world import (
     verdicts,
     words,
 )
-from timeball_server.core.commands import RejectionReason
+from timeball_server.core.commands import PauseSchedule, RejectionReason, ResumeSchedule
 from timeball_server.core.engine import effects as fx
 from timeball_server.core.engine import events as ev
 from timeball_server.core.ids import TaskId
 from timeball_server.core.journal import EventKind, EventRow, LedgerRow, Row
-from timeball_server.core.model import PublicState
+from timeball_server.core.model import Overlap, OverlapPolicy, PublicState
 
 K = EventKind
 
@@ -379,3 +381,45 @@ def test_s4_a_tick_that_comes_after_its_run_was_fenced_off_is_taken_back() -> No
     assert words(world, schedule_id) == [(10, "CANCELLED"), (20, "COALESCED"), (30, "LAUNCHED")]
     assert shown(read_schedule(node, schedule_id)).recent == (run_id(schedule_id, at(30)),)
     assert started(executor) == [run_id(schedule_id, at(30))]
+
+
+def test_s4_a_time_that_was_in_hand_before_stays_so_through_a_pause() -> None:
+    world = World()
+    first = world.owner()
+    schedule_id = create_schedule(first).task_id
+    world.run(9_900)
+    first.hold_writes = True
+    world.run(200)
+    (late,) = first.writes
+    first.frozen, first.renews = True, False
+    world.jump(-6_000)  # the next owner's clock is behind
+    world.mono_ms += LEASE_MS
+    second = world.owner()
+    assert shown(ask(second, PauseSchedule, schedule_id, "p")).next_ms == at(10)
+    world.run(8_000)
+    assert shown(ask(second, ResumeSchedule, schedule_id, "q")).next_ms == at(20)
+    tear(world, late, of_run)
+    assert verdicts(world, schedule_id)[at(10)].verdict == "PAUSED"
+    assert not lives(world, run_id(schedule_id, at(10)))
+
+
+def test_s4_a_fence_is_written_once_however_often_something_else_is_looked_for() -> None:
+    world = World()
+    first = world.owner()
+    ScriptedExecutor(world)
+    rule = Overlap(policy=OverlapPolicy.BUFFER, limit=2)
+    schedule_id = create_schedule(first, overlap=rule).task_id
+    world.run(35_000)
+    first.frozen, first.renews = True, False
+    world.jump(10_000)
+    second = world.owner()
+    second.cancel(run_id(schedule_id, at(30)))
+    second.hold_writes = True
+    ended = end_schedule(second, schedule_id)
+    while ended.outcome is None:
+        world.run(100)
+        second.settle()
+    words_of = verdicts(world, schedule_id)
+    assert [words_of[at(seconds)].verdict for seconds in (20, 30)] == ["CANCELLED", "CANCELLED"]
+    voids = world.disk.rows(run_id(schedule_id, at(20)))
+    assert [row.kind for row in voids] == [K.VOID]

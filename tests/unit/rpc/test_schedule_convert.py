@@ -137,7 +137,7 @@ def test_a_newer_version_may_say_more_and_an_older_one_less() -> None:
 def test_what_cannot_be_read_is_refused(kind: str, body: bytes) -> None:
     message = pb.Command()
     message.schedule.kind, message.schedule.body = kind, body
-    with pytest.raises(ValueError, match="version does|cannot be read"):
+    with pytest.raises(ValueError, match=r"version does|cannot be read"):
         read_schedule_command(message)
 
 
