@@ -460,6 +460,20 @@ def test_r08_a_request_without_a_time_stamp_may_be_of_any_age_and_is_searched_fo
     assert len(executor.orders) == 1
 
 
+def test_r08_an_old_key_is_searched_for_also_in_the_epoch_that_forgot_it() -> None:
+    world = World()
+    node = world.owner()
+    world.run(EngineConfig().trusted_skew_ms + 1_000)
+    made = stamped(world.wall_ms)
+    world.run(30_000)
+    before = reads(node)
+    node.create(unique=made)
+    assert reads(node) == before
+    world.run(40_000)
+    node.create(unique=stamped(world.wall_ms - 61_000))
+    assert reads(node) == before + 1
+
+
 def test_r08_a_first_send_made_since_this_epoch_began_reads_nothing() -> None:
     world = World()
     node = world.owner()

@@ -37,6 +37,8 @@ from timeball_server.core.journal import (
 )
 
 _ROW_BYTES = 400
+_REMEMBERED_MS = 70_000
+"""So far back the memory of recent creations goes, up to 140 of them a second in a shard."""
 
 
 def arrive(engine: Engine, shard: ShardState, token: int, command: CreateTask) -> None:
@@ -62,12 +64,13 @@ def may_be_late(
     """Whether this first send may have been overtaken by its repetition in an earlier epoch (R8).
 
     It may have waited in a network or a frozen coordinator while its caller repeated it, marked,
-    and an earlier owner carried that out. Only a request made after our epoch began is surely
-    fresh; its own time stamp says when that was, by a clock that may be ahead of ours. One that
-    has no stamp, a caller's own key, may be of any age.
+    and an earlier owner carried that out. Or its caller uses a key of long ago again. Only what was
+    made after our epoch began, and not long ago, is surely fresh; its own time stamp says when that
+    was, by a clock that may be ahead of ours. A request without a stamp may be of any age.
     """
     made_ms = request_time_ms(command.unique)
-    return made_ms is None or made_ms < shard.acquired_ms + engine.config.trusted_skew_ms
+    since_ms = max(shard.acquired_ms, engine.now_ms - _REMEMBERED_MS)
+    return made_ms is None or made_ms < since_ms + engine.config.trusted_skew_ms
 
 
 def found(engine: Engine, shard: ShardState, unique: bytes, rows: Sequence[EventRow]) -> None:
