@@ -139,6 +139,7 @@ def home_of_name(namespace: str, name: str) -> tuple[int, bytes]:
     return int.from_bytes(digest[16:], "big"), _stamp(digest[:16], 8)
 
 
+@lru_cache(maxsize=16_384)
 def unique_of_occurrence(schedule_id: TaskId, nominal_ms: int) -> bytes:
     """The unique number of a schedule's run at a nominal time: a fail-over mints no second one."""
     digest = hashlib.blake2b(

@@ -139,7 +139,7 @@ def step(engine: Engine, shard: ShardState, task: ScheduleState) -> bool:
     moved = _moved(shard, detail, backfill, nominal_ms, launched=_launches(standing))
     if standing is Standing.ABSENT:
         due_ms = engine.now_ms
-        words = launching.with_run(engine, shard, task, run, nominal_ms, due_ms)
+        words = launching.with_run(shard, task, run, nominal_ms, due_ms)
         words = replace(words, backfills=moved, open=detail.open)
         launch = launching.started(engine, shard, task, words)
     else:

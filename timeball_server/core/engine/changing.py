@@ -92,7 +92,10 @@ def _with_spec(
     hand_ms = occurrences.hand_ms(task)
     waits_for_run = spec.delay_ms is not None and hand_ms is None and bool(detail.open)
     last_ms = max(engine.now_ms, detail.nominal_ms or 0)
-    next_ms = None if waits_for_run else launching.following_ms(engine, changed, last_ms)
+    taken = changed.runs + len(changed.buffered)
+    next_ms = None
+    if not waits_for_run:
+        next_ms = launching.following_ms(engine, spec, last_ms, taken=taken, launched=False)
     if next_ms is None and not waits_for_run:
         return None
     epoch = occurrences.hand_epoch(task) if next_ms == hand_ms else shard.epoch

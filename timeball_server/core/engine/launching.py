@@ -10,7 +10,7 @@ batch of the event that launches is durable (rule S2).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from timeball_server.core.engine import creating, dispatching, occurrences, overlapping
 from timeball_server.core.engine.state import (
@@ -37,6 +37,7 @@ from timeball_server.core.journal import (
     Row,
     ScheduleDetail,
 )
+from timeball_server.core.model import ScheduleSpec
 from timeball_server.core.schedules import spread
 from timeball_server.core.schedules.calendars import next_nominal_ms
 
@@ -65,36 +66,56 @@ def detail_of(task: ScheduleState) -> ScheduleDetail:
     return task.detail
 
 
-def following_ms(engine: Engine, detail: ScheduleDetail, after_ms: int) -> int | None:
-    """The next nominal time, strictly later; None = there is none, or it is not known yet."""
-    spec = detail.spec
-    if spec.max_runs and detail.runs + len(detail.buffered) >= spec.max_runs:
+def following_ms(
+    engine: Engine, spec: ScheduleSpec, after_ms: int, *, taken: int, launched: bool
+) -> int | None:
+    """The next nominal time, strictly later; None = there is none, or it is not known yet.
+
+    Args:
+        taken: nominal times that were launched, or wait for it.
+        launched: whether a run was launched just now; a delay after it is not known yet.
+    """
+    if spec.max_runs and taken >= spec.max_runs:
         return None
     if spec.delay_ms is None:
         return next_nominal_ms(spec.when, after_ms)
-    if detail.launched:
+    if launched:
         return None
     next_ms = max(engine.now_ms + spec.delay_ms, after_ms + 1, spec.when.start_ms or 0)
     end_ms = spec.when.end_ms
     return next_ms if end_ms is None or next_ms <= end_ms else None
 
 
-def advanced(
-    engine: Engine, shard: ShardState, detail: ScheduleDetail, at_ms: int, last_ms: int
-) -> ScheduleDetail:
-    """The head's words once nominal times from one to another have their verdicts.
+def _advanced(
+    engine: Engine,
+    shard: ShardState,
+    detail: ScheduleDetail,
+    at_ms: int,
+    last_ms: int,
+    *,
+    launched: bool,
+) -> dict[str, Any]:
+    """What the head says anew once nominal times from one to another have their verdicts.
 
-    They are those in hand, or the first one that waits.
+    They are those in hand, or the first one that waits. One copy of a head is made, not several.
     """
-    waited = bool(detail.buffered) and detail.buffered[0][0] == at_ms
+    waiting = detail.buffered
+    waited = bool(waiting) and waiting[0][0] == at_ms
     decided_ms = max(detail.nominal_ms or 0, last_ms)
-    detail = replace(detail, nominal_ms=decided_ms, seen_epoch=shard.epoch)
+    runs = detail.runs + launched
+    changes: dict[str, Any] = {
+        "nominal_ms": decided_ms,
+        "seen_epoch": shard.epoch,
+        "launched": launched,
+        "runs": runs,
+    }
     if waited:
-        detail = replace(detail, buffered=detail.buffered[1:])
+        waiting = changes["buffered"] = waiting[1:]
     if waited and detail.next_ms is not None:
-        return detail
-    next_ms = following_ms(engine, detail, decided_ms)
-    return replace(detail, next_ms=next_ms, hand_epoch=shard.epoch)
+        return changes
+    taken = runs + len(waiting)
+    next_ms = following_ms(engine, detail.spec, decided_ms, taken=taken, launched=launched)
+    return {**changes, "next_ms": next_ms, "hand_epoch": shard.epoch}
 
 
 def quiet(detail: ScheduleDetail) -> ScheduleDetail:
@@ -107,34 +128,34 @@ def launched(
 ) -> Launch:
     """Launch a nominal time: its occurrence and its verdict go with the event."""
     run = occurrences.occurrence_id(task, nominal_ms)
-    due_ms = spread.due_ms(detail_of(task).spec.when, task.task_id, nominal_ms)
-    detail = with_run(engine, shard, task, run, nominal_ms, due_ms)
-    detail = replace(detail, runs=detail.runs + 1)
-    detail = advanced(engine, shard, detail, nominal_ms, nominal_ms)
+    detail = detail_of(task)
+    due_ms = spread.due_ms(detail.spec.when, task.task_id, nominal_ms)
+    changes = _advanced(engine, shard, detail, nominal_ms, nominal_ms, launched=True)
+    detail = replace(detail, **run_words(shard, task, run, nominal_ms, due_ms), **changes)
     verdict = verdict_row(engine, shard, task, nominal_ms, decision, run)
     return started(engine, shard, task, detail, (verdict,))
 
 
-def with_run(
-    engine: Engine,
-    shard: ShardState,
-    task: ScheduleState,
-    run: TaskId,
-    nominal_ms: int,
-    due_ms: int,
-) -> ScheduleDetail:
-    """The head's words for an event that launches a run."""
+def run_words(
+    shard: ShardState, task: ScheduleState, run: TaskId, nominal_ms: int, due_ms: int
+) -> dict[str, Any]:
+    """What the head says of a run that its event launches."""
     detail = detail_of(task)
-    return replace(
-        detail,
-        launched=True,
-        run=run,
-        run_due_ms=due_ms,
-        run_nominal_ms=nominal_ms,
-        recent=(run, *(known for known in detail.recent if known != run))[:_RECENT],
-        open=overlapping.with_run(shard, task, detail, run),
-        seen_epoch=shard.epoch,
-    )
+    return {
+        "run": run,
+        "run_due_ms": due_ms,
+        "run_nominal_ms": nominal_ms,
+        "recent": (run, *(known for known in detail.recent if known != run))[:_RECENT],
+        "open": overlapping.with_run(shard, task, detail, run),
+    }
+
+
+def with_run(
+    shard: ShardState, task: ScheduleState, run: TaskId, nominal_ms: int, due_ms: int
+) -> ScheduleDetail:
+    """The head's words for a run that is launched beside the calendar."""
+    words = run_words(shard, task, run, nominal_ms, due_ms)
+    return replace(detail_of(task), **words, launched=True, seen_epoch=shard.epoch)
 
 
 def started(
@@ -164,9 +185,9 @@ def recorded(
 ) -> Launch:
     """An earlier owner wrote the occurrence but not its TICK: the verdict is LAUNCHED (S3)."""
     run = occurrences.occurrence_id(task, nominal_ms)
-    detail = with_run(engine, shard, task, run, nominal_ms, nominal_ms)
-    detail = replace(detail, runs=detail.runs + 1)
-    detail = advanced(engine, shard, detail, nominal_ms, nominal_ms)
+    detail = detail_of(task)
+    changes = _advanced(engine, shard, detail, nominal_ms, nominal_ms, launched=True)
+    detail = replace(detail, **run_words(shard, task, run, nominal_ms, nominal_ms), **changes)
     verdict = verdict_row(engine, shard, task, nominal_ms, decision, run)
     return Launch(detail=detail, rows=(verdict,), then=nothing)
 
@@ -175,7 +196,8 @@ def passed(
     engine: Engine, shard: ShardState, task: ScheduleState, at_ms: int, decision: Decision
 ) -> Launch:
     """Nothing is launched: the verdict is durable before the event that goes on."""
-    detail = advanced(engine, shard, quiet(detail_of(task)), at_ms, decision.last_ms)
+    changes = _advanced(engine, shard, detail_of(task), at_ms, decision.last_ms, launched=False)
+    detail = replace(detail_of(task), **changes, run=None)
     row = verdict_row(engine, shard, task, at_ms, decision)
     return Launch(detail=detail, rows=(), then=nothing, ahead=(row,))
 
@@ -188,7 +210,8 @@ def buffered(engine: Engine, shard: ShardState, task: ScheduleState) -> Launch:
     detail = quiet(detail_of(task))
     at_ms, epoch = occurrences.hand_ms(task) or 0, occurrences.hand_epoch(task)
     detail = replace(detail, buffered=(*detail.buffered, (at_ms, epoch)), seen_epoch=shard.epoch)
-    next_ms = following_ms(engine, detail, at_ms)
+    taken = detail.runs + len(detail.buffered)
+    next_ms = following_ms(engine, detail.spec, at_ms, taken=taken, launched=False)
     detail = replace(detail, next_ms=next_ms, hand_epoch=shard.epoch)
     return Launch(detail=detail, rows=(), then=nothing)
 

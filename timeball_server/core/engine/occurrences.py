@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.engine import commands, dispatching, placing
@@ -28,6 +29,7 @@ from timeball_server.core.ids import (
     Bucket,
     Epoch,
     IdParts,
+    ShardId,
     TaskId,
     decode_id,
     encode_id,
@@ -41,8 +43,14 @@ from timeball_server.core.schedule_view import hand_ms as hand_of
 
 def occurrence_id(task: ScheduleState, nominal_ms: int) -> TaskId:
     """The id of a schedule's run at a nominal time, in the schedule's own shard."""
-    home = Bucket(minute_of(nominal_ms), task.shard)
-    return encode_id(IdParts(home, unique_of_occurrence(task.task_id, nominal_ms)))
+    unique = unique_of_occurrence(task.task_id, nominal_ms)
+    return _run_id(task.shard, nominal_ms, unique)
+
+
+@lru_cache(maxsize=16_384)
+def _run_id(shard: ShardId, nominal_ms: int, unique: bytes) -> TaskId:
+    """Remembered: one run's id is asked for several times within a tick."""
+    return encode_id(IdParts(Bucket(minute_of(nominal_ms), shard), unique))
 
 
 def backfill_run_id(task: ScheduleState, backfill: Backfill, nominal_ms: int) -> TaskId:

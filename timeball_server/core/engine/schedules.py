@@ -150,7 +150,7 @@ def _new_detail(
         updated_ms=now_ms,
         requests=(command.request_id,),
     )
-    next_ms = launching.following_ms(engine, detail, last_ms)
+    next_ms = launching.following_ms(engine, detail.spec, last_ms, taken=0, launched=False)
     return None if next_ms is None else replace(detail, next_ms=next_ms)
 
 

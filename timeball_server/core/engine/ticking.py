@@ -308,7 +308,9 @@ def _idle_tick(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     unplanned = detail.spec.delay_ms is not None and occurrences.hand_ms(task) is None
     if unplanned and not overlapping.open_runs(shard, task):
         plain = launching.quiet(detail)
-        next_ms = launching.following_ms(engine, plain, detail.nominal_ms or 0)
+        next_ms = launching.following_ms(
+            engine, plain.spec, detail.nominal_ms or 0, taken=plain.runs, launched=False
+        )
         planned = replace(plain, next_ms=next_ms, hand_epoch=shard.epoch, open=())
         append(engine, shard, task, _only(planned), kind=EventKind.LOOKED)
     elif backfilling.step(engine, shard, task):

@@ -70,7 +70,7 @@ def _launch(
     run: TaskId,
 ) -> None:
     now_ms = engine.now_ms
-    detail = launching.with_run(engine, shard, task, run, now_ms, now_ms)
+    detail = launching.with_run(shard, task, run, now_ms, now_ms)
     launch = launching.started(engine, shard, task, detail)
     creating.remember(engine, shard, command.unique, run)
 
