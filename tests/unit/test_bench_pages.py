@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tests.bench.book import Entry, entry_of, keep, read_book
 from tests.bench.compare import ratios, shows
-from tests.support.drawing import course, histogram
 from tests.bench.judging import IDLE, Result, Spread
 from tests.bench.pages import BY_HAND, title, write_page
 from tests.bench.product import Product
+from tests.support.drawing import course, histogram
 
 
 def entry(p99_ms: float, *, lost: int = 0, idle: float = 50.0) -> Entry:
