@@ -113,6 +113,14 @@ FOLDS = [
     ("America/Sao_Paulo", "59 23 17 2 *", BOTH,
      "2018-02-17T00:00-02:00", "2018-02-18T12:00-03:00",
      ["2018-02-17T23:59-02:00", "2018-02-17T23:59-03:00"]),
+    # Coyhaique, 10 March 1973: midnight becomes 23:00. Jumps are looked for in windows of 2^25
+    # seconds, and the border of two of them lies inside this fold.
+    ("America/Coyhaique", "0,30 23 * * *", FIRST,
+     "1973-03-10T12:00-03:00", "1973-03-11T12:00-04:00",
+     ["1973-03-10T23:00-03:00", "1973-03-10T23:30-03:00"]),
+    ("America/Coyhaique", "0,30 23 * * *", SECOND,
+     "1973-03-10T12:00-03:00", "1973-03-11T12:00-04:00",
+     ["1973-03-10T23:00-04:00", "1973-03-10T23:30-04:00"]),
 ]  # fmt: skip
 
 TICKING = [
