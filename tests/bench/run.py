@@ -1,6 +1,6 @@
 """`make bench`: measure a running service from outside and write docs/benchmarks.md.
 
-    python tests/bench/run.py                          # every workload on every target it is for
+    python tests/bench/run.py                          # everything: three quarters of an hour
     python tests/bench/run.py steady --target cluster --rate 300 --seconds 60 --repeat 2
     python tests/bench/run.py --page                   # only write the page again
 
