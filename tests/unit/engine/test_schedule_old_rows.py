@@ -1,4 +1,4 @@
-"""Schedules that an earlier release wrote: read, taken over, ticking on."""
+"""Schedules that an earlier release wrote, or whose zone is gone: read, taken over, held."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from tests.support.engine_world import START_MS, World
+from tests.support.engine_world import START_MS, Node, World
 from tests.support.schedule_world import (
     at,
     create_schedule,
@@ -18,10 +18,12 @@ from tests.support.schedule_world import (
     update,
     words,
 )
+from timeball_server.core.commands import RejectionReason
 from timeball_server.core.ids import TaskId
 from timeball_server.core.journal import EventRow, ScheduleDetail
 from timeball_server.core.model import ScheduleSpec
 from timeball_server.core.schedules.calendars import next_nominal_ms
+from timeball_server.core.schedules.spec import Calendar, Cron
 from timeball_server.store.codec import decode_detail
 
 TASK = {"namespace": "shop", "owner": "clerk", "handler": "charge"}
@@ -94,3 +96,57 @@ def test_what_an_older_release_had_in_hand_is_fenced_before_an_end() -> None:
     successor = world.owner()
     assert shown(end_schedule(successor, schedule_id)).ended
     assert world.disk.history(run_id(schedule_id, at(20))).head.state == "VOID"
+
+
+# A zone that newer zone data do not have ----------------------------------------------------------
+
+
+def without_zone(world: World, schedule_id: TaskId) -> None:
+    gone = Calendar(crons=(Cron(expression="* * * * *", zone="Gone/Away"),))
+    journal = world.disk.journal[schedule_id]
+    for key, row in journal.items():
+        assert isinstance(row.detail, ScheduleDetail)
+        spec = replace(row.detail.spec, calendar=gone)
+        journal[key] = replace(row, detail=replace(row.detail, spec=spec))
+
+
+def held() -> tuple[World, Node, TaskId]:
+    """A schedule whose zone is gone, at an owner who was there when its time came."""
+    world = World()
+    node = world.owner()
+    schedule_id = create_schedule(node).task_id
+    world.run(5_000)
+    without_zone(world, schedule_id)
+    node.frozen, node.renews = True, False
+    world.jump(20_000)
+    successor = world.owner()
+    world.run(130_000)
+    return world, successor, schedule_id
+
+
+def test_a_schedule_that_cannot_be_evaluated_is_held_and_shown() -> None:
+    world, node, schedule_id = held()
+    assert node.engine.counters.schedules_held >= 2
+    assert words(world, schedule_id) == []
+    assert shown(read_schedule(node, schedule_id)).next_ms == at(10)
+
+
+def test_an_update_gives_it_another_zone_and_it_goes_on() -> None:
+    world, node, schedule_id = held()
+    assert shown(update(node, schedule_id, every_ms=10_000)).version == 2
+    world.run(15_000)
+    assert [word for _, word in words(world, schedule_id)][-1] == "LAUNCHED"
+
+
+def test_an_end_ends_it() -> None:
+    _, node, schedule_id = held()
+    assert shown(end_schedule(node, schedule_id)).ended
+
+
+def test_a_creation_that_only_this_node_cannot_evaluate_is_refused() -> None:
+    world = World()
+    node = world.owner()
+    gone = Calendar(crons=(Cron(expression="* * * * *", zone="Gone/Away"),))
+    call = create_schedule(node, calendar=gone)
+    assert call.refusal is RejectionReason.HORIZON
+    assert world.disk.rows(call.task_id) == []

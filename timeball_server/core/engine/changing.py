@@ -31,6 +31,7 @@ from timeball_server.core.engine.writing import reply
 from timeball_server.core.ids import Epoch, TaskId
 from timeball_server.core.journal import EventKind, Row, ScheduleDetail
 from timeball_server.core.model import PausedBy, ScheduleSpec
+from timeball_server.core.schedules.problems import SpecProblem
 
 MOST_REQUESTS: Final = 20
 """Requests that a schedule remembers, to answer a repetition as the first time."""
@@ -140,7 +141,12 @@ def end(
         if not _surely_ours(engine, shard, task, run, epoch):
             task.waiting.insert(0, (token, command))
             return
-    if _cancels_first(engine, shard, task):
+    try:
+        waits = _cancels_first(engine, shard, task)
+    except SpecProblem:  # as in `_what_is_due_first`
+        engine.counters.schedules_held += 1
+        waits = False
+    if waits:
         task.waiting.insert(0, (token, command))
         return
     detail = launching.quiet(launching.detail_of(task))
@@ -202,8 +208,12 @@ def _what_is_due_first(
         return True
     if hand_ms > engine.now_ms and standing is not Standing.EXISTS:
         return False
+    try:
+        ticking.tick(engine, shard, task, hurried=True)
+    except SpecProblem:  # what is due cannot be computed any more, and must not be in the way
+        engine.counters.schedules_held += 1
+        return False
     task.waiting.insert(0, (token, command))
-    ticking.tick(engine, shard, task, hurried=True)
     return True
 
 

@@ -23,4 +23,5 @@ class Counters:
     voided: int = 0
     late_found: int = 0
     ticks: int = 0
+    schedules_held: int = 0
     given_up: int = 0

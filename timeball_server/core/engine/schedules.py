@@ -66,6 +66,7 @@ from timeball_server.core.journal import (
 )
 from timeball_server.core.model import ScheduleView
 from timeball_server.core.schedule_view import schedule_view
+from timeball_server.core.schedules.problems import SpecProblem
 
 
 def arrive(engine: Engine, shard: ShardState, token: int, command: CreateSchedule) -> None:
@@ -118,9 +119,12 @@ def create(
     command: CreateSchedule | UpdateSchedule,
 ) -> None:
     """Write the first event, or the first one after an end; the version's row goes before it."""
-    detail = _new_detail(engine, shard, task, command)
-    if detail is None:
+    try:
+        detail = _new_detail(engine, shard, task, command)
         message = "the schedule would never fire: it has no nominal time after now"
+    except SpecProblem as problem:
+        detail, message = None, str(problem)
+    if detail is None:
         reply(engine, token, Rejected(RejectionReason.HORIZON, message))
         return
     task.spec = command.spec.task
@@ -235,7 +239,24 @@ def decide(
     token: int,
     command: TaskCommand | ScheduleCommand,
 ) -> None:
-    """Carry out a command on a schedule that nothing holds."""
+    """Carry out a command on a schedule that nothing holds.
+
+    The coordinator has checked what callers wish; zone data may differ from node to node for all
+    that, so what cannot be evaluated here is refused.
+    """
+    try:
+        _decide(engine, shard, task, token, command)
+    except SpecProblem as problem:
+        reply(engine, token, Rejected(RejectionReason.HORIZON, str(problem)))
+
+
+def _decide(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    token: int,
+    command: TaskCommand | ScheduleCommand,
+) -> None:
     active = task.state is State.ACTIVE
     if isinstance(command, UpdateSchedule) and command.allow_missing and not active:
         _update_missing(engine, shard, task, token, command)

@@ -42,11 +42,14 @@ from timeball_server.core.journal import (
 )
 from timeball_server.core.model import BackfillState
 from timeball_server.core.schedules.calendars import next_nominal_ms
+from timeball_server.core.schedules.problems import SpecProblem
 
 BLOCKED_LOOK_MS: Final = 60_000
 """A schedule that waits for a run to end is found by a new owner after this at the latest."""
 PAUSED_LOOK_MS: Final = 3_600_000
 """The ledger of a paused schedule is at most this far behind."""
+HELD_LOOK_MS: Final = 60_000
+"""A schedule whose calendar cannot be evaluated is tried again after this."""
 LONG_ABSENCE_MS: Final = 60_000
 """What was missed for longer than this is caught up at a limited rate, live work goes first."""
 _PRIORITY_OF_HINTS: Final = 9
@@ -81,7 +84,19 @@ def _can_go_on(shard: ShardState, task: ScheduleState) -> bool:
 
 
 def act(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
-    """A schedule's time has come: hint ahead in the last second, decide at the instant."""
+    """A schedule's time has come: hint ahead in the last second, decide at the instant.
+
+    One whose calendar cannot be evaluated any more (its zone is gone from the zone data) is held:
+    nobody guesses another zone. Readers see it; an update or an end helps.
+    """
+    try:
+        _act(engine, shard, task)
+    except SpecProblem:
+        engine.counters.schedules_held += 1
+        engine.at(task, engine.now_ms + HELD_LOOK_MS)
+
+
+def _act(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     if task.due_ms <= engine.now_ms or _can_go_on(shard, task):
         tick(engine, shard, task)
         return
