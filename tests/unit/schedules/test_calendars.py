@@ -177,7 +177,7 @@ def test_nothing_is_named_beyond_the_last_instant(after_ms: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weekday", "name"), enumerate(["mon", "tue", "wed", "thu", "fri", "sat", "sun"])
+    ("weekday", "name"), list(enumerate(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]))
 )
 def test_the_rarest_dates_are_found(weekday: int, name: str) -> None:
     """A 29 February on a given day of the week may be 40 years away, as from 2080 to 2120."""
