@@ -39,7 +39,7 @@ BY_REASON = {"WAIT_TIMEOUT": 124, "TASK_FAILED": FAILED}
 HINTS = {
     "UNAVAILABLE": f"is it running? `timeball dev` starts one; {ADDRESS_VARIABLE} says where",
     "UNAUTHENTICATED": f"put an API key into {API_KEY_VARIABLE}",
-    "TASK_NOT_FOUND": "`timeball task list` shows your tasks",
+    "TASK_NOT_FOUND": "`timeball task list` and `timeball schedule list` show what is there",
     "NODE_NOT_FOUND": "`timeball cluster nodes` shows who is alive",
     "RESOURCE_NOT_FOUND": "`timeball namespace|user|key list` show what is there",
     "TOO_LATE": "`timeball task get ID` shows its attempts",

@@ -16,6 +16,7 @@ class Root(LazyGroup):
 
     own = {  # noqa: RUF012 - never changed
         "task": ("timeball.cli.task:group", "Create, read, await and cancel tasks."),
+        "schedule": ("timeball.cli.schedule:group", "Run tasks again and again."),
         "cluster": ("timeball.cli.cluster:group", "Look at nodes and shards."),
         "node": ("timeball.cli.node:group", "Look at nodes and steer them."),
         "shard": ("timeball.cli.shard:group", "Look at shards and move them."),
