@@ -45,6 +45,7 @@ from timeball_server.core.journal import (
     EventKind,
     EventRow,
     History,
+    LedgerRow,
     Row,
     State,
     fold,
@@ -65,6 +66,7 @@ class Disk:
         self.journal: dict[TaskId, dict[tuple[int, int], EventRow]] = {}
         self.due: dict[tuple[int, ShardId], set[DueRow]] = {}
         self.listed: list[Row] = []
+        self.kept: dict[tuple[object, ...], Row] = {}
         self.epochs: dict[ShardId, Epoch] = {}
         self.scan_from: dict[ShardId, Minute] = {}
         self.deleted_below: dict[ShardId, Minute] = {}
@@ -78,9 +80,18 @@ class Disk:
                 assert known == row, f"two contents for one key: {known} and {row}"
             elif isinstance(row, DueRow):
                 shard = decode_id(row.task_id).home.shard
-                self.due.setdefault((row.minute, shard), set()).add(row)
+                hints = self.due.setdefault((row.minute, shard), set())
+                hints.add(row)
+                self._keep_one(row, (row.minute, row.part, row.due_ms, row.task_id, row.seq))
             else:
                 self.listed.append(row)
+                if isinstance(row, LedgerRow):
+                    self._keep_one(row, (row.schedule_id, row.nominal_ms))
+
+    def _keep_one(self, row: DueRow | LedgerRow, key: tuple[object, ...]) -> None:
+        """Stores refuse a row that has another content than the one under its key."""
+        known = self.kept.setdefault((type(row), row.epoch, *key), row)
+        assert known == row, f"two contents for one key: {known} and {row}"
 
     def rows(self, task_id: TaskId) -> list[EventRow]:
         """All events of a task, accepted or not."""

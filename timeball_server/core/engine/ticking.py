@@ -27,6 +27,7 @@ from timeball_server.core.engine.writing import (
     begin,
     due_row,
     following_event,
+    open_part,
     scan_floor,
     write_rows,
 )
@@ -52,7 +53,6 @@ HELD_LOOK_MS: Final = 60_000
 """A schedule whose calendar cannot be evaluated is tried again after this."""
 LONG_ABSENCE_MS: Final = 60_000
 """What was missed for longer than this is caught up at a limited rate, live work goes first."""
-_PRIORITY_OF_HINTS: Final = 9
 
 
 def alarm_ms(engine: Engine, detail: ScheduleDetail) -> int | None:
@@ -117,15 +117,16 @@ def _hint_ahead(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     def hinted(engine: Engine, mutation: Mutation) -> None:
         task.hinted = alarm
 
+    minute = max(minute_of(following_ms), scan_floor(shard))
     hint = DueRow(
-        minute=max(minute_of(following_ms), scan_floor(shard)),
-        part=0,
+        minute=minute,
+        part=open_part(shard, minute),
         due_ms=following_ms,
         task_id=task.task_id,
         seq=alarm.seq,
         epoch=alarm.epoch,
-        handler=task.spec.handler,
-        priority=_PRIORITY_OF_HINTS,
+        handler=detail.spec.task.handler,
+        priority=task.head.priority,
     )
     write_rows(engine, shard, task, (hint,), hinted)
 
@@ -449,4 +450,7 @@ def _hint(shard: ShardState, task: ScheduleState, row: EventRow) -> tuple[DueRow
     minute = max(minute_of(row.alarm.due_ms), scan_floor(shard))
     if row.alarm == task.hinted:
         return None, minute
-    return replace(due_row(shard, task, row, minute), priority=_PRIORITY_OF_HINTS, part=0), minute
+    hint = due_row(shard, task, row, minute)
+    if isinstance(row.detail, ScheduleDetail):  # whoever adopts the event writes the same hint
+        hint = replace(hint, handler=row.detail.spec.task.handler)
+    return hint, minute
