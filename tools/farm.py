@@ -32,7 +32,7 @@ ALL = {
     **{name: ("bug", name) for name in BUGS},
     **{name: ("rule", switch.says) for name, switch in {**RULES, **NAMED}.items()},
 }
-MASKED = {name for name, switch in RULES.items() if switch.masked}
+MASKED = {name for name, switch in {**RULES, **NAMED}.items() if switch.masked}
 """Everything that can be wrong: how it is put in, and what it is."""
 A_FEW = ("acknowledge before durable", "dispatch one second early", "R9", "R14 inventory")
 """Found within few seeds each: enough to see that the judge can say no at all."""

@@ -49,7 +49,6 @@ FOLLOWED_SHARE = 0.06
 HASTY_SHARE = 0.03
 FARTHEST_MS = 75_000
 OLDEST_MS = 600_000
-LONG_MS = 90_000
 TRIES = 12
 PATIENCE = (1, 2, TRIES, TRIES)
 """How often clients try to create a task before they give up not knowing."""
@@ -152,7 +151,9 @@ class Client:
         facts = {
             "mark": mark,
             "fails": 0 if long else fails,
-            "work_ms": LONG_MS if long else rng.choice((0, 5, 50, 300, 2_000)),
+            "work_ms": round(profile.long_s * 1_000)
+            if long
+            else rng.choice((0, 5, 50, 300, 2_000)),
             "fatal": rng.random() < 0.04,
             "poison": rng.randint(1, 2) if rng.random() < profile.poison_share else 0,
         }

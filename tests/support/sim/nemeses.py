@@ -16,7 +16,7 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         "mixed": replace(_BASE, crashes=6.0, freezes=6.0, snaps=6.0),
         "crashes": replace(_BASE, crashes=14.0, snaps=10.0),
         "pauses": replace(_BASE, freezes=25.0, freeze_s=12.0, session_cuts=15.0),
-        "streams": replace(_BASE, snaps=60.0, slow_share=0.3, slow_s=1.5, late_share=1.0),
+        "streams": replace(_BASE, snaps=60.0, slow_share=0.3, slow_s=4.0, late_share=1.0),
         "cancels": replace(
             _BASE,
             tasks=400,
@@ -63,8 +63,12 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             moves=60.0,
             crashes=4.0,
             slow_share=0.3,
-            slow_s=1.5,
+            slow_s=6.0,
         ),
+        "late rows": replace(
+            _BASE, tasks=500, store_unknown_share=0.4, store_late_s=40.0, expiries=5.0
+        ),
+        "long schedules": replace(_BASE, tasks=40, schedules=10, work_s=280.0, crashes=5.0),
         "doubts": replace(
             _BASE,
             tasks=400,
@@ -76,7 +80,7 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             freeze_s=8.0,
         ),
         "long work": replace(
-            _BASE, tasks=120, work_s=200.0, long_share=0.2, crashes=12.0, store_unknown_share=0.02
+            _BASE, tasks=100, work_s=280.0, long_share=0.4, long_s=240.0, crashes=10.0
         ),
         "old homes": replace(
             _BASE,

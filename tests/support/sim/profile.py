@@ -59,6 +59,7 @@ class Profile:
     poison_share: float = 0.0
     cancel_share: float = 0.2
     long_share: float = 0.0
+    long_s: float = 90.0
     old_share: float = 0.0
     outage_s: float = 8.0
     pause_before: str = ""

@@ -16,7 +16,7 @@ from tests.support.checker.judge import judge
 from tests.support.checker.sometimes import shown
 from tests.support.checker.vacuity import Least, vacuous
 from tests.support.checker.verdicts import Violation
-from tests.support.sim.clients import LONG_MS, Client
+from tests.support.sim.clients import Client
 from tests.support.sim.history import History, Op
 from tests.support.sim.ledger import verdicts
 from tests.support.sim.nemesis import Nemesis
@@ -139,7 +139,9 @@ async def _finish(world: World, planner: Planner) -> None:
     history, reader, clock = world.history, Client(world, "reader"), VirtualClock(world.loop)
     last_due_ms = max((_latest_due_ms(op) for op in history.ops), default=0)
     now_ms = START_WALL_MS + world.loop.now_us // 1_000
-    quiet_ms = QUIET_MS + (LONG_MS * TRIES_OF_LONG if world.profile.long_share else 0)
+    profile = world.profile
+    long_ms = profile.long_s * 1_000 * TRIES_OF_LONG if profile.long_share else 0
+    quiet_ms = QUIET_MS + long_ms
     await clock.sleep_ms(max(0, last_due_ms - now_ms) + quiet_ms)
     if planner.tasks:
         await planner.end_all()
