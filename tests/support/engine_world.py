@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tests.support.row_keys import key_of
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import (
     CancelTask,
@@ -45,7 +46,6 @@ from timeball_server.core.journal import (
     EventKind,
     EventRow,
     History,
-    LedgerRow,
     Row,
     State,
     fold,
@@ -74,24 +74,15 @@ class Disk:
     def append(self, rows: Sequence[Row]) -> None:
         """Store rows; two contents under one key would break rule R7."""
         for row in rows:
+            known = self.kept.setdefault(key_of(row), row)
+            assert known == row, f"two contents for one key: {known} and {row}"
             if isinstance(row, EventRow):
-                events = self.journal.setdefault(row.task_id, {})
-                known = events.setdefault((row.epoch, row.seq), row)
-                assert known == row, f"two contents for one key: {known} and {row}"
+                self.journal.setdefault(row.task_id, {}).setdefault((row.epoch, row.seq), row)
             elif isinstance(row, DueRow):
                 shard = decode_id(row.task_id).home.shard
-                hints = self.due.setdefault((row.minute, shard), set())
-                hints.add(row)
-                self._keep_one(row, (row.minute, row.part, row.due_ms, row.task_id, row.seq))
+                self.due.setdefault((row.minute, shard), set()).add(row)
             else:
                 self.listed.append(row)
-                if isinstance(row, LedgerRow):
-                    self._keep_one(row, (row.schedule_id, row.nominal_ms))
-
-    def _keep_one(self, row: DueRow | LedgerRow, key: tuple[object, ...]) -> None:
-        """Stores refuse a row that has another content than the one under its key."""
-        known = self.kept.setdefault((type(row), row.epoch, *key), row)
-        assert known == row, f"two contents for one key: {known} and {row}"
 
     def rows(self, task_id: TaskId) -> list[EventRow]:
         """All events of a task, accepted or not."""

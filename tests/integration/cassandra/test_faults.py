@@ -13,7 +13,7 @@ from tests.support.polls import eventually, mono_s
 from tests.support.servers.addresses import free_ports
 from tests.support.servers.cassandra_nodes import CassandraCluster
 from tests.support.store_worlds import MINUTE, SHARD, START_MS, due, event, task
-from timeball_server.core.journal import Row
+from timeball_server.core.journal import EventRow, Row
 from timeball_server.runtime.clock import SystemClock
 from timeball_server.store.cassandra.config import CassandraConfig
 from timeball_server.store.cassandra.store import CassandraStore
@@ -66,7 +66,7 @@ async def test_a_frozen_node_leaves_writes_unknown_and_takes_them_when_it_thaws(
     # The driver's own timer ended it, long before the 10 s that are its default.
     assert usual.request_timeout_ms / 1_000 * 0.9 < taken_s < 9
     await eventually(lambda: resend(store, pending), "the same rows written")
-    assert {row.task_id for row in pending if hasattr(row, "actor")} <= await standing(store)
+    assert {row.task_id for row in pending if isinstance(row, EventRow)} <= await standing(store)
 
 
 async def test_a_killed_node_is_found_again_and_has_what_it_acknowledged(
@@ -82,7 +82,7 @@ async def test_a_killed_node_is_found_again_and_has_what_it_acknowledged(
     await asyncio.to_thread(node.wait_ready)
     await eventually(lambda: resend(store, lost), "connected again by itself")
     found = await standing(store)
-    assert {row.task_id for row in (*kept, *lost) if hasattr(row, "actor")} <= found
+    assert {row.task_id for row in (*kept, *lost) if isinstance(row, EventRow)} <= found
 
 
 async def test_a_database_that_is_not_there_is_waited_for_with_one_line(

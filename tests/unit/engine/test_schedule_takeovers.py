@@ -26,7 +26,7 @@ from timeball_server.core.commands import PauseSchedule, RejectionReason, Resume
 from timeball_server.core.engine import effects as fx
 from timeball_server.core.engine import events as ev
 from timeball_server.core.ids import TaskId
-from timeball_server.core.journal import EventKind, EventRow, LedgerRow, Row
+from timeball_server.core.journal import DueRow, EventKind, EventRow, LedgerRow, Row
 from timeball_server.core.model import Overlap, OverlapPolicy, PublicState
 
 K = EventKind
@@ -134,7 +134,8 @@ def test_s3_nothing_else_is_decided_before_a_torn_tick_is_whole() -> None:
     world.run(15_000)
     ended = end_schedule(node, schedule_id)
     (write,) = node.writes
-    assert {row.task_id for row in write.rows if of_run(row)} == {run}
+    runs = (row for row in write.rows if isinstance(row, EventRow | DueRow) and of_run(row))
+    assert {row.task_id for row in runs} == {run}
     node.release_writes()
     assert shown(ended).recent == (run,)
     assert words(world, schedule_id) == [(10, "LAUNCHED"), (20, "CANCELLED")]
