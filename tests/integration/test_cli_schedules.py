@@ -144,6 +144,19 @@ def test_what_is_wrong_names_its_field_and_where(verbs: Verbs) -> None:
         assert said in done.stderr, (words, done)
 
 
+def test_an_audit_accounts_for_every_nominal_time(verbs: Verbs) -> None:
+    verbs.told("create", "audited", *ECHO, "--every", "100ms")
+    until(lambda: len(verbs.json("occurrences", "audited")["occurrences"]) > 3, "some verdicts")
+    verbs.told("update", "audited", "--every", "150ms", "--exclude-cron", "* * 1 1 *")
+    verbs.told("pause", "audited")
+    verbs.told("resume", "audited")
+    living = verbs.json("audit", "audited")
+    assert living["nominalTimes"] > 3
+    assert living["unexplained"] == 0
+    verbs.told("delete", "audited")
+    assert verbs.told("audit", "audited").endswith(" nominal times, 0 unexplained\n")
+
+
 FILE = """
 group = "shop"
 [schedules.reports]

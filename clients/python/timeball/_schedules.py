@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf import field_mask_pb2
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from timeball import _requests
 from timeball._flow import Flow, Kit, Method, call
@@ -207,6 +208,15 @@ def occurrences(
         number = _number(pb.Verdict, "VERDICT_", "verdicts", verdict)
         request.verdicts.append(pb.Verdict.ValueType(number))
     return (yield from collect(kit, "ListOccurrences", request, "occurrences", limit))
+
+
+def decided_until(kit: Kit, schedule: str) -> Flow[Timestamp]:
+    """Reads how far the ledger goes."""
+    parent = _requests.schedule_name(kit.settings, schedule)
+    found: Timestamp = yield from ask(
+        kit, "ListOccurrences", "decided_until", parent=parent, page_size=1
+    )
+    return found
 
 
 def versions(kit: Kit, schedule: str, limit: int) -> Flow[list[pb.ScheduleVersion]]:

@@ -14,6 +14,8 @@ from timeball.timings import Timing
 from timeball.v1 import schedule_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
     from timeball._flow import Flow, Kit
     from timeball.client import Client
 
@@ -236,6 +238,10 @@ class Schedules:
             limit: at most so many rows.
         """
         return self._run(_schedules.occurrences(self._kit, schedule, start, end, verdicts, limit))
+
+    def decided_until(self, schedule: str) -> Timestamp:
+        """Every nominal time before this instant has its verdict in the ledger."""
+        return self._run(_schedules.decided_until(self._kit, schedule))
 
     def versions(
         self, schedule: str, *, limit: int = LIMIT_DEFAULT

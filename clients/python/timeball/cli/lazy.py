@@ -19,17 +19,19 @@ class LazyGroup(click.Group):
 
     # Name to "module:attribute" and the line that help shows.
     own: dict[str, tuple[str, str]] = {}  # noqa: RUF012 - subclasses replace it, nobody changes it
+    # The entry-point group of commands that join.
+    joining = COMMANDS_GROUP
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every name, own ones first; imports none of them."""
-        return [*self.own, *sorted(set(_joined()) - set(self.own))]
+        return [*self.own, *sorted(set(_joined(self.joining)) - set(self.own))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Imports one command."""
         if cmd_name in self.own:
             module, _, attribute = self.own[cmd_name][0].partition(":")
             return _command(getattr(importlib.import_module(module), attribute), cmd_name)
-        point = _joined().get(cmd_name)
+        point = _joined(self.joining).get(cmd_name)
         return None if point is None else _command(_load(point), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -37,15 +39,15 @@ class LazyGroup(click.Group):
         rows = [(name, line) for name, (_, line) in self.own.items()]
         rows += [
             (name, f"(of {point.dist.name})" if point.dist else "")
-            for name, point in sorted(_joined().items())
+            for name, point in sorted(_joined(self.joining).items())
             if name not in self.own
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
-def _joined() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=COMMANDS_GROUP)}
+def _joined(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
 
 
 def _load(point: EntryPoint) -> object:

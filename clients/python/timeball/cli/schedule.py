@@ -37,28 +37,27 @@ if TYPE_CHECKING:
 
 
 class _Group(LazyGroup):
-    """The verbs here, and those that are imported when they are run."""
+    """The verbs here, one that is imported when it is run, and those of other distributions."""
 
+    joining = "timeball.schedule_commands"
     own = {  # noqa: RUF012 - never changed
         "apply": ("timeball.cli.schedule_apply:apply", "Apply schedules declared in a TOML file."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every verb."""
-        return [*self.commands, *self.own]
+        return [*self.commands, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A verb by its name."""
-        if cmd_name in self.own:
-            return super().get_command(ctx, cmd_name)
-        return self.commands.get(cmd_name)
+        return self.commands.get(cmd_name) or super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the verbs."""
+        """Lists the verbs here, and then the others."""
         rows = [(name, each.get_short_help_str()) for name, each in self.commands.items()]
-        rows += [(name, line) for name, (_, line) in self.own.items()]
-        with formatter.section("Commands"):
+        with formatter.section("Verbs"):
             formatter.write_dl(rows)
+        super().format_commands(ctx, formatter)
 
 
 @click.group(cls=_Group)
