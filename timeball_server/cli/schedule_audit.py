@@ -14,7 +14,6 @@ from timeball.cli.session import Session
 from timeball_server.cli.schedule_judge import Audit, Row, Version, in_words, judge
 
 if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
     from timeball.v1 import schedule_service_pb2 as pb
 
 ROWS_MOST = 10_000_000
@@ -149,5 +148,5 @@ def _word(name: str) -> str:
     return name.partition("_RULE_")[2]
 
 
-def _ms(stamp: Timestamp) -> int:
-    return stamp.ToMilliseconds()
+def _ms(stamp: Any) -> int:
+    return int(stamp.ToMilliseconds())
