@@ -40,6 +40,7 @@ class Shape:
         keyspace: in Cassandra.
         root: in ZooKeeper.
         settings: of scheduler nodes and coordinators, as `section.name=value`.
+        steady: a Cassandra that is started here is sized for measurements, not for a quick start.
     """
 
     schedulers: int = 2
@@ -51,6 +52,7 @@ class Shape:
     keyspace: str = "timeball"
     root: str = "/timeball"
     settings: tuple[str, ...] = ()
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +119,19 @@ class LocalCluster:
     def running(self) -> Iterator[LocalCluster]:
         """Everything serves inside the block and has ended after it."""
         from tests.support.servers.__main__ import running
+        from tests.support.servers.cassandra_nodes import SMALL, STEADY
 
+        tuning = STEADY if self.shape.steady else SMALL
+        kinds: dict[str, tuple[str, dict[str, Any]]] = {
+            "zookeeper": ("zk", {}),
+            "cassandra": ("cs", {"tuning": tuning}),
+        }
         with contextlib.ExitStack() as stack:
-            for kind, folder in (("zookeeper", "zk"), ("cassandra", "cs")):
+            for kind, (name, settings) in kinds.items():
                 if kind in self._servers:
                     continue
-                server = stack.enter_context(running(kind, 1, self.places.folder / folder))
+                folder = self.places.folder / name
+                server = stack.enter_context(running(kind, 1, folder, **settings))
                 self._servers[kind] = server.endpoints
                 print(f"{kind} serves at {server.endpoints}", flush=True)
             stack.callback(self._end_processes)

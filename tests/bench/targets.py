@@ -233,7 +233,7 @@ class ClusterTarget(LocalCluster, Target):
     """The cluster of `make cluster`, on which the benchmark's task runs."""
 
     def __init__(self, places: Places, product: Product) -> None:
-        super().__init__(places, [str(APPS)], product.environment(), Shape())
+        super().__init__(places, [str(APPS)], product.environment(), Shape(steady=True))
         self._product = product
         self.doors = []
         self.odometer = Odometer()
