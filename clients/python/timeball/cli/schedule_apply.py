@@ -21,7 +21,7 @@ LIST_MOST = 100_000
 
 
 @click.command()
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.File("rb", lazy=True))
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would change, change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--prune", is_flag=True, help="Delete what this file's group had and has no more.")
