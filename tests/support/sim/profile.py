@@ -32,9 +32,9 @@ class Profile:
     """
 
     calm: bool = True
-    tasks: int = 540
+    tasks: int = 560
     schedules: int = 0
-    clients: int = 4
+    clients: int = 10
     work_s: float = 75.0
     slow_share: float = 0.0
     slow_s: float = 0.3
@@ -70,8 +70,8 @@ class Profile:
 
 def draw(rng: random.Random) -> Profile:
     """A run's profile: a tenth is calm, a fifth is a storm, the others mix classes of faults."""
-    tasks = rng.randint(530, 560)
-    clients = rng.randint(3, 6)
+    tasks = rng.randint(550, 590)
+    clients = rng.randint(8, 12)
     kind = rng.random()
     if kind < 0.1:
         busy = rng.random() < 0.5
@@ -86,7 +86,6 @@ def draw(rng: random.Random) -> Profile:
         tasks=tasks,
         clients=clients,
         schedules=rng.choice((0, 1, 2, 4)),
-        long_share=rng.choice((0.0, 0.0, 0.02)),
         old_share=rng.choice((0.0, 0.1)),
         slow_share=rng.choice((0.0, 0.05, 0.1)),
         slow_s=rng.choice((0.05, 0.3, 1.5)),
@@ -122,7 +121,7 @@ _MOST = {
 }
 _STORM = Profile(
     calm=False,
-    tasks=545,
+    tasks=565,
     schedules=2,
     crashes=1.0,
     freezes=1.0,

@@ -28,7 +28,7 @@ from tests.support.virtual_loop import START_WALL_MS, VirtualClock, VirtualLoop,
 
 SETTLE_S = 3.0
 QUIET_MS = 60_000
-SCHEDULES_QUIET_MS = 40_000
+SCHEDULES_QUIET_MS = 20_000
 AT_ONCE = 16
 TRIES_OF_LONG = 2
 """A long task may begin once more just before everything is healed."""
