@@ -137,6 +137,7 @@ def test_what_is_wrong_names_its_field_and_where(verbs: Verbs) -> None:
         (2, "united", ("preview", "--every", "1h", "--after-completion", "1h")),
         (2, "--from and --to", ("backfill", "x")),
         (2, "DREAMT", ("occurrences", "x", "--verdict", "DREAMT")),
+        (2, "No such file", ("apply", "absent.toml")),
         (3, "hint:", ("get", "absent")),
     ):
         done = verbs.run(*words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,14 +21,14 @@ LIST_MOST = 100_000
 
 
 @click.command()
-@click.argument("file", type=click.File("rb", lazy=True))
+@click.argument("file")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would change, change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--prune", is_flag=True, help="Delete what this file's group had and has no more.")
 @output_option
 @click.pass_obj
 def apply(
-    session: Session, /, file: BinaryIO, only_plan: bool, yes: bool, prune: bool, output: str
+    session: Session, /, file: str, only_plan: bool, yes: bool, prune: bool, output: str
 ) -> None:
     """Make schedules what the TOML FILE declares ("-" reads it); doing it twice changes nothing.
 
@@ -45,7 +45,7 @@ def apply(
     tables where they repeat: exclude_dates = ["2026-12-25"], labels = { team = "billing" }. A
     schedule that is paused stays paused.
     """  # noqa: D301 - click wants the character itself
-    group, wished = read_file(file.read())
+    group, wished = read_file(_bytes(file))
     schedules = session.client.schedules
     steps = [_step(schedules, name, each) for name, each in wished.items()]
     if prune:
@@ -64,6 +64,15 @@ def apply(
         print_json({"plan": [step.told() for step in steps], "applied": not only_plan})
     else:
         _tell(todo, only_plan)
+
+
+def _bytes(file: str) -> bytes:
+    try:
+        with click.open_file(file, "rb") as opened:
+            content: bytes = opened.read()
+            return content
+    except OSError as error:
+        raise click.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from error
 
 
 def _step(schedules: Schedules, name: str, wished: pb.Schedule) -> Step:
