@@ -207,7 +207,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             ),
             breaks=("I4", "I5", "sanity"),
             nemesis="streams",
-            within=5,
+            within=20,
         ),
         "R13": Switch(
             says="an executor follows any epoch",
@@ -379,7 +379,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                     "(task.head.epoch % 1000 if task.chain else 0))",
                 ),
             ),
-            breaks=("I6", "I1 ", "I11"),
+            breaks=("I6", "I1 ", "I11", "sanity"),
             nemesis="schedules",
             within=10,
         ),
