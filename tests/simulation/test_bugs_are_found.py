@@ -15,10 +15,10 @@ from tests.support.sim.rules import NAMED, RULES
 
 ROOT = Path(__file__).parents[2]
 ALL = {**RULES, **NAMED}
-FARM_S = 150
+FARM_S = 100
 
 
-@pytest.mark.timeout(FARM_S + 120)
+@pytest.mark.timeout(FARM_S + 200)
 def test_what_is_put_in_or_switched_off_is_found(capfd: pytest.CaptureFixture[str]) -> None:
     """A few in the usual run, all in the long one, for as long as there is time."""
     command = [sys.executable, "tools/farm.py", "--tier", "--budget", str(FARM_S)]

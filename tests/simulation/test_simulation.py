@@ -29,7 +29,7 @@ STORMY = {
     ("everything", 0): "",
     ("moves", 0): "",
 }
-MANY_S = 300
+MANY_S = 280
 FEW = Least(tasks=60)
 
 
