@@ -110,8 +110,11 @@ def test_the_table_has_no_other_rows() -> None:
     assert set(TRANSITIONS) == {(state, kind) for state, row in EXPECTED.items() for kind in row}
 
 
-def test_work_that_is_over_stays_over() -> None:
+def test_work_that_is_over_stays_over_but_a_schedule_may_be_made_anew_under_its_name() -> None:
     for (state, kind), target in TRANSITIONS.items():
+        if kind is E.SCHEDULE_CREATED:
+            assert target is State.ACTIVE
+            continue
         if state in TERMINAL:
             assert target in {state, State.DELETED}, (state, kind)
         if state in CLOSED:
@@ -126,10 +129,10 @@ def test_every_state_can_be_reached_and_every_event_can_happen() -> None:
     assert {kind for _, kind in TRANSITIONS} == set(EventKind)
 
 
-def test_only_closed_states_have_no_way_on_but_adoption() -> None:
+def test_only_closed_states_have_no_way_on_but_adoption_and_a_new_schedule() -> None:
     for state in State:
         kinds = {kind for start, kind in TRANSITIONS if start is state}
-        assert (kinds <= {E.ADOPTED, E.DELETED}) == (state in CLOSED)
+        assert (kinds <= {E.ADOPTED, E.DELETED, E.SCHEDULE_CREATED}) == (state in CLOSED)
 
 
 # -- head and chain
