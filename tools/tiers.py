@@ -130,7 +130,7 @@ TIERS = (
     Tier(name="check", cap_seconds=90, long_cap_seconds=150, steps=check_steps),
     Tier(
         name="unit",
-        cap_seconds=130,
+        cap_seconds=180,
         long_cap_seconds=380,
         steps=pytest_steps("tests/unit", *(f"--ignore={path}" for path in HOUSE)),
     ),
@@ -154,7 +154,7 @@ TIERS = (
     ),
     Tier(
         name="servers",
-        cap_seconds=540,
+        cap_seconds=490,
         long_cap_seconds=600,
         steps=server_steps,
         prepare=prepare_servers,
