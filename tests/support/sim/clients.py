@@ -329,7 +329,9 @@ class Client:
                 self._answered(op, view)
                 return
             await self._pause(self._rng.uniform(0.05, 2.0))
-        self._end(op, Kind.INFO if doubt else Kind.FAIL)
+        # Where requests may arrive twice, a refusal says nothing of the other copy.
+        certain = not doubt and not self._world.profile.twice_share
+        self._end(op, Kind.FAIL if certain else Kind.INFO)
 
     def _answered(self, op: Op, view: TaskView | ScheduleView) -> None:
         op.view = view
