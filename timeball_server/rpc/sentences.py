@@ -30,7 +30,7 @@ PATTERNS: Final[Mapping[str, str]] = {
     "parent": _PARENT,
     "request_id": _UUID,
     "name": "must be the full name as the server answered it, such as "
-    "namespaces/{namespace}/tasks/{id}",
+    "namespaces/{namespace}/tasks/{id} or namespaces/{namespace}/schedules/{id}",
     "names": "must be full names as the server answered them, such as "
     "namespaces/{namespace}/tasks/{id}",
     "label": "must be key=value, such as team=billing, or empty",

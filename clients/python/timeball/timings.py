@@ -94,7 +94,7 @@ class TimingOptions(TypedDict, total=False):
         catch_up: after nobody was there: launch "one" (default), "skip", or "all" in the window.
         catch_up_window: how far back catch-up looks (default 10 min), at most 366 days.
         max_lateness: a missed nominal time older than this is not launched any more.
-        exclude: what is left out, at most 100: `dates(...)`, `span(...)`, `Cron(...)`.
+        exclude: what is left out, at most 64: `dates(...)`, `span(...)`, `Cron(...)`.
         labels: words of your own to find the schedule by, at most 32.
     """
 
@@ -116,8 +116,8 @@ class Timing:
     """When a schedule fires; `cron`, `every`, `after_completion` and `union` make them.
 
     Attributes:
-        crons: at most 32.
-        intervals: at most 32.
+        crons: at most 16, together with the intervals.
+        intervals: at most 16, together with the crons.
         after_completion: instead of both, from the end of one run to the next nominal time.
         gap: what a local time does that the clocks skip, for all crons; None = "run_at_end".
         fold: what a local time does that comes twice, for all crons; None = "first".

@@ -386,15 +386,15 @@ class Calendar(_message.Message):
     """For all its crons."""
     @_builtins.property
     def crons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cron]:
-        """At most 32."""
+        """At most 16, together with the intervals."""
 
     @_builtins.property
     def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Interval]:
-        """At most 32."""
+        """At most 16, together with the crons."""
 
     @_builtins.property
     def exclusions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Exclusion]:
-        """At most 100."""
+        """At most 64."""
 
     def __init__(
         self,
