@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from typing import Final
+
+SLOTS: Final = 8
+"""Of each executor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from tests.support.checker.history import (
+    End,
     Final,
     Followed,
     History,
@@ -12,18 +14,23 @@ from tests.support.checker.history import (
     Line,
     Problem,
     Seen,
+    Start,
     Terms,
     Try,
 )
 from tests.support.checker.history import Op as Told
 from tests.support.sim.history import History as Run
 from tests.support.sim.history import Op
-from tests.support.sim.profile import Profile
+from tests.support.sim.profile import SLOTS, Profile
 from timeball_server.core.model import TaskView
 
 CALM_LATENESS_US = 200_000
 """What planned moves may cost; nothing else goes wrong in a calm run."""
 RECOVER_US = 30_000_000
+SLOT_CHANGES_US = 5_000
+"""From the end of a run to the start of the next one in its slot, at most."""
+Attempt = tuple[str, int]
+"""A task, and the number of its attempt."""
 
 
 def told_by(run: Run, profile: Profile) -> History:
@@ -40,14 +47,15 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
         recover_us=RECOVER_US,
         read_us=run.read_us,
     )
-    yield from (_told(op) for op in run.ops)
+    waited = _waited(run)
+    yield from (_told(op, waited) for op in run.ops)
     for records in (run.starts, run.ends, run.sent, run.claims, run.struck):
         yield from records
     yield from run.verdicts
     yield from run.residues
     for task_id, op in run.final.items():
         ok = op.kind is Kind.OK and isinstance(op.view, TaskView)
-        yield Final(task=task_id, seen=_seen(op) if ok else None, reason=op.reason)
+        yield Final(task=task_id, seen=_seen(op, waited) if ok else None, reason=op.reason)
     for task_id, told in run.followed.items():
         yield Followed(task=task_id, told=told)
     for text in run.problems:
@@ -55,7 +63,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
         yield Problem(who=who, what=what)
 
 
-def _told(op: Op) -> Told:
+def _told(op: Op, waited: frozenset[Attempt]) -> Told:
     return Told(
         client=op.client,
         call=op.call,
@@ -67,11 +75,29 @@ def _told(op: Op) -> Told:
         reason=op.reason,
         wish=op.wish,
         rhythm=op.rhythm,
-        seen=_seen(op) if op.kind is Kind.OK else None,
+        seen=_seen(op, waited) if op.kind is Kind.OK else None,
     )
 
 
-def _seen(op: Op) -> Seen | None:
+def _waited(run: Run) -> frozenset[Attempt]:
+    """Attempts that began as a slot of a full executor fell free: its work made them late."""
+    found: set[Attempt] = set()
+    events: list[Start | End] = [*run.ends, *run.starts]
+    running: Counter[str] = Counter()
+    freed_us: dict[str, int] = {}
+    for each in sorted(events, key=lambda each: each.at_us):
+        if isinstance(each, End):
+            if running[each.process] >= SLOTS:
+                freed_us[each.process] = each.at_us
+            running[each.process] -= 1
+            continue
+        running[each.process] += 1
+        if each.at_us - freed_us.get(each.process, -SLOT_CHANGES_US) < SLOT_CHANGES_US:
+            found.add((each.task, each.attempt))
+    return frozenset(found)
+
+
+def _seen(op: Op, waited: frozenset[Attempt]) -> Seen | None:
     """A task as the answer shows it; an answer without a journal has no place."""
     view = op.view
     if not isinstance(view, TaskView):
@@ -88,7 +114,9 @@ def _seen(op: Op) -> Seen | None:
             Try(
                 number=each.number,
                 outcome=str(each.outcome),
-                late_us=None if each.lateness_ms is None else each.lateness_ms * 1_000,
+                late_us=None
+                if each.lateness_ms is None or (str(view.task_id), each.number) in waited
+                else each.lateness_ms * 1_000,
             )
             for each in view.attempts
         ),

@@ -21,7 +21,7 @@ from tests.support.sim.faulty_store import FaultyStore, Outage
 from tests.support.sim.handlers import handlers
 from tests.support.sim.history import History
 from tests.support.sim.network import Listener, Network
-from tests.support.sim.profile import Profile
+from tests.support.sim.profile import SLOTS, Profile
 from tests.support.sim.transports import SimExecutorDialer, SimOwnerDialer
 from tests.support.virtual_loop import VirtualClock, VirtualLoop
 from timeball_server.coordination.local import Leg, LocalCoordinator, LocalSession
@@ -214,7 +214,7 @@ class World:
             node=NodeId(process.node),
             address=process.address,
             strength=max(1, int(process.node[-1]) - 1),
-            slots=8,
+            slots=SLOTS,
         )
 
         def die() -> None:
