@@ -254,7 +254,7 @@ def test_other_verbs_refuse_as_clearly(
 @pytest.mark.parametrize(
     ("field", "interval", "task"),
     [
-        ("schedule.interval", None, task_pb2.Task(handler="it.echo")),
+        ("schedule", None, task_pb2.Task(handler="it.echo")),
         ("schedule.task", Duration(seconds=1), None),
         ("schedule.interval.every", Duration(), task_pb2.Task(handler="it.echo")),
         ("schedule.interval.every", Duration(seconds=-1), task_pb2.Task(handler="it.echo")),
