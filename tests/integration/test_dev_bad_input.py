@@ -36,7 +36,8 @@ from timeball_server.rpc.status import error_from_rpc
 
 DEADLINE_S = 10.0
 CREATE = "/timeball.v1.TaskService/CreateTask"
-CLUSTER_TABLES = ("shards", "owners", "checkpoints")
+CLUSTER_TABLES = ("shards", "owners", "checkpoints", "audit")
+"""Written by the cluster of itself; of callers, the audit log holds what administrators do."""
 HOME = Bucket(minute_of(1_800_000_000_000), ShardId(1))
 UNKNOWN_ID = encode_id(IdParts(HOME, b"nobody's task id"))
 UNKNOWN_TASK = f"namespaces/-/tasks/{UNKNOWN_ID}"
