@@ -144,7 +144,7 @@ def step(engine: Engine, shard: ShardState, task: ScheduleState) -> bool:
         launch = launching.started(engine, shard, task, words)
     else:
         words = replace(launching.quiet(detail), backfills=moved)
-        launch = launching.Launch(detail=words, rows=(), then=launching.nothing)
+        launch = launching.only(words)
     ticking.append(engine, shard, task, launch, kind=EventKind.BACKFILLED)
     return True
 
@@ -198,7 +198,7 @@ def _append(
     def done(engine: Engine, mutation: Mutation) -> None:
         reply(engine, mutation.token, ScheduleDone(schedules.view_of(task)))
 
-    launch = launching.Launch(detail=detail, rows=(), then=launching.nothing)
+    launch = launching.only(detail)
     ticking.append(
         engine,
         shard,

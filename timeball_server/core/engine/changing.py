@@ -237,7 +237,7 @@ def _append(
 ) -> None:
     requests = (command.request_id, *detail.requests)[:MOST_REQUESTS]
     detail = replace(detail, requests=requests)
-    launch = launching.Launch(detail=detail, rows=(), then=launching.nothing)
+    launch = launching.only(detail)
 
     def go_on() -> None:
         ticking.append(

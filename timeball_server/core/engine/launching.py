@@ -59,6 +59,15 @@ class Launch:
     ahead: tuple[Row, ...] = ()
 
 
+def only(detail: ScheduleDetail) -> Launch:
+    """The schedule's event alone: nothing is launched with it."""
+    return Launch(detail=detail, rows=(), then=_nothing)
+
+
+def _nothing(engine: Engine, mutation: Mutation) -> None:
+    """Nothing was written under an occurrence's id."""
+
+
 def detail_of(task: ScheduleState) -> ScheduleDetail:
     """What the head of a schedule says."""
     if task.detail is None:
@@ -189,7 +198,7 @@ def recorded(
     changes = _advanced(engine, shard, detail, nominal_ms, nominal_ms, launched=True)
     detail = replace(detail, **run_words(shard, task, run, nominal_ms, nominal_ms), **changes)
     verdict = verdict_row(engine, shard, task, nominal_ms, decision, run)
-    return Launch(detail=detail, rows=(verdict,), then=nothing)
+    return replace(only(detail), rows=(verdict,))
 
 
 def passed(
@@ -199,7 +208,7 @@ def passed(
     changes = _advanced(engine, shard, detail_of(task), at_ms, decision.last_ms, launched=False)
     detail = replace(detail_of(task), **changes, run=None)
     row = verdict_row(engine, shard, task, at_ms, decision)
-    return Launch(detail=detail, rows=(), then=nothing, ahead=(row,))
+    return replace(only(detail), ahead=(row,))
 
 
 def buffered(engine: Engine, shard: ShardState, task: ScheduleState) -> Launch:
@@ -213,11 +222,7 @@ def buffered(engine: Engine, shard: ShardState, task: ScheduleState) -> Launch:
     taken = detail.runs + len(detail.buffered)
     next_ms = following_ms(engine, detail.spec, at_ms, taken=taken, launched=False)
     detail = replace(detail, next_ms=next_ms, hand_epoch=shard.epoch)
-    return Launch(detail=detail, rows=(), then=nothing)
-
-
-def nothing(engine: Engine, mutation: Mutation) -> None:
-    """Nothing was written under an occurrence's id."""
+    return only(detail)
 
 
 def _landing(shard: ShardState, occurrence: TaskState, row: EventRow) -> Then:

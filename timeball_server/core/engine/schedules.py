@@ -167,7 +167,7 @@ def _append_first(
     detail: ScheduleDetail,
 ) -> None:
     if task.chain:
-        launch = launching.Launch(detail=detail, rows=(), then=launching.nothing)
+        launch = launching.only(detail)
         ticking.append(
             engine,
             shard,

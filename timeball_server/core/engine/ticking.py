@@ -328,15 +328,11 @@ def _idle_tick(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
             engine, plain.spec, detail.nominal_ms or 0, taken=plain.runs, launched=False
         )
         planned = replace(plain, next_ms=next_ms, hand_epoch=shard.epoch, open=())
-        append(engine, shard, task, _only(planned), kind=EventKind.LOOKED)
+        append(engine, shard, task, launching.only(planned), kind=EventKind.LOOKED)
     elif backfilling.step(engine, shard, task):
         return
     elif task.due_ms <= engine.now_ms:
-        append(engine, shard, task, _only(launching.quiet(detail)), kind=EventKind.LOOKED)
-
-
-def _only(detail: ScheduleDetail) -> launching.Launch:
-    return launching.Launch(detail=detail, rows=(), then=launching.nothing)
+        append(engine, shard, task, launching.only(launching.quiet(detail)), kind=EventKind.LOOKED)
 
 
 def after(
