@@ -20,7 +20,6 @@ from timeball_server.core.engine import launching, occurrences, schedules, ticki
 from timeball_server.core.engine.pinning import pinned
 from timeball_server.core.engine.state import (
     Engine,
-    Mutation,
     ScheduleState,
     ShardState,
     Standing,
@@ -68,7 +67,8 @@ def begin(
         hand_epoch=shard.epoch,
     )
     changed = replace(launching.quiet(detail), backfills=_remember(detail, made))
-    _append(engine, shard, task, changed, EventKind.BACKFILL_BEGUN, token, command)
+    kind = EventKind.BACKFILL_BEGUN
+    schedules.append_asked(engine, shard, task, token, command, changed, kind)
 
 
 def _again(
@@ -87,8 +87,7 @@ def _refusal(engine: Engine, detail: ScheduleDetail, command: BackfillSchedule) 
     if command.to_ms > engine.now_ms:
         message = "a backfill ends in the past; what is to come is launched by the schedule"
         return Rejected(RejectionReason.PRECONDITION, message)
-    running = [one for one in detail.backfills if one.state is BackfillState.RUNNING]
-    if len(running) >= MOST_REMEMBERED:
+    if len(running(detail)) >= MOST_REMEMBERED:
         message = f"{MOST_REMEMBERED} backfills of this schedule are running; stop one, or wait"
         return Rejected(RejectionReason.PRECONDITION, message)
     return None
@@ -119,16 +118,17 @@ def stop(
     if standing is Standing.EXISTS:
         stopped = replace(stopped, launched=known.launched + 1)
     changed = replace(launching.quiet(detail), backfills=_put(detail, stopped))
-    _append(engine, shard, task, changed, EventKind.BACKFILL_STOPPED, token, command)
+    kind = EventKind.BACKFILL_STOPPED
+    schedules.append_asked(engine, shard, task, token, command, changed, kind)
 
 
 def step(engine: Engine, shard: ShardState, task: ScheduleState) -> bool:
     """Launch the next run of the first backfill that runs; False = there is none."""
     detail = launching.detail_of(task)
-    running = [one for one in detail.backfills if one.state is BackfillState.RUNNING]
-    if not running or task.due_ms > engine.now_ms:
+    begun = running(detail)
+    if not begun or task.due_ms > engine.now_ms:
         return False
-    backfill = running[0]
+    backfill = begun[0]
     nominal_ms = backfill.next_ms
     if nominal_ms is None:
         raise AssertionError("a backfill that runs has a next nominal time")
@@ -169,6 +169,11 @@ def _moved(
     return _put(detail, moved)
 
 
+def running(detail: ScheduleDetail) -> tuple[Backfill, ...]:
+    """Those that have runs to launch, the oldest first."""
+    return tuple(one for one in detail.backfills if one.state is BackfillState.RUNNING)
+
+
 def _find(detail: ScheduleDetail, backfill_id: str) -> Backfill | None:
     return next((one for one in detail.backfills if one.backfill_id == backfill_id), None)
 
@@ -184,29 +189,3 @@ def _remember(detail: ScheduleDetail, made: Backfill) -> tuple[Backfill, ...]:
     over = [one for one in detail.backfills if one.state is not BackfillState.RUNNING]
     forgotten = over[: max(0, len(detail.backfills) + 1 - MOST_REMEMBERED)]
     return (*(one for one in detail.backfills if one not in forgotten), made)
-
-
-def _append(
-    engine: Engine,
-    shard: ShardState,
-    task: ScheduleState,
-    detail: ScheduleDetail,
-    kind: EventKind,
-    token: int,
-    command: BackfillSchedule | StopBackfill,
-) -> None:
-    def done(engine: Engine, mutation: Mutation) -> None:
-        reply(engine, mutation.token, ScheduleDone(schedules.view_of(task)))
-
-    launch = launching.only(detail)
-    ticking.append(
-        engine,
-        shard,
-        task,
-        launch,
-        kind=kind,
-        actor=command.actor,
-        request_id=command.request_id,
-        token=token,
-        then=done,
-    )

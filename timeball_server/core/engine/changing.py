@@ -237,20 +237,9 @@ def _append(
 ) -> None:
     requests = (command.request_id, *detail.requests)[:MOST_REQUESTS]
     detail = replace(detail, requests=requests)
-    launch = launching.only(detail)
 
     def go_on() -> None:
-        ticking.append(
-            engine,
-            shard,
-            task,
-            launch,
-            kind=kind,
-            actor=command.actor,
-            request_id=command.request_id,
-            token=token,
-            then=schedules.shown,
-        )
+        schedules.append_asked(engine, shard, task, token, command, detail, kind)
 
     ticking.after(engine, shard, task, ahead, go_on, token)
 

@@ -167,18 +167,8 @@ def _append_first(
     detail: ScheduleDetail,
 ) -> None:
     if task.chain:
-        launch = launching.only(detail)
-        ticking.append(
-            engine,
-            shard,
-            task,
-            launch,
-            kind=EventKind.SCHEDULE_CREATED,
-            actor=command.actor,
-            request_id=command.request_id,
-            token=token,
-            then=shown,
-        )
+        kind = EventKind.SCHEDULE_CREATED
+        append_asked(engine, shard, task, token, command, detail, kind)
         return
     row = first_row(
         engine,
@@ -191,7 +181,7 @@ def _append_first(
         request_id=command.request_id,
         detail=detail,
     )
-    begin(engine, shard, task, row, hint=_first_hint(shard, task, row), token=token, then=shown)
+    begin(engine, shard, task, row, hint=_first_hint(shard, task, row), token=token, then=_shown)
 
 
 def _first_hint(shard: ShardState, task: ScheduleState, row: EventRow) -> DueRow:
@@ -225,7 +215,30 @@ def _listing(task: ScheduleState, detail: ScheduleDetail) -> StateListRow:
     )
 
 
-def shown(engine: Engine, mutation: Mutation) -> None:
+def append_asked(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    token: int,
+    command: CreateSchedule | ChangeSchedule | EndSchedule,
+    detail: ScheduleDetail,
+    kind: EventKind,
+) -> None:
+    """Append the event that a caller asked for; it launches nothing."""
+    ticking.append(
+        engine,
+        shard,
+        task,
+        launching.only(detail),
+        kind=kind,
+        actor=command.actor,
+        request_id=command.request_id,
+        token=token,
+        then=_shown,
+    )
+
+
+def _shown(engine: Engine, mutation: Mutation) -> None:
     """The event is durable: the caller sees the schedule."""
     task = mutation.task
     if isinstance(task, ScheduleState):

@@ -41,7 +41,6 @@ from timeball_server.core.journal import (
     Row,
     ScheduleDetail,
 )
-from timeball_server.core.model import BackfillState
 from timeball_server.core.schedules.calendars import next_nominal_ms
 from timeball_server.core.schedules.problems import SpecProblem
 
@@ -64,7 +63,7 @@ def alarm_ms(engine: Engine, detail: ScheduleDetail) -> int | None:
         return now_ms if behind else max(next_ms or 0, now_ms + PAUSED_LOOK_MS)
     if detail.buffered or (detail.spec.delay_ms is not None and not times and detail.open):
         times.append(now_ms + BLOCKED_LOOK_MS)
-    if any(backfill.state is BackfillState.RUNNING for backfill in detail.backfills):
+    if backfilling.running(detail):
         times.append(now_ms + backfilling.PACE_MS)
     return min(times, default=None)
 
