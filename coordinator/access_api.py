@@ -14,8 +14,7 @@ from timeball.errors import AlreadyExists, ResourceNotFound
 from coordinator.audit import Auditor, Deed
 from coordinator.paging import seal_words, unseal_words
 from coordinator.requests import Caller
-from coordinator.walk import DEFAULT_PAGE_ITEMS
-from timeball_server.core.limits import MAX_PAGE_ITEMS
+from coordinator.walk import page_items
 from timeball_server.ports.access import CLUSTER, AccessStore, NamespaceRow, UserRow
 from timeball_server.ports.clock import Clock
 from timeball_server.rpc.auth import DEFAULT_NAMESPACE
@@ -215,7 +214,7 @@ async def page_of_rows(
         InvalidRequest: the token is not for this query.
     """
     after = unseal_words(page_token, query, key)[0] if page_token else ""
-    wanted = min(page_size or DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS)
+    wanted = page_items(page_size)
     rows = await read(after, wanted + 1)
     if len(rows) <= wanted:
         return Rows(rows, "")

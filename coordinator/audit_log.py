@@ -8,8 +8,7 @@ from typing import Final, NamedTuple
 from timeball.errors import InvalidRequest, Violation
 
 from coordinator.paging import seal_words, unseal_words
-from coordinator.walk import DAY_MS, DEFAULT_PAGE_ITEMS, DEFAULT_RANGE_MS, MAX_DAYS, MAX_ROWS
-from timeball_server.core.limits import MAX_PAGE_ITEMS
+from coordinator.walk import DAY_MS, DEFAULT_RANGE_MS, MAX_DAYS, MAX_ROWS, page_items
 from timeball_server.ports.access import AccessStore, AuditRow
 from timeball_server.ports.clock import Clock
 
@@ -65,7 +64,7 @@ class AuditLog:
         place: _Place | None = self._first(query)
         if page_token:
             place = _Place(*unseal_words(page_token, query.words(), self._key))
-        wanted = min(page_size or DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS)
+        wanted = page_items(page_size)
         rows: list[AuditRow] = []
         rows_left, days_left = MAX_ROWS, MAX_DAYS
         while place is not None and len(rows) < wanted and rows_left > 0 and days_left > 0:

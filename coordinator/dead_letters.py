@@ -20,13 +20,12 @@ from coordinator.reader import shown
 from coordinator.walk import (
     BUDGET_MS,
     DAY_MS,
-    DEFAULT_PAGE_ITEMS,
     DEFAULT_RANGE_MS,
     Item,
     Walk,
+    page_items,
     start,
 )
-from timeball_server.core.limits import MAX_PAGE_ITEMS
 from timeball_server.core.model import TaskView
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
@@ -85,7 +84,7 @@ class DeadLetters:
             unseal(page_token, query, self._key)
             if page_token
             else self._first(source, from_ms, to_ms),
-            min(page_size or DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS),
+            page_items(page_size),
             partial(self._verified, namespace=namespace, handler=handler),
             Deadline.after(self._clock, BUDGET_MS),
         )

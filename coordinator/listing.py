@@ -23,14 +23,13 @@ from coordinator.reader import shown
 from coordinator.walk import (
     BUDGET_MS,
     DAY_MS,
-    DEFAULT_PAGE_ITEMS,
     DEFAULT_RANGE_MS,
     Item,
     Walk,
+    page_items,
     start,
 )
 from timeball_server.core.commands import ReadTask
-from timeball_server.core.limits import MAX_PAGE_ITEMS
 from timeball_server.core.model import EVERYBODY, TaskView
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
@@ -71,7 +70,7 @@ class Lister:
         walk = Walk(
             source,
             place,
-            min(page_size or DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS),
+            page_items(page_size),
             partial(self._matching, query=query, place=place, deadline=deadline),
             deadline.within(BUDGET_MS),
         )

@@ -15,10 +15,9 @@ from typing import Final
 from coordinator.paging import seal_words, unseal_words
 from coordinator.requests import Caller, Cluster
 from coordinator.schedules import ScheduleApi
-from coordinator.walk import DEFAULT_PAGE_ITEMS
+from coordinator.walk import page_items
 from timeball_server.core.ids import TaskId
 from timeball_server.core.journal import LISTED_SCHEDULE, LedgerRow, VersionRow
-from timeball_server.core.limits import MAX_PAGE_ITEMS
 from timeball_server.core.model import ScheduleView
 from timeball_server.core.schedule_view import schedule_view
 
@@ -88,7 +87,7 @@ class ScheduleReader:
         store, key = self._cluster.store, self._cluster.token_key
         words = [caller.namespace, "schedules", sorted(query.states), query.handler, query.label]
         cursor = str(unseal_words(page_token, words, key)[0]) if page_token else None
-        size, found = _size(page_size), list[ScheduleView]()
+        size, found = page_items(page_size), list[ScheduleView]()
         for _ in range(READS):
             left = size - len(found)
             listed = await store.list_by_state(caller.namespace, LISTED_SCHEDULE, 0, cursor, left)
@@ -128,7 +127,7 @@ class ScheduleReader:
             at_ms, last_ms, epoch = first_ms, -1, 0
         folding = _Folding(last_ms, epoch)
         rows, place = await self._verdicts(
-            schedule_id, at_ms, to_ms, folding, query, _size(page_size)
+            schedule_id, at_ms, to_ms, folding, query, page_items(page_size)
         )
         over = place is None or place >= to_ms
         token = "" if over else seal_words([place, folding.last_ms, folding.epoch], words, key)
@@ -181,7 +180,7 @@ class ScheduleReader:
             TaskNotFound: there is no such schedule. InvalidRequest: the token is of another one.
         """
         schedule = await self._api.get(caller, schedule_id, patience_ms)
-        key, words, size = self._cluster.token_key, [schedule_id, "versions"], _size(page_size)
+        key, words, size = self._cluster.token_key, [schedule_id, "versions"], page_items(page_size)
         after = int(unseal_words(page_token, words, key)[0]) if page_token else 0
         limit = 2 * size + 2  # two owners may have written one version
         read = await self._cluster.store.read_versions(schedule_id, after, limit)
@@ -241,7 +240,3 @@ def _month(instant_ms: int) -> tuple[int, int]:
     year, month = (date.year + 1, 1) if date.month == 12 else (date.year, date.month + 1)
     next_ms = int(datetime(year, month, 1, tzinfo=UTC).timestamp()) * 1_000
     return date.year * 100 + date.month, next_ms
-
-
-def _size(page_size: int) -> int:
-    return min(page_size or DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS)

@@ -15,6 +15,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from coordinator.deadline import Deadline
 from coordinator.hints import Hint, Source
 from coordinator.paging import Place
+from timeball_server.core.limits import MAX_PAGE_ITEMS
 
 DAY_MS: Final = 86_400_000
 DEFAULT_PAGE_ITEMS: Final = 100
@@ -43,6 +44,11 @@ class Item(NamedTuple, Generic[ItemT]):
 
 Accept = Callable[[Sequence[Hint]], Awaitable[list[Item[ItemT]]]]
 """Looks behind hints: those that count, in the same order."""
+
+
+def page_items(wished: int) -> int:
+    """How many items a page has: as wished, within bounds; 0 = no wish."""
+    return min(wished or DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS)
 
 
 def start(source: Source, *, from_ms: int, to_ms: int) -> Place:
