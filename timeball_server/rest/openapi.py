@@ -108,7 +108,7 @@ class _Writer:
 
     def _in_path(self, route: Route, names: Mapping[str, str]) -> Iterator[Json]:
         for name, field in names.items():
-            found = route.rpc.input_type.fields_by_name[field]
+            found = _field_at(route.rpc.input_type, field)
             yield {
                 "name": name,
                 "in": "path",
@@ -137,7 +137,11 @@ class _Writer:
             schema = self._object(kind, without=taken)
             return {"required": "required" in schema, "content": {JSON_TYPE: {"schema": schema}}}
         inner: Any = kind.fields_by_name[route.body].message_type
-        return {"required": True, "content": {JSON_TYPE: {"schema": self._reference(inner)}}}
+        whole = self._reference(inner)
+        if route.method != "PATCH":
+            return {"required": True, "content": {JSON_TYPE: {"schema": whole}}}
+        part = {name: value for name, value in self._object(inner).items() if name != "required"}
+        return {"required": True, "content": {JSON_TYPE: {"schema": part}}}
 
     def _responses(self, route: Route) -> Json:
         kind: Any = route.rpc.output_type
@@ -204,6 +208,16 @@ class _Writer:
     def _described(self, name: str) -> Json:
         sentence = self._sentences.get(name)
         return {"description": sentence} if sentence else {}
+
+
+def _field_at(kind: Descriptor, path: str) -> FieldDescriptor:
+    """The field of a path such as task.name."""
+    *outer, last = path.split(".")
+    inside: Any = kind
+    for part in outer:
+        inside = inside.fields_by_name[part].message_type
+    found: FieldDescriptor = inside.fields_by_name[last]
+    return found
 
 
 def _split_path(route: Route) -> tuple[str, dict[str, str]]:

@@ -197,10 +197,14 @@ def _snake(name: str) -> str:
 
 
 def _set_variables(message: Message, variables: Mapping[str, str]) -> None:
-    for name, value in variables.items():
-        if getattr(message, name) not in ("", value):
-            raise invalid(name, "differs from the path; leave it out of the body")
-        setattr(message, name, value)
+    for path, value in variables.items():
+        *outer, name = path.split(".")
+        inside: Any = message
+        for part in outer:
+            inside = getattr(inside, part)
+        if getattr(inside, name) not in ("", value):
+            raise invalid(path, "differs from the path; leave it out of the body")
+        setattr(inside, name, value)
 
 
 def _set_request_id(message: Any, request_id: str) -> None:

@@ -29,7 +29,13 @@ from timeball_server.rpc.convert import ms_from_duration, ms_from_timestamp
 MIN_TIMESTAMP_S: Final = -62_135_596_800
 MAX_TIMESTAMP_S: Final = 253_402_300_799
 MAX_DURATION_S: Final = 315_576_000_000
-WITHIN_HORIZON: Final = frozenset({"timeball.v1.Task.run_time", "timeball.v1.Schedule.start_time"})
+WITHIN_HORIZON: Final = frozenset(
+    {
+        "timeball.v1.Task.run_time",
+        "timeball.v1.RescheduleTaskRequest.run_time",
+        "timeball.v1.Schedule.start_time",
+    }
+)
 """Fields that name a first due time."""
 _UNFIT = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters

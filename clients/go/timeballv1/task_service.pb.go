@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1104,7 +1105,10 @@ type CancelTaskRequest struct {
 	// Why, for the journal.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// True on every repetition of this request.
-	Resend        bool `protobuf:"varint,4,opt,name=resend,proto3" json:"resend,omitempty"`
+	Resend bool `protobuf:"varint,4,opt,name=resend,proto3" json:"resend,omitempty"`
+	// End it TERMINATED, and a running attempt too: it is fenced at once, so that nothing it says
+	// counts any more, and asked to stop; what it has done meanwhile is not undone.
+	Terminate     bool `protobuf:"varint,5,opt,name=terminate,proto3" json:"terminate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1167,6 +1171,13 @@ func (x *CancelTaskRequest) GetResend() bool {
 	return false
 }
 
+func (x *CancelTaskRequest) GetTerminate() bool {
+	if x != nil {
+		return x.Terminate
+	}
+	return false
+}
+
 // The cancelled task.
 type CancelTaskResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1213,6 +1224,517 @@ func (x *CancelTaskResponse) GetTask() *Task {
 	return nil
 }
 
+// Asks to change a task that waits.
+type UpdateTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task: its name, the fields to change, and its etag as it was read; an empty etag = change
+	// whatever there is.
+	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// Which fields to change: payload, priority, labels, selector, retry, timeouts. Each is changed
+	// as a whole; one that is named and absent from the task takes its default. Empty = those that
+	// the task sets, * = all of them; then the task sets nothing that cannot be changed.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// UUID; the same id always gives the same answer.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// True on every repetition of this request.
+	Resend        bool `protobuf:"varint,4,opt,name=resend,proto3" json:"resend,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTaskRequest) Reset() {
+	*x = UpdateTaskRequest{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTaskRequest) ProtoMessage() {}
+
+func (x *UpdateTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTaskRequest.ProtoReflect.Descriptor instead.
+func (*UpdateTaskRequest) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UpdateTaskRequest) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+func (x *UpdateTaskRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdateTaskRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *UpdateTaskRequest) GetResend() bool {
+	if x != nil {
+		return x.Resend
+	}
+	return false
+}
+
+// The changed task.
+type UpdateTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task. An update that changes nothing leaves its etag as it is.
+	Task          *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTaskResponse) Reset() {
+	*x = UpdateTaskResponse{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTaskResponse) ProtoMessage() {}
+
+func (x *UpdateTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTaskResponse.ProtoReflect.Descriptor instead.
+func (*UpdateTaskResponse) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *UpdateTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+// Asks to move the next attempt of a task that waits.
+type RescheduleTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// namespaces/{namespace}/tasks/{id}.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When it is to start; neither = now.
+	//
+	// Types that are valid to be assigned to When:
+	//
+	//	*RescheduleTaskRequest_RunTime
+	//	*RescheduleTaskRequest_Delay
+	When isRescheduleTaskRequest_When `protobuf_oneof:"when"`
+	// The etag that was read; empty = whatever there is.
+	Etag string `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
+	// UUID; the same id always gives the same answer.
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// True on every repetition of this request.
+	Resend        bool `protobuf:"varint,6,opt,name=resend,proto3" json:"resend,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RescheduleTaskRequest) Reset() {
+	*x = RescheduleTaskRequest{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RescheduleTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RescheduleTaskRequest) ProtoMessage() {}
+
+func (x *RescheduleTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RescheduleTaskRequest.ProtoReflect.Descriptor instead.
+func (*RescheduleTaskRequest) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RescheduleTaskRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RescheduleTaskRequest) GetWhen() isRescheduleTaskRequest_When {
+	if x != nil {
+		return x.When
+	}
+	return nil
+}
+
+func (x *RescheduleTaskRequest) GetRunTime() *timestamppb.Timestamp {
+	if x != nil {
+		if x, ok := x.When.(*RescheduleTaskRequest_RunTime); ok {
+			return x.RunTime
+		}
+	}
+	return nil
+}
+
+func (x *RescheduleTaskRequest) GetDelay() *durationpb.Duration {
+	if x != nil {
+		if x, ok := x.When.(*RescheduleTaskRequest_Delay); ok {
+			return x.Delay
+		}
+	}
+	return nil
+}
+
+func (x *RescheduleTaskRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *RescheduleTaskRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RescheduleTaskRequest) GetResend() bool {
+	if x != nil {
+		return x.Resend
+	}
+	return false
+}
+
+type isRescheduleTaskRequest_When interface {
+	isRescheduleTaskRequest_When()
+}
+
+type RescheduleTaskRequest_RunTime struct {
+	// Earliest instant at which it may start, at most 5 years ahead; the past = now.
+	RunTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=run_time,json=runTime,proto3,oneof"`
+}
+
+type RescheduleTaskRequest_Delay struct {
+	// Start this long after the request arrives.
+	Delay *durationpb.Duration `protobuf:"bytes,3,opt,name=delay,proto3,oneof"`
+}
+
+func (*RescheduleTaskRequest_RunTime) isRescheduleTaskRequest_When() {}
+
+func (*RescheduleTaskRequest_Delay) isRescheduleTaskRequest_When() {}
+
+// The moved task.
+type RescheduleTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task; due_time is when it may start.
+	Task          *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RescheduleTaskResponse) Reset() {
+	*x = RescheduleTaskResponse{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RescheduleTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RescheduleTaskResponse) ProtoMessage() {}
+
+func (x *RescheduleTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RescheduleTaskResponse.ProtoReflect.Descriptor instead.
+func (*RescheduleTaskResponse) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RescheduleTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+// Asks to remove a task that has ended.
+type DeleteTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// namespaces/{namespace}/tasks/{id}.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The etag that was read; empty = whatever there is.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// UUID; the same id always gives the same answer.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// True on every repetition of this request.
+	Resend        bool `protobuf:"varint,4,opt,name=resend,proto3" json:"resend,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTaskRequest) Reset() {
+	*x = DeleteTaskRequest{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTaskRequest) ProtoMessage() {}
+
+func (x *DeleteTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTaskRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTaskRequest) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DeleteTaskRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteTaskRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *DeleteTaskRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DeleteTaskRequest) GetResend() bool {
+	if x != nil {
+		return x.Resend
+	}
+	return false
+}
+
+// The task is removed.
+type DeleteTaskResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTaskResponse) Reset() {
+	*x = DeleteTaskResponse{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTaskResponse) ProtoMessage() {}
+
+func (x *DeleteTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTaskResponse.ProtoReflect.Descriptor instead.
+func (*DeleteTaskResponse) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{22}
+}
+
+// Asks to have a task done now.
+type RetryTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// namespaces/{namespace}/tasks/{id}.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// UUID; the same id always gives the same answer.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// True on every repetition of this request.
+	Resend        bool `protobuf:"varint,3,opt,name=resend,proto3" json:"resend,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryTaskRequest) Reset() {
+	*x = RetryTaskRequest{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryTaskRequest) ProtoMessage() {}
+
+func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryTaskRequest.ProtoReflect.Descriptor instead.
+func (*RetryTaskRequest) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RetryTaskRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RetryTaskRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RetryTaskRequest) GetResend() bool {
+	if x != nil {
+		return x.Resend
+	}
+	return false
+}
+
+// What runs now.
+type RetryTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task itself, or the new one, whose redrive_of names the one that failed.
+	Task          *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryTaskResponse) Reset() {
+	*x = RetryTaskResponse{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryTaskResponse) ProtoMessage() {}
+
+func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryTaskResponse.ProtoReflect.Descriptor instead.
+func (*RetryTaskResponse) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RetryTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
 // Asks to be told when a task has ended.
 type WaitTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1226,7 +1748,7 @@ type WaitTaskRequest struct {
 
 func (x *WaitTaskRequest) Reset() {
 	*x = WaitTaskRequest{}
-	mi := &file_timeball_v1_task_service_proto_msgTypes[17]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1760,7 @@ func (x *WaitTaskRequest) String() string {
 func (*WaitTaskRequest) ProtoMessage() {}
 
 func (x *WaitTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_timeball_v1_task_service_proto_msgTypes[17]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1773,7 @@ func (x *WaitTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitTaskRequest.ProtoReflect.Descriptor instead.
 func (*WaitTaskRequest) Descriptor() ([]byte, []int) {
-	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{17}
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WaitTaskRequest) GetName() string {
@@ -1281,7 +1803,7 @@ type WaitTaskResponse struct {
 
 func (x *WaitTaskResponse) Reset() {
 	*x = WaitTaskResponse{}
-	mi := &file_timeball_v1_task_service_proto_msgTypes[18]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1815,7 @@ func (x *WaitTaskResponse) String() string {
 func (*WaitTaskResponse) ProtoMessage() {}
 
 func (x *WaitTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_timeball_v1_task_service_proto_msgTypes[18]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1828,7 @@ func (x *WaitTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitTaskResponse.ProtoReflect.Descriptor instead.
 func (*WaitTaskResponse) Descriptor() ([]byte, []int) {
-	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{18}
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WaitTaskResponse) GetTask() *Task {
@@ -1340,7 +1862,7 @@ type WatchTasksRequest struct {
 
 func (x *WatchTasksRequest) Reset() {
 	*x = WatchTasksRequest{}
-	mi := &file_timeball_v1_task_service_proto_msgTypes[19]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1874,7 @@ func (x *WatchTasksRequest) String() string {
 func (*WatchTasksRequest) ProtoMessage() {}
 
 func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_timeball_v1_task_service_proto_msgTypes[19]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1887,7 @@ func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
 func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
-	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{19}
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchTasksRequest) GetParent() string {
@@ -1409,7 +1931,7 @@ type WatchTasksResponse struct {
 
 func (x *WatchTasksResponse) Reset() {
 	*x = WatchTasksResponse{}
-	mi := &file_timeball_v1_task_service_proto_msgTypes[20]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1943,7 @@ func (x *WatchTasksResponse) String() string {
 func (*WatchTasksResponse) ProtoMessage() {}
 
 func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_timeball_v1_task_service_proto_msgTypes[20]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1956,7 @@ func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
 func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
-	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{20}
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchTasksResponse) GetChanges() []*TaskChange {
@@ -1471,7 +1993,7 @@ type TaskChange struct {
 
 func (x *TaskChange) Reset() {
 	*x = TaskChange{}
-	mi := &file_timeball_v1_task_service_proto_msgTypes[21]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +2005,7 @@ func (x *TaskChange) String() string {
 func (*TaskChange) ProtoMessage() {}
 
 func (x *TaskChange) ProtoReflect() protoreflect.Message {
-	mi := &file_timeball_v1_task_service_proto_msgTypes[21]
+	mi := &file_timeball_v1_task_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +2018,7 @@ func (x *TaskChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskChange.ProtoReflect.Descriptor instead.
 func (*TaskChange) Descriptor() ([]byte, []int) {
-	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{21}
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TaskChange) GetName() string {
@@ -1560,7 +2082,7 @@ var File_timeball_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1etimeball/v1/task_service.proto\x12\vtimeball.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\xae\x01\n" +
+	"\x1etimeball/v1/task_service.proto\x12\vtimeball.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\xae\x01\n" +
 	"\x11CreateTaskRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12%\n" +
 	"\x04task\x18\x02 \x01(\v2\x11.timeball.v1.TaskR\x04task\x12\x1d\n" +
@@ -1627,14 +2149,49 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\x06due_to\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05dueTo\"d\n" +
 	"\x11ListTasksResponse\x12'\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x11.timeball.v1.TaskR\x05tasks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"v\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x94\x01\n" +
 	"\x11CancelTaskRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06resend\x18\x04 \x01(\bR\x06resend\";\n" +
+	"\x06resend\x18\x04 \x01(\bR\x06resend\x12\x1c\n" +
+	"\tterminate\x18\x05 \x01(\bR\tterminate\";\n" +
 	"\x12CancelTaskResponse\x12%\n" +
+	"\x04task\x18\x01 \x01(\v2\x11.timeball.v1.TaskR\x04task\"\xae\x01\n" +
+	"\x11UpdateTaskRequest\x12%\n" +
+	"\x04task\x18\x01 \x01(\v2\x11.timeball.v1.TaskR\x04task\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06resend\x18\x04 \x01(\bR\x06resend\";\n" +
+	"\x12UpdateTaskResponse\x12%\n" +
+	"\x04task\x18\x01 \x01(\v2\x11.timeball.v1.TaskR\x04task\"\xea\x01\n" +
+	"\x15RescheduleTaskRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
+	"\brun_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\arunTime\x121\n" +
+	"\x05delay\x18\x03 \x01(\v2\x19.google.protobuf.DurationH\x00R\x05delay\x12\x12\n" +
+	"\x04etag\x18\x04 \x01(\tR\x04etag\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06resend\x18\x06 \x01(\bR\x06resendB\x06\n" +
+	"\x04when\"?\n" +
+	"\x16RescheduleTaskResponse\x12%\n" +
+	"\x04task\x18\x01 \x01(\v2\x11.timeball.v1.TaskR\x04task\"r\n" +
+	"\x11DeleteTaskRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06resend\x18\x04 \x01(\bR\x06resend\"\x14\n" +
+	"\x12DeleteTaskResponse\"]\n" +
+	"\x10RetryTaskRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06resend\x18\x03 \x01(\bR\x06resend\":\n" +
+	"\x11RetryTaskResponse\x12%\n" +
 	"\x04task\x18\x01 \x01(\v2\x11.timeball.v1.TaskR\x04task\"Z\n" +
 	"\x0fWaitTaskRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
@@ -1660,7 +2217,7 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\bTaskView\x12\x19\n" +
 	"\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n" +
-	"\x0eTASK_VIEW_FULL\x10\x022\xe6\x05\n" +
+	"\x0eTASK_VIEW_FULL\x10\x022\xab\b\n" +
 	"\vTaskService\x12M\n" +
 	"\n" +
 	"CreateTask\x12\x1e.timeball.v1.CreateTaskRequest\x1a\x1f.timeball.v1.CreateTaskResponse\x12_\n" +
@@ -1670,7 +2227,13 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\rBatchGetTasks\x12!.timeball.v1.BatchGetTasksRequest\x1a\".timeball.v1.BatchGetTasksResponse\x12J\n" +
 	"\tListTasks\x12\x1d.timeball.v1.ListTasksRequest\x1a\x1e.timeball.v1.ListTasksResponse\x12M\n" +
 	"\n" +
-	"CancelTask\x12\x1e.timeball.v1.CancelTaskRequest\x1a\x1f.timeball.v1.CancelTaskResponse\x12G\n" +
+	"CancelTask\x12\x1e.timeball.v1.CancelTaskRequest\x1a\x1f.timeball.v1.CancelTaskResponse\x12M\n" +
+	"\n" +
+	"UpdateTask\x12\x1e.timeball.v1.UpdateTaskRequest\x1a\x1f.timeball.v1.UpdateTaskResponse\x12Y\n" +
+	"\x0eRescheduleTask\x12\".timeball.v1.RescheduleTaskRequest\x1a#.timeball.v1.RescheduleTaskResponse\x12M\n" +
+	"\n" +
+	"DeleteTask\x12\x1e.timeball.v1.DeleteTaskRequest\x1a\x1f.timeball.v1.DeleteTaskResponse\x12J\n" +
+	"\tRetryTask\x12\x1d.timeball.v1.RetryTaskRequest\x1a\x1e.timeball.v1.RetryTaskResponse\x12G\n" +
 	"\bWaitTask\x12\x1c.timeball.v1.WaitTaskRequest\x1a\x1d.timeball.v1.WaitTaskResponse\x12O\n" +
 	"\n" +
 	"WatchTasks\x12\x1e.timeball.v1.WatchTasksRequest\x1a\x1f.timeball.v1.WatchTasksResponse0\x01b\x06proto3"
@@ -1688,7 +2251,7 @@ func file_timeball_v1_task_service_proto_rawDescGZIP() []byte {
 }
 
 var file_timeball_v1_task_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_timeball_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_timeball_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_timeball_v1_task_service_proto_goTypes = []any{
 	(TaskView)(0),                    // 0: timeball.v1.TaskView
 	(*CreateTaskRequest)(nil),        // 1: timeball.v1.CreateTaskRequest
@@ -1708,67 +2271,91 @@ var file_timeball_v1_task_service_proto_goTypes = []any{
 	(*ListTasksResponse)(nil),        // 15: timeball.v1.ListTasksResponse
 	(*CancelTaskRequest)(nil),        // 16: timeball.v1.CancelTaskRequest
 	(*CancelTaskResponse)(nil),       // 17: timeball.v1.CancelTaskResponse
-	(*WaitTaskRequest)(nil),          // 18: timeball.v1.WaitTaskRequest
-	(*WaitTaskResponse)(nil),         // 19: timeball.v1.WaitTaskResponse
-	(*WatchTasksRequest)(nil),        // 20: timeball.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),       // 21: timeball.v1.WatchTasksResponse
-	(*TaskChange)(nil),               // 22: timeball.v1.TaskChange
-	(*Task)(nil),                     // 23: timeball.v1.Task
-	(TaskState)(0),                   // 24: timeball.v1.TaskState
-	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 26: google.protobuf.Duration
+	(*UpdateTaskRequest)(nil),        // 18: timeball.v1.UpdateTaskRequest
+	(*UpdateTaskResponse)(nil),       // 19: timeball.v1.UpdateTaskResponse
+	(*RescheduleTaskRequest)(nil),    // 20: timeball.v1.RescheduleTaskRequest
+	(*RescheduleTaskResponse)(nil),   // 21: timeball.v1.RescheduleTaskResponse
+	(*DeleteTaskRequest)(nil),        // 22: timeball.v1.DeleteTaskRequest
+	(*DeleteTaskResponse)(nil),       // 23: timeball.v1.DeleteTaskResponse
+	(*RetryTaskRequest)(nil),         // 24: timeball.v1.RetryTaskRequest
+	(*RetryTaskResponse)(nil),        // 25: timeball.v1.RetryTaskResponse
+	(*WaitTaskRequest)(nil),          // 26: timeball.v1.WaitTaskRequest
+	(*WaitTaskResponse)(nil),         // 27: timeball.v1.WaitTaskResponse
+	(*WatchTasksRequest)(nil),        // 28: timeball.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),       // 29: timeball.v1.WatchTasksResponse
+	(*TaskChange)(nil),               // 30: timeball.v1.TaskChange
+	(*Task)(nil),                     // 31: timeball.v1.Task
+	(TaskState)(0),                   // 32: timeball.v1.TaskState
+	(*timestamppb.Timestamp)(nil),    // 33: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 34: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),      // 35: google.protobuf.Duration
 }
 var file_timeball_v1_task_service_proto_depIdxs = []int32{
-	23, // 0: timeball.v1.CreateTaskRequest.task:type_name -> timeball.v1.Task
-	23, // 1: timeball.v1.CreateTaskResponse.task:type_name -> timeball.v1.Task
+	31, // 0: timeball.v1.CreateTaskRequest.task:type_name -> timeball.v1.Task
+	31, // 1: timeball.v1.CreateTaskResponse.task:type_name -> timeball.v1.Task
 	1,  // 2: timeball.v1.BatchCreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
 	5,  // 3: timeball.v1.BatchCreateTasksResponse.results:type_name -> timeball.v1.CreateResult
-	23, // 4: timeball.v1.CreateResult.task:type_name -> timeball.v1.Task
+	31, // 4: timeball.v1.CreateResult.task:type_name -> timeball.v1.Task
 	6,  // 5: timeball.v1.CreateResult.error:type_name -> timeball.v1.ItemError
 	1,  // 6: timeball.v1.CreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
 	5,  // 7: timeball.v1.CreateTasksResponse.results:type_name -> timeball.v1.CreateResult
 	0,  // 8: timeball.v1.GetTaskRequest.view:type_name -> timeball.v1.TaskView
-	23, // 9: timeball.v1.GetTaskResponse.task:type_name -> timeball.v1.Task
+	31, // 9: timeball.v1.GetTaskResponse.task:type_name -> timeball.v1.Task
 	0,  // 10: timeball.v1.BatchGetTasksRequest.view:type_name -> timeball.v1.TaskView
 	13, // 11: timeball.v1.BatchGetTasksResponse.results:type_name -> timeball.v1.GetResult
-	23, // 12: timeball.v1.GetResult.task:type_name -> timeball.v1.Task
+	31, // 12: timeball.v1.GetResult.task:type_name -> timeball.v1.Task
 	6,  // 13: timeball.v1.GetResult.error:type_name -> timeball.v1.ItemError
-	24, // 14: timeball.v1.ListTasksRequest.states:type_name -> timeball.v1.TaskState
-	25, // 15: timeball.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	25, // 16: timeball.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
-	25, // 17: timeball.v1.ListTasksRequest.due_from:type_name -> google.protobuf.Timestamp
-	25, // 18: timeball.v1.ListTasksRequest.due_to:type_name -> google.protobuf.Timestamp
-	23, // 19: timeball.v1.ListTasksResponse.tasks:type_name -> timeball.v1.Task
-	23, // 20: timeball.v1.CancelTaskResponse.task:type_name -> timeball.v1.Task
-	26, // 21: timeball.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	23, // 22: timeball.v1.WaitTaskResponse.task:type_name -> timeball.v1.Task
-	0,  // 23: timeball.v1.WatchTasksRequest.view:type_name -> timeball.v1.TaskView
-	22, // 24: timeball.v1.WatchTasksResponse.changes:type_name -> timeball.v1.TaskChange
-	23, // 25: timeball.v1.TaskChange.task:type_name -> timeball.v1.Task
-	6,  // 26: timeball.v1.TaskChange.error:type_name -> timeball.v1.ItemError
-	1,  // 27: timeball.v1.TaskService.CreateTask:input_type -> timeball.v1.CreateTaskRequest
-	3,  // 28: timeball.v1.TaskService.BatchCreateTasks:input_type -> timeball.v1.BatchCreateTasksRequest
-	7,  // 29: timeball.v1.TaskService.CreateTasks:input_type -> timeball.v1.CreateTasksRequest
-	9,  // 30: timeball.v1.TaskService.GetTask:input_type -> timeball.v1.GetTaskRequest
-	11, // 31: timeball.v1.TaskService.BatchGetTasks:input_type -> timeball.v1.BatchGetTasksRequest
-	14, // 32: timeball.v1.TaskService.ListTasks:input_type -> timeball.v1.ListTasksRequest
-	16, // 33: timeball.v1.TaskService.CancelTask:input_type -> timeball.v1.CancelTaskRequest
-	18, // 34: timeball.v1.TaskService.WaitTask:input_type -> timeball.v1.WaitTaskRequest
-	20, // 35: timeball.v1.TaskService.WatchTasks:input_type -> timeball.v1.WatchTasksRequest
-	2,  // 36: timeball.v1.TaskService.CreateTask:output_type -> timeball.v1.CreateTaskResponse
-	4,  // 37: timeball.v1.TaskService.BatchCreateTasks:output_type -> timeball.v1.BatchCreateTasksResponse
-	8,  // 38: timeball.v1.TaskService.CreateTasks:output_type -> timeball.v1.CreateTasksResponse
-	10, // 39: timeball.v1.TaskService.GetTask:output_type -> timeball.v1.GetTaskResponse
-	12, // 40: timeball.v1.TaskService.BatchGetTasks:output_type -> timeball.v1.BatchGetTasksResponse
-	15, // 41: timeball.v1.TaskService.ListTasks:output_type -> timeball.v1.ListTasksResponse
-	17, // 42: timeball.v1.TaskService.CancelTask:output_type -> timeball.v1.CancelTaskResponse
-	19, // 43: timeball.v1.TaskService.WaitTask:output_type -> timeball.v1.WaitTaskResponse
-	21, // 44: timeball.v1.TaskService.WatchTasks:output_type -> timeball.v1.WatchTasksResponse
-	36, // [36:45] is the sub-list for method output_type
-	27, // [27:36] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	32, // 14: timeball.v1.ListTasksRequest.states:type_name -> timeball.v1.TaskState
+	33, // 15: timeball.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	33, // 16: timeball.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	33, // 17: timeball.v1.ListTasksRequest.due_from:type_name -> google.protobuf.Timestamp
+	33, // 18: timeball.v1.ListTasksRequest.due_to:type_name -> google.protobuf.Timestamp
+	31, // 19: timeball.v1.ListTasksResponse.tasks:type_name -> timeball.v1.Task
+	31, // 20: timeball.v1.CancelTaskResponse.task:type_name -> timeball.v1.Task
+	31, // 21: timeball.v1.UpdateTaskRequest.task:type_name -> timeball.v1.Task
+	34, // 22: timeball.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
+	31, // 23: timeball.v1.UpdateTaskResponse.task:type_name -> timeball.v1.Task
+	33, // 24: timeball.v1.RescheduleTaskRequest.run_time:type_name -> google.protobuf.Timestamp
+	35, // 25: timeball.v1.RescheduleTaskRequest.delay:type_name -> google.protobuf.Duration
+	31, // 26: timeball.v1.RescheduleTaskResponse.task:type_name -> timeball.v1.Task
+	31, // 27: timeball.v1.RetryTaskResponse.task:type_name -> timeball.v1.Task
+	35, // 28: timeball.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	31, // 29: timeball.v1.WaitTaskResponse.task:type_name -> timeball.v1.Task
+	0,  // 30: timeball.v1.WatchTasksRequest.view:type_name -> timeball.v1.TaskView
+	30, // 31: timeball.v1.WatchTasksResponse.changes:type_name -> timeball.v1.TaskChange
+	31, // 32: timeball.v1.TaskChange.task:type_name -> timeball.v1.Task
+	6,  // 33: timeball.v1.TaskChange.error:type_name -> timeball.v1.ItemError
+	1,  // 34: timeball.v1.TaskService.CreateTask:input_type -> timeball.v1.CreateTaskRequest
+	3,  // 35: timeball.v1.TaskService.BatchCreateTasks:input_type -> timeball.v1.BatchCreateTasksRequest
+	7,  // 36: timeball.v1.TaskService.CreateTasks:input_type -> timeball.v1.CreateTasksRequest
+	9,  // 37: timeball.v1.TaskService.GetTask:input_type -> timeball.v1.GetTaskRequest
+	11, // 38: timeball.v1.TaskService.BatchGetTasks:input_type -> timeball.v1.BatchGetTasksRequest
+	14, // 39: timeball.v1.TaskService.ListTasks:input_type -> timeball.v1.ListTasksRequest
+	16, // 40: timeball.v1.TaskService.CancelTask:input_type -> timeball.v1.CancelTaskRequest
+	18, // 41: timeball.v1.TaskService.UpdateTask:input_type -> timeball.v1.UpdateTaskRequest
+	20, // 42: timeball.v1.TaskService.RescheduleTask:input_type -> timeball.v1.RescheduleTaskRequest
+	22, // 43: timeball.v1.TaskService.DeleteTask:input_type -> timeball.v1.DeleteTaskRequest
+	24, // 44: timeball.v1.TaskService.RetryTask:input_type -> timeball.v1.RetryTaskRequest
+	26, // 45: timeball.v1.TaskService.WaitTask:input_type -> timeball.v1.WaitTaskRequest
+	28, // 46: timeball.v1.TaskService.WatchTasks:input_type -> timeball.v1.WatchTasksRequest
+	2,  // 47: timeball.v1.TaskService.CreateTask:output_type -> timeball.v1.CreateTaskResponse
+	4,  // 48: timeball.v1.TaskService.BatchCreateTasks:output_type -> timeball.v1.BatchCreateTasksResponse
+	8,  // 49: timeball.v1.TaskService.CreateTasks:output_type -> timeball.v1.CreateTasksResponse
+	10, // 50: timeball.v1.TaskService.GetTask:output_type -> timeball.v1.GetTaskResponse
+	12, // 51: timeball.v1.TaskService.BatchGetTasks:output_type -> timeball.v1.BatchGetTasksResponse
+	15, // 52: timeball.v1.TaskService.ListTasks:output_type -> timeball.v1.ListTasksResponse
+	17, // 53: timeball.v1.TaskService.CancelTask:output_type -> timeball.v1.CancelTaskResponse
+	19, // 54: timeball.v1.TaskService.UpdateTask:output_type -> timeball.v1.UpdateTaskResponse
+	21, // 55: timeball.v1.TaskService.RescheduleTask:output_type -> timeball.v1.RescheduleTaskResponse
+	23, // 56: timeball.v1.TaskService.DeleteTask:output_type -> timeball.v1.DeleteTaskResponse
+	25, // 57: timeball.v1.TaskService.RetryTask:output_type -> timeball.v1.RetryTaskResponse
+	27, // 58: timeball.v1.TaskService.WaitTask:output_type -> timeball.v1.WaitTaskResponse
+	29, // 59: timeball.v1.TaskService.WatchTasks:output_type -> timeball.v1.WatchTasksResponse
+	47, // [47:60] is the sub-list for method output_type
+	34, // [34:47] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_timeball_v1_task_service_proto_init() }
@@ -1785,7 +2372,11 @@ func file_timeball_v1_task_service_proto_init() {
 		(*GetResult_Task)(nil),
 		(*GetResult_Error)(nil),
 	}
-	file_timeball_v1_task_service_proto_msgTypes[21].OneofWrappers = []any{
+	file_timeball_v1_task_service_proto_msgTypes[19].OneofWrappers = []any{
+		(*RescheduleTaskRequest_RunTime)(nil),
+		(*RescheduleTaskRequest_Delay)(nil),
+	}
+	file_timeball_v1_task_service_proto_msgTypes[29].OneofWrappers = []any{
 		(*TaskChange_Task)(nil),
 		(*TaskChange_Error)(nil),
 	}
@@ -1795,7 +2386,7 @@ func file_timeball_v1_task_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_timeball_v1_task_service_proto_rawDesc), len(file_timeball_v1_task_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,10 @@ const (
 	TaskService_BatchGetTasks_FullMethodName    = "/timeball.v1.TaskService/BatchGetTasks"
 	TaskService_ListTasks_FullMethodName        = "/timeball.v1.TaskService/ListTasks"
 	TaskService_CancelTask_FullMethodName       = "/timeball.v1.TaskService/CancelTask"
+	TaskService_UpdateTask_FullMethodName       = "/timeball.v1.TaskService/UpdateTask"
+	TaskService_RescheduleTask_FullMethodName   = "/timeball.v1.TaskService/RescheduleTask"
+	TaskService_DeleteTask_FullMethodName       = "/timeball.v1.TaskService/DeleteTask"
+	TaskService_RetryTask_FullMethodName        = "/timeball.v1.TaskService/RetryTask"
 	TaskService_WaitTask_FullMethodName         = "/timeball.v1.TaskService/WaitTask"
 	TaskService_WatchTasks_FullMethodName       = "/timeball.v1.TaskService/WatchTasks"
 )
@@ -34,7 +38,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Creates, reads, awaits and cancels tasks.
+// Creates, reads, awaits, changes and cancels tasks.
 type TaskServiceClient interface {
 	// Promises to run a task at its instant. Answered only when the promise is durable.
 	CreateTask(ctx context.Context, in *CreateTaskRequest, opts ...grpc.CallOption) (*CreateTaskResponse, error)
@@ -50,6 +54,18 @@ type TaskServiceClient interface {
 	ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error)
 	// Stops attempts that have not started. After the answer none starts, but for those it names.
 	CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error)
+	// Changes what a task that waits will do. After the answer nothing starts as it was before.
+	UpdateTask(ctx context.Context, in *UpdateTaskRequest, opts ...grpc.CallOption) (*UpdateTaskResponse, error)
+	// Moves the next attempt of a task that waits. Its id stays. After the answer nothing starts at
+	// the time before, unless that is when it is to start.
+	RescheduleTask(ctx context.Context, in *RescheduleTaskRequest, opts ...grpc.CallOption) (*RescheduleTaskResponse, error)
+	// Removes a task that has ended: nobody finds it after the answer, its id is not used again. A
+	// coordinator that read it shortly before, other than the one that answers this, may show it for
+	// up to 5 s more. What it did is not undone; its bytes go after retention, with its bucket.
+	DeleteTask(ctx context.Context, in *DeleteTaskRequest, opts ...grpc.CallOption) (*DeleteTaskResponse, error)
+	// Has a task done now: one that waits runs at once; of one that FAILED a new one is made, which
+	// names it, once, however often this is asked. What runs, or has ended otherwise, is refused.
+	RetryTask(ctx context.Context, in *RetryTaskRequest, opts ...grpc.CallOption) (*RetryTaskResponse, error)
 	// Answers when the task has ended, or with its state when the time is over.
 	WaitTask(ctx context.Context, in *WaitTaskRequest, opts ...grpc.CallOption) (*WaitTaskResponse, error)
 	// Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
@@ -138,6 +154,46 @@ func (c *taskServiceClient) CancelTask(ctx context.Context, in *CancelTaskReques
 	return out, nil
 }
 
+func (c *taskServiceClient) UpdateTask(ctx context.Context, in *UpdateTaskRequest, opts ...grpc.CallOption) (*UpdateTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_UpdateTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) RescheduleTask(ctx context.Context, in *RescheduleTaskRequest, opts ...grpc.CallOption) (*RescheduleTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RescheduleTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_RescheduleTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) DeleteTask(ctx context.Context, in *DeleteTaskRequest, opts ...grpc.CallOption) (*DeleteTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_DeleteTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) RetryTask(ctx context.Context, in *RetryTaskRequest, opts ...grpc.CallOption) (*RetryTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_RetryTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *taskServiceClient) WaitTask(ctx context.Context, in *WaitTaskRequest, opts ...grpc.CallOption) (*WaitTaskResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(WaitTaskResponse)
@@ -171,7 +227,7 @@ type TaskService_WatchTasksClient = grpc.ServerStreamingClient[WatchTasksRespons
 // All implementations must embed UnimplementedTaskServiceServer
 // for forward compatibility.
 //
-// Creates, reads, awaits and cancels tasks.
+// Creates, reads, awaits, changes and cancels tasks.
 type TaskServiceServer interface {
 	// Promises to run a task at its instant. Answered only when the promise is durable.
 	CreateTask(context.Context, *CreateTaskRequest) (*CreateTaskResponse, error)
@@ -187,6 +243,18 @@ type TaskServiceServer interface {
 	ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error)
 	// Stops attempts that have not started. After the answer none starts, but for those it names.
 	CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error)
+	// Changes what a task that waits will do. After the answer nothing starts as it was before.
+	UpdateTask(context.Context, *UpdateTaskRequest) (*UpdateTaskResponse, error)
+	// Moves the next attempt of a task that waits. Its id stays. After the answer nothing starts at
+	// the time before, unless that is when it is to start.
+	RescheduleTask(context.Context, *RescheduleTaskRequest) (*RescheduleTaskResponse, error)
+	// Removes a task that has ended: nobody finds it after the answer, its id is not used again. A
+	// coordinator that read it shortly before, other than the one that answers this, may show it for
+	// up to 5 s more. What it did is not undone; its bytes go after retention, with its bucket.
+	DeleteTask(context.Context, *DeleteTaskRequest) (*DeleteTaskResponse, error)
+	// Has a task done now: one that waits runs at once; of one that FAILED a new one is made, which
+	// names it, once, however often this is asked. What runs, or has ended otherwise, is refused.
+	RetryTask(context.Context, *RetryTaskRequest) (*RetryTaskResponse, error)
 	// Answers when the task has ended, or with its state when the time is over.
 	WaitTask(context.Context, *WaitTaskRequest) (*WaitTaskResponse, error)
 	// Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
@@ -222,6 +290,18 @@ func (UnimplementedTaskServiceServer) ListTasks(context.Context, *ListTasksReque
 }
 func (UnimplementedTaskServiceServer) CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelTask not implemented")
+}
+func (UnimplementedTaskServiceServer) UpdateTask(context.Context, *UpdateTaskRequest) (*UpdateTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateTask not implemented")
+}
+func (UnimplementedTaskServiceServer) RescheduleTask(context.Context, *RescheduleTaskRequest) (*RescheduleTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RescheduleTask not implemented")
+}
+func (UnimplementedTaskServiceServer) DeleteTask(context.Context, *DeleteTaskRequest) (*DeleteTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteTask not implemented")
+}
+func (UnimplementedTaskServiceServer) RetryTask(context.Context, *RetryTaskRequest) (*RetryTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryTask not implemented")
 }
 func (UnimplementedTaskServiceServer) WaitTask(context.Context, *WaitTaskRequest) (*WaitTaskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WaitTask not implemented")
@@ -365,6 +445,78 @@ func _TaskService_CancelTask_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TaskService_UpdateTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).UpdateTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_UpdateTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).UpdateTask(ctx, req.(*UpdateTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_RescheduleTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RescheduleTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).RescheduleTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_RescheduleTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).RescheduleTask(ctx, req.(*RescheduleTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_DeleteTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).DeleteTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_DeleteTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).DeleteTask(ctx, req.(*DeleteTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_RetryTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).RetryTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_RetryTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).RetryTask(ctx, req.(*RetryTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TaskService_WaitTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(WaitTaskRequest)
 	if err := dec(in); err != nil {
@@ -424,6 +576,22 @@ var TaskService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelTask",
 			Handler:    _TaskService_CancelTask_Handler,
+		},
+		{
+			MethodName: "UpdateTask",
+			Handler:    _TaskService_UpdateTask_Handler,
+		},
+		{
+			MethodName: "RescheduleTask",
+			Handler:    _TaskService_RescheduleTask_Handler,
+		},
+		{
+			MethodName: "DeleteTask",
+			Handler:    _TaskService_DeleteTask_Handler,
+		},
+		{
+			MethodName: "RetryTask",
+			Handler:    _TaskService_RetryTask_Handler,
 		},
 		{
 			MethodName: "WaitTask",

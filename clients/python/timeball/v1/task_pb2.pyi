@@ -534,7 +534,7 @@ class Task(_message.Message):
     cause: Global___FailureCause.ValueType
     """Why it failed."""
     etag: _builtins.str
-    """Counts what users change; quoted back in updates."""
+    """Counts what users change; quoted back in updates. Not looked at in creations."""
     attempt: _builtins.int
     """Attempts so far."""
     effective_priority: _builtins.int

@@ -26,11 +26,12 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from timeball.v1 import task_pb2 as timeball_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etimeball/v1/task_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\xb8\x01\n\x11\x43reateTaskRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12+\n\x04task\x18\x02 \x01(\x0b\x32\x11.timeball.v1.TaskB\x04\xe2\x41\x01\x02R\x04task\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\x12\x16\n\x06resend\x18\x05 \x01(\x08R\x06resend\";\n\x12\x43reateTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"q\n\x17\x42\x61tchCreateTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12<\n\x08requests\x18\x02 \x03(\x0b\x32\x1e.timeball.v1.CreateTaskRequestB\x00R\x08requests\"O\n\x18\x42\x61tchCreateTasksResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\x19.timeball.v1.CreateResultR\x07results\"r\n\x0c\x43reateResult\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskH\x00R\x04task\x12.\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rrorB\t\n\x07outcome\"g\n\tItemError\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\"j\n\x12\x43reateTasksRequest\x12<\n\x08requests\x18\x01 \x03(\x0b\x32\x1e.timeball.v1.CreateTaskRequestB\x00R\x08requests\x12\x16\n\x06number\x18\x02 \x01(\x04R\x06number\"\x80\x01\n\x13\x43reateTasksResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\x19.timeball.v1.CreateResultR\x07results\x12\x16\n\x06number\x18\x02 \x01(\x04R\x06number\x12\x1c\n\tpositions\x18\x03 \x03(\rR\tpositions\"x\n\x0eGetTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12+\n\x04view\x18\x02 \x01(\x0e\x32\x15.timeball.v1.TaskViewB\x00R\x04view\x12\x1f\n\x0b\x61llow_stale\x18\x03 \x01(\x08R\nallowStale\"8\n\x0fGetTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"\x96\x01\n\x14\x42\x61tchGetTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x16\n\x05names\x18\x02 \x03(\tB\x00R\x05names\x12+\n\x04view\x18\x03 \x01(\x0e\x32\x15.timeball.v1.TaskViewB\x00R\x04view\x12\x1f\n\x0b\x61llow_stale\x18\x04 \x01(\x08R\nallowStale\"I\n\x15\x42\x61tchGetTasksResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x16.timeball.v1.GetResultR\x07results\"o\n\tGetResult\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskH\x00R\x04task\x12.\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rrorB\t\n\x07outcome\"\xce\x03\n\x10ListTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x16\n\x05owner\x18\x02 \x01(\tB\x00R\x05owner\x12\x30\n\x06states\x18\x03 \x03(\x0e\x32\x16.timeball.v1.TaskStateB\x00R\x06states\x12\x1a\n\x07handler\x18\x04 \x01(\tB\x00R\x07handler\x12=\n\x0c\x63reated_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x63reatedFrom\x12\x39\n\ncreated_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedTo\x12\x1d\n\tpage_size\x18\x07 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x08 \x01(\tB\x00R\tpageToken\x12\x16\n\x05label\x18\t \x01(\tB\x00R\x05label\x12\x35\n\x08\x64ue_from\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x64ueFrom\x12\x31\n\x06\x64ue_to\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05\x64ueTo\"d\n\x11ListTasksResponse\x12\'\n\x05tasks\x18\x01 \x03(\x0b\x32\x11.timeball.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x80\x01\n\x11\x43\x61ncelTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\x12\x18\n\x06reason\x18\x03 \x01(\tB\x00R\x06reason\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\";\n\x12\x43\x61ncelTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"b\n\x0fWaitTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x35\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x07timeout\"M\n\x10WaitTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\x12\x12\n\x04\x64one\x18\x02 \x01(\x08R\x04\x64one\"\x9b\x01\n\x11WatchTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x1a\n\x05names\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02R\x05names\x12+\n\x04view\x18\x03 \x01(\x0e\x32\x15.timeball.v1.TaskViewB\x00R\x04view\x12#\n\x0cresume_token\x18\x04 \x01(\tB\x00R\x0bresumeToken\"j\n\x12WatchTasksResponse\x12\x31\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x17.timeball.v1.TaskChangeR\x07\x63hanges\x12!\n\x0cresume_token\x18\x02 \x01(\tR\x0bresumeToken\"\x98\x01\n\nTaskChange\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\'\n\x04task\x18\x02 \x01(\x0b\x32\x11.timeball.v1.TaskH\x00R\x04task\x12.\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rror\x12\x12\n\x04\x64one\x18\x04 \x01(\x08R\x04\x64oneB\t\n\x07outcome*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02\x32\xdd\x08\n\x0bTaskService\x12\x82\x01\n\nCreateTask\x12\x1e.timeball.v1.CreateTaskRequest\x1a\x1f.timeball.v1.CreateTaskResponse\"3\x82\xd3\xe4\x93\x02-\"\x1f/v1/{parent=namespaces/*}/tasks:\x04taskb\x04task\x12\x97\x01\n\x10\x42\x61tchCreateTasks\x12$.timeball.v1.BatchCreateTasksRequest\x1a%.timeball.v1.BatchCreateTasksResponse\"6\x82\xd3\xe4\x93\x02\x30\"+/v1/{parent=namespaces/*}/tasks:batchCreate:\x01*\x12V\n\x0b\x43reateTasks\x12\x1f.timeball.v1.CreateTasksRequest\x1a .timeball.v1.CreateTasksResponse\"\x00(\x01\x30\x01\x12s\n\x07GetTask\x12\x1b.timeball.v1.GetTaskRequest\x1a\x1c.timeball.v1.GetTaskResponse\"-\x82\xd3\xe4\x93\x02\'\x12\x1f/v1/{name=namespaces/*/tasks/*}b\x04task\x12\x8b\x01\n\rBatchGetTasks\x12!.timeball.v1.BatchGetTasksRequest\x1a\".timeball.v1.BatchGetTasksResponse\"3\x82\xd3\xe4\x93\x02-\"(/v1/{parent=namespaces/*}/tasks:batchGet:\x01*\x12s\n\tListTasks\x12\x1d.timeball.v1.ListTasksRequest\x1a\x1e.timeball.v1.ListTasksResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=namespaces/*}/tasks\x12\x86\x01\n\nCancelTask\x12\x1e.timeball.v1.CancelTaskRequest\x1a\x1f.timeball.v1.CancelTaskResponse\"7\x82\xd3\xe4\x93\x02\x31\"&/v1/{name=namespaces/*/tasks/*}:cancel:\x01*b\x04task\x12u\n\x08WaitTask\x12\x1c.timeball.v1.WaitTaskRequest\x1a\x1d.timeball.v1.WaitTaskResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{name=namespaces/*/tasks/*}:wait\x12Q\n\nWatchTasks\x12\x1e.timeball.v1.WatchTasksRequest\x1a\x1f.timeball.v1.WatchTasksResponse\"\x00\x30\x01\x1a\x0c\xca\x41\tlocalhostb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etimeball/v1/task_service.proto\x12\x0btimeball.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\xb8\x01\n\x11\x43reateTaskRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12+\n\x04task\x18\x02 \x01(\x0b\x32\x11.timeball.v1.TaskB\x04\xe2\x41\x01\x02R\x04task\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\x12\x16\n\x06resend\x18\x05 \x01(\x08R\x06resend\";\n\x12\x43reateTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"q\n\x17\x42\x61tchCreateTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12<\n\x08requests\x18\x02 \x03(\x0b\x32\x1e.timeball.v1.CreateTaskRequestB\x00R\x08requests\"O\n\x18\x42\x61tchCreateTasksResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\x19.timeball.v1.CreateResultR\x07results\"r\n\x0c\x43reateResult\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskH\x00R\x04task\x12.\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rrorB\t\n\x07outcome\"g\n\tItemError\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\"j\n\x12\x43reateTasksRequest\x12<\n\x08requests\x18\x01 \x03(\x0b\x32\x1e.timeball.v1.CreateTaskRequestB\x00R\x08requests\x12\x16\n\x06number\x18\x02 \x01(\x04R\x06number\"\x80\x01\n\x13\x43reateTasksResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\x19.timeball.v1.CreateResultR\x07results\x12\x16\n\x06number\x18\x02 \x01(\x04R\x06number\x12\x1c\n\tpositions\x18\x03 \x03(\rR\tpositions\"x\n\x0eGetTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12+\n\x04view\x18\x02 \x01(\x0e\x32\x15.timeball.v1.TaskViewB\x00R\x04view\x12\x1f\n\x0b\x61llow_stale\x18\x03 \x01(\x08R\nallowStale\"8\n\x0fGetTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"\x96\x01\n\x14\x42\x61tchGetTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x16\n\x05names\x18\x02 \x03(\tB\x00R\x05names\x12+\n\x04view\x18\x03 \x01(\x0e\x32\x15.timeball.v1.TaskViewB\x00R\x04view\x12\x1f\n\x0b\x61llow_stale\x18\x04 \x01(\x08R\nallowStale\"I\n\x15\x42\x61tchGetTasksResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x16.timeball.v1.GetResultR\x07results\"o\n\tGetResult\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskH\x00R\x04task\x12.\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rrorB\t\n\x07outcome\"\xce\x03\n\x10ListTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x16\n\x05owner\x18\x02 \x01(\tB\x00R\x05owner\x12\x30\n\x06states\x18\x03 \x03(\x0e\x32\x16.timeball.v1.TaskStateB\x00R\x06states\x12\x1a\n\x07handler\x18\x04 \x01(\tB\x00R\x07handler\x12=\n\x0c\x63reated_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x63reatedFrom\x12\x39\n\ncreated_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedTo\x12\x1d\n\tpage_size\x18\x07 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x08 \x01(\tB\x00R\tpageToken\x12\x16\n\x05label\x18\t \x01(\tB\x00R\x05label\x12\x35\n\x08\x64ue_from\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x64ueFrom\x12\x31\n\x06\x64ue_to\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05\x64ueTo\"d\n\x11ListTasksResponse\x12\'\n\x05tasks\x18\x01 \x03(\x0b\x32\x11.timeball.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9e\x01\n\x11\x43\x61ncelTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\x12\x18\n\x06reason\x18\x03 \x01(\tB\x00R\x06reason\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\x12\x1c\n\tterminate\x18\x05 \x01(\x08R\tterminate\";\n\x12\x43\x61ncelTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"\xb6\x01\n\x11UpdateTaskRequest\x12+\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskB\x04\xe2\x41\x01\x02R\x04task\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\";\n\x12UpdateTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"\xf8\x01\n\x15RescheduleTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x39\n\x08run_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x00H\x00R\x07runTime\x12\x33\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00H\x00R\x05\x64\x65lay\x12\x14\n\x04\x65tag\x18\x04 \x01(\tB\x00R\x04\x65tag\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x00R\trequestId\x12\x16\n\x06resend\x18\x06 \x01(\x08R\x06resendB\x06\n\x04when\"?\n\x16RescheduleTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"|\n\x11\x44\x65leteTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x14\n\x04\x65tag\x18\x02 \x01(\tB\x00R\x04\x65tag\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x00R\trequestId\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\"\x14\n\x12\x44\x65leteTaskResponse\"e\n\x10RetryTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x00R\trequestId\x12\x16\n\x06resend\x18\x03 \x01(\x08R\x06resend\":\n\x11RetryTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\"b\n\x0fWaitTaskRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x04name\x12\x35\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x07timeout\"M\n\x10WaitTaskResponse\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x11.timeball.v1.TaskR\x04task\x12\x12\n\x04\x64one\x18\x02 \x01(\x08R\x04\x64one\"\x9b\x01\n\x11WatchTasksRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x00R\x06parent\x12\x1a\n\x05names\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02R\x05names\x12+\n\x04view\x18\x03 \x01(\x0e\x32\x15.timeball.v1.TaskViewB\x00R\x04view\x12#\n\x0cresume_token\x18\x04 \x01(\tB\x00R\x0bresumeToken\"j\n\x12WatchTasksResponse\x12\x31\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x17.timeball.v1.TaskChangeR\x07\x63hanges\x12!\n\x0cresume_token\x18\x02 \x01(\tR\x0bresumeToken\"\x98\x01\n\nTaskChange\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\'\n\x04task\x18\x02 \x01(\x0b\x32\x11.timeball.v1.TaskH\x00R\x04task\x12.\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.timeball.v1.ItemErrorH\x00R\x05\x65rror\x12\x12\n\x04\x64one\x18\x04 \x01(\x08R\x04\x64oneB\t\n\x07outcome*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02\x32\xfd\x0c\n\x0bTaskService\x12\x82\x01\n\nCreateTask\x12\x1e.timeball.v1.CreateTaskRequest\x1a\x1f.timeball.v1.CreateTaskResponse\"3\x82\xd3\xe4\x93\x02-\"\x1f/v1/{parent=namespaces/*}/tasks:\x04taskb\x04task\x12\x97\x01\n\x10\x42\x61tchCreateTasks\x12$.timeball.v1.BatchCreateTasksRequest\x1a%.timeball.v1.BatchCreateTasksResponse\"6\x82\xd3\xe4\x93\x02\x30\"+/v1/{parent=namespaces/*}/tasks:batchCreate:\x01*\x12V\n\x0b\x43reateTasks\x12\x1f.timeball.v1.CreateTasksRequest\x1a .timeball.v1.CreateTasksResponse\"\x00(\x01\x30\x01\x12s\n\x07GetTask\x12\x1b.timeball.v1.GetTaskRequest\x1a\x1c.timeball.v1.GetTaskResponse\"-\x82\xd3\xe4\x93\x02\'\x12\x1f/v1/{name=namespaces/*/tasks/*}b\x04task\x12\x8b\x01\n\rBatchGetTasks\x12!.timeball.v1.BatchGetTasksRequest\x1a\".timeball.v1.BatchGetTasksResponse\"3\x82\xd3\xe4\x93\x02-\"(/v1/{parent=namespaces/*}/tasks:batchGet:\x01*\x12s\n\tListTasks\x12\x1d.timeball.v1.ListTasksRequest\x1a\x1e.timeball.v1.ListTasksResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=namespaces/*}/tasks\x12\x86\x01\n\nCancelTask\x12\x1e.timeball.v1.CancelTaskRequest\x1a\x1f.timeball.v1.CancelTaskResponse\"7\x82\xd3\xe4\x93\x02\x31\"&/v1/{name=namespaces/*/tasks/*}:cancel:\x01*b\x04task\x12\x87\x01\n\nUpdateTask\x12\x1e.timeball.v1.UpdateTaskRequest\x1a\x1f.timeball.v1.UpdateTaskResponse\"8\x82\xd3\xe4\x93\x02\x32\x32$/v1/{task.name=namespaces/*/tasks/*}:\x04taskb\x04task\x12\x96\x01\n\x0eRescheduleTask\x12\".timeball.v1.RescheduleTaskRequest\x1a#.timeball.v1.RescheduleTaskResponse\";\x82\xd3\xe4\x93\x02\x35\"*/v1/{name=namespaces/*/tasks/*}:reschedule:\x01*b\x04task\x12v\n\nDeleteTask\x12\x1e.timeball.v1.DeleteTaskRequest\x1a\x1f.timeball.v1.DeleteTaskResponse\"\'\x82\xd3\xe4\x93\x02!*\x1f/v1/{name=namespaces/*/tasks/*}\x12\x82\x01\n\tRetryTask\x12\x1d.timeball.v1.RetryTaskRequest\x1a\x1e.timeball.v1.RetryTaskResponse\"6\x82\xd3\xe4\x93\x02\x30\"%/v1/{name=namespaces/*/tasks/*}:retry:\x01*b\x04task\x12u\n\x08WaitTask\x12\x1c.timeball.v1.WaitTaskRequest\x1a\x1d.timeball.v1.WaitTaskResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{name=namespaces/*/tasks/*}:wait\x12Q\n\nWatchTasks\x12\x1e.timeball.v1.WatchTasksRequest\x1a\x1f.timeball.v1.WatchTasksResponse\"\x00\x30\x01\x1a\x0c\xca\x41\tlocalhostb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +44,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_CANCELTASKREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_CANCELTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATETASKREQUEST'].fields_by_name['task']._loaded_options = None
+  _globals['_UPDATETASKREQUEST'].fields_by_name['task']._serialized_options = b'\342A\001\002'
+  _globals['_RESCHEDULETASKREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RESCHEDULETASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_DELETETASKREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETETASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_RETRYTASKREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RETRYTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_WAITTASKREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_WAITTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_WATCHTASKSREQUEST'].fields_by_name['names']._loaded_options = None
@@ -61,54 +70,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSERVICE'].methods_by_name['ListTasks']._serialized_options = b'\202\323\344\223\002!\022\037/v1/{parent=namespaces/*}/tasks'
   _globals['_TASKSERVICE'].methods_by_name['CancelTask']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['CancelTask']._serialized_options = b'\202\323\344\223\0021\"&/v1/{name=namespaces/*/tasks/*}:cancel:\001*b\004task'
+  _globals['_TASKSERVICE'].methods_by_name['UpdateTask']._loaded_options = None
+  _globals['_TASKSERVICE'].methods_by_name['UpdateTask']._serialized_options = b'\202\323\344\223\00222$/v1/{task.name=namespaces/*/tasks/*}:\004taskb\004task'
+  _globals['_TASKSERVICE'].methods_by_name['RescheduleTask']._loaded_options = None
+  _globals['_TASKSERVICE'].methods_by_name['RescheduleTask']._serialized_options = b'\202\323\344\223\0025\"*/v1/{name=namespaces/*/tasks/*}:reschedule:\001*b\004task'
+  _globals['_TASKSERVICE'].methods_by_name['DeleteTask']._loaded_options = None
+  _globals['_TASKSERVICE'].methods_by_name['DeleteTask']._serialized_options = b'\202\323\344\223\002!*\037/v1/{name=namespaces/*/tasks/*}'
+  _globals['_TASKSERVICE'].methods_by_name['RetryTask']._loaded_options = None
+  _globals['_TASKSERVICE'].methods_by_name['RetryTask']._serialized_options = b'\202\323\344\223\0020\"%/v1/{name=namespaces/*/tasks/*}:retry:\001*b\004task'
   _globals['_TASKSERVICE'].methods_by_name['WaitTask']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['WaitTask']._serialized_options = b'\202\323\344\223\002&\022$/v1/{name=namespaces/*/tasks/*}:wait'
-  _globals['_TASKVIEW']._serialized_start=3008
-  _globals['_TASKVIEW']._serialized_end=3086
-  _globals['_CREATETASKREQUEST']._serialized_start=225
-  _globals['_CREATETASKREQUEST']._serialized_end=409
-  _globals['_CREATETASKRESPONSE']._serialized_start=411
-  _globals['_CREATETASKRESPONSE']._serialized_end=470
-  _globals['_BATCHCREATETASKSREQUEST']._serialized_start=472
-  _globals['_BATCHCREATETASKSREQUEST']._serialized_end=585
-  _globals['_BATCHCREATETASKSRESPONSE']._serialized_start=587
-  _globals['_BATCHCREATETASKSRESPONSE']._serialized_end=666
-  _globals['_CREATERESULT']._serialized_start=668
-  _globals['_CREATERESULT']._serialized_end=782
-  _globals['_ITEMERROR']._serialized_start=784
-  _globals['_ITEMERROR']._serialized_end=887
-  _globals['_CREATETASKSREQUEST']._serialized_start=889
-  _globals['_CREATETASKSREQUEST']._serialized_end=995
-  _globals['_CREATETASKSRESPONSE']._serialized_start=998
-  _globals['_CREATETASKSRESPONSE']._serialized_end=1126
-  _globals['_GETTASKREQUEST']._serialized_start=1128
-  _globals['_GETTASKREQUEST']._serialized_end=1248
-  _globals['_GETTASKRESPONSE']._serialized_start=1250
-  _globals['_GETTASKRESPONSE']._serialized_end=1306
-  _globals['_BATCHGETTASKSREQUEST']._serialized_start=1309
-  _globals['_BATCHGETTASKSREQUEST']._serialized_end=1459
-  _globals['_BATCHGETTASKSRESPONSE']._serialized_start=1461
-  _globals['_BATCHGETTASKSRESPONSE']._serialized_end=1534
-  _globals['_GETRESULT']._serialized_start=1536
-  _globals['_GETRESULT']._serialized_end=1647
-  _globals['_LISTTASKSREQUEST']._serialized_start=1650
-  _globals['_LISTTASKSREQUEST']._serialized_end=2112
-  _globals['_LISTTASKSRESPONSE']._serialized_start=2114
-  _globals['_LISTTASKSRESPONSE']._serialized_end=2214
-  _globals['_CANCELTASKREQUEST']._serialized_start=2217
-  _globals['_CANCELTASKREQUEST']._serialized_end=2345
-  _globals['_CANCELTASKRESPONSE']._serialized_start=2347
-  _globals['_CANCELTASKRESPONSE']._serialized_end=2406
-  _globals['_WAITTASKREQUEST']._serialized_start=2408
-  _globals['_WAITTASKREQUEST']._serialized_end=2506
-  _globals['_WAITTASKRESPONSE']._serialized_start=2508
-  _globals['_WAITTASKRESPONSE']._serialized_end=2585
-  _globals['_WATCHTASKSREQUEST']._serialized_start=2588
-  _globals['_WATCHTASKSREQUEST']._serialized_end=2743
-  _globals['_WATCHTASKSRESPONSE']._serialized_start=2745
-  _globals['_WATCHTASKSRESPONSE']._serialized_end=2851
-  _globals['_TASKCHANGE']._serialized_start=2854
-  _globals['_TASKCHANGE']._serialized_end=3006
-  _globals['_TASKSERVICE']._serialized_start=3089
-  _globals['_TASKSERVICE']._serialized_end=4206
+  _globals['_TASKVIEW']._serialized_start=3945
+  _globals['_TASKVIEW']._serialized_end=4023
+  _globals['_CREATETASKREQUEST']._serialized_start=259
+  _globals['_CREATETASKREQUEST']._serialized_end=443
+  _globals['_CREATETASKRESPONSE']._serialized_start=445
+  _globals['_CREATETASKRESPONSE']._serialized_end=504
+  _globals['_BATCHCREATETASKSREQUEST']._serialized_start=506
+  _globals['_BATCHCREATETASKSREQUEST']._serialized_end=619
+  _globals['_BATCHCREATETASKSRESPONSE']._serialized_start=621
+  _globals['_BATCHCREATETASKSRESPONSE']._serialized_end=700
+  _globals['_CREATERESULT']._serialized_start=702
+  _globals['_CREATERESULT']._serialized_end=816
+  _globals['_ITEMERROR']._serialized_start=818
+  _globals['_ITEMERROR']._serialized_end=921
+  _globals['_CREATETASKSREQUEST']._serialized_start=923
+  _globals['_CREATETASKSREQUEST']._serialized_end=1029
+  _globals['_CREATETASKSRESPONSE']._serialized_start=1032
+  _globals['_CREATETASKSRESPONSE']._serialized_end=1160
+  _globals['_GETTASKREQUEST']._serialized_start=1162
+  _globals['_GETTASKREQUEST']._serialized_end=1282
+  _globals['_GETTASKRESPONSE']._serialized_start=1284
+  _globals['_GETTASKRESPONSE']._serialized_end=1340
+  _globals['_BATCHGETTASKSREQUEST']._serialized_start=1343
+  _globals['_BATCHGETTASKSREQUEST']._serialized_end=1493
+  _globals['_BATCHGETTASKSRESPONSE']._serialized_start=1495
+  _globals['_BATCHGETTASKSRESPONSE']._serialized_end=1568
+  _globals['_GETRESULT']._serialized_start=1570
+  _globals['_GETRESULT']._serialized_end=1681
+  _globals['_LISTTASKSREQUEST']._serialized_start=1684
+  _globals['_LISTTASKSREQUEST']._serialized_end=2146
+  _globals['_LISTTASKSRESPONSE']._serialized_start=2148
+  _globals['_LISTTASKSRESPONSE']._serialized_end=2248
+  _globals['_CANCELTASKREQUEST']._serialized_start=2251
+  _globals['_CANCELTASKREQUEST']._serialized_end=2409
+  _globals['_CANCELTASKRESPONSE']._serialized_start=2411
+  _globals['_CANCELTASKRESPONSE']._serialized_end=2470
+  _globals['_UPDATETASKREQUEST']._serialized_start=2473
+  _globals['_UPDATETASKREQUEST']._serialized_end=2655
+  _globals['_UPDATETASKRESPONSE']._serialized_start=2657
+  _globals['_UPDATETASKRESPONSE']._serialized_end=2716
+  _globals['_RESCHEDULETASKREQUEST']._serialized_start=2719
+  _globals['_RESCHEDULETASKREQUEST']._serialized_end=2967
+  _globals['_RESCHEDULETASKRESPONSE']._serialized_start=2969
+  _globals['_RESCHEDULETASKRESPONSE']._serialized_end=3032
+  _globals['_DELETETASKREQUEST']._serialized_start=3034
+  _globals['_DELETETASKREQUEST']._serialized_end=3158
+  _globals['_DELETETASKRESPONSE']._serialized_start=3160
+  _globals['_DELETETASKRESPONSE']._serialized_end=3180
+  _globals['_RETRYTASKREQUEST']._serialized_start=3182
+  _globals['_RETRYTASKREQUEST']._serialized_end=3283
+  _globals['_RETRYTASKRESPONSE']._serialized_start=3285
+  _globals['_RETRYTASKRESPONSE']._serialized_end=3343
+  _globals['_WAITTASKREQUEST']._serialized_start=3345
+  _globals['_WAITTASKREQUEST']._serialized_end=3443
+  _globals['_WAITTASKRESPONSE']._serialized_start=3445
+  _globals['_WAITTASKRESPONSE']._serialized_end=3522
+  _globals['_WATCHTASKSREQUEST']._serialized_start=3525
+  _globals['_WATCHTASKSREQUEST']._serialized_end=3680
+  _globals['_WATCHTASKSRESPONSE']._serialized_start=3682
+  _globals['_WATCHTASKSRESPONSE']._serialized_end=3788
+  _globals['_TASKCHANGE']._serialized_start=3791
+  _globals['_TASKCHANGE']._serialized_end=3943
+  _globals['_TASKSERVICE']._serialized_start=4026
+  _globals['_TASKSERVICE']._serialized_end=5687
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TaskServiceStub(object):
-    """Creates, reads, awaits and cancels tasks.
+    """Creates, reads, awaits, changes and cancels tasks.
     """
 
     def __init__(self, channel):
@@ -70,6 +70,26 @@ class TaskServiceStub(object):
                 request_serializer=timeball_dot_v1_dot_task__service__pb2.CancelTaskRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_task__service__pb2.CancelTaskResponse.FromString,
                 _registered_method=True)
+        self.UpdateTask = channel.unary_unary(
+                '/timeball.v1.TaskService/UpdateTask',
+                request_serializer=timeball_dot_v1_dot_task__service__pb2.UpdateTaskRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_task__service__pb2.UpdateTaskResponse.FromString,
+                _registered_method=True)
+        self.RescheduleTask = channel.unary_unary(
+                '/timeball.v1.TaskService/RescheduleTask',
+                request_serializer=timeball_dot_v1_dot_task__service__pb2.RescheduleTaskRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_task__service__pb2.RescheduleTaskResponse.FromString,
+                _registered_method=True)
+        self.DeleteTask = channel.unary_unary(
+                '/timeball.v1.TaskService/DeleteTask',
+                request_serializer=timeball_dot_v1_dot_task__service__pb2.DeleteTaskRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_task__service__pb2.DeleteTaskResponse.FromString,
+                _registered_method=True)
+        self.RetryTask = channel.unary_unary(
+                '/timeball.v1.TaskService/RetryTask',
+                request_serializer=timeball_dot_v1_dot_task__service__pb2.RetryTaskRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_task__service__pb2.RetryTaskResponse.FromString,
+                _registered_method=True)
         self.WaitTask = channel.unary_unary(
                 '/timeball.v1.TaskService/WaitTask',
                 request_serializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskRequest.SerializeToString,
@@ -83,7 +103,7 @@ class TaskServiceStub(object):
 
 
 class TaskServiceServicer(object):
-    """Creates, reads, awaits and cancels tasks.
+    """Creates, reads, awaits, changes and cancels tasks.
     """
 
     def CreateTask(self, request, context):
@@ -130,6 +150,38 @@ class TaskServiceServicer(object):
 
     def CancelTask(self, request, context):
         """Stops attempts that have not started. After the answer none starts, but for those it names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTask(self, request, context):
+        """Changes what a task that waits will do. After the answer nothing starts as it was before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RescheduleTask(self, request, context):
+        """Moves the next attempt of a task that waits. Its id stays. After the answer nothing starts at
+        the time before, unless that is when it is to start.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTask(self, request, context):
+        """Removes a task that has ended: nobody finds it after the answer, its id is not used again. A
+        coordinator that read it shortly before, other than the one that answers this, may show it for
+        up to 5 s more. What it did is not undone; its bytes go after retention, with its bucket.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryTask(self, request, context):
+        """Has a task done now: one that waits runs at once; of one that FAILED a new one is made, which
+        names it, once, however often this is asked. What runs, or has ended otherwise, is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,6 +240,26 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=timeball_dot_v1_dot_task__service__pb2.CancelTaskRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_task__service__pb2.CancelTaskResponse.SerializeToString,
             ),
+            'UpdateTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTask,
+                    request_deserializer=timeball_dot_v1_dot_task__service__pb2.UpdateTaskRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_task__service__pb2.UpdateTaskResponse.SerializeToString,
+            ),
+            'RescheduleTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RescheduleTask,
+                    request_deserializer=timeball_dot_v1_dot_task__service__pb2.RescheduleTaskRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_task__service__pb2.RescheduleTaskResponse.SerializeToString,
+            ),
+            'DeleteTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTask,
+                    request_deserializer=timeball_dot_v1_dot_task__service__pb2.DeleteTaskRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_task__service__pb2.DeleteTaskResponse.SerializeToString,
+            ),
+            'RetryTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryTask,
+                    request_deserializer=timeball_dot_v1_dot_task__service__pb2.RetryTaskRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_task__service__pb2.RetryTaskResponse.SerializeToString,
+            ),
             'WaitTask': grpc.unary_unary_rpc_method_handler(
                     servicer.WaitTask,
                     request_deserializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskRequest.FromString,
@@ -207,7 +279,7 @@ def add_TaskServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TaskService(object):
-    """Creates, reads, awaits and cancels tasks.
+    """Creates, reads, awaits, changes and cancels tasks.
     """
 
     @staticmethod
@@ -389,6 +461,114 @@ class TaskService(object):
             '/timeball.v1.TaskService/CancelTask',
             timeball_dot_v1_dot_task__service__pb2.CancelTaskRequest.SerializeToString,
             timeball_dot_v1_dot_task__service__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.TaskService/UpdateTask',
+            timeball_dot_v1_dot_task__service__pb2.UpdateTaskRequest.SerializeToString,
+            timeball_dot_v1_dot_task__service__pb2.UpdateTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RescheduleTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.TaskService/RescheduleTask',
+            timeball_dot_v1_dot_task__service__pb2.RescheduleTaskRequest.SerializeToString,
+            timeball_dot_v1_dot_task__service__pb2.RescheduleTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.TaskService/DeleteTask',
+            timeball_dot_v1_dot_task__service__pb2.DeleteTaskRequest.SerializeToString,
+            timeball_dot_v1_dot_task__service__pb2.DeleteTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.TaskService/RetryTask',
+            timeball_dot_v1_dot_task__service__pb2.RetryTaskRequest.SerializeToString,
+            timeball_dot_v1_dot_task__service__pb2.RetryTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TaskServiceStub:
-    """Creates, reads, awaits and cancels tasks."""
+    """Creates, reads, awaits, changes and cancels tasks."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -47,6 +47,21 @@ class TaskServiceStub:
     """Lists tasks of one user, newest first, or everybody's in given states."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]
     """Stops attempts that have not started. After the answer none starts, but for those it names."""
+    UpdateTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.UpdateTaskResponse]
+    """Changes what a task that waits will do. After the answer nothing starts as it was before."""
+    RescheduleTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RescheduleTaskRequest, _task_service_pb2.RescheduleTaskResponse]
+    """Moves the next attempt of a task that waits. Its id stays. After the answer nothing starts at
+    the time before, unless that is when it is to start.
+    """
+    DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]
+    """Removes a task that has ended: nobody finds it after the answer, its id is not used again. A
+    coordinator that read it shortly before, other than the one that answers this, may show it for
+    up to 5 s more. What it did is not undone; its bytes go after retention, with its bucket.
+    """
+    RetryTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.RetryTaskResponse]
+    """Has a task done now: one that waits runs at once; of one that FAILED a new one is made, which
+    names it, once, however often this is asked. What runs, or has ended otherwise, is refused.
+    """
     WaitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]
     """Answers when the task has ended, or with its state when the time is over."""
     WatchTasks: _grpc.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]
@@ -56,7 +71,7 @@ class TaskServiceStub:
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
-    """Creates, reads, awaits and cancels tasks."""
+    """Creates, reads, awaits, changes and cancels tasks."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CreateTaskRequest, _task_service_pb2.CreateTaskResponse]  # type: ignore[assignment]
@@ -73,6 +88,21 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Lists tasks of one user, newest first, or everybody's in given states."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Stops attempts that have not started. After the answer none starts, but for those it names."""
+    UpdateTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.UpdateTaskResponse]  # type: ignore[assignment]
+    """Changes what a task that waits will do. After the answer nothing starts as it was before."""
+    RescheduleTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RescheduleTaskRequest, _task_service_pb2.RescheduleTaskResponse]  # type: ignore[assignment]
+    """Moves the next attempt of a task that waits. Its id stays. After the answer nothing starts at
+    the time before, unless that is when it is to start.
+    """
+    DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]  # type: ignore[assignment]
+    """Removes a task that has ended: nobody finds it after the answer, its id is not used again. A
+    coordinator that read it shortly before, other than the one that answers this, may show it for
+    up to 5 s more. What it did is not undone; its bytes go after retention, with its bucket.
+    """
+    RetryTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.RetryTaskResponse]  # type: ignore[assignment]
+    """Has a task done now: one that waits runs at once; of one that FAILED a new one is made, which
+    names it, once, however often this is asked. What runs, or has ended otherwise, is refused.
+    """
     WaitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]  # type: ignore[assignment]
     """Answers when the task has ended, or with its state when the time is over."""
     WatchTasks: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
@@ -81,7 +111,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Creates, reads, awaits and cancels tasks."""
+    """Creates, reads, awaits, changes and cancels tasks."""
 
     @_abc_1.abstractmethod
     def CreateTask(
@@ -138,6 +168,45 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.CancelTaskResponse, _abc.Awaitable[_task_service_pb2.CancelTaskResponse]]:
         """Stops attempts that have not started. After the answer none starts, but for those it names."""
+
+    @_abc_1.abstractmethod
+    def UpdateTask(
+        self,
+        request: _task_service_pb2.UpdateTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.UpdateTaskResponse, _abc.Awaitable[_task_service_pb2.UpdateTaskResponse]]:
+        """Changes what a task that waits will do. After the answer nothing starts as it was before."""
+
+    @_abc_1.abstractmethod
+    def RescheduleTask(
+        self,
+        request: _task_service_pb2.RescheduleTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.RescheduleTaskResponse, _abc.Awaitable[_task_service_pb2.RescheduleTaskResponse]]:
+        """Moves the next attempt of a task that waits. Its id stays. After the answer nothing starts at
+        the time before, unless that is when it is to start.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteTask(
+        self,
+        request: _task_service_pb2.DeleteTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.DeleteTaskResponse, _abc.Awaitable[_task_service_pb2.DeleteTaskResponse]]:
+        """Removes a task that has ended: nobody finds it after the answer, its id is not used again. A
+        coordinator that read it shortly before, other than the one that answers this, may show it for
+        up to 5 s more. What it did is not undone; its bytes go after retention, with its bucket.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryTask(
+        self,
+        request: _task_service_pb2.RetryTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.RetryTaskResponse, _abc.Awaitable[_task_service_pb2.RetryTaskResponse]]:
+        """Has a task done now: one that waits runs at once; of one that FAILED a new one is made, which
+        names it, once, however often this is asked. What runs, or has ended otherwise, is refused.
+        """
 
     @_abc_1.abstractmethod
     def WaitTask(

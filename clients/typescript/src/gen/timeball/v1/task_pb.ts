@@ -457,7 +457,7 @@ export type Task = Message<"timeball.v1.Task"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Counts what users change; quoted back in updates.
+   * Counts what users change; quoted back in updates. Not looked at in creations.
    *
    * @generated from field: string etag = 18;
    */

@@ -4,8 +4,8 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Task, TaskState } from "./task_pb.js";
 import { file_timeball_v1_task } from "./task_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file timeball/v1/task_service.proto.
  */
 export const file_timeball_v1_task_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch50aW1lYmFsbC92MS90YXNrX3NlcnZpY2UucHJvdG8SC3RpbWViYWxsLnYxIn8KEUNyZWF0ZVRhc2tSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRIfCgR0YXNrGAIgASgLMhEudGltZWJhbGwudjEuVGFzaxISCgpyZXF1ZXN0X2lkGAMgASgJEhUKDXZhbGlkYXRlX29ubHkYBCABKAgSDgoGcmVzZW5kGAUgASgIIjUKEkNyZWF0ZVRhc2tSZXNwb25zZRIfCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFzayJbChdCYXRjaENyZWF0ZVRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSMAoIcmVxdWVzdHMYAiADKAsyHi50aW1lYmFsbC52MS5DcmVhdGVUYXNrUmVxdWVzdCJGChhCYXRjaENyZWF0ZVRhc2tzUmVzcG9uc2USKgoHcmVzdWx0cxgBIAMoCzIZLnRpbWViYWxsLnYxLkNyZWF0ZVJlc3VsdCJlCgxDcmVhdGVSZXN1bHQSIQoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2tIABInCgVlcnJvchgCIAEoCzIWLnRpbWViYWxsLnYxLkl0ZW1FcnJvckgAQgkKB291dGNvbWUiSQoJSXRlbUVycm9yEgwKBGNvZGUYASABKAkSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSDQoFZmllbGQYBCABKAkiVgoSQ3JlYXRlVGFza3NSZXF1ZXN0EjAKCHJlcXVlc3RzGAEgAygLMh4udGltZWJhbGwudjEuQ3JlYXRlVGFza1JlcXVlc3QSDgoGbnVtYmVyGAIgASgEImQKE0NyZWF0ZVRhc2tzUmVzcG9uc2USKgoHcmVzdWx0cxgBIAMoCzIZLnRpbWViYWxsLnYxLkNyZWF0ZVJlc3VsdBIOCgZudW1iZXIYAiABKAQSEQoJcG9zaXRpb25zGAMgAygNIlgKDkdldFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSIwoEdmlldxgCIAEoDjIVLnRpbWViYWxsLnYxLlRhc2tWaWV3EhMKC2FsbG93X3N0YWxlGAMgASgIIjIKD0dldFRhc2tSZXNwb25zZRIfCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFzayJvChRCYXRjaEdldFRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFbmFtZXMYAiADKAkSIwoEdmlldxgDIAEoDjIVLnRpbWViYWxsLnYxLlRhc2tWaWV3EhMKC2FsbG93X3N0YWxlGAQgASgIIkAKFUJhdGNoR2V0VGFza3NSZXNwb25zZRInCgdyZXN1bHRzGAEgAygLMhYudGltZWJhbGwudjEuR2V0UmVzdWx0ImIKCUdldFJlc3VsdBIhCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFza0gAEicKBWVycm9yGAIgASgLMhYudGltZWJhbGwudjEuSXRlbUVycm9ySABCCQoHb3V0Y29tZSLcAgoQTGlzdFRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFb3duZXIYAiABKAkSJgoGc3RhdGVzGAMgAygOMhYudGltZWJhbGwudjEuVGFza1N0YXRlEg8KB2hhbmRsZXIYBCABKAkSMAoMY3JlYXRlZF9mcm9tGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpjcmVhdGVkX3RvGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYByABKAUSEgoKcGFnZV90b2tlbhgIIAEoCRINCgVsYWJlbBgJIAEoCRIsCghkdWVfZnJvbRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoGZHVlX3RvGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJOChFMaXN0VGFza3NSZXNwb25zZRIgCgV0YXNrcxgBIAMoCzIRLnRpbWViYWxsLnYxLlRhc2sSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlUKEUNhbmNlbFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkSDgoGcmVzZW5kGAQgASgIIjUKEkNhbmNlbFRhc2tSZXNwb25zZRIfCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFzayJLCg9XYWl0VGFza1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIqCgd0aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkEKEFdhaXRUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2sSDAoEZG9uZRgCIAEoCCJtChFXYXRjaFRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFbmFtZXMYAiADKAkSIwoEdmlldxgDIAEoDjIVLnRpbWViYWxsLnYxLlRhc2tWaWV3EhQKDHJlc3VtZV90b2tlbhgEIAEoCSJUChJXYXRjaFRhc2tzUmVzcG9uc2USKAoHY2hhbmdlcxgBIAMoCzIXLnRpbWViYWxsLnYxLlRhc2tDaGFuZ2USFAoMcmVzdW1lX3Rva2VuGAIgASgJIn8KClRhc2tDaGFuZ2USDAoEbmFtZRgBIAEoCRIhCgR0YXNrGAIgASgLMhEudGltZWJhbGwudjEuVGFza0gAEicKBWVycm9yGAMgASgLMhYudGltZWJhbGwudjEuSXRlbUVycm9ySAASDAoEZG9uZRgEIAEoCEIJCgdvdXRjb21lKk4KCFRhc2tWaWV3EhkKFVRBU0tfVklFV19VTlNQRUNJRklFRBAAEhMKD1RBU0tfVklFV19CQVNJQxABEhIKDlRBU0tfVklFV19GVUxMEAIy5gUKC1Rhc2tTZXJ2aWNlEk0KCkNyZWF0ZVRhc2sSHi50aW1lYmFsbC52MS5DcmVhdGVUYXNrUmVxdWVzdBofLnRpbWViYWxsLnYxLkNyZWF0ZVRhc2tSZXNwb25zZRJfChBCYXRjaENyZWF0ZVRhc2tzEiQudGltZWJhbGwudjEuQmF0Y2hDcmVhdGVUYXNrc1JlcXVlc3QaJS50aW1lYmFsbC52MS5CYXRjaENyZWF0ZVRhc2tzUmVzcG9uc2USVAoLQ3JlYXRlVGFza3MSHy50aW1lYmFsbC52MS5DcmVhdGVUYXNrc1JlcXVlc3QaIC50aW1lYmFsbC52MS5DcmVhdGVUYXNrc1Jlc3BvbnNlKAEwARJECgdHZXRUYXNrEhsudGltZWJhbGwudjEuR2V0VGFza1JlcXVlc3QaHC50aW1lYmFsbC52MS5HZXRUYXNrUmVzcG9uc2USVgoNQmF0Y2hHZXRUYXNrcxIhLnRpbWViYWxsLnYxLkJhdGNoR2V0VGFza3NSZXF1ZXN0GiIudGltZWJhbGwudjEuQmF0Y2hHZXRUYXNrc1Jlc3BvbnNlEkoKCUxpc3RUYXNrcxIdLnRpbWViYWxsLnYxLkxpc3RUYXNrc1JlcXVlc3QaHi50aW1lYmFsbC52MS5MaXN0VGFza3NSZXNwb25zZRJNCgpDYW5jZWxUYXNrEh4udGltZWJhbGwudjEuQ2FuY2VsVGFza1JlcXVlc3QaHy50aW1lYmFsbC52MS5DYW5jZWxUYXNrUmVzcG9uc2USRwoIV2FpdFRhc2sSHC50aW1lYmFsbC52MS5XYWl0VGFza1JlcXVlc3QaHS50aW1lYmFsbC52MS5XYWl0VGFza1Jlc3BvbnNlEk8KCldhdGNoVGFza3MSHi50aW1lYmFsbC52MS5XYXRjaFRhc2tzUmVxdWVzdBofLnRpbWViYWxsLnYxLldhdGNoVGFza3NSZXNwb25zZTABYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_timeball_v1_task]);
+  fileDesc("Ch50aW1lYmFsbC92MS90YXNrX3NlcnZpY2UucHJvdG8SC3RpbWViYWxsLnYxIn8KEUNyZWF0ZVRhc2tSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRIfCgR0YXNrGAIgASgLMhEudGltZWJhbGwudjEuVGFzaxISCgpyZXF1ZXN0X2lkGAMgASgJEhUKDXZhbGlkYXRlX29ubHkYBCABKAgSDgoGcmVzZW5kGAUgASgIIjUKEkNyZWF0ZVRhc2tSZXNwb25zZRIfCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFzayJbChdCYXRjaENyZWF0ZVRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSMAoIcmVxdWVzdHMYAiADKAsyHi50aW1lYmFsbC52MS5DcmVhdGVUYXNrUmVxdWVzdCJGChhCYXRjaENyZWF0ZVRhc2tzUmVzcG9uc2USKgoHcmVzdWx0cxgBIAMoCzIZLnRpbWViYWxsLnYxLkNyZWF0ZVJlc3VsdCJlCgxDcmVhdGVSZXN1bHQSIQoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2tIABInCgVlcnJvchgCIAEoCzIWLnRpbWViYWxsLnYxLkl0ZW1FcnJvckgAQgkKB291dGNvbWUiSQoJSXRlbUVycm9yEgwKBGNvZGUYASABKAkSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSDQoFZmllbGQYBCABKAkiVgoSQ3JlYXRlVGFza3NSZXF1ZXN0EjAKCHJlcXVlc3RzGAEgAygLMh4udGltZWJhbGwudjEuQ3JlYXRlVGFza1JlcXVlc3QSDgoGbnVtYmVyGAIgASgEImQKE0NyZWF0ZVRhc2tzUmVzcG9uc2USKgoHcmVzdWx0cxgBIAMoCzIZLnRpbWViYWxsLnYxLkNyZWF0ZVJlc3VsdBIOCgZudW1iZXIYAiABKAQSEQoJcG9zaXRpb25zGAMgAygNIlgKDkdldFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSIwoEdmlldxgCIAEoDjIVLnRpbWViYWxsLnYxLlRhc2tWaWV3EhMKC2FsbG93X3N0YWxlGAMgASgIIjIKD0dldFRhc2tSZXNwb25zZRIfCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFzayJvChRCYXRjaEdldFRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFbmFtZXMYAiADKAkSIwoEdmlldxgDIAEoDjIVLnRpbWViYWxsLnYxLlRhc2tWaWV3EhMKC2FsbG93X3N0YWxlGAQgASgIIkAKFUJhdGNoR2V0VGFza3NSZXNwb25zZRInCgdyZXN1bHRzGAEgAygLMhYudGltZWJhbGwudjEuR2V0UmVzdWx0ImIKCUdldFJlc3VsdBIhCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFza0gAEicKBWVycm9yGAIgASgLMhYudGltZWJhbGwudjEuSXRlbUVycm9ySABCCQoHb3V0Y29tZSLcAgoQTGlzdFRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFb3duZXIYAiABKAkSJgoGc3RhdGVzGAMgAygOMhYudGltZWJhbGwudjEuVGFza1N0YXRlEg8KB2hhbmRsZXIYBCABKAkSMAoMY3JlYXRlZF9mcm9tGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpjcmVhdGVkX3RvGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYByABKAUSEgoKcGFnZV90b2tlbhgIIAEoCRINCgVsYWJlbBgJIAEoCRIsCghkdWVfZnJvbRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoGZHVlX3RvGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJOChFMaXN0VGFza3NSZXNwb25zZRIgCgV0YXNrcxgBIAMoCzIRLnRpbWViYWxsLnYxLlRhc2sSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImgKEUNhbmNlbFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkSDgoGcmVzZW5kGAQgASgIEhEKCXRlcm1pbmF0ZRgFIAEoCCI1ChJDYW5jZWxUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siiQEKEVVwZGF0ZVRhc2tSZXF1ZXN0Eh8KBHRhc2sYASABKAsyES50aW1lYmFsbC52MS5UYXNrEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxISCgpyZXF1ZXN0X2lkGAMgASgJEg4KBnJlc2VuZBgEIAEoCCI1ChJVcGRhdGVUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siuwEKFVJlc2NoZWR1bGVUYXNrUmVxdWVzdBIMCgRuYW1lGAEgASgJEi4KCHJ1bl90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAEioKBWRlbGF5GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSAASDAoEZXRhZxgEIAEoCRISCgpyZXF1ZXN0X2lkGAUgASgJEg4KBnJlc2VuZBgGIAEoCEIGCgR3aGVuIjkKFlJlc2NoZWR1bGVUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siUwoRRGVsZXRlVGFza1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSDgoGcmVzZW5kGAQgASgIIhQKEkRlbGV0ZVRhc2tSZXNwb25zZSJEChBSZXRyeVRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZXNlbmQYAyABKAgiNAoRUmV0cnlUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siSwoPV2FpdFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSKgoHdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJBChBXYWl0VGFza1Jlc3BvbnNlEh8KBHRhc2sYASABKAsyES50aW1lYmFsbC52MS5UYXNrEgwKBGRvbmUYAiABKAgibQoRV2F0Y2hUYXNrc1JlcXVlc3QSDgoGcGFyZW50GAEgASgJEg0KBW5hbWVzGAIgAygJEiMKBHZpZXcYAyABKA4yFS50aW1lYmFsbC52MS5UYXNrVmlldxIUCgxyZXN1bWVfdG9rZW4YBCABKAkiVAoSV2F0Y2hUYXNrc1Jlc3BvbnNlEigKB2NoYW5nZXMYASADKAsyFy50aW1lYmFsbC52MS5UYXNrQ2hhbmdlEhQKDHJlc3VtZV90b2tlbhgCIAEoCSJ/CgpUYXNrQ2hhbmdlEgwKBG5hbWUYASABKAkSIQoEdGFzaxgCIAEoCzIRLnRpbWViYWxsLnYxLlRhc2tIABInCgVlcnJvchgDIAEoCzIWLnRpbWViYWxsLnYxLkl0ZW1FcnJvckgAEgwKBGRvbmUYBCABKAhCCQoHb3V0Y29tZSpOCghUYXNrVmlldxIZChVUQVNLX1ZJRVdfVU5TUEVDSUZJRUQQABITCg9UQVNLX1ZJRVdfQkFTSUMQARISCg5UQVNLX1ZJRVdfRlVMTBACMqsICgtUYXNrU2VydmljZRJNCgpDcmVhdGVUYXNrEh4udGltZWJhbGwudjEuQ3JlYXRlVGFza1JlcXVlc3QaHy50aW1lYmFsbC52MS5DcmVhdGVUYXNrUmVzcG9uc2USXwoQQmF0Y2hDcmVhdGVUYXNrcxIkLnRpbWViYWxsLnYxLkJhdGNoQ3JlYXRlVGFza3NSZXF1ZXN0GiUudGltZWJhbGwudjEuQmF0Y2hDcmVhdGVUYXNrc1Jlc3BvbnNlElQKC0NyZWF0ZVRhc2tzEh8udGltZWJhbGwudjEuQ3JlYXRlVGFza3NSZXF1ZXN0GiAudGltZWJhbGwudjEuQ3JlYXRlVGFza3NSZXNwb25zZSgBMAESRAoHR2V0VGFzaxIbLnRpbWViYWxsLnYxLkdldFRhc2tSZXF1ZXN0GhwudGltZWJhbGwudjEuR2V0VGFza1Jlc3BvbnNlElYKDUJhdGNoR2V0VGFza3MSIS50aW1lYmFsbC52MS5CYXRjaEdldFRhc2tzUmVxdWVzdBoiLnRpbWViYWxsLnYxLkJhdGNoR2V0VGFza3NSZXNwb25zZRJKCglMaXN0VGFza3MSHS50aW1lYmFsbC52MS5MaXN0VGFza3NSZXF1ZXN0Gh4udGltZWJhbGwudjEuTGlzdFRhc2tzUmVzcG9uc2USTQoKQ2FuY2VsVGFzaxIeLnRpbWViYWxsLnYxLkNhbmNlbFRhc2tSZXF1ZXN0Gh8udGltZWJhbGwudjEuQ2FuY2VsVGFza1Jlc3BvbnNlEk0KClVwZGF0ZVRhc2sSHi50aW1lYmFsbC52MS5VcGRhdGVUYXNrUmVxdWVzdBofLnRpbWViYWxsLnYxLlVwZGF0ZVRhc2tSZXNwb25zZRJZCg5SZXNjaGVkdWxlVGFzaxIiLnRpbWViYWxsLnYxLlJlc2NoZWR1bGVUYXNrUmVxdWVzdBojLnRpbWViYWxsLnYxLlJlc2NoZWR1bGVUYXNrUmVzcG9uc2USTQoKRGVsZXRlVGFzaxIeLnRpbWViYWxsLnYxLkRlbGV0ZVRhc2tSZXF1ZXN0Gh8udGltZWJhbGwudjEuRGVsZXRlVGFza1Jlc3BvbnNlEkoKCVJldHJ5VGFzaxIdLnRpbWViYWxsLnYxLlJldHJ5VGFza1JlcXVlc3QaHi50aW1lYmFsbC52MS5SZXRyeVRhc2tSZXNwb25zZRJHCghXYWl0VGFzaxIcLnRpbWViYWxsLnYxLldhaXRUYXNrUmVxdWVzdBodLnRpbWViYWxsLnYxLldhaXRUYXNrUmVzcG9uc2USTwoKV2F0Y2hUYXNrcxIeLnRpbWViYWxsLnYxLldhdGNoVGFza3NSZXF1ZXN0Gh8udGltZWJhbGwudjEuV2F0Y2hUYXNrc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_timeball_v1_task]);
 
 /**
  * Asks to create a task.
@@ -588,6 +588,14 @@ export type CancelTaskRequest = Message<"timeball.v1.CancelTaskRequest"> & {
    * @generated from field: bool resend = 4;
    */
   resend: boolean;
+
+  /**
+   * End it TERMINATED, and a running attempt too: it is fenced at once, so that nothing it says
+   * counts any more, and asked to stop; what it has done meanwhile is not undone.
+   *
+   * @generated from field: bool terminate = 5;
+   */
+  terminate: boolean;
 };
 
 /**
@@ -619,6 +627,271 @@ export const CancelTaskResponseSchema: GenMessage<CancelTaskResponse> = /*@__PUR
   messageDesc(file_timeball_v1_task_service, 16);
 
 /**
+ * Asks to change a task that waits.
+ *
+ * @generated from message timeball.v1.UpdateTaskRequest
+ */
+export type UpdateTaskRequest = Message<"timeball.v1.UpdateTaskRequest"> & {
+  /**
+   * The task: its name, the fields to change, and its etag as it was read; an empty etag = change
+   * whatever there is.
+   *
+   * @generated from field: timeball.v1.Task task = 1;
+   */
+  task?: Task | undefined;
+
+  /**
+   * Which fields to change: payload, priority, labels, selector, retry, timeouts. Each is changed
+   * as a whole; one that is named and absent from the task takes its default. Empty = those that
+   * the task sets, * = all of them; then the task sets nothing that cannot be changed.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+
+  /**
+   * UUID; the same id always gives the same answer.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * True on every repetition of this request.
+   *
+   * @generated from field: bool resend = 4;
+   */
+  resend: boolean;
+};
+
+/**
+ * Describes the message timeball.v1.UpdateTaskRequest.
+ * Use `create(UpdateTaskRequestSchema)` to create a new message.
+ */
+export const UpdateTaskRequestSchema: GenMessage<UpdateTaskRequest> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 17);
+
+/**
+ * The changed task.
+ *
+ * @generated from message timeball.v1.UpdateTaskResponse
+ */
+export type UpdateTaskResponse = Message<"timeball.v1.UpdateTaskResponse"> & {
+  /**
+   * The task. An update that changes nothing leaves its etag as it is.
+   *
+   * @generated from field: timeball.v1.Task task = 1;
+   */
+  task?: Task | undefined;
+};
+
+/**
+ * Describes the message timeball.v1.UpdateTaskResponse.
+ * Use `create(UpdateTaskResponseSchema)` to create a new message.
+ */
+export const UpdateTaskResponseSchema: GenMessage<UpdateTaskResponse> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 18);
+
+/**
+ * Asks to move the next attempt of a task that waits.
+ *
+ * @generated from message timeball.v1.RescheduleTaskRequest
+ */
+export type RescheduleTaskRequest = Message<"timeball.v1.RescheduleTaskRequest"> & {
+  /**
+   * namespaces/{namespace}/tasks/{id}.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * When it is to start; neither = now.
+   *
+   * @generated from oneof timeball.v1.RescheduleTaskRequest.when
+   */
+  when: {
+    /**
+     * Earliest instant at which it may start, at most 5 years ahead; the past = now.
+     *
+     * @generated from field: google.protobuf.Timestamp run_time = 2;
+     */
+    value: Timestamp;
+    case: "runTime";
+  } | {
+    /**
+     * Start this long after the request arrives.
+     *
+     * @generated from field: google.protobuf.Duration delay = 3;
+     */
+    value: Duration;
+    case: "delay";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * The etag that was read; empty = whatever there is.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+
+  /**
+   * UUID; the same id always gives the same answer.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+
+  /**
+   * True on every repetition of this request.
+   *
+   * @generated from field: bool resend = 6;
+   */
+  resend: boolean;
+};
+
+/**
+ * Describes the message timeball.v1.RescheduleTaskRequest.
+ * Use `create(RescheduleTaskRequestSchema)` to create a new message.
+ */
+export const RescheduleTaskRequestSchema: GenMessage<RescheduleTaskRequest> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 19);
+
+/**
+ * The moved task.
+ *
+ * @generated from message timeball.v1.RescheduleTaskResponse
+ */
+export type RescheduleTaskResponse = Message<"timeball.v1.RescheduleTaskResponse"> & {
+  /**
+   * The task; due_time is when it may start.
+   *
+   * @generated from field: timeball.v1.Task task = 1;
+   */
+  task?: Task | undefined;
+};
+
+/**
+ * Describes the message timeball.v1.RescheduleTaskResponse.
+ * Use `create(RescheduleTaskResponseSchema)` to create a new message.
+ */
+export const RescheduleTaskResponseSchema: GenMessage<RescheduleTaskResponse> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 20);
+
+/**
+ * Asks to remove a task that has ended.
+ *
+ * @generated from message timeball.v1.DeleteTaskRequest
+ */
+export type DeleteTaskRequest = Message<"timeball.v1.DeleteTaskRequest"> & {
+  /**
+   * namespaces/{namespace}/tasks/{id}.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The etag that was read; empty = whatever there is.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * UUID; the same id always gives the same answer.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * True on every repetition of this request.
+   *
+   * @generated from field: bool resend = 4;
+   */
+  resend: boolean;
+};
+
+/**
+ * Describes the message timeball.v1.DeleteTaskRequest.
+ * Use `create(DeleteTaskRequestSchema)` to create a new message.
+ */
+export const DeleteTaskRequestSchema: GenMessage<DeleteTaskRequest> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 21);
+
+/**
+ * The task is removed.
+ *
+ * @generated from message timeball.v1.DeleteTaskResponse
+ */
+export type DeleteTaskResponse = Message<"timeball.v1.DeleteTaskResponse"> & {
+};
+
+/**
+ * Describes the message timeball.v1.DeleteTaskResponse.
+ * Use `create(DeleteTaskResponseSchema)` to create a new message.
+ */
+export const DeleteTaskResponseSchema: GenMessage<DeleteTaskResponse> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 22);
+
+/**
+ * Asks to have a task done now.
+ *
+ * @generated from message timeball.v1.RetryTaskRequest
+ */
+export type RetryTaskRequest = Message<"timeball.v1.RetryTaskRequest"> & {
+  /**
+   * namespaces/{namespace}/tasks/{id}.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * UUID; the same id always gives the same answer.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * True on every repetition of this request.
+   *
+   * @generated from field: bool resend = 3;
+   */
+  resend: boolean;
+};
+
+/**
+ * Describes the message timeball.v1.RetryTaskRequest.
+ * Use `create(RetryTaskRequestSchema)` to create a new message.
+ */
+export const RetryTaskRequestSchema: GenMessage<RetryTaskRequest> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 23);
+
+/**
+ * What runs now.
+ *
+ * @generated from message timeball.v1.RetryTaskResponse
+ */
+export type RetryTaskResponse = Message<"timeball.v1.RetryTaskResponse"> & {
+  /**
+   * The task itself, or the new one, whose redrive_of names the one that failed.
+   *
+   * @generated from field: timeball.v1.Task task = 1;
+   */
+  task?: Task | undefined;
+};
+
+/**
+ * Describes the message timeball.v1.RetryTaskResponse.
+ * Use `create(RetryTaskResponseSchema)` to create a new message.
+ */
+export const RetryTaskResponseSchema: GenMessage<RetryTaskResponse> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 24);
+
+/**
  * Asks to be told when a task has ended.
  *
  * @generated from message timeball.v1.WaitTaskRequest
@@ -644,7 +917,7 @@ export type WaitTaskRequest = Message<"timeball.v1.WaitTaskRequest"> & {
  * Use `create(WaitTaskRequestSchema)` to create a new message.
  */
 export const WaitTaskRequestSchema: GenMessage<WaitTaskRequest> = /*@__PURE__*/
-  messageDesc(file_timeball_v1_task_service, 17);
+  messageDesc(file_timeball_v1_task_service, 25);
 
 /**
  * The task, ended or not.
@@ -672,7 +945,7 @@ export type WaitTaskResponse = Message<"timeball.v1.WaitTaskResponse"> & {
  * Use `create(WaitTaskResponseSchema)` to create a new message.
  */
 export const WaitTaskResponseSchema: GenMessage<WaitTaskResponse> = /*@__PURE__*/
-  messageDesc(file_timeball_v1_task_service, 18);
+  messageDesc(file_timeball_v1_task_service, 26);
 
 /**
  * Asks to be told of changes.
@@ -714,7 +987,7 @@ export type WatchTasksRequest = Message<"timeball.v1.WatchTasksRequest"> & {
  * Use `create(WatchTasksRequestSchema)` to create a new message.
  */
 export const WatchTasksRequestSchema: GenMessage<WatchTasksRequest> = /*@__PURE__*/
-  messageDesc(file_timeball_v1_task_service, 19);
+  messageDesc(file_timeball_v1_task_service, 27);
 
 /**
  * What has changed since the answer before.
@@ -742,7 +1015,7 @@ export type WatchTasksResponse = Message<"timeball.v1.WatchTasksResponse"> & {
  * Use `create(WatchTasksResponseSchema)` to create a new message.
  */
 export const WatchTasksResponseSchema: GenMessage<WatchTasksResponse> = /*@__PURE__*/
-  messageDesc(file_timeball_v1_task_service, 20);
+  messageDesc(file_timeball_v1_task_service, 28);
 
 /**
  * How a task stands now.
@@ -793,7 +1066,7 @@ export type TaskChange = Message<"timeball.v1.TaskChange"> & {
  * Use `create(TaskChangeSchema)` to create a new message.
  */
 export const TaskChangeSchema: GenMessage<TaskChange> = /*@__PURE__*/
-  messageDesc(file_timeball_v1_task_service, 21);
+  messageDesc(file_timeball_v1_task_service, 29);
 
 /**
  * How much of a task to send.
@@ -830,7 +1103,7 @@ export const TaskViewSchema: GenEnum<TaskView> = /*@__PURE__*/
   enumDesc(file_timeball_v1_task_service, 0);
 
 /**
- * Creates, reads, awaits and cancels tasks.
+ * Creates, reads, awaits, changes and cancels tasks.
  *
  * @generated from service timeball.v1.TaskService
  */
@@ -904,6 +1177,50 @@ export const TaskService: GenService<{
     methodKind: "unary";
     input: typeof CancelTaskRequestSchema;
     output: typeof CancelTaskResponseSchema;
+  },
+  /**
+   * Changes what a task that waits will do. After the answer nothing starts as it was before.
+   *
+   * @generated from rpc timeball.v1.TaskService.UpdateTask
+   */
+  updateTask: {
+    methodKind: "unary";
+    input: typeof UpdateTaskRequestSchema;
+    output: typeof UpdateTaskResponseSchema;
+  },
+  /**
+   * Moves the next attempt of a task that waits. Its id stays. After the answer nothing starts at
+   * the time before, unless that is when it is to start.
+   *
+   * @generated from rpc timeball.v1.TaskService.RescheduleTask
+   */
+  rescheduleTask: {
+    methodKind: "unary";
+    input: typeof RescheduleTaskRequestSchema;
+    output: typeof RescheduleTaskResponseSchema;
+  },
+  /**
+   * Removes a task that has ended: nobody finds it after the answer, its id is not used again. A
+   * coordinator that read it shortly before, other than the one that answers this, may show it for
+   * up to 5 s more. What it did is not undone; its bytes go after retention, with its bucket.
+   *
+   * @generated from rpc timeball.v1.TaskService.DeleteTask
+   */
+  deleteTask: {
+    methodKind: "unary";
+    input: typeof DeleteTaskRequestSchema;
+    output: typeof DeleteTaskResponseSchema;
+  },
+  /**
+   * Has a task done now: one that waits runs at once; of one that FAILED a new one is made, which
+   * names it, once, however often this is asked. What runs, or has ended otherwise, is refused.
+   *
+   * @generated from rpc timeball.v1.TaskService.RetryTask
+   */
+  retryTask: {
+    methodKind: "unary";
+    input: typeof RetryTaskRequestSchema;
+    output: typeof RetryTaskResponseSchema;
   },
   /**
    * Answers when the task has ended, or with its state when the time is over.
