@@ -172,6 +172,17 @@ class ReadyQueue:
         """How many tasks wait."""
         return sum(1 for waiting in self._classes.values() for _ in waiting.tasks())
 
+    def everybody(self) -> Iterator[TaskState]:
+        """Everybody who waits, in no order."""
+        for waiting in self._classes.values():
+            yield from waiting.tasks()
+
+    def share_spent(self, task: TaskState) -> Lane | None:
+        """The task's lane, if it has had its share and others wait; None = it holds nobody back."""
+        lane = _lane_of(task)
+        lanes = {each for waiting in self._classes.values() for each in waiting.lanes()}
+        return lane if len(lanes) > 1 and self._shares.over(lane) else None
+
     def age(self, now_ms: int) -> list[TaskState]:
         """Raise those who have waited long; a pass each second at most.
 
@@ -199,6 +210,11 @@ class ReadyQueue:
             return candidates[0]
         self._shares.contest(len({lane for one in candidates for lane in one.lanes()}) > 1)
         return min(candidates, key=WaitingClass.urgency, default=None)
+
+
+def share_of(lane: Lane) -> float:
+    """What part of dispatches a lane may have while others wait; 1 = all of them."""
+    return (1.0, _RAISED_SHARE, _NINE_SHARE)[lane]
 
 
 def start_expired(task: TaskState, now_ms: int) -> bool:
