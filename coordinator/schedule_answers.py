@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from timeball.v1 import schedule_service_pb2 as pb
 
-from coordinator.schedule_messages import spec_message
+from coordinator.schedule_messages import name_of, spec_message
 from coordinator.schedule_preview import Preview
 from coordinator.schedule_reading import LedgerPage, VersionsPage
 from timeball_server.core.journal import LedgerRow, VersionRow
 from timeball_server.core.model import ScheduleSpec
-from timeball_server.rpc.convert import schedule_name, set_duration, set_timestamp, task_name
+from timeball_server.rpc.convert import set_duration, set_timestamp, task_name
 
 
 def occurrence_message(row: LedgerRow, namespace: str) -> pb.Occurrence:
@@ -48,7 +48,7 @@ def ledger_answer(page: LedgerPage, now_ms: int) -> pb.ListOccurrencesResponse:
 def versions_answer(page: VersionsPage) -> pb.ListScheduleVersionsResponse:
     """A page of versions."""
     view = page.schedule
-    name = schedule_name(view.spec.task.namespace, view.spec.name or view.schedule_id)
+    name = name_of(view)
     return pb.ListScheduleVersionsResponse(
         versions=[_version(row, until_ms, name) for row, until_ms in page.versions],
         next_page_token=page.next_token,

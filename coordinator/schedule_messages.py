@@ -16,6 +16,7 @@ from timeball_server.core.model import (
     CatchUpPolicy,
     Overlap,
     OverlapPolicy,
+    PublicScheduleState,
     ScheduleSpec,
     ScheduleView,
 )
@@ -42,24 +43,20 @@ from timeball_server.rpc.convert import (
 )
 
 _DEFAULT_ZONE: Final = "UTC"
-_POLICIES: Final = {
-    number: OverlapPolicy(name.removeprefix("OVERLAP_POLICY_"))
-    for name, number in pb.OverlapPolicy.items()
-    if number
-}
-_CATCH_UPS: Final = {
-    number: CatchUpPolicy(name.removeprefix("CATCH_UP_POLICY_"))
-    for name, number in pb.CatchUpPolicy.items()
-    if number
-}
-_GAPS: Final = {
-    number: GapRule(name.removeprefix("GAP_RULE_")) for name, number in pb.GapRule.items() if number
-}
-_FOLDS: Final = {
-    number: FoldRule(name.removeprefix("FOLD_RULE_"))
-    for name, number in pb.FoldRule.items()
-    if number
-}
+_POLICIES: Final = {p: pb.OverlapPolicy.Value(f"OVERLAP_POLICY_{p}") for p in OverlapPolicy}
+_CATCH_UPS: Final = {p: pb.CatchUpPolicy.Value(f"CATCH_UP_POLICY_{p}") for p in CatchUpPolicy}
+_GAPS: Final = {rule: pb.GapRule.Value(f"GAP_RULE_{rule}") for rule in GapRule}
+_FOLDS: Final = {rule: pb.FoldRule.Value(f"FOLD_RULE_{rule}") for rule in FoldRule}
+_BACKFILLS: Final = {s: pb.BackfillState.Value(f"BACKFILL_STATE_{s}") for s in BackfillState}
+_STATES: Final = {s: pb.ScheduleState.Value(f"SCHEDULE_STATE_{s}") for s in PublicScheduleState}
+_POLICIES_OF: Final = {number: policy for policy, number in _POLICIES.items()}
+_CATCH_UPS_OF: Final = {number: policy for policy, number in _CATCH_UPS.items()}
+_GAPS_OF: Final = {number: rule for rule, number in _GAPS.items()}
+_FOLDS_OF: Final = {number: rule for rule, number in _FOLDS.items()}
+STATES_OF: Final[Mapping[int, PublicScheduleState]] = MappingProxyType(
+    {number: state for state, number in _STATES.items()}
+)
+"""The states of schedules by their numbers on the wire."""
 _LIMITED: Final = (OverlapPolicy.BUFFER, OverlapPolicy.ALLOW)
 RULES: Final = ("interval", "calendar", "delay_after_completion")
 FIELDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -154,8 +151,8 @@ def calendar_from(message: pb.Schedule, *, seed: str) -> Calendar:
     """When a schedule fires; for a delay after completion only its bounds and its spread."""
     has, wished = message.HasField, message.calendar
     intervals = [*wished.intervals] or ([message.interval] if has("interval") else [])
-    gap = _GAPS.get(wished.gap, GapRule.RUN_AT_END)
-    fold = _FOLDS.get(wished.fold, FoldRule.FIRST)
+    gap = _GAPS_OF.get(wished.gap, GapRule.RUN_AT_END)
+    fold = _FOLDS_OF.get(wished.fold, FoldRule.FIRST)
     return Calendar(
         crons=tuple(
             Cron(
@@ -211,7 +208,7 @@ def _overlap_from(message: pb.Schedule, delay_ms: int | None) -> Overlap:
             sentence = "must be absent with delay_after_completion: one run is in hand at most"
             raise refuse("schedule.overlap", sentence)
         return Overlap(policy=OverlapPolicy.SKIP)
-    policy = _POLICIES.get(message.overlap.policy, OverlapPolicy.SKIP)
+    policy = _POLICIES_OF.get(message.overlap.policy, OverlapPolicy.SKIP)
     limit = message.overlap.limit
     if policy in _LIMITED and not limit:
         raise refuse("schedule.overlap.limit", "must be 1 to 100 for BUFFER and ALLOW")
@@ -224,7 +221,7 @@ def _catch_up_from(message: pb.Schedule) -> CatchUp:
     wished, default = message.catch_up, CatchUp()
     late = message.HasField("max_lateness")
     return CatchUp(
-        policy=_CATCH_UPS.get(wished.policy, default.policy),
+        policy=_CATCH_UPS_OF.get(wished.policy, default.policy),
         window_ms=(
             ms_from_duration(wished.window) if wished.HasField("window") else default.window_ms
         ),
@@ -247,11 +244,16 @@ def masked_fields(paths: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(sorted({FIELDS[path] for path in paths}))
 
 
+def name_of(view: ScheduleView) -> str:
+    """A schedule's name: what its creator chose, or its id."""
+    return schedule_name(view.spec.task.namespace, view.spec.name or view.schedule_id)
+
+
 def schedule_message(view: ScheduleView) -> pb.Schedule:
     """A schedule as callers see it."""
     namespace = view.spec.task.namespace
     message = spec_message(view.spec)
-    message.name = schedule_name(namespace, view.spec.name or view.schedule_id)
+    message.name = name_of(view)
     message.uid = view.schedule_id
     message.runs = view.runs
     message.ended = view.ended
@@ -259,7 +261,7 @@ def schedule_message(view: ScheduleView) -> pb.Schedule:
     message.open_tasks.extend(task_name(namespace, task_id) for task_id in view.open)
     message.etag = str(view.revision)
     message.version = view.version
-    message.state = state_of(view)
+    message.state = _STATES[view.state]
     set_timestamp(message.create_time, view.created_ms)
     set_timestamp(message.update_time, view.updated_ms or view.created_ms)
     if view.next_ms is not None:
@@ -272,13 +274,6 @@ def schedule_message(view: ScheduleView) -> pb.Schedule:
     return message
 
 
-def state_of(view: ScheduleView) -> pb.ScheduleState.ValueType:
-    """Where a schedule stands."""
-    if view.ended:
-        return pb.SCHEDULE_STATE_ENDED
-    return pb.SCHEDULE_STATE_ACTIVE if view.paused is None else pb.SCHEDULE_STATE_PAUSED
-
-
 def spec_message(spec: ScheduleSpec) -> pb.Schedule:
     """What a schedule was asked to be."""
     message = pb.Schedule(
@@ -289,12 +284,12 @@ def spec_message(spec: ScheduleSpec) -> pb.Schedule:
         catch_up=pb.CatchUp(),
     )
     if spec.delay_ms is None:
-        message.overlap.policy = pb.OverlapPolicy.Value(f"OVERLAP_POLICY_{spec.overlap.policy}")
+        message.overlap.policy = _POLICIES[spec.overlap.policy]
     else:
         message.ClearField("overlap")
         set_duration(message.delay_after_completion, spec.delay_ms)
     rule = spec.catch_up
-    message.catch_up.policy = pb.CatchUpPolicy.Value(f"CATCH_UP_POLICY_{rule.policy}")
+    message.catch_up.policy = _CATCH_UPS[rule.policy]
     set_duration(message.catch_up.window, rule.window_ms)
     if rule.max_lateness_ms is not None:
         set_duration(message.max_lateness, rule.max_lateness_ms)
@@ -311,8 +306,8 @@ def _write_rules(message: pb.Schedule, calendar: Calendar) -> None:
     target = message.calendar
     for cron in calendar.crons:
         target.crons.add(expression=cron.expression, time_zone=cron.zone)
-        target.gap = pb.GapRule.Value(f"GAP_RULE_{cron.gap}")
-        target.fold = pb.FoldRule.Value(f"FOLD_RULE_{cron.fold}")
+        target.gap = _GAPS[cron.gap]
+        target.fold = _FOLDS[cron.fold]
     for interval in calendar.intervals:
         _write_interval(target.intervals.add(), interval)
     excluded = calendar.excluded
@@ -343,18 +338,10 @@ def _write_bounds(message: pb.Schedule, calendar: Calendar) -> None:
         set_duration(message.flexible_window, calendar.window_ms)
 
 
-_BACKFILLS: Final = {
-    BackfillState.RUNNING: pb.BACKFILL_STATE_RUNNING,
-    BackfillState.DONE: pb.BACKFILL_STATE_DONE,
-    BackfillState.STOPPED: pb.BACKFILL_STATE_STOPPED,
-}
-
-
 def backfill_message(view: ScheduleView, backfill: Backfill) -> pb.Backfill:
     """A backfill as callers see it."""
-    name = schedule_name(view.spec.task.namespace, view.spec.name or view.schedule_id)
     message = pb.Backfill(
-        name=f"{name}/backfills/{backfill.backfill_id}",
+        name=f"{name_of(view)}/backfills/{backfill.backfill_id}",
         state=_BACKFILLS[backfill.state],
         launched=backfill.launched,
         actor=backfill.actor,

@@ -18,18 +18,21 @@ from coordinator.schedules import ScheduleApi
 from coordinator.walk import page_items
 from timeball_server.core.ids import TaskId
 from timeball_server.core.journal import LISTED_SCHEDULE, LedgerRow, VersionRow
-from timeball_server.core.model import ScheduleView
+from timeball_server.core.model import PublicScheduleState, ScheduleView
 from timeball_server.core.schedule_view import schedule_view
 
 READS: Final = 24
 """Partitions, or pages of a listing, that one call reads."""
 
 
+LIVING: Final = frozenset({PublicScheduleState.ACTIVE, PublicScheduleState.PAUSED})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulesQuery:
     """Which schedules: in some of these states, of this handler, with this label; empty = any."""
 
-    states: frozenset[str] = frozenset({"ACTIVE", "PAUSED"})
+    states: frozenset[PublicScheduleState] = LIVING
     handler: str = ""
     label: tuple[str, str] | None = None
 
@@ -217,9 +220,8 @@ class _Folding:
 
 
 def _answers(view: ScheduleView, query: SchedulesQuery) -> bool:
-    state = "ENDED" if view.ended else "ACTIVE" if view.paused is None else "PAUSED"
     return (
-        state in query.states
+        view.state in query.states
         and query.handler in ("", view.spec.task.handler)
         and (query.label is None or query.label in view.spec.labels)
     )

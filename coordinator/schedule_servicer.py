@@ -21,25 +21,24 @@ from coordinator.schedule_answers import (
 from coordinator.schedule_checks import check_calendar
 from coordinator.schedule_messages import (
     RULES,
+    STATES_OF,
     backfill_message,
     backfill_parts,
     last_part,
     masked_fields,
+    name_of,
     refuse,
     schedule_message,
     spec_from,
 )
 from coordinator.schedule_preview import missed, preview
-from coordinator.schedule_reading import LedgerQuery, ScheduleReader, SchedulesQuery
+from coordinator.schedule_reading import LIVING, LedgerQuery, ScheduleReader, SchedulesQuery
 from coordinator.schedules import CreateScheduleRequest, ScheduleApi, UpdateRequest
 from coordinator.task_messages import request_id_of
 from timeball_server.core.ids import TaskId
 from timeball_server.core.model import ScheduleSpec, ScheduleView
 from timeball_server.ports.clock import Clock
-from timeball_server.rpc.convert import ms_from_timestamp, schedule_name, task_name
-
-_STATES = {pb.SCHEDULE_STATE_ACTIVE: "ACTIVE", pb.SCHEDULE_STATE_PAUSED: "PAUSED"}
-_STATES |= {pb.SCHEDULE_STATE_ENDED: "ENDED"}
+from timeball_server.rpc.convert import ms_from_timestamp, task_name
 
 
 class ScheduleServicer(stubs.ScheduleServiceServicer):
@@ -75,10 +74,10 @@ class ScheduleServicer(stubs.ScheduleServiceServicer):
         self, request: pb.ListSchedulesRequest, context: Any
     ) -> pb.ListSchedulesResponse:
         """List schedules."""
-        states = frozenset(_STATES[state] for state in request.states if state in _STATES)
+        states = frozenset(STATES_OF[state] for state in request.states if state in STATES_OF)
         key, _, value = request.label.partition("=")
         query = SchedulesQuery(
-            states=states or SchedulesQuery().states,
+            states=states or LIVING,
             handler=request.handler,
             label=(key, value) if request.label else None,
         )
@@ -313,6 +312,7 @@ def _revision(etag: str, known: ScheduleView | None) -> int | None:
 def _backfill(view: ScheduleView, backfill_id: str) -> pb.Backfill:
     found = next((one for one in view.backfills if one.backfill_id == backfill_id), None)
     if found is None:
-        name = schedule_name(view.spec.task.namespace, view.spec.name or view.schedule_id)
-        raise ResourceNotFound(f"{name} remembers no backfill {backfill_id}; check its name")
+        raise ResourceNotFound(
+            f"{name_of(view)} remembers no backfill {backfill_id}; check its name"
+        )
     return backfill_message(view, found)

@@ -287,6 +287,14 @@ class Backfill:
     hand_epoch: int = 0
 
 
+class PublicScheduleState(StrEnum):
+    """Where a schedule stands, as people see it."""
+
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    ENDED = "ENDED"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleView:
     """A schedule as a reader sees it. `recent` are its last tasks, newest first.
@@ -311,3 +319,11 @@ class ScheduleView:
     backfills: tuple[Backfill, ...] = ()
     undecided_ms: int | None = None
     run: TaskId | None = None
+
+    @property
+    def state(self) -> PublicScheduleState:
+        """Where it stands; an end outlasts a pause."""
+        if self.ended:
+            return PublicScheduleState.ENDED
+        paused = self.paused is not None
+        return PublicScheduleState.PAUSED if paused else PublicScheduleState.ACTIVE
