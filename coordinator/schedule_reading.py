@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from coordinator.paging import seal_words, unseal_words
 from coordinator.requests import Caller, Cluster
 from coordinator.schedules import ScheduleApi
 from coordinator.walk import page_items
+from timeball_server.core.buckets import month_end_ms, month_of
 from timeball_server.core.ids import TaskId
 from timeball_server.core.journal import LISTED_SCHEDULE, LedgerRow, VersionRow
 from timeball_server.core.model import PublicScheduleState, ScheduleView
@@ -151,7 +151,7 @@ class ScheduleReader:
         for _ in range(READS):
             if place is None or place >= to_ms or len(found) >= size:
                 break
-            month, next_ms = _month(place)
+            month = month_of(place)
             left = size - len(found)
             read = await self._cluster.store.read_ledger(schedule_id, month, place, left + 1)
             more = len(read) > left
@@ -161,7 +161,7 @@ class ScheduleReader:
                 wanted = not query.verdicts or row.verdict in query.verdicts
                 if wanted and row.nominal_ms < to_ms:
                     found.append(row)
-            place = read[-1].nominal_ms + 1 if more else next_ms
+            place = read[-1].nominal_ms + 1 if more else month_end_ms(month)
         return tuple(found), place
 
     async def _first_ms(self, schedule: ScheduleView) -> int:
@@ -234,11 +234,3 @@ def _highest(rows: Sequence[VersionRow]) -> Iterator[VersionRow]:
         if row.version != last:
             last = row.version
             yield row
-
-
-def _month(instant_ms: int) -> tuple[int, int]:
-    """The month of an instant as 202607, and the first millisecond of the next one; UTC."""
-    date = datetime.fromtimestamp(instant_ms // 1000, UTC)
-    year, month = (date.year + 1, 1) if date.month == 12 else (date.year, date.month + 1)
-    next_ms = int(datetime(year, month, 1, tzinfo=UTC).timestamp()) * 1_000
-    return date.year * 100 + date.month, next_ms

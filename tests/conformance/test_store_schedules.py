@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from tests.support.store_worlds import START_MS, task, verdict
+from timeball_server.core.buckets import month_of
 from timeball_server.core.ids import Epoch
 from timeball_server.core.journal import LedgerRow, ScheduleDetail, VersionRow
 from timeball_server.core.model import Overlap, OverlapPolicy, ScheduleSpec, TaskSpec
 from timeball_server.core.schedules.spec import Calendar, Cron, ExcludedDates, Exclusions
 from timeball_server.ports.store import Store
-from timeball_server.store.keys import month_of
 
 pytestmark = pytest.mark.asyncio
 MONTH = month_of(START_MS)

@@ -13,6 +13,8 @@ from timeball_server.core.buckets import (
     LayoutRow,
     end_ms,
     minute_of,
+    month_end_ms,
+    month_of,
     start_ms,
 )
 from timeball_server.core.ids import MAX_SHARD, Minute
@@ -30,6 +32,15 @@ LAYOUTS = (
     .map(lambda rows: tuple(row(minute, rows[minute]) for minute in sorted(rows)))
     .map(Layout)
 )
+
+
+@given(INSTANTS)
+def test_a_month_ends_where_the_next_one_begins(instant_ms: int) -> None:
+    month = month_of(instant_ms)
+    month_end = month_end_ms(month)
+    assert instant_ms < month_end
+    assert month_of(month_end - 1) == month
+    assert month_of(month_end) == (month + 1 if month % 100 < 12 else month + 89)
 
 
 @given(instant_ms=INSTANTS)

@@ -1,9 +1,13 @@
-"""Minute arithmetic and the layout of shards. Half-open everywhere: a bucket holds [start, end)."""
+"""Arithmetic of minutes and months, and the layout of shards.
+
+Half-open everywhere: a bucket holds [start, end).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from timeball_server.core.ids import Minute, ShardId
@@ -25,6 +29,19 @@ def start_ms(minute: Minute) -> int:
 def end_ms(minute: Minute) -> int:
     """First millisecond after a minute."""
     return (minute + 1) * MINUTE_MS
+
+
+def month_of(instant_ms: int) -> int:
+    """Year and month as people write them, UTC: 202607."""
+    date = datetime.fromtimestamp(instant_ms // 1_000, UTC)
+    return date.year * 100 + date.month
+
+
+def month_end_ms(month: int) -> int:
+    """First millisecond after a month, UTC."""
+    year, number = divmod(month, 100)
+    after = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+    return int(after.timestamp()) * 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

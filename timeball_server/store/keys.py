@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, NoReturn, TypeVar
 
@@ -36,12 +35,6 @@ def home_bucket(task_id: TaskId) -> Bucket:
 def day_of(instant_ms: int) -> int:
     """Days since 1970-01-01, UTC."""
     return instant_ms // DAY_MS
-
-
-def month_of(instant_ms: int) -> int:
-    """Year and month as people write them, UTC: 202607."""
-    date = datetime.fromtimestamp(instant_ms // 1000, UTC)
-    return date.year * 100 + date.month
 
 
 def slice_of(task_id: TaskId) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
+from timeball_server.core.buckets import month_of
 from timeball_server.core.ids import (
     Bucket,
     Epoch,
@@ -35,7 +36,6 @@ from timeball_server.store.keys import (
     decode_cursor,
     due_order,
     home_bucket,
-    month_of,
     take_page,
 )
 

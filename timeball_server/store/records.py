@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from timeball.errors import Internal
 
+from timeball_server.core.buckets import month_of
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
 from timeball_server.core.journal import (
     Alarm,
@@ -27,7 +28,7 @@ from timeball_server.core.journal import (
     VersionRow,
 )
 from timeball_server.store.codec import decode_detail, decode_texts, encode_detail, encode_texts
-from timeball_server.store.keys import day_of, home_bucket, month_of, slice_of
+from timeball_server.store.keys import day_of, home_bucket, slice_of
 
 RowT = TypeVar("RowT", bound=Row)
 Values = tuple[Any, ...]
