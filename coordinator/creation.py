@@ -29,6 +29,12 @@ CreateAnswer = TaskView | TimeballError
 OnResult = Callable[[int, CreateAnswer], None]
 
 
+async def settled(cluster: Cluster, namespace: str, request_id: bytes, wished: IdParts) -> IdParts:
+    """The address that a request has by its name; the wished one if it had none yet."""
+    name = request_name(request_id)
+    return decode_id(await cluster.store.bind_name(namespace, name, encode_id(wished)))
+
+
 class Creator:
     """Creates tasks."""
 
@@ -100,14 +106,12 @@ class Creator:
         """The command with the address that its request's name has, its own if it had none."""
         if isinstance(command, TimeballError):
             return command
-        home = Bucket(command.minute, command.shard)
-        wished = encode_id(IdParts(home, command.unique))
-        name = request_name(UUID(command.request_id).bytes)
+        wished = IdParts(Bucket(command.minute, command.shard), command.unique)
+        namespace, request_id = command.spec.namespace, UUID(command.request_id).bytes
         try:
-            named = await self._cluster.store.bind_name(command.spec.namespace, name, wished)
+            parts = await settled(self._cluster, namespace, request_id, wished)
         except TimeballError as error:
             return error
-        parts = decode_id(named)
         return replace(
             command, minute=parts.home.minute, shard=parts.home.shard, unique=parts.unique
         )

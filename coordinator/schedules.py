@@ -11,6 +11,7 @@ from uuid import UUID
 
 from timeball.errors import TaskNotFound
 
+from coordinator.creation import settled
 from coordinator.deadline import Deadline
 from coordinator.outcomes import schedule_of
 from coordinator.requests import DEFAULT_PATIENCE_MS, Caller, Cluster
@@ -38,7 +39,7 @@ from timeball_server.core.ids import (
     encode_id,
     home_of_name,
 )
-from timeball_server.core.minting import CreateTime, mint, request_name
+from timeball_server.core.minting import CreateTime, mint
 from timeball_server.core.model import ScheduleSpec, ScheduleView
 
 
@@ -206,7 +207,7 @@ class ScheduleApi:
         """
         self._check(schedule_id)
         wished = request_id or self._cluster.fresh_request_id()
-        home = await self._settled(caller.namespace, wished, KIND_TASK, resend=resend)
+        home = await self._address(caller.namespace, wished, KIND_TASK, resend=resend)
         command = TriggerSchedule(
             task_id=schedule_id,
             namespace=caller.namespace,
@@ -291,9 +292,9 @@ class ScheduleApi:
         name = request.spec.name
         if name:
             return decode_id(_named_id(self._cluster, namespace, name))
-        return await self._settled(namespace, request_id, KIND_SCHEDULE, resend=request.resend)
+        return await self._address(namespace, request_id, KIND_SCHEDULE, resend=request.resend)
 
-    async def _settled(
+    async def _address(
         self, namespace: str, request_id: bytes, kind: int, *, resend: bool
     ) -> IdParts:
         """The address that a request names, settled by name where another try might differ."""
@@ -308,9 +309,7 @@ class ScheduleApi:
         parts = IdParts(Bucket(minted.minute, minted.shard), minted.unique, kind)
         if not minted.needs_name:
             return parts
-        name = request_name(request_id)
-        bound = await self._cluster.store.bind_name(namespace, name, encode_id(parts))
-        return decode_id(bound)
+        return await settled(self._cluster, namespace, request_id, parts)
 
 
 def _named_id(cluster: Cluster, namespace: str, name: str) -> TaskId:
