@@ -11,7 +11,7 @@ import heapq
 
 from timeball_server.core.engine import placing, ticking
 from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves
-from timeball_server.core.engine.ready import WaitingClass, start_expired
+from timeball_server.core.engine.ready import Turn, WaitingClass, start_expired
 from timeball_server.core.engine.state import (
     Engine,
     ExecutorState,
@@ -39,7 +39,7 @@ def advance(engine: Engine) -> None:
         shard = engine.owned(task)
         if stamp == task.stamp and task.idle and shard is not None:
             _act(engine, shard, task)
-    for task in engine.ready.age(engine.now_ms):
+    for task in engine.ready.expired(engine.now_ms):
         shard = engine.owned(task)
         if shard is not None and shard.phase is not Phase.RELEASING and task.idle:
             task.waits = False
@@ -55,7 +55,7 @@ def _act(engine: Engine, shard: ShardState, task: TaskState) -> None:
     elif task.sent:
         _renew(engine, shard, task)
     elif task.due_ms <= engine.now_ms:
-        engine.ready.push(task, engine.now_ms)
+        engine.ready.push(task)
     elif task.state is State.PENDING:
         _claim_ahead(engine, shard, task)
     else:
@@ -128,26 +128,23 @@ def _match(engine: Engine) -> None:
             return False
         known = eligible.get(waiting.key)
         if known is None:
-            top = waiting.top()
-            known = eligible[waiting.key] = [] if top is None else eligible_for(engine, top.spec)
+            known = eligible[waiting.key] = eligible_for(engine, waiting.spec)
         return any(executor.free > 0 for executor in known)
 
-    while (waiting := engine.ready.select(usable)) is not None:
-        if not _serve_top(engine, waiting, eligible[waiting.key]):
-            blocked.add(waiting)
+    while (turn := engine.ready.next(usable, engine.now_ms)) is not None:
+        if not _serve(engine, turn, eligible[turn.waiting.key]):
+            blocked.add(turn.waiting)
 
 
-def _serve_top(engine: Engine, waiting: WaitingClass, eligible: list[ExecutorState]) -> bool:
-    """Give the class's top task to somebody; False = its turn comes when it may spill upwards."""
-    task = waiting.top()
-    if task is None:
-        return False
+def _serve(engine: Engine, turn: Turn, eligible: list[ExecutorState]) -> bool:
+    """Give the task to somebody; False = its turn comes when it may spill upwards."""
+    task = turn.task
     shard = engine.owned(task)
     if shard is None or shard.phase is Phase.RELEASING or not task.idle:
-        task.waits = False
+        engine.ready.drop(turn)
         return True
     if start_expired(task, engine.now_ms):
-        waiting.pop().waits = False
+        engine.ready.drop(turn)
         _expire(engine, shard, task)
         return True
     executor = _target(engine, task, eligible)
@@ -155,7 +152,7 @@ def _serve_top(engine: Engine, waiting: WaitingClass, eligible: list[ExecutorSta
         spill_at_ms = task.due_ms + SPILL_UP_MS
         engine.spill_at_ms = min(engine.spill_at_ms or spill_at_ms, spill_at_ms)
         return False
-    waiting.pop().waits = False
+    engine.ready.take(turn)
     if task.state is State.CLAIMED and task.head.incarnation == executor.facts.incarnation:
         hand_out(engine, task, executor)
         placing.place(engine, shard, task)
@@ -171,7 +168,7 @@ def _target(engine: Engine, task: TaskState, eligible: list[ExecutorState]) -> E
         return claimed
     return choose(
         eligible,
-        effective_priority=task.effective_priority,
+        effective_priority=task.refresh_priority(engine.now_ms),
         waited_ms=engine.now_ms - task.due_ms,
         need_free=True,
         rng=engine.rng,

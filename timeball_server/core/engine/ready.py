@@ -1,8 +1,13 @@
 """Due work that waits for a free executor: urgent first, then by due time, nobody starves.
 
 Tasks that the same executors can run form a class. Three lanes keep the promises of the priority
-rules over all classes: raised retries take at most a fifth of dispatches while other work waits,
-and priority 9 takes at most half.
+rules over all classes: raised retries take at most a fifth of the starts while other work waits,
+priority 9 takes at most half. Beyond its share a lane lets the others go first, whatever they
+asked for; within it a raised retry is held against what the others asked for, not against what
+waiting made of them (ADR 0011).
+
+Within a lane the tasks of one level lie in one heap, by due time. Waiting raises them all alike,
+so the first of a heap is always its most urgent one: nothing is moved as time passes.
 """
 
 from __future__ import annotations
@@ -10,14 +15,23 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from timeball_server.core.engine.state import TaskState
-from timeball_server.core.priority import AGE_STEP_MS
+from timeball_server.core.model import TaskSpec
+from timeball_server.core.priority import (
+    AGE_STEP_MS,
+    HIGHEST,
+    HIGHEST_RAISED,
+    NINE_ONE_IN,
+    RAISED_ONE_IN,
+    effective_priority,
+    is_raised,
+)
 
 ClassKey = tuple[str, tuple[tuple[str, str], ...]]
-_RAISED_SHARE: Final = 0.2
-_NINE_SHARE: Final = 0.5
+_TIDY_LEAST: Final = 4_096
+"""Entries below which nothing is worth tidying."""
 
 
 class Lane(IntEnum):
@@ -28,114 +42,110 @@ class Lane(IntEnum):
     NINE = 2
 
 
-_LANES: Final = tuple(Lane)
-_Entry = tuple[int, int, int, int, TaskState]
-Urgency = tuple[bool, int, int, int]
-"""Beyond a hard share or not, negated priority, due time, order of arrival."""
+class _Entry(NamedTuple):
+    """A place in a line. It counts as long as the task waits under this number."""
+
+    due_ms: int
+    number: int
+    task: TaskState
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the task still waits in this place."""
+        return self.task.waits and self.task.ready_number == self.number
 
 
-class Shares:
-    """What each lane got since work of more than one lane began to wait for free executors."""
+class Turn(NamedTuple):
+    """Who may go next, before anybody has been found to run it.
 
-    __slots__ = ("_contested", "_sent", "_total")
+    Attributes:
+        rank: what turns of one lane are compared by, the least goes first.
+        level: what it asked for, raised by its failures but not by waiting.
+        contested: whether work of other lanes waits for the same executors.
+    """
 
-    def __init__(self) -> None:
-        self._contested = False
-        self._sent = [0, 0, 0]
-        self._total = 0
+    rank: tuple[int, int, int]
+    task: TaskState
+    waiting: WaitingClass
+    lane: Lane
+    level: int
+    contested: bool = False
 
-    def contest(self, contested: bool) -> None:
-        """Say whether lanes compete; while they do not, what one gets is nobody's loss."""
-        self._contested = contested
-        if not contested:
-            self._sent = [0, 0, 0]
-            self._total = 0
 
-    def count(self, lane: Lane) -> None:
-        """A task of this lane was served."""
-        if self._contested:
-            self._sent[lane] += 1
-            self._total += 1
+class Budget:
+    """A lane's share of the starts: one in `cost`, and never saved up for more than one."""
 
-    def over(self, lane: Lane) -> bool:
-        """Whether one more would be more than the lane's share."""
-        if lane is Lane.NORMAL:
-            return False
-        share = _RAISED_SHARE if lane is Lane.RAISED else _NINE_SHARE
-        return self._sent[lane] + 1 > share * (self._total + 1)
+    __slots__ = ("_cost", "_credit")
+
+    def __init__(self, cost: int) -> None:
+        self._cost = cost
+        self._credit = 1
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether one more start would be more than the share."""
+        return self._credit < self._cost
+
+    def note(self, own: bool, contested: bool) -> None:
+        """A task has been started. What the lane gets while nobody else waits is nobody's loss."""
+        if own and not contested:
+            return
+        left = max(0, self._credit - self._cost) if own else self._credit
+        self._credit = min(self._cost, left + 1)
 
 
 class WaitingClass:
-    """Waiting tasks of one handler and selector."""
+    """Waiting tasks of one handler and selector. `spec` is that of one of them."""
 
-    __slots__ = ("_lanes", "_shares", "key")
+    __slots__ = ("_heaps", "key", "spec")
 
-    def __init__(self, key: ClassKey, shares: Shares) -> None:
+    def __init__(self, key: ClassKey, spec: TaskSpec) -> None:
         self.key = key
-        self._lanes: tuple[list[_Entry], list[_Entry], list[_Entry]] = ([], [], [])
-        self._shares = shares
+        self.spec = spec
+        self._heaps: dict[tuple[Lane, int], list[_Entry]] = {}
 
-    def push(self, task: TaskState, order: int) -> None:
-        """Queue a task by its effective priority and due time."""
+    def push(self, task: TaskState) -> None:
+        """Put a task into the line of its level."""
         lane = _lane_of(task)
-        entry = (-task.effective_priority, task.due_ms, order, task.stamp, task)
-        heapq.heappush(self._lanes[lane], entry)
+        level = effective_priority(task.spec.priority, task.failed_attempts, 0)
+        entry = _Entry(task.due_ms, task.ready_number, task)
+        heapq.heappush(self._heaps.setdefault((lane, level), []), entry)
 
-    def top(self) -> TaskState | None:
-        """The task to serve next, None when nobody waits."""
-        lane = self._next_lane()
-        return None if lane is None else self._lanes[lane][0][4]
+    def take(self, turn: Turn) -> None:
+        """Take the task of a turn out of its line."""
+        heapq.heappop(self._heaps[turn.lane, turn.level])
 
-    def pop(self) -> TaskState:
-        """Take the top task out and count it against its lane's share."""
-        lane = self._next_lane()
-        if lane is None:
-            raise IndexError("nobody waits")
-        self._shares.count(lane)
-        return heapq.heappop(self._lanes[lane])[4]
-
-    def __bool__(self) -> bool:
-        """Whether somebody waits."""
-        return any(map(self._lane_waits, _LANES))
+    def turns(self, now_ms: int) -> dict[Lane, Turn]:
+        """The first task of each lane in which somebody waits."""
+        best: dict[Lane, Turn] = {}
+        for (lane, level), heap in list(self._heaps.items()):
+            while heap and not heap[0].is_current:
+                heapq.heappop(heap)
+            if not heap:
+                del self._heaps[lane, level]
+                continue
+            due_ms, number, task = heap[0]
+            rank = (-_aged(level, now_ms - due_ms), due_ms, number)
+            if lane not in best or rank < best[lane].rank:
+                best[lane] = Turn(rank, task, self, lane, level)
+        return best
 
     def tasks(self) -> Iterator[TaskState]:
         """Everybody who waits, in no order."""
-        for heap in self._lanes:
-            for entry in heap:
-                if _is_current(entry):
-                    yield entry[4]
+        for heap in self._heaps.values():
+            yield from (entry.task for entry in heap if entry.is_current)
 
-    def lanes(self) -> list[Lane]:
-        """The lanes in which somebody waits."""
-        return [lane for lane in _LANES if self._lane_waits(lane)]
+    def __bool__(self) -> bool:
+        """Whether somebody waits."""
+        return next(self.tasks(), None) is not None
 
-    def urgency(self) -> Urgency:
-        """What the top task is compared by; the least goes first.
-
-        Raises:
-            IndexError: nobody waits.
-        """
-        return min(self._lane_key(lane) for lane in self.lanes())
-
-    def _next_lane(self) -> Lane | None:
-        lanes = self.lanes()
-        if len(lanes) == 1:
-            return lanes[0]
-        return min(lanes, key=self._lane_key, default=None)
-
-    def _lane_key(self, lane: Lane) -> Urgency:
-        """Beyond its share a raised retry competes at its base, and a 9 lets others go first."""
-        negated, due_ms, order, _, task = self._lanes[lane][0]
-        over = self._shares.over(lane)
-        if over and lane is Lane.RAISED:
-            negated = -task.spec.priority
-        return (over and lane is Lane.NINE, negated, due_ms, order)
-
-    def _lane_waits(self, lane: Lane) -> bool:
-        heap = self._lanes[lane]
-        if heap:
-            _drop_stale(heap)
-        return bool(heap)
+    def tidy(self) -> int:
+        """Let go of those who have left; how many are left."""
+        for place, heap in self._heaps.items():
+            kept = [entry for entry in heap if entry.is_current]
+            heapq.heapify(kept)
+            self._heaps[place] = kept
+        return sum(map(len, self._heaps.values()))
 
 
 class ReadyQueue:
@@ -143,100 +153,130 @@ class ReadyQueue:
 
     def __init__(self) -> None:
         self._classes: dict[ClassKey, WaitingClass] = {}
-        self._shares = Shares()
-        self._order = 0
-        self._next_ageing_ms: int | None = None
+        self._raised = Budget(RAISED_ONE_IN)
+        self._nines = Budget(NINE_ONE_IN)
+        self._number = 0
+        self._limits: list[_Entry] = []
+        self._entries = 0
+        self._tidy_at = _TIDY_LEAST
 
-    def push(self, task: TaskState, now_ms: int) -> None:
-        """Queue a due task; its effective priority is taken now and again as it waits."""
-        task.refresh_priority(now_ms)
-        task.waits = True
+    def push(self, task: TaskState) -> None:
+        """Queue a due task."""
+        self._number += 1
+        task.waits, task.ready_number = True, self._number
         key = (task.spec.handler, task.spec.selector)
         waiting = self._classes.get(key)
         if waiting is None:
-            waiting = self._classes[key] = WaitingClass(key, self._shares)
-        self._order += 1
-        waiting.push(task, self._order)
-        if self._next_ageing_ms is None:
-            self._next_ageing_ms = now_ms + AGE_STEP_MS // 60
+            waiting = self._classes[key] = WaitingClass(key, task.spec)
+        waiting.push(task)
+        limit_ms = start_limit_ms(task)
+        if limit_ms is not None:
+            heapq.heappush(self._limits, _Entry(limit_ms, self._number, task))
+        self._entries += 1
+        if self._entries > self._tidy_at:
+            self._tidy()
 
     def classes(self) -> list[WaitingClass]:
         """Classes in which somebody waits."""
-        live = {key: waiting for key, waiting in self._classes.items() if waiting}
-        self._classes = live
-        if not live:
-            self._next_ageing_ms = None
-        return list(live.values())
+        self._classes = {key: waiting for key, waiting in self._classes.items() if waiting}
+        return list(self._classes.values())
 
     def count(self) -> int:
         """How many tasks wait."""
         return sum(1 for waiting in self._classes.values() for _ in waiting.tasks())
 
-    def everybody(self) -> Iterator[TaskState]:
-        """Everybody who waits, in no order."""
-        for waiting in self._classes.values():
-            yield from waiting.tasks()
+    @property
+    def entries(self) -> int:
+        """Places that are kept, those of tasks that have left included."""
+        return self._entries
 
-    def share_spent(self, task: TaskState) -> Lane | None:
-        """The task's lane, if it has had its share and others wait; None = it holds nobody back."""
-        lane = _lane_of(task)
-        lanes = {each for waiting in self._classes.values() for each in waiting.lanes()}
-        return lane if len(lanes) > 1 and self._shares.over(lane) else None
+    def expired(self, now_ms: int) -> list[TaskState]:
+        """Those whose time to start is over, whether or not anybody is free. Each is named once."""
+        over: list[TaskState] = []
+        while self._limits and self._limits[0].due_ms <= now_ms:
+            entry = heapq.heappop(self._limits)
+            if entry.is_current:
+                over.append(entry.task)
+        return over
 
-    def age(self, now_ms: int) -> list[TaskState]:
-        """Raise those who have waited long; a pass each second at most.
+    def next(self, usable: Callable[[WaitingClass], bool], now_ms: int) -> Turn | None:
+        """Who goes next among the usable classes; None when nobody of them waits."""
+        best: dict[Lane, Turn] = {}
+        for key, waiting in list(self._classes.items()):
+            turns = waiting.turns(now_ms)
+            if not turns:
+                del self._classes[key]
+            elif usable(waiting):
+                for lane, turn in turns.items():
+                    if lane not in best or turn.rank < best[lane].rank:
+                        best[lane] = turn
+        chosen = self._choose(best)
+        return None if chosen is None else chosen._replace(contested=len(best) > 1)
 
-        Returns those whose schedule-to-start timeout is over, whether or not anybody is free.
+    def _choose(self, best: dict[Lane, Turn]) -> Turn | None:
+        """Between the lanes: their shares decide, then what was asked for."""
+        if len(best) < 2:
+            return next(iter(best.values()), None)
+        normal, raised, nine = best.get(Lane.NORMAL), best.get(Lane.RAISED), best.get(Lane.NINE)
+        if nine is not None and not self._nines.is_spent:
+            return nine
+        within = raised is not None and not self._raised.is_spent
+        if raised is not None and within and (normal is None or _outranks(raised, normal)):
+            return raised
+        return normal or nine or raised
+
+    def take(self, turn: Turn) -> None:
+        """The task of this turn, the last that `next` named, is started: count it."""
+        self.drop(turn)
+        self._raised.note(turn.lane is Lane.RAISED, turn.contested)
+        self._nines.note(turn.lane is Lane.NINE, turn.contested)
+
+    def drop(self, turn: Turn) -> None:
+        """The task of this turn waits no longer, and was not started."""
+        turn.waiting.take(turn)
+        turn.task.waits = False
+        self._entries -= 1
+
+    def _tidy(self) -> None:
+        """Let go of entries of tasks that have left: they would hold ended tasks in memory.
+
+        Done when the number has doubled, so that it costs little.
         """
-        if self._next_ageing_ms is None or now_ms < self._next_ageing_ms:
-            return []
-        self._next_ageing_ms = now_ms + AGE_STEP_MS // 60
-        everybody = [(waiting, task) for waiting in self.classes() for task in waiting.tasks()]
-        for waiting, task in everybody:
-            before = task.effective_priority
-            if task.refresh_priority(now_ms) != before:
-                task.stamp += 1
-                self._order += 1
-                waiting.push(task, self._order)
-        return [task for _, task in everybody if start_expired(task, now_ms)]
-
-    def select(self, usable: Callable[[WaitingClass], bool]) -> WaitingClass | None:
-        """The usable class whose top is the most urgent, then the earliest due."""
-        if not self._classes:
-            return None
-        candidates = [waiting for waiting in self.classes() if usable(waiting)]
-        if len(candidates) == 1:
-            self._shares.contest(len(candidates[0].lanes()) > 1)
-            return candidates[0]
-        self._shares.contest(len({lane for one in candidates for lane in one.lanes()}) > 1)
-        return min(candidates, key=WaitingClass.urgency, default=None)
+        self._limits = [entry for entry in self._limits if entry.is_current]
+        heapq.heapify(self._limits)
+        self._entries = sum(waiting.tidy() for waiting in self._classes.values())
+        self._tidy_at = max(_TIDY_LEAST, 2 * self._entries)
 
 
-def share_of(lane: Lane) -> float:
-    """What part of dispatches a lane may have while others wait; 1 = all of them."""
-    return (1.0, _RAISED_SHARE, _NINE_SHARE)[lane]
+def start_limit_ms(task: TaskState) -> int | None:
+    """The instant from which the task may not be started any more; None = there is none."""
+    limit_ms, close_by_ms = task.spec.timeouts.schedule_to_start_ms, task.close_by_ms
+    if limit_ms is None:
+        return close_by_ms
+    start_by_ms = task.due_ms + limit_ms + 1
+    return start_by_ms if close_by_ms is None else min(start_by_ms, close_by_ms)
 
 
 def start_expired(task: TaskState, now_ms: int) -> bool:
     """Whether the task may not be started any more: nobody was free in time."""
-    limit_ms = task.spec.timeouts.schedule_to_start_ms
-    if limit_ms is not None and now_ms > task.due_ms + limit_ms:
-        return True
-    close_by_ms = task.close_by_ms
-    return close_by_ms is not None and now_ms >= close_by_ms
+    limit_ms = start_limit_ms(task)
+    return limit_ms is not None and now_ms >= limit_ms
+
+
+def _outranks(raised: Turn, normal: Turn) -> bool:
+    """Whether a raised retry goes before work that asked for less, however long that waited."""
+    return raised.rank < (-normal.level, *normal.rank[1:])
+
+
+def _aged(level: int, waited_ms: int) -> int:
+    """A level after so long a wait; the same formula as `effective_priority` of no failures."""
+    if level >= HIGHEST_RAISED or waited_ms < AGE_STEP_MS:
+        return level
+    return min(HIGHEST_RAISED, level + waited_ms // AGE_STEP_MS)
 
 
 def _lane_of(task: TaskState) -> Lane:
-    if task.spec.priority >= 9:
+    base = task.spec.priority
+    if base >= HIGHEST:
         return Lane.NINE
-    return Lane.RAISED if task.failed_attempts > 0 else Lane.NORMAL
-
-
-def _is_current(entry: _Entry) -> bool:
-    task = entry[4]
-    return task.stamp == entry[3] and task.waits
-
-
-def _drop_stale(heap: list[_Entry]) -> None:
-    while heap and not _is_current(heap[0]):
-        heapq.heappop(heap)
+    return Lane.RAISED if is_raised(base, task.failed_attempts) else Lane.NORMAL

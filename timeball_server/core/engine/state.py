@@ -12,10 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from timeball_server.core.commands import (
-    CancelTask,
     ChangeSchedule,
+    ChangeTask,
     CreateSchedule,
     CreateTask,
+    DeleteTask,
     EndSchedule,
     ReadSchedule,
     ReadTask,
@@ -61,7 +62,7 @@ from timeball_server.core.retry import Rng
 if TYPE_CHECKING:
     from timeball_server.core.engine.ready import ReadyQueue
 
-TaskCommand = CancelTask | ReadTask | WatchTask
+TaskCommand = ChangeTask | DeleteTask | ReadTask | WatchTask
 ScheduleCommand = ReadSchedule | EndSchedule | ChangeSchedule
 AnyCommand = TaskCommand | ScheduleCommand | CreateTask | CreateSchedule
 Waiting = tuple[int, AnyCommand]
@@ -110,6 +111,7 @@ class TaskState:
         "looked_stamp",
         "not_accepted",
         "pending",
+        "ready_number",
         "results",
         "revokes",
         "sent",
@@ -133,10 +135,11 @@ class TaskState:
         self.pending: EventRow | None = None
         self.waiting: list[Waiting] = []
         self.results: list[Reported] = []
-        self.revokes: list[tuple[int, CancelTask]] = []
+        self.revokes: list[tuple[int, ChangeTask]] = []
         self.sent = False
         self.started_ms: int | None = None
         self.waits = False
+        self.ready_number = 0
         self.stamp = 0
         self.looked_stamp = -1
         self.alarm_minute = 0
@@ -170,10 +173,13 @@ class TaskState:
 
     @property
     def close_by_ms(self) -> int | None:
-        """End of schedule-to-close, counted from the first due time; None = no such limit."""
+        """End of schedule-to-close, from the due time that was asked for; None = no such limit."""
         limit_ms = self.spec.timeouts.schedule_to_close_ms
-        first = self.chain[0].alarm
-        return None if limit_ms is None or first is None else first.due_ms + limit_ms
+        if limit_ms is None:
+            return None
+        moved = (row for row in reversed(self.chain) if row.kind is EventKind.RESCHEDULED)
+        asked = next(moved, self.chain[0]).alarm
+        return None if asked is None else asked.due_ms + limit_ms
 
     @property
     def run_id(self) -> RunId | None:
