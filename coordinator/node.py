@@ -71,7 +71,7 @@ class CoordinatorNode(Service):
     def __init__(self, config: CoordinatorConfig, ports: CoordinatorPorts, layout: Layout) -> None:
         super().__init__(f"coordinator {config.node}")
         self.config = config
-        self.router = Router(ports.dialer)
+        self.router = Router(ports.dialer, ports.clock)
         self.inspect = ports.inspect
         self.observe = ports.observe
         self._ports = ports

@@ -32,7 +32,7 @@ from timeball_server.core.commands import (
     RejectionReason,
     shard_of,
 )
-from timeball_server.core.ids import ShardId
+from timeball_server.core.ids import NodeId, ShardId
 
 log = structlog.stdlib.get_logger("coordinator")
 TRY_MS: Final = 5_000
@@ -122,6 +122,15 @@ class OwnerCalls:
         """Follow nothing any more."""
         await self.watches.close()
         self._tries.close()
+
+    async def owner_of(self, shard: ShardId) -> NodeId | None:
+        """Who owns a shard as far as is known here; None = nobody."""
+        target = await self._router.target(shard)
+        return None if target is None else target.node
+
+    def ownerless_since_ms(self, shard: ShardId) -> int | None:
+        """Since when a shard is known to have no owner, wall clock; None = not known."""
+        return self._router.ownerless_since_ms(shard)
 
     async def execute(
         self,

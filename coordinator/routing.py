@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from timeball.errors import CoordinationUnavailable
 
 from timeball_server.core.ids import Epoch, NodeId, ShardId
+from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, Role
 from timeball_server.ports.owners import OwnerClient, OwnerDialer
 
@@ -27,10 +28,16 @@ class Target:
 
 
 class Router:
-    """Finds owners. Knows nobody until a session is attached."""
+    """Finds owners. Knows nobody until a session is attached.
 
-    def __init__(self, dialer: OwnerDialer) -> None:
+    Args:
+        clock: tells since when a shard is known to have no owner.
+    """
+
+    def __init__(self, dialer: OwnerDialer, clock: Clock | None = None) -> None:
         self._dialer = dialer
+        self._clock = clock
+        self._ownerless: dict[ShardId, int] = {}
         self._session: CoordinationSession | None = None
         self._targets: Mapping[ShardId, Target] = {}
         self._version = 0
@@ -61,6 +68,13 @@ class Router:
                 break
             await self._refresh()
         return self._targets.get(shard)
+
+    def ownerless_since_ms(self, shard: ShardId) -> int | None:
+        """When it was first seen here that the shard's owner had gone, wall clock; None = unknown.
+
+        The map is read when somebody asks, so it may have gone earlier.
+        """
+        return self._ownerless.get(shard)
 
     def client(self, target: Target) -> OwnerClient:
         """The connection to an owner."""
@@ -99,12 +113,21 @@ class Router:
         version = self._version
         try:
             if self._session is not None:
-                self._targets = await _read_targets(self._session)
+                self._replace(await _read_targets(self._session))
             self._loaded_version = version
         except CoordinationUnavailable:
             self._loaded_version = -1
         finally:
             self._loading = None
+
+    def _replace(self, targets: Mapping[ShardId, Target]) -> None:
+        """Take a map that was read, and note whose owner has gone since the one before."""
+        gone = self._targets.keys() - targets.keys()
+        for shard in self._ownerless.keys() & targets.keys():
+            del self._ownerless[shard]
+        if self._clock is not None:
+            self._ownerless.update(dict.fromkeys(gone, self._clock.now().wall_ms))
+        self._targets = targets
 
 
 async def _read_targets(session: CoordinationSession) -> Mapping[ShardId, Target]:

@@ -331,7 +331,7 @@ class Surroundings(Generic[ClockT]):
         self.store = MemoryStore(self.database)
         self.service = LocalCoordinator(100, self.clock)
         self.dialer = FakeDialer()
-        self.router = Router(self.dialer)
+        self.router = Router(self.dialer, self.clock)
         self.calls = OwnerCalls(self.router)
         self.sessions: dict[str, LocalSession] = {}
         self.cluster = Cluster(

@@ -63,3 +63,22 @@ async def test_an_owner_that_is_no_member_is_no_target(rig: Rig) -> None:
     await rig.sessions["west"].close()
     await rig.clock.sleep_ms(1)
     assert await rig.router.target(SHARD) is None
+
+
+@on_rig
+async def test_it_is_known_since_when_a_shard_has_no_owner_until_it_has_one(rig: Rig) -> None:
+    await rig.node("west", SHARD)
+    await rig.clock.sleep_ms(1)
+    assert await rig.router.target(SHARD) is not None
+    assert rig.router.ownerless_since_ms(SHARD) is None
+    await rig.release("west", SHARD)
+    await rig.clock.sleep_ms(1)
+    assert await rig.router.target(SHARD) is None
+    gone_ms = rig.clock.now().wall_ms
+    await rig.clock.sleep_ms(500)
+    assert await rig.router.target(SHARD) is None
+    assert rig.router.ownerless_since_ms(SHARD) == gone_ms
+    await rig.take("west", SHARD)
+    await rig.clock.sleep_ms(1)
+    assert await rig.router.target(SHARD) is not None
+    assert rig.router.ownerless_since_ms(SHARD) is None
