@@ -6,15 +6,19 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from timeball_server.core.commands import (
+    UPDATABLE_FIELDS,
     CancelTask,
     Command,
     CreateTask,
+    DeleteTask,
     Done,
     Outcome,
     OwnerHint,
     ReadTask,
     Rejected,
     RejectionReason,
+    RescheduleTask,
+    UpdateTask,
 )
 from timeball_server.core.ids import (
     Bucket,
@@ -168,8 +172,42 @@ creates: SearchStrategy[CreateTask] = st.builds(
     actor=words,
     resend=st.booleans(),
 )
+updates: SearchStrategy[UpdateTask] = st.builds(
+    UpdateTask,
+    task_id=task_ids,
+    namespace=words,
+    spec=specs | occurrence_specs,
+    fields=st.lists(st.sampled_from(UPDATABLE_FIELDS), unique=True).map(tuple),
+    revision=st.none() | bigs,
+    request_id=words,
+    actor=words,
+    resend=st.booleans(),
+)
+reschedules: SearchStrategy[RescheduleTask] = st.builds(
+    RescheduleTask,
+    task_id=task_ids,
+    namespace=words,
+    due_ms=st.none() | instants,
+    delay_ms=durations | st.just(0),
+    revision=st.none() | bigs,
+    request_id=words,
+    actor=words,
+    resend=st.booleans(),
+)
+deletions: SearchStrategy[DeleteTask] = st.builds(
+    DeleteTask,
+    task_id=task_ids,
+    namespace=words,
+    revision=st.none() | bigs,
+    request_id=words,
+    actor=words,
+    resend=st.booleans(),
+)
 commands: SearchStrategy[Command] = (
     creates
+    | updates
+    | reschedules
+    | deletions
     | st.builds(
         CancelTask,
         task_id=task_ids,

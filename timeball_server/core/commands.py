@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId, TaskId, home_of
 from timeball_server.core.model import ScheduleSpec, ScheduleView, TaskSpec, TaskView
@@ -38,6 +39,63 @@ class CancelTask:
     actor: str
     reason: str = ""
     terminate: bool = False
+    resend: bool = False
+
+
+UPDATABLE_FIELDS: Final = ("payload", "priority", "labels", "selector", "retry", "timeouts")
+"""Fields of a `TaskSpec` that an update may name. The others are the task's for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTask:
+    """Change what is done: no attempt of the old version starts after the answer.
+
+    Only the fields of `spec` that `fields` names change. `revision` None = whatever there is. The
+    answer is Done with the new revision, `fresh` False for a repetition or if nothing had to
+    change; TOO_LATE if an attempt runs or the task has ended, UNKNOWN if its executor cannot say.
+    """
+
+    task_id: TaskId
+    namespace: str
+    spec: TaskSpec
+    fields: tuple[str, ...]
+    revision: int | None
+    request_id: str
+    actor: str
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RescheduleTask:
+    """Change when it is done: nothing starts before the new instant. Answers as to an update.
+
+    `due_ms` None = now, judged by the owner's clock (rule R24); `delay_ms` is added to that now.
+    Of a task that waits for its next attempt it moves that attempt.
+    """
+
+    task_id: TaskId
+    namespace: str
+    due_ms: int | None
+    delay_ms: int = 0
+    revision: int | None
+    request_id: str
+    actor: str
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteTask:
+    """Hide a task that has ended, at once and for everybody; an open one is PRECONDITION.
+
+    The answer is Done with the task as it was last shown. Whoever keeps ended tasks for later
+    readers must let go of it; no owner tells them.
+    """
+
+    task_id: TaskId
+    namespace: str
+    revision: int | None
+    request_id: str
+    actor: str
     resend: bool = False
 
 
@@ -190,7 +248,11 @@ ChangeSchedule = (
 """What changes a schedule that exists."""
 ScheduleCommand = CreateSchedule | ReadSchedule | EndSchedule | ChangeSchedule
 """What coordinators send about schedules."""
-Command = CreateTask | CancelTask | ReadTask | ScheduleCommand
+ReviseTask = UpdateTask | RescheduleTask
+"""What gives a task that has not begun another revision."""
+ChangeTask = CancelTask | ReviseTask
+"""What may have to ask an executor first whether a run has begun (rule R14)."""
+Command = CreateTask | CancelTask | ReviseTask | DeleteTask | ReadTask | ScheduleCommand
 """What coordinators send."""
 
 

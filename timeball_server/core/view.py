@@ -50,12 +50,11 @@ _SETS_DUE_TIME: Final = frozenset(
     {
         EventKind.CREATED,
         EventKind.BORN_CLAIMED,
-        EventKind.UPDATED,
         EventKind.RESCHEDULED,
         EventKind.RETRY,
     }
 )
-"""Renewals and releases move the alarm, not the due time that lateness is measured from."""
+"""Other events may move the alarm, not the due time that lateness is measured from."""
 
 _ATTEMPT_OUTCOMES: Final[Mapping[EventKind, str]] = MappingProxyType(
     {

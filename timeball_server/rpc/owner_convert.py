@@ -12,13 +12,16 @@ from timeball_server.core.commands import (
     CancelTask,
     Command,
     CreateTask,
+    DeleteTask,
     Done,
     Outcome,
     OwnerHint,
     ReadTask,
     Rejected,
     RejectionReason,
+    RescheduleTask,
     ScheduleDone,
+    UpdateTask,
 )
 from timeball_server.core.ids import Epoch, Incarnation, Minute, NodeId, ShardId, TaskId
 from timeball_server.core.model import (
@@ -31,6 +34,7 @@ from timeball_server.core.model import (
     TaskView,
 )
 from timeball_server.internal.v1 import shard_service_pb2 as pb
+from timeball_server.rpc.revise_convert import read_revise_command, write_revise_command
 from timeball_server.rpc.schedule_convert import (
     read_schedule_command,
     read_schedule_view,
@@ -65,6 +69,8 @@ def write_command(target: pb.Command, command: Command) -> None:
         case ReadTask():
             target.read.task_id = command.task_id
             target.read.namespace = command.namespace
+        case UpdateTask() | RescheduleTask() | DeleteTask():
+            write_revise_command(target, command)
         case _:
             write_schedule_command(target, command)
 
@@ -91,9 +97,9 @@ def read_command(message: pb.Command) -> Command:
         )
     if kind == "read":
         return ReadTask(task_id=TaskId(message.read.task_id), namespace=message.read.namespace)
-    schedule_command = read_schedule_command(message)
-    if schedule_command is not None:
-        return schedule_command
+    other_command = read_revise_command(message) or read_schedule_command(message)
+    if other_command is not None:
+        return other_command
     raise ValueError("the message holds no command that this version knows")
 
 

@@ -1,4 +1,4 @@
-"""Answering callers: create, cancel, read and follow a task.
+"""Answering callers: create, cancel, read and follow a task; `revising` changes one.
 
 Rules R8 (repetitions and unknown ids), R14 (cancelling what was sent), R17 (only events of the
 own epoch are shown), R21 (below the watermark), R24 (the owner's now).
@@ -10,21 +10,30 @@ from timeball_server.core.commands import (
     CancelTask,
     CreateSchedule,
     CreateTask,
+    DeleteTask,
     Done,
     EndSchedule,
     Outcome,
     Rejected,
     RejectionReason,
+    RescheduleTask,
+    UpdateTask,
     WatchTask,
 )
-from timeball_server.core.engine import creating, placing, schedules, watching
+from timeball_server.core.engine import (
+    creating,
+    placing,
+    revising,
+    revoking,
+    schedules,
+    watching,
+)
 from timeball_server.core.engine.effects import ReadTasks, Reply
 from timeball_server.core.engine.firsts import void_row
 from timeball_server.core.engine.pinning import pinned
 from timeball_server.core.engine.state import (
     AnyCommand,
     Engine,
-    Fate,
     Loading,
     Mutation,
     Phase,
@@ -40,7 +49,6 @@ from timeball_server.core.engine.writing import (
     following_event,
     not_owned,
     reply,
-    unknown,
 )
 from timeball_server.core.ids import SCHEDULES_MINUTE, Bucket, InvalidId, TaskId, decode_id
 from timeball_server.core.journal import (
@@ -49,7 +57,7 @@ from timeball_server.core.journal import (
     NoteDetail,
     State,
 )
-from timeball_server.core.messages import CancelRun, Revoke, RevokeAnswer, RevokeReply
+from timeball_server.core.messages import CancelRun
 from timeball_server.core.model import TaskView
 from timeball_server.core.view import task_view
 
@@ -118,6 +126,10 @@ def decide(
         reply(engine, token, not_found())
     elif isinstance(command, CancelTask):
         _cancel(engine, shard, task, token, command)
+    elif isinstance(command, UpdateTask | RescheduleTask):
+        revising.revise(engine, shard, task, token, command)
+    elif isinstance(command, DeleteTask):
+        revising.delete(engine, shard, task, token, command)
     elif task.state is State.ABSENT:
         reply(engine, token, not_found())
     elif isinstance(command, WatchTask):
@@ -147,9 +159,7 @@ def _cancel_after_end(task: TaskState) -> Outcome:
         return Done(view_of(task), fresh=False)
     if task.state in _HIDDEN:
         return not_found()
-    return Rejected(
-        RejectionReason.TOO_LATE, "the task had already ended; nothing was changed", view_of(task)
-    )
+    return has_ended(task)
 
 
 def void_unknown(
@@ -203,61 +213,21 @@ def _cancelled(engine: Engine, mutation: Mutation) -> None:
 def _cancel_sent(
     engine: Engine, shard: ShardState, task: TaskState, token: int, command: CancelTask
 ) -> None:
-    """The run was sent: only its executor can say whether it began (rule R14)."""
-    executor = engine.executors.get(task.head.incarnation)
-    if executor is None or not executor.stream_open:
-        why = f"attempt {task.head.attempt} was sent to {task.head.executor}, which cannot be asked"
-        reply(engine, token, unknown(why))
-        return
+    """The run was sent: if it runs its handler is told, else its executor is asked (R14)."""
     run = task.run_id
-    if run is None:
-        raise AssertionError("a claimed task has a run")
-    incarnation = executor.facts.incarnation
-    if task.started_ms is not None:
-        fence = command.terminate
-        engine.send(incarnation, CancelRun(run, shard.shard, shard.epoch, terminate=fence))
-        if fence:
-            placing.unsend(engine, task)
-            _write_cancelled(engine, shard, task, token, command)
-        else:
-            reply(engine, token, _too_late(task))
+    executor = engine.executors.get(task.head.incarnation)
+    reachable = executor is not None and executor.stream_open
+    if run is None or task.started_ms is None or not reachable:
+        revoking.ask(engine, shard, task, token, command)
         return
-    task.revokes.append((token, command))
-    if len(task.revokes) == 1:
-        engine.send(incarnation, Revoke(run, shard.shard, shard.epoch))
-
-
-def revoke_answered(engine: Engine, shard: ShardState, task: TaskState, said: RevokeReply) -> None:
-    """The executor answered a REVOKE: not begun = cancelled, begun = too late."""
-    if said.answer is RevokeAnswer.FINISHED:
-        revokes_too_late(engine, task, said.started_ms)
-        return
-    asked, task.revokes = task.revokes, []
-    if said.answer is RevokeAnswer.RUNNING:
-        task.started_ms = said.started_ms or task.started_ms or engine.now_ms
-    elif asked:
+    fence = command.terminate
+    order = CancelRun(run, shard.shard, shard.epoch, terminate=fence)
+    engine.send(task.head.incarnation, order)
+    if fence:
         placing.unsend(engine, task)
+        _write_cancelled(engine, shard, task, token, command)
     else:
-        task.results.append((task.head.incarnation, (said.run, Fate.UNSEEN)))
-    task.waiting[:0] = asked
-    placing.free(engine, shard, task)
-
-
-def revokes_too_late(engine: Engine, task: TaskState, started_ms: int | None) -> None:
-    """The run has ended before it could be revoked."""
-    asked, task.revokes = task.revokes, []
-    if asked:
-        task.started_ms = started_ms or task.started_ms
-    for token, _ in asked:
-        reply(engine, token, _too_late(task))
-
-
-def revokes_unanswered(engine: Engine, task: TaskState) -> None:
-    """The stream broke before the executor answered: the cancellation is unknown, not written."""
-    asked, task.revokes = task.revokes, []
-    for token, _ in asked:
-        why = f"{task.head.executor} did not say whether attempt {task.head.attempt} had begun"
-        reply(engine, token, unknown(why))
+        reply(engine, token, revoking.too_late(task))
 
 
 def view_of(task: TaskState, *, with_journal: bool = True) -> TaskView:
@@ -266,10 +236,14 @@ def view_of(task: TaskState, *, with_journal: bool = True) -> TaskView:
     return task_view(history, task.started_ms, with_journal=with_journal)
 
 
-def _too_late(task: TaskState) -> Rejected:
-    started = "" if task.started_ms is None else f" at {task.started_ms} ms"
-    message = f"attempt {task.head.attempt} has started{started}; nothing was changed"
-    return Rejected(RejectionReason.TOO_LATE, message, view_of(task))
+def has_ended(task: TaskState) -> Rejected:
+    """The work is over: nothing about it can be changed any more."""
+    view = view_of(task)
+    last = view.attempts[-1] if view.attempts else None
+    begun = last is not None and last.started_ms is not None
+    story = f"attempt {last.number} started at {last.started_ms} ms, and " if last and begun else ""
+    message = f"{story}the task has ended as {view.state}; nothing was changed"
+    return Rejected(RejectionReason.TOO_LATE, message, view)
 
 
 def not_found() -> Rejected:

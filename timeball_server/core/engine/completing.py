@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from timeball_server.core.engine import commands, placing
+from timeball_server.core.engine import commands, placing, revoking
 from timeball_server.core.engine.pinning import adopt
 from timeball_server.core.engine.state import (
     Engine,
@@ -19,9 +19,9 @@ from timeball_server.core.engine.state import (
     ShardState,
     TaskState,
 )
-from timeball_server.core.engine.writing import alarm_minute, begin, due_row, following_event
+from timeball_server.core.engine.writing import begin, following_event, moved_hint
 from timeball_server.core.ids import Incarnation
-from timeball_server.core.journal import DueRow, EventKind, EventRow, OutcomeDetail, State
+from timeball_server.core.journal import EventKind, EventRow, OutcomeDetail, State
 from timeball_server.core.messages import RunId, RunResult
 from timeball_server.core.model import DeliveryMode, Failure, FailureCause
 from timeball_server.core.priority import effective_priority
@@ -70,7 +70,7 @@ def take(engine: Engine, shard: ShardState, task: TaskState, reported: Reported)
 def _take_fate(engine: Engine, shard: ShardState, task: TaskState, run: RunId, fate: Fate) -> None:
     if task.state is not State.CLAIMED or task.run_id != run:
         return
-    commands.revokes_unanswered(engine, task)
+    revoking.unanswered(engine, task)
     event = released_event if fate is Fate.UNSEEN else vanished_event
     append_outcome(engine, shard, task, event(engine, shard, task))
 
@@ -82,9 +82,9 @@ def _take_result(
     incarnation: Incarnation,
     result: RunResult,
 ) -> None:
-    commands.revokes_too_late(engine, task, result.started_ms)
+    revoking.come_too_late(engine, task, result.started_ms)
     row = outcome_event(engine, shard, task, result)
-    hint = _hint_of_new_alarm(engine, shard, task, row)
+    hint = moved_hint(engine, shard, task, row)
     placing.unsend(engine, task)
 
     def then(engine: Engine, mutation: Mutation) -> None:
@@ -212,19 +212,10 @@ def _event(
 
 def append_outcome(engine: Engine, shard: ShardState, task: TaskState, row: EventRow) -> None:
     """Write an outcome that no executor reported, with its hint if it names a new alarm."""
-    hint = _hint_of_new_alarm(engine, shard, task, row)
+    hint = moved_hint(engine, shard, task, row)
     placing.unsend(engine, task)
     _count(engine, row)
     begin(engine, shard, task, row, hint=hint)
-
-
-def _hint_of_new_alarm(
-    engine: Engine, shard: ShardState, task: TaskState, row: EventRow
-) -> DueRow | None:
-    """The hint that must be durable with an outcome; None if the alarm stays or ends."""
-    if row.alarm is None or row.alarm == task.head.alarm:
-        return None
-    return due_row(shard, task, row, alarm_minute(engine, shard, task, row.alarm.due_ms))
 
 
 def _count(engine: Engine, row: EventRow) -> None:

@@ -21,6 +21,8 @@ class Counters:
     released: int = 0
     adopted: int = 0
     voided: int = 0
+    revised: int = 0
+    deleted: int = 0
     late_found: int = 0
     ticks: int = 0
     schedules_held: int = 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from timeball_server.core.engine import commands, completing, placing, takeover
+from timeball_server.core.engine import completing, placing, revoking, takeover
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.engine.state import Engine, ExecutorState, Fate, Loading, TaskState
 from timeball_server.core.engine.writing import give_up
@@ -75,7 +75,7 @@ def stream_down(engine: Engine, incarnation: Incarnation) -> None:
     executor.fenced_runs.clear()
     for task in list(executor.runs.values()):
         if task.revokes:
-            commands.revokes_unanswered(engine, task)
+            revoking.unanswered(engine, task)
 
 
 def fence_new_shards(engine: Engine) -> None:
@@ -134,7 +134,7 @@ def _revoke_answered(engine: Engine, executor: ExecutorState, message: RevokeRep
     task = executor.runs.get(message.run)
     shard = engine.owned(task) if task is not None else None
     if task is not None and shard is not None and task.run_id == message.run:
-        commands.revoke_answered(engine, shard, task, message)
+        revoking.answered(engine, shard, task, message)
 
 
 def _inventory(engine: Engine, executor: ExecutorState, message: Inventory) -> None:
@@ -190,6 +190,7 @@ def _refused(engine: Engine, executor: ExecutorState, message: Refused) -> None:
         if message.reason is RefusalReason.UNKNOWN_HANDLER:
             executor.handlers -= {task.spec.handler}
         placing.unsend(engine, task)
+        revoking.go_on(task)
         placing.free(engine, shard, task)
 
 

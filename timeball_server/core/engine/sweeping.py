@@ -83,6 +83,8 @@ def _void_if_old(engine: Engine, shard: ShardState, task: TaskState) -> None:
     """Never acknowledged and due long ago: it must not start out of the blue."""
     if task.state is not State.PENDING or not task.idle or task.head.epoch == shard.epoch:
         return
+    if len(task.chain) > 1:
+        return  # not the creation was found late but a change of it: the task may be acknowledged
     if task.due_ms >= engine.now_ms - _ADOPT_WITHIN_MS:
         return
     note = NoteDetail(text="found late by a sweep and never acknowledged")

@@ -59,7 +59,9 @@ _LINGER_MS: Mapping[EventKind, int] = MappingProxyType(
 of it; a claim is made a second ahead; a result stays with its executor until it is durable."""
 _SOON_MS = 200
 """What is due within this is in a hurry."""
-_USER_EVENTS = frozenset({EventKind.UPDATED, EventKind.RESCHEDULED, EventKind.CANCELLED})
+_USER_EVENTS = frozenset(
+    {EventKind.UPDATED, EventKind.RESCHEDULED, EventKind.CANCELLED, EventKind.TERMINATED}
+)
 
 
 def following_event(
@@ -137,6 +139,13 @@ def due_row(shard: ShardState, task: TaskState, row: EventRow, minute: int) -> D
     )
 
 
+def moved_hint(engine: Engine, shard: ShardState, task: TaskState, row: EventRow) -> DueRow | None:
+    """The hint that must be durable before an event; None if the alarm stays or ends (R9)."""
+    if row.alarm is None or row.alarm == task.head.alarm:
+        return None
+    return due_row(shard, task, row, alarm_minute(engine, shard, task, row.alarm.due_ms))
+
+
 def _spec_handler(row: EventRow) -> str:
     return row.detail.spec.handler if isinstance(row.detail, SpecDetail) else ""
 
@@ -205,6 +214,8 @@ def begin(
     )
     if reserved is not None:
         reserved.reserved += 1
+    if hint is not None:  # no sweep passes either bucket meanwhile (rule R18)
+        task.alarm_minute = min(task.alarm_minute, hint.minute)
     _send(engine, shard, mutation)
 
 

@@ -770,6 +770,9 @@ class Command(_message.Message):
     READ_SCHEDULE_FIELD_NUMBER: _builtins.int
     END_SCHEDULE_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    RESCHEDULE_FIELD_NUMBER: _builtins.int
+    DELETE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateTask:
         """Create a task."""
@@ -798,6 +801,18 @@ class Command(_message.Message):
     def schedule(self) -> Global___ScheduleCommand:
         """Do something with a schedule."""
 
+    @_builtins.property
+    def update(self) -> Global___UpdateTask:
+        """Change what a task does."""
+
+    @_builtins.property
+    def reschedule(self) -> Global___RescheduleTask:
+        """Change when a task does it."""
+
+    @_builtins.property
+    def delete(self) -> Global___DeleteTask:
+        """Hide a task that has ended."""
+
     def __init__(
         self,
         *,
@@ -808,12 +823,15 @@ class Command(_message.Message):
         read_schedule: Global___ReadSchedule | None = ...,
         end_schedule: Global___EndSchedule | None = ...,
         schedule: Global___ScheduleCommand | None = ...,
+        update: Global___UpdateTask | None = ...,
+        reschedule: Global___RescheduleTask | None = ...,
+        delete: Global___DeleteTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "schedule", b"schedule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "delete", b"delete", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "reschedule", b"reschedule", "schedule", b"schedule", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "delete", b"delete", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "reschedule", b"reschedule", "schedule", b"schedule", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "cancel", "read", "create_schedule", "read_schedule", "end_schedule", "schedule"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "cancel", "read", "create_schedule", "read_schedule", "end_schedule", "schedule", "update", "reschedule", "delete"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1197,6 +1215,163 @@ class CancelTask(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelTask: _TypeAlias = CancelTask  # noqa: Y015
+
+@_typing.final
+class UpdateTask(_message.Message):
+    """Changes what a task does: no attempt of the old version starts after the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Id of the task."""
+    namespace: _builtins.str
+    """Namespace that the caller may see."""
+    revision: _builtins.int
+    """The revision that the caller knows; absent = whatever there is."""
+    request_id: _builtins.str
+    """Recognises repetitions."""
+    actor: _builtins.str
+    """Who asks."""
+    resend: _builtins.bool
+    """True on every repetition, whoever repeats."""
+    @_builtins.property
+    def spec(self) -> Global___TaskSpec:
+        """The new values; what the fields do not name is filled in by the sender and not read."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the fields of the spec that change."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        spec: Global___TaskSpec | None = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        revision: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        resend: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "revision", b"revision", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "actor", b"actor", "fields", b"fields", "namespace", b"namespace", "request_id", b"request_id", "resend", b"resend", "revision", b"revision", "spec", b"spec", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___UpdateTask: _TypeAlias = UpdateTask  # noqa: Y015
+
+@_typing.final
+class RescheduleTask(_message.Message):
+    """Changes when a task does it: nothing starts before the new instant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    DELAY_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Id of the task."""
+    namespace: _builtins.str
+    """Namespace that the caller may see."""
+    due_ms: _builtins.int
+    """New due time; absent = now by the owner's clock."""
+    delay_ms: _builtins.int
+    """Added to the owner's now when due_ms is absent."""
+    revision: _builtins.int
+    """The revision that the caller knows; absent = whatever there is."""
+    request_id: _builtins.str
+    """Recognises repetitions."""
+    actor: _builtins.str
+    """Who asks."""
+    resend: _builtins.bool
+    """True on every repetition, whoever repeats."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        due_ms: _builtins.int | None = ...,
+        delay_ms: _builtins.int = ...,
+        revision: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        resend: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "_revision", b"_revision", "due_ms", b"due_ms", "revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "_revision", b"_revision", "actor", b"actor", "delay_ms", b"delay_ms", "due_ms", b"due_ms", "namespace", b"namespace", "request_id", b"request_id", "resend", b"resend", "revision", b"revision", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__due_ms: _TypeAlias = _typing.Literal["due_ms"]  # noqa: Y015
+    _WhichOneofArgType__due_ms: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms"]  # noqa: Y015
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__due_ms) -> _WhichOneofReturnType__due_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___RescheduleTask: _TypeAlias = RescheduleTask  # noqa: Y015
+
+@_typing.final
+class DeleteTask(_message.Message):
+    """Hides a task that has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Id of the task."""
+    namespace: _builtins.str
+    """Namespace that the caller may see."""
+    revision: _builtins.int
+    """The revision that the caller knows; absent = whatever there is."""
+    request_id: _builtins.str
+    """Recognises repetitions."""
+    actor: _builtins.str
+    """Who asks."""
+    resend: _builtins.bool
+    """True on every repetition, whoever repeats."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        revision: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        resend: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "actor", b"actor", "namespace", b"namespace", "request_id", b"request_id", "resend", b"resend", "revision", b"revision", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___DeleteTask: _TypeAlias = DeleteTask  # noqa: Y015
 
 @_typing.final
 class ReadTask(_message.Message):
