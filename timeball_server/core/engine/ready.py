@@ -106,7 +106,7 @@ class WaitingClass:
 
     def push(self, task: TaskState) -> None:
         """Put a task into the line of its level."""
-        lane = _lane_of(task)
+        lane = lane_of(task)
         level = effective_priority(task.spec.priority, task.failed_attempts, 0)
         entry = _Entry(task.due_ms, task.ready_number, task)
         heapq.heappush(self._heaps.setdefault((lane, level), []), entry)
@@ -184,6 +184,19 @@ class ReadyQueue:
     def count(self) -> int:
         """How many tasks wait."""
         return sum(1 for waiting in self._classes.values() for _ in waiting.tasks())
+
+    def everybody(self) -> Iterator[TaskState]:
+        """Everybody who waits, in no order."""
+        for waiting in self._classes.values():
+            yield from waiting.tasks()
+
+    def must_let_others_go(self, task: TaskState) -> bool:
+        """Whether the task's lane has had its share of the starts while other lanes wait."""
+        lane = lane_of(task)
+        budget = {Lane.RAISED: self._raised, Lane.NINE: self._nines}.get(lane)
+        if budget is None or not budget.is_spent:
+            return False
+        return any(lane_of(other) is not lane for other in self.everybody())
 
     @property
     def entries(self) -> int:
@@ -275,7 +288,8 @@ def _aged(level: int, waited_ms: int) -> int:
     return min(HIGHEST_RAISED, level + waited_ms // AGE_STEP_MS)
 
 
-def _lane_of(task: TaskState) -> Lane:
+def lane_of(task: TaskState) -> Lane:
+    """The lane in which a task waits."""
     base = task.spec.priority
     if base >= HIGHEST:
         return Lane.NINE
