@@ -18,11 +18,26 @@ from coordinator.listing import Lister, Page
 from coordinator.outcomes import not_found, view_of
 from coordinator.paging import ListQuery
 from coordinator.reader import Reader, ReadResult
-from coordinator.requests import DEFAULT_PATIENCE_MS, Caller, CancelRequest, Cluster, CreateRequest
+from coordinator.requests import (
+    DEFAULT_PATIENCE_MS,
+    Caller,
+    CancelRequest,
+    Cluster,
+    CreateRequest,
+    DeleteRequest,
+    RescheduleRequest,
+    UpdateRequest,
+)
 from coordinator.resuming import WatchBook
 from coordinator.waiting import Waiter
 from coordinator.watched import TaskWatch
-from timeball_server.core.commands import CancelTask
+from timeball_server.core.commands import (
+    CancelTask,
+    Command,
+    DeleteTask,
+    RescheduleTask,
+    UpdateTask,
+)
 from timeball_server.core.ids import KIND_TASK, InvalidId, TaskId, decode_id
 from timeball_server.core.limits import MAX_WAIT_MS
 from timeball_server.core.model import TaskView
@@ -126,15 +141,86 @@ class TaskApi:
         command = CancelTask(
             task_id=request.task_id,
             namespace=caller.namespace,
-            request_id=str(UUID(bytes=request.request_id or self._cluster.fresh_request_id())),
+            request_id=self._request_id(request.request_id),
             actor=caller.subject,
             reason=request.reason,
             terminate=request.terminate,
             resend=request.resend,
         )
-        deadline = self._deadline(patience_ms)
-        (answer,) = await self._cluster.calls.execute([command], deadline)
-        return view_of(answer)
+        return await self._execute(command, patience_ms)
+
+    async def update(
+        self, caller: Caller, request: UpdateRequest, patience_ms: int | None = None
+    ) -> TaskView:
+        """Change what a task that waits will do: nothing starts as it was before the answer.
+
+        Raises:
+            StaleEtag: somebody else has changed it since.
+            TaskNotFound, TaskExpired, TooLate, Unavailable, OutcomeUnknown: as `cancel`.
+        """
+        self._check(request.task_id)
+        command = UpdateTask(
+            task_id=request.task_id,
+            namespace=caller.namespace,
+            spec=request.spec,
+            fields=request.fields,
+            revision=request.revision,
+            request_id=self._request_id(request.request_id),
+            actor=caller.subject,
+            resend=request.resend,
+        )
+        return await self._execute(command, patience_ms)
+
+    async def reschedule(
+        self, caller: Caller, request: RescheduleRequest, patience_ms: int | None = None
+    ) -> TaskView:
+        """Move the next attempt of a task that waits.
+
+        Raises:
+            InvalidRequest: the instant is beyond the horizon.
+            StaleEtag: somebody else has changed it since.
+            TaskNotFound, TaskExpired, TooLate, Unavailable, OutcomeUnknown: as `cancel`.
+        """
+        self._check(request.task_id)
+        command = RescheduleTask(
+            task_id=request.task_id,
+            namespace=caller.namespace,
+            due_ms=request.due_ms,
+            delay_ms=request.delay_ms,
+            revision=request.revision,
+            request_id=self._request_id(request.request_id),
+            actor=caller.subject,
+            resend=request.resend,
+        )
+        field = "run_time" if request.due_ms is not None else "delay"
+        return await self._execute(command, patience_ms, field)
+
+    async def delete(
+        self, caller: Caller, request: DeleteRequest, patience_ms: int | None = None
+    ) -> TaskView:
+        """Remove a task that has ended; the answer is the task as it was.
+
+        No answer of this coordinator shows it after this one, none of another one after 5 s.
+
+        Raises:
+            TaskNotFound, TaskExpired: there is no such task.
+            FailedPrecondition: it has not ended.
+            StaleEtag: somebody else has changed it since.
+            Unavailable: nothing was received. OutcomeUnknown: it may or may not be removed.
+        """
+        self._check(request.task_id)
+        command = DeleteTask(
+            task_id=request.task_id,
+            namespace=caller.namespace,
+            revision=request.revision,
+            request_id=self._request_id(request.request_id),
+            actor=caller.subject,
+            resend=request.resend,
+        )
+        try:
+            return await self._execute(command, patience_ms)
+        finally:
+            self._reader.ended.forget(request.task_id)
 
     async def wait(self, caller: Caller, task_id: TaskId, timeout_ms: int) -> TaskView:
         """The task when it has ended, or as it is when the time is over (at most 60 s).
@@ -165,6 +251,16 @@ class TaskApi:
         ids = [task_id if task_id and self._is_ours(task_id) else None for task_id in wanted]
         watches, ended = self._cluster.calls.watches, self._reader.ended
         return TaskWatch(watches, ended, book, ids, told, namespace=caller.namespace)
+
+    async def _execute(
+        self, command: Command, patience_ms: int | None, field: str = "task.run_time"
+    ) -> TaskView:
+        deadline = self._deadline(patience_ms)
+        (answer,) = await self._cluster.calls.execute([command], deadline)
+        return view_of(answer, field)
+
+    def _request_id(self, request_id: bytes | None) -> str:
+        return str(UUID(bytes=request_id or self._cluster.fresh_request_id()))
 
     def _deadline(self, patience_ms: int | None) -> Deadline:
         chosen_ms = DEFAULT_PATIENCE_MS if patience_ms is None else patience_ms

@@ -46,15 +46,18 @@ def view_or_error(answer: Outcome | TimeballError) -> TaskView | TimeballError:
     return _error(answer)
 
 
-def view_of(answer: Outcome | TimeballError) -> TaskView:
+def view_of(answer: Outcome | TimeballError, field: str = "task.run_time") -> TaskView:
     """The task in an answer.
+
+    Args:
+        field: what is to blame for a time that is not taken.
 
     Raises:
         TimeballError: what the answer is instead.
     """
     if isinstance(answer, Done):
         return answer.task
-    raise _error(answer)
+    raise _error(answer, field)
 
 
 def schedule_of(answer: Outcome | TimeballError) -> ScheduleView:
@@ -72,12 +75,12 @@ def schedule_of(answer: Outcome | TimeballError) -> ScheduleView:
     raise _error(answer)
 
 
-def _error(answer: Outcome | TimeballError) -> TimeballError:
+def _error(answer: Outcome | TimeballError, field: str = "task.run_time") -> TimeballError:
     """What went wrong; an answer about another kind of thing is a bug of the owner."""
     if isinstance(answer, TimeballError):
         return answer
     if isinstance(answer, Rejected):
-        return error_of(answer)
+        return error_of(answer, field)
     return Internal("The shard's owner answered about another kind of thing; report this.")
 
 

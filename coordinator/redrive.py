@@ -1,8 +1,9 @@
-"""Redrives dead letters: a new task with the old one's specification, which names it.
+"""Has tasks done again, or at once.
 
-The old task stays what it is. A dead letter is redriven once, whoever asks and however often:
-the new task's id follows from the old one's, so a repetition finds it. When the new task fails
-for good it is a dead letter of its own, and may be redriven in turn.
+A dead letter is redriven: a new task with the old one's specification, which names it. The old
+task stays what it is. A dead letter is redriven once, whoever asks and however often: the new
+task's id follows from the old one's, so a repetition finds it. When the new task fails for good it
+is a dead letter of its own, and may be redriven in turn.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from timeball.errors import FailedPrecondition, TimeballError
+from timeball.errors import FailedPrecondition, TimeballError, TooLate
 
 from coordinator.api import TaskApi
 from coordinator.hints import found_in
 from coordinator.outcomes import not_found
 from coordinator.reader import shown
-from coordinator.requests import Caller, CreateRequest
+from coordinator.requests import Caller, CreateRequest, RescheduleRequest
 from timeball_server.core.ids import TaskId
 from timeball_server.core.minting import CreateTime
 from timeball_server.core.model import PublicState, TaskView
 from timeball_server.ports.store import Store
 
+_ENDED: Final = frozenset({PublicState.SUCCEEDED, PublicState.CANCELLED, PublicState.TERMINATED})
+"""Ends after which nothing is to be retried."""
 _VERSION: Final = 8
 """Of the request ids made here: a UUID whose content is its maker's own matter."""
 
@@ -64,6 +67,34 @@ class Redriver:
         results.update(zip(wishes, made, strict=True))
         return [Redriven(old=task_id, result=results[task_id]) for task_id in task_ids]
 
+    async def retry(
+        self, caller: Caller, request: RescheduleRequest, patience_ms: int | None = None
+    ) -> TaskView:
+        """Have a task done now: one that waits runs, one that FAILED is redriven.
+
+        The owner's answer decides which, nothing that was read before it.
+
+        Args:
+            request: to now.
+
+        Raises:
+            TooLate: an attempt runs.
+            FailedPrecondition: it has ended, and did not fail.
+            TaskNotFound, TaskExpired, Unavailable, OutcomeUnknown: as `TaskApi.reschedule`.
+        """
+        try:
+            return await self._tasks.reschedule(caller, request, patience_ms)
+        except TooLate as refused:
+            state = refused.metadata.get("state", "")
+            if state in _ENDED:
+                raise _not_to_retry(request.task_id, state) from None
+            if state != PublicState.FAILED:
+                raise
+        (redriven,) = await self.redrive(caller, [request.task_id], patience_ms)
+        if isinstance(redriven.result, TimeballError):
+            raise redriven.result
+        return redriven.result
+
 
 def _wish(old: TaskView) -> CreateRequest:
     """The new task: at once, like the old one, marked as a repetition because it may be one."""
@@ -79,6 +110,14 @@ def redrive_request_id(task_id: TaskId) -> bytes:
     raw[6] = _VERSION << 4 | raw[6] & 0x0F
     raw[8] = 0x80 | raw[8] & 0x3F
     return bytes(raw)
+
+
+def _not_to_retry(task_id: TaskId, state: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"task {task_id} is {state}; retry takes tasks that wait or that FAILED. "
+        "Create a new task to have it done once more.",
+        metadata={"state": state},
+    )
 
 
 def _not_failed(view: TaskView) -> FailedPrecondition:

@@ -39,6 +39,40 @@ class CancelRequest:
     resend: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateRequest:
+    """An update of a task: the fields of `spec` that `fields` names. `revision` None = any."""
+
+    task_id: TaskId
+    spec: TaskSpec
+    fields: tuple[str, ...]
+    revision: int | None = None
+    request_id: bytes | None = None
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RescheduleRequest:
+    """Another time for a task. `due_ms` None = the owner's now, later by `delay_ms`."""
+
+    task_id: TaskId
+    due_ms: int | None = None
+    delay_ms: int = 0
+    revision: int | None = None
+    request_id: bytes | None = None
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRequest:
+    """The removal of a task that has ended. `revision` None = whatever there is."""
+
+    task_id: TaskId
+    revision: int | None = None
+    request_id: bytes | None = None
+    resend: bool = False
+
+
 class Caller(NamedTuple):
     """Who calls: the namespace and subject of the credential."""
 

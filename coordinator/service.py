@@ -220,7 +220,7 @@ def _public_services(
     node: CoordinatorNode, doors: Doors, parts: Administration
 ) -> list[RpcService]:
     """What callers may use."""
-    tasks = TaskServicer(node.api)
+    tasks = TaskServicer(node.api, parts.redriver)
     api = ScheduleApi(node.cluster)
     schedules = ScheduleServicer(api, ScheduleReader(node.cluster, api), node.cluster.clock)
     operators = AdminApi(node.overview, node.inspect, node.cluster, node.wish)

@@ -76,6 +76,7 @@ def cancel_request(message: pb.CancelTaskRequest) -> CancelRequest:
         task_id=parse_task_name(message.name).task_id,
         request_id=request_id_of(message.request_id),
         reason=message.reason,
+        terminate=message.terminate,
         resend=message.resend,
     )
 

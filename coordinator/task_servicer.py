@@ -12,7 +12,14 @@ from timeball.v1 import task_service_pb2_grpc as stubs
 
 from coordinator.api import TaskApi
 from coordinator.calls_in import LONGEST_PATIENCE_MS, caller, patience_ms
+from coordinator.change_messages import (
+    delete_request,
+    reschedule_request,
+    retry_request,
+    update_request,
+)
 from coordinator.creation_stream import create_items, created
+from coordinator.redrive import Redriver
 from coordinator.task_messages import (
     cancel_request,
     create_request,
@@ -32,8 +39,9 @@ from timeball_server.rpc.interceptors import item_errors
 class TaskServicer(stubs.TaskServiceServicer):
     """Serves tasks. `context` is Any throughout: the stubs mix two kinds of it."""
 
-    def __init__(self, api: TaskApi) -> None:
+    def __init__(self, api: TaskApi, redriver: Redriver) -> None:
         self._api = api
+        self._redriver = redriver
         self._waits: set[asyncio.Task[TaskView]] = set()
         self._watches: set[TaskWatch] = set()
         self._stopping = False
@@ -114,6 +122,37 @@ class TaskServicer(stubs.TaskServiceServicer):
         """Cancel a task."""
         view = await self._api.cancel(caller(), cancel_request(request), patience_ms(context))
         return pb.CancelTaskResponse(task=task_from_view(view, full=True))
+
+    async def UpdateTask(  # noqa: N802 - the name is the proto's
+        self, request: pb.UpdateTaskRequest, context: Any
+    ) -> pb.UpdateTaskResponse:
+        """Change what a task that waits will do."""
+        who = caller()
+        view = await self._api.update(who, update_request(request, who), patience_ms(context))
+        return pb.UpdateTaskResponse(task=task_from_view(view, full=True))
+
+    async def RescheduleTask(  # noqa: N802 - the name is the proto's
+        self, request: pb.RescheduleTaskRequest, context: Any
+    ) -> pb.RescheduleTaskResponse:
+        """Move the next attempt of a task that waits."""
+        wish = reschedule_request(request)
+        view = await self._api.reschedule(caller(), wish, patience_ms(context))
+        return pb.RescheduleTaskResponse(task=task_from_view(view, full=True))
+
+    async def DeleteTask(  # noqa: N802 - the name is the proto's
+        self, request: pb.DeleteTaskRequest, context: Any
+    ) -> pb.DeleteTaskResponse:
+        """Remove a task that has ended."""
+        await self._api.delete(caller(), delete_request(request), patience_ms(context))
+        return pb.DeleteTaskResponse()
+
+    async def RetryTask(  # noqa: N802 - the name is the proto's
+        self, request: pb.RetryTaskRequest, context: Any
+    ) -> pb.RetryTaskResponse:
+        """Have a task done now."""
+        wish = retry_request(request)
+        view = await self._redriver.retry(caller(), wish, patience_ms(context))
+        return pb.RetryTaskResponse(task=task_from_view(view, full=True))
 
     async def WaitTask(  # noqa: N802 - the name is the proto's
         self, request: pb.WaitTaskRequest, context: Any

@@ -15,7 +15,9 @@ from urllib.parse import quote, unquote
 ANY: Final = "*"
 """A part that stands for one segment, whatever it is."""
 _TEMPLATE = re.compile(r"^(?P<parts>(?:/(?:\{[^{}]+\}|[^/{}:]+))+)(?::(?P<verb>[A-Za-z]+))?$")
-_PART = re.compile(r"/(?:\{(?P<field>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*)(?:=(?P<inner>[^{}]+))?\}|(?P<plain>[^/{}]+))")
+_PART = re.compile(
+    r"/(?:\{(?P<field>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*)(?:=(?P<inner>[^{}]+))?\}|(?P<plain>[^/{}]+))"
+)
 _LITERAL = re.compile(r"^[A-Za-z0-9._~-]+$")
 _SLASH = re.compile(r"%2f", re.IGNORECASE)
 

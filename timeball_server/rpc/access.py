@@ -6,9 +6,10 @@ the credential alone: a name in another one is not found, a parent in another on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from timeball.errors import PermissionDenied, TaskNotFound, TimeballError, Violation
 from timeball.v1 import schedule_service_pb2, task_pb2, task_service_pb2
 
@@ -115,8 +116,9 @@ def check_namespace(principal: Principal, request: Any) -> None:
     fields = request.DESCRIPTOR.fields_by_name
     if Role.ADMIN in principal.roles and request.DESCRIPTOR.full_name in ADMINISTERED:
         return
-    if "name" in fields and _foreign(principal, request.name):
-        raise TaskNotFound(f"there is no {request.name} in your namespace")
+    name = _name_in(request, fields)
+    if _foreign(principal, name):
+        raise TaskNotFound(f"there is no {name} in your namespace")
     if "parent" in fields and _foreign(principal, request.parent):
         raise PermissionDenied(
             f"your credential belongs to namespace {principal.namespace}: write "
@@ -140,6 +142,8 @@ def check_content(
         return item_errors
     match request:
         case task_service_pb2.CreateTaskRequest():
+            _check_priority(request.task, "task")
+        case task_service_pb2.UpdateTaskRequest() if _names(request.update_mask, "priority"):
             _check_priority(request.task, "task")
         case (
             schedule_service_pb2.CreateScheduleRequest()
@@ -170,6 +174,18 @@ def _check_priority(task: task_pb2.Task, path: str) -> None:
         field = f"{path}.priority"
         sentence = f"must be at most {MAX_PRIORITY - 1} without the role operator"
         raise PermissionDenied(f"{field}: {sentence}", violations=[Violation(field, sentence)])
+
+
+def _names(mask: FieldMask, path: str) -> bool:
+    """Whether an update with this mask may change the field."""
+    return not mask.paths or path in mask.paths or "*" in mask.paths
+
+
+def _name_in(request: Any, fields: Container[str]) -> str:
+    """The name of what a request is about; an update has it in the task that it sends."""
+    if isinstance(request, task_service_pb2.UpdateTaskRequest):
+        return request.task.name
+    return str(request.name) if "name" in fields else ""
 
 
 def _foreign(principal: Principal, name: str) -> bool:

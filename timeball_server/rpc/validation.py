@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import protovalidate
@@ -29,6 +30,11 @@ BY_ITEM: Final = frozenset(
     {"timeball.v1.BatchCreateTasksRequest", "timeball.v1.CreateTasksRequest"}
 )
 """Requests whose `requests` succeed or fail one by one."""
+NOT_ASKED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {"timeball.v1.UpdateTaskRequest": frozenset({"task.handler"})}
+)
+"""Fields that a message must have anywhere but in these requests: who changes a task need not say
+what stays."""
 _SIZE_RULE: Final = "bytes.max_len"
 _NO_ERRORS: Final[Mapping[int, InvalidRequest]] = {}
 
@@ -92,6 +98,11 @@ class RequestValidator:
             return Checked(message, _NO_ERRORS)
         # One sentence a field; ours come last and win, because they say more.
         by_field = {each.field: each for each in (*map(_violation, broken), *found)}
+        for path in NOT_ASKED.get(kind.DESCRIPTOR.full_name, ()):
+            if not _value_at(message, path):
+                by_field.pop(path, None)
+        if not by_field:
+            return Checked(message, _NO_ERRORS)
         return self._sorted_out(message, list(by_field.values()))
 
     def _sorted_out(self, message: M, violations: list[Violation]) -> Checked[M]:
@@ -149,6 +160,12 @@ def _path(elements: Iterable[Any]) -> str:
         inside = "" if subscript is None else f"[{json.dumps(subscript.value)}]"
         parts.append(f"{element.field_name}{inside}")
     return ".".join(parts)
+
+
+def _value_at(message: Any, path: str) -> Any:
+    for name in path.split("."):
+        message = getattr(message, name)
+    return message
 
 
 def _item_of(field: str) -> tuple[int | None, str]:
