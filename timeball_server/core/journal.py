@@ -221,7 +221,8 @@ class ScheduleDetail:
     whose end was not seen; `seen_epoch` is the epoch whose owner has looked at all of them.
 
     `version` counts specifications, each in force for nominal times after `version_after_ms`.
-    `requests` are the last requests that changed the schedule.
+    `requests` are the last requests that changed the schedule. `ended_ms` is when it ended, on the
+    clock of the owner that wrote so, `ended_cause` what for, in words.
     """
 
     spec: ScheduleSpec
@@ -243,6 +244,8 @@ class ScheduleDetail:
     paused: PausedBy | None = None
     requests: tuple[str, ...] = ()
     backfills: tuple[Backfill, ...] = ()
+    ended_ms: int | None = None
+    ended_cause: str = ""
 
 
 Detail = SpecDetail | OutcomeDetail | NoteDetail | ScheduleDetail

@@ -9,7 +9,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from timeball_server.core.journal import EventKind, EventRow, NoteDetail, OutcomeDetail
+from timeball_server.core.journal import (
+    EventKind,
+    EventRow,
+    NoteDetail,
+    OutcomeDetail,
+    ScheduleDetail,
+)
 from timeball_server.core.model import EventView
 
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +62,11 @@ def _cause(row: EventRow) -> str:
     return f", cause {row.detail.cause.value}"
 
 
+def _why(row: EventRow) -> str:
+    known = isinstance(row.detail, ScheduleDetail) and row.detail.ended_cause
+    return f": {known}" if known else ""
+
+
 _SENTENCES: Final[Mapping[EventKind, Callable[[EventRow], str]]] = {
     EventKind.CREATED: lambda row: f"created, due {_due(row)}, priority {row.priority}",
     EventKind.BORN_CLAIMED: lambda row: (
@@ -83,8 +94,8 @@ _SENTENCES: Final[Mapping[EventKind, Callable[[EventRow], str]]] = {
     EventKind.VOID: lambda row: "voided: it never existed for anyone",
     EventKind.SCHEDULE_CREATED: lambda row: f"schedule created, first nominal time {_due(row)}",
     EventKind.TICK: lambda row: f"nominal time decided, next one {_due(row)}",
-    EventKind.LAST_TICK: lambda row: "last nominal time decided; the schedule has ended",
-    EventKind.SCHEDULE_ENDED: lambda row: "schedule ended",
+    EventKind.LAST_TICK: lambda row: f"last nominal time decided; schedule ended{_why(row)}",
+    EventKind.SCHEDULE_ENDED: lambda row: f"schedule ended{_why(row)}",
     EventKind.SCHEDULE_UPDATED: lambda row: f"schedule changed, next nominal time {_due(row)}",
     EventKind.SCHEDULE_PAUSED: lambda row: "schedule paused",
     EventKind.SCHEDULE_RESUMED: lambda row: f"schedule resumed, next nominal time {_due(row)}",

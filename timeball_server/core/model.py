@@ -300,7 +300,8 @@ class ScheduleView:
     """A schedule as a reader sees it. `recent` are its last tasks, newest first.
 
     `undecided_ms` is the first nominal time that may have no verdict yet; None = all have one.
-    `run` is what a trigger has launched.
+    `run` is what a trigger has launched. `ended_ms` is when it ended, `ended_cause` what for, in
+    words; None and empty for one that lives, and for one that ended before they were noted.
     """
 
     schedule_id: TaskId
@@ -319,6 +320,8 @@ class ScheduleView:
     backfills: tuple[Backfill, ...] = ()
     undecided_ms: int | None = None
     run: TaskId | None = None
+    ended_ms: int | None = None
+    ended_cause: str = ""
 
     @property
     def state(self) -> PublicScheduleState:

@@ -37,5 +37,7 @@ def schedule_view(head: EventRow) -> ScheduleView | None:
         open=detail.open,
         buffered=tuple(waiting),
         backfills=detail.backfills,
+        ended_ms=detail.ended_ms,
+        ended_cause=detail.ended_cause,
         undecided_ms=min([*waiting, *([] if next_ms is None else [next_ms])], default=None),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ from timeball_server.core.journal import (
     State,
     hint_is_live,
 )
+from timeball_server.core.journal_text import event_view
 from timeball_server.core.model import PublicState
+from timeball_server.core.schedules.spec import Calendar, ExcludedCron, Exclusions, Interval
 
 K = EventKind
 
@@ -335,8 +338,15 @@ def test_a_release_is_not_held_up_by_the_hint_of_a_schedule_that_ended_meanwhile
 # Limits, repetitions, ids, memory -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [{"max_runs": 2}, {"end_ms": at(20)}, {"end_ms": at(29)}])
-def test_a_schedule_ends_with_its_last_run(limit: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ({"max_runs": 2}, "all 2 runs are launched"),
+        ({"end_ms": at(20)}, "no nominal time is left before its end"),
+        ({"end_ms": at(29)}, "no nominal time is left before its end"),
+    ],
+)
+def test_a_schedule_ends_with_its_last_run(limit: dict[str, Any], why: str) -> None:
     world = World()
     node = world.owner()
     call = create_schedule(node, **limit)
@@ -344,7 +354,47 @@ def test_a_schedule_ends_with_its_last_run(limit: dict[str, Any]) -> None:
     assert words(world, call.task_id) == [(10, "LAUNCHED"), (20, "LAUNCHED")]
     view = shown(read_schedule(node, call.task_id))
     assert (view.ended, view.runs, view.next_ms) == (True, 2, None)
+    assert (view.ended_ms, view.ended_cause) == (at(20), why)
     assert world.disk.kinds(call.task_id)[-1] is K.LAST_TICK
+
+
+def test_a_schedule_whose_exclusions_end_it_says_so() -> None:
+    """Outside of the present hour, each time is excluded for itself: more in a row than allowed."""
+    world = World()
+    node = world.owner()
+    hour = datetime.fromtimestamp(START_MS / 1_000, UTC).hour
+    others = ",".join(str(other) for other in range(24) if other != hour)
+    calendar = Calendar(
+        intervals=(Interval(every_ms=60_000),),
+        excluded=Exclusions(crons=(ExcludedCron(expression=f"0 * {others} * * *"),)),
+    )
+    schedule_id = create_schedule(node, calendar=calendar).task_id
+    world.run(3_600_000)
+    view = shown(read_schedule(node, schedule_id))
+    assert (view.ended, view.ended_cause) == (True, "1,000 nominal times in a row are excluded")
+    (*_, last) = world.disk.rows(schedule_id)
+    assert event_view(last, accepted=True).text == (
+        "last nominal time decided; schedule ended: 1,000 nominal times in a row are excluded"
+    )
+
+
+def test_when_and_why_it_ended_outlast_its_owner() -> None:
+    world = World()
+    node = world.owner()
+    schedule_id = create_schedule(node).task_id
+    world.run(5_000)
+    ended = shown(end_schedule(node, schedule_id))
+    assert (ended.ended_ms, ended.ended_cause) == (at(5), "deleted by clerk")
+    world.run(60_000)
+    again = shown(read_schedule(world.owner(), schedule_id))
+    assert (again.ended_ms, again.ended_cause) == (at(5), "deleted by clerk")
+
+
+def test_a_schedule_that_lives_has_no_end() -> None:
+    world = World()
+    node = world.owner()
+    view = shown(read_schedule(node, create_schedule(node).task_id))
+    assert (view.ended_ms, view.ended_cause) == (None, "")
 
 
 def test_a_schedule_that_would_never_fire_is_refused() -> None:

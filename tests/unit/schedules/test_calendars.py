@@ -20,6 +20,7 @@ from timeball_server.core.schedules.calendars import (
     latest_nominal_ms,
     next_nominal_ms,
     nominal_times,
+    why_over,
 )
 from timeball_server.core.schedules.cron import zoned
 from timeball_server.core.schedules.spec import (
@@ -221,6 +222,16 @@ def test_more_exclusions_in_a_row_than_the_limit_end_a_calendar() -> None:
     near_ms = new_year_ms - (MAX_EXCLUDED_IN_A_ROW - 1) * 60_000
     assert next_nominal_ms(stepping, near_ms - 1) == new_year_ms
     assert next_nominal_ms(stepping, near_ms - 60_001) is None
+    assert why_over(stepping, near_ms - 60_001) == "1,000 nominal times in a row are excluded"
+    assert why_over(stepping, near_ms - 1) == ""
+
+
+def test_a_calendar_says_why_nothing_is_left_of_it() -> None:
+    never = Cron(expression="0 0 30 2 *")
+    assert why_over(Calendar(crons=(never,)), FOLD_MS) == "its rules name no time any more"
+    bounded = Calendar(intervals=(Interval(every_ms=60_000),), end_ms=FOLD_MS)
+    assert why_over(bounded, FOLD_MS) == "no nominal time is left before its end"
+    assert why_over(bounded, FOLD_MS - 1) == ""
 
 
 @given(calendars)

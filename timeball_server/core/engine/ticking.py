@@ -41,7 +41,7 @@ from timeball_server.core.journal import (
     Row,
     ScheduleDetail,
 )
-from timeball_server.core.schedules.calendars import next_nominal_ms
+from timeball_server.core.schedules.calendars import next_nominal_ms, why_over
 from timeball_server.core.schedules.problems import SpecProblem
 
 BLOCKED_LOOK_MS: Final = 60_000
@@ -375,12 +375,13 @@ def append(
         then: what follows besides what the launch asks for.
         soon: look again in a second, so that a take-over finds a run that was launched by hand.
     """
-    due_ms = alarm_ms(engine, launch.detail)
-    if due_ms is None and kind is not EventKind.SCHEDULE_ENDED:
-        kind = EventKind.LAST_TICK
-    elif due_ms is not None and soon:
+    detail, due_ms = launch.detail, alarm_ms(engine, launch.detail)
+    if due_ms is None:
+        kind = kind if kind is EventKind.SCHEDULE_ENDED else EventKind.LAST_TICK
+        detail = replace(detail, ended_ms=engine.now_ms, ended_cause=_why(detail, kind, actor))
+    elif soon:
         due_ms = min(due_ms, engine.now_ms + 1_000)
-    row = _event(engine, shard, task, kind, launch.detail, due_ms, actor, request_id)
+    row = _event(engine, shard, task, kind, detail, due_ms, actor, request_id)
     hint, minute = _hint(shard, task, row)
 
     def decided(engine: Engine, mutation: Mutation) -> None:
@@ -400,6 +401,16 @@ def append(
         reserved=launch.executor,
         also=launch.rows,
     )
+
+
+def _why(detail: ScheduleDetail, kind: EventKind, actor: str) -> str:
+    """What a schedule ends for."""
+    spec = detail.spec
+    if kind is EventKind.SCHEDULE_ENDED:
+        return f"deleted by {actor}"
+    if spec.max_runs and detail.runs >= spec.max_runs:
+        return f"all {spec.max_runs} runs are launched"
+    return why_over(spec.when, detail.nominal_ms or 0)
 
 
 _USER_KINDS: Final = frozenset(

@@ -40,20 +40,24 @@ class _Compiled:
 
     def after(self, after_ms: int) -> int | None:
         """The first nominal time strictly after an instant."""
+        return self.search(after_ms)[0]
+
+    def search(self, after_ms: int) -> tuple[int | None, bool]:
+        """The same, and whether it was given up because too many in a row are excluded."""
         at_ms = max(after_ms, self.start_ms - 1)
         for _ in range(MAX_EXCLUDED_IN_A_ROW):
             nominal_ms = self._united(at_ms)
             if nominal_ms is None or nominal_ms > self.end_ms:
-                return None
+                return None, False
             if nominal_ms <= at_ms:
                 raise AssertionError("the next nominal time is strictly later")
             free_ms = nominal_ms
             for exclusion in self.exclusions:
                 free_ms = max(free_ms, exclusion(nominal_ms))
             if free_ms == nominal_ms:
-                return nominal_ms
+                return nominal_ms, False
             at_ms = free_ms - 1
-        return None
+        return None, True
 
     def _united(self, after_ms: int) -> int | None:
         if len(self.sources) == 1:
@@ -71,6 +75,18 @@ def next_nominal_ms(calendar: Calendar, after_ms: int) -> int | None:
         40), or `MAX_EXCLUDED_IN_A_ROW` times one after the other are excluded.
     """
     return _compiled(calendar).after(after_ms)
+
+
+def why_over(calendar: Calendar, after_ms: int) -> str:
+    """Why there is no nominal time after an instant, in words; empty if there is one."""
+    nominal_ms, given_up = _compiled(calendar).search(after_ms)
+    if nominal_ms is not None:
+        return ""
+    if given_up:
+        return f"{MAX_EXCLUDED_IN_A_ROW:,} nominal times in a row are excluded"
+    if calendar.end_ms is not None:
+        return "no nominal time is left before its end"
+    return "its rules name no time any more"
 
 
 def nominal_times(calendar: Calendar, after_ms: int, until_ms: int, limit: int) -> tuple[int, ...]:
