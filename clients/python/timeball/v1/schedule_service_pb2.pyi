@@ -582,6 +582,8 @@ class Schedule(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     OPEN_TASKS_FIELD_NUMBER: _builtins.int
     BUFFERED_TIMES_FIELD_NUMBER: _builtins.int
+    ENDED_TIME_FIELD_NUMBER: _builtins.int
+    ENDED_CAUSE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """namespaces/{namespace}/schedules/{schedule}."""
     max_runs: _builtins.int
@@ -598,6 +600,8 @@ class Schedule(_message.Message):
     """Its id, 40 characters."""
     version: _builtins.int
     """Number of the version in force; the ledger says which version named a nominal time."""
+    ended_cause: _builtins.str
+    """What it ended for, in words; empty while it lives."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
         """The task to start, required in a schedule that is to be created; run_time and delay must be
@@ -684,6 +688,10 @@ class Schedule(_message.Message):
     def buffered_times(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
         """Nominal times that wait for a run to end."""
 
+    @_builtins.property
+    def ended_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent while it lives."""
+
     def __init__(
         self,
         *,
@@ -714,10 +722,12 @@ class Schedule(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         open_tasks: _abc.Iterable[_builtins.str] | None = ...,
         buffered_times: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
+        ended_time: _timestamp_pb2.Timestamp | None = ...,
+        ended_cause: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "catch_up", b"catch_up", "create_time", b"create_time", "delay_after_completion", b"delay_after_completion", "end_time", b"end_time", "flexible_window", b"flexible_window", "interval", b"interval", "jitter", b"jitter", "max_lateness", b"max_lateness", "next_time", b"next_time", "overlap", b"overlap", "pause", b"pause", "start_time", b"start_time", "task", b"task", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "catch_up", b"catch_up", "create_time", b"create_time", "delay_after_completion", b"delay_after_completion", "end_time", b"end_time", "ended_time", b"ended_time", "flexible_window", b"flexible_window", "interval", b"interval", "jitter", b"jitter", "max_lateness", b"max_lateness", "next_time", b"next_time", "overlap", b"overlap", "pause", b"pause", "start_time", b"start_time", "task", b"task", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered_times", b"buffered_times", "calendar", b"calendar", "catch_up", b"catch_up", "create_time", b"create_time", "delay_after_completion", b"delay_after_completion", "end_time", b"end_time", "ended", b"ended", "etag", b"etag", "flexible_window", b"flexible_window", "interval", b"interval", "jitter", b"jitter", "labels", b"labels", "max_lateness", b"max_lateness", "max_runs", b"max_runs", "name", b"name", "next_time", b"next_time", "open_tasks", b"open_tasks", "overlap", b"overlap", "pause", b"pause", "recent_tasks", b"recent_tasks", "runs", b"runs", "start_time", b"start_time", "state", b"state", "task", b"task", "uid", b"uid", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered_times", b"buffered_times", "calendar", b"calendar", "catch_up", b"catch_up", "create_time", b"create_time", "delay_after_completion", b"delay_after_completion", "end_time", b"end_time", "ended", b"ended", "ended_cause", b"ended_cause", "ended_time", b"ended_time", "etag", b"etag", "flexible_window", b"flexible_window", "interval", b"interval", "jitter", b"jitter", "labels", b"labels", "max_lateness", b"max_lateness", "max_runs", b"max_runs", "name", b"name", "next_time", b"next_time", "open_tasks", b"open_tasks", "overlap", b"overlap", "pause", b"pause", "recent_tasks", b"recent_tasks", "runs", b"runs", "start_time", b"start_time", "state", b"state", "task", b"task", "uid", b"uid", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1493,12 +1503,15 @@ class PreviewScheduleResponse(_message.Message):
     MISSED_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
+    END_CAUSE_FIELD_NUMBER: _builtins.int
     catch_up: _builtins.str
     """What catch-up would do, for example "247 missed, policy runs 1"; empty without missed_since."""
     missed: _builtins.int
     """How many nominal times would have been missed."""
     caught_up: _builtins.int
     """How many of them catch-up would launch."""
+    end_cause: _builtins.str
+    """Why there are fewer times than asked for, in words; empty if there are not."""
     @_builtins.property
     def times(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewedTime]:
         """In their order; fewer than asked for when the schedule ends before."""
@@ -1515,10 +1528,11 @@ class PreviewScheduleResponse(_message.Message):
         missed: _builtins.int = ...,
         caught_up: _builtins.int = ...,
         dropped: _abc.Iterable[Global___DroppedTime] | None = ...,
+        end_cause: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catch_up", b"catch_up", "caught_up", b"caught_up", "dropped", b"dropped", "missed", b"missed", "times", b"times"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catch_up", b"catch_up", "caught_up", b"caught_up", "dropped", b"dropped", "end_cause", b"end_cause", "missed", b"missed", "times", b"times"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
