@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from timeball.durations import DurationLike, parse_duration, require_zone
 from timeball.errors import InvalidRequest, Violation
-from timeball.options import RetryPolicy, Submission, SubmitOptions
+from timeball.options import RetryPolicy, Submission, SubmitOptions, UpdateOptions
 from timeball.payload import CONTENT_TYPE
 from timeball.settings import Settings
 from timeball.states import TaskState
@@ -83,10 +83,39 @@ def _set_times(task: task_pb2.Task, options: SubmitOptions) -> None:
         task.delay.CopyFrom(duration(options["delay"], "delay"))
     if "retry" in options:
         task.retry.CopyFrom(retry_policy(options["retry"]))
+    _set_timeouts(task, options)
+
+
+def _set_timeouts(task: task_pb2.Task, options: SubmitOptions | UpdateOptions) -> None:
     for option, field in _TIMEOUTS.items():
         value: Any = options.get(option)
         if value is not None:
             getattr(task.timeouts, field).CopyFrom(duration(value, option))
+
+
+def write_changes(task: task_pb2.Task, options: UpdateOptions) -> list[str]:
+    """Writes what is to change into a task; answers its fields, as update masks name them.
+
+    Raises:
+        InvalidRequest: a duration cannot be read, or an option has a wrong type.
+    """
+    fields = [name for name in ("priority", "labels", "selector") if name in options]
+    try:
+        plain = task_pb2.Task(
+            priority=options.get("priority"),
+            labels=options.get("labels"),
+            selector=options.get("selector"),
+        )
+    except (TypeError, ValueError) as error:
+        raise refused("task", str(error)) from error
+    task.MergeFrom(plain)
+    if "retry" in options:
+        task.retry.CopyFrom(retry_policy(options["retry"]))
+        fields.append("retry")
+    if any(option in options for option in _TIMEOUTS):
+        _set_timeouts(task, options)
+        fields.append("timeouts")
+    return fields
 
 
 def retry_policy(policy: RetryPolicy) -> task_pb2.RetryPolicy:

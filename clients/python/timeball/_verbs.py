@@ -148,11 +148,14 @@ def page(kit: Kit, request: tasks.ListTasksRequest) -> Flow[tasks.ListTasksRespo
     return answer
 
 
-def cancel(kit: Kit, task: str, reason: str, request_id: str | None) -> Flow[task_pb2.Task]:
-    """Cancels one task."""
+def cancel(
+    kit: Kit, task: str, reason: str, terminate: bool, request_id: str | None
+) -> Flow[task_pb2.Task]:
+    """Cancels one task, or ends it by force."""
     request = tasks.CancelTaskRequest(
         name=_requests.task_name(kit.settings, task),
         reason=reason,
+        terminate=terminate,
         request_id=kit.request_id(request_id),
     )
     answer = yield from call(kit, CANCEL_TASK, request)

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 import grpc
 
-from timeball import _requests, _schedules, _verbs
+from timeball import _requests, _revising, _schedules, _verbs
 from timeball._base import CHANNEL_OPTIONS, DEADLINE_DEFAULT, ClientBase
 from timeball._clock import Clock
 from timeball._flow import Flow, Send, Step
@@ -26,7 +26,7 @@ from timeball.changes import Change
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
 from timeball.handle import SyncHandle, outcome
-from timeball.options import Submission, SubmitOptions, submission
+from timeball.options import Submission, SubmitOptions, UpdateOptions, submission
 from timeball.schedule_handle import SyncScheduleHandle
 from timeball.schedules import Schedules
 from timeball.states import TaskState
@@ -228,14 +228,79 @@ class Client(ClientBase):
         return islice(self._pages(request), limit)
 
     def cancel(
-        self, task: str, *, reason: str = "", request_id: str | None = None
+        self,
+        task: str,
+        *,
+        reason: str = "",
+        terminate: bool = False,
+        request_id: str | None = None,
     ) -> task_pb2.Task:
         """Stops attempts that have not started.
+
+        Args:
+            terminate: end it TERMINATED, and fence a running attempt: nothing it says counts.
 
         Raises:
             TooLate: an attempt has started, or the task has ended; nothing was changed.
         """
-        return self._run(_verbs.cancel(self._kit, task, reason, request_id))
+        return self._run(_verbs.cancel(self._kit, task, reason, terminate, request_id))
+
+    def update(
+        self,
+        task: str,
+        arguments: Submission[Any] | Mapping[str, object] | None = None,
+        /,
+        *,
+        etag: str = "",
+        request_id: str | None = None,
+        **options: Unpack[UpdateOptions],
+    ) -> task_pb2.Task:
+        """Changes what a task that waits will do; nothing starts as it was before the answer.
+
+        Args:
+            arguments: named arguments in place of all those before; of a prepared task nothing
+                else is taken.
+            etag: as it was read; empty = change whatever there is.
+
+        Raises:
+            TooLate: an attempt has started, or the task has ended; nothing was changed.
+            StaleEtag: somebody else has changed it since; nothing was changed.
+        """
+        return self._run(_revising.update(self._kit, task, arguments, options, etag, request_id))
+
+    def reschedule(
+        self,
+        task: str,
+        *,
+        at: datetime | None = None,
+        after: DurationLike | None = None,
+        etag: str = "",
+        request_id: str | None = None,
+    ) -> task_pb2.Task:
+        """Moves the next attempt of a task that waits; without `at` and `after` to now.
+
+        Raises:
+            TooLate, StaleEtag: as update.
+        """
+        return self._run(_revising.reschedule(self._kit, task, at, after, etag, request_id))
+
+    def delete(self, task: str, *, etag: str = "", request_id: str | None = None) -> None:
+        """Removes a task that has ended; what it did is not undone.
+
+        Raises:
+            FailedPrecondition: it has not ended; cancel it first.
+            StaleEtag: somebody else has changed it since.
+        """
+        self._run(_revising.delete(self._kit, task, etag, request_id))
+
+    def retry(self, task: str, *, request_id: str | None = None) -> task_pb2.Task:
+        """Has a task done now: one that waits runs; of one that FAILED a new one is made, once.
+
+        Raises:
+            TooLate: an attempt runs.
+            FailedPrecondition: it has ended, and did not fail.
+        """
+        return self._run(_revising.retry(self._kit, task, request_id))
 
     def wait(self, task: str, *, timeout: DurationLike | None = None) -> task_pb2.Task:
         """Waits until the task has ended, over broken connections.

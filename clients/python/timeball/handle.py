@@ -5,11 +5,13 @@ Handles hold names, not connections: they ask the client that made them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from timeball.durations import DurationLike
-from timeball.errors import TaskFailed
+from timeball.errors import InvalidRequest, TaskFailed, Violation
+from timeball.options import Submission, UpdateOptions
 from timeball.payload import decode_result
 from timeball.states import TaskState, state_of
 from timeball.v1 import task_pb2
@@ -47,6 +49,13 @@ class _Known(Generic[R]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {state_of(self._task.state)}>"
 
+    def _check_handler(self, arguments: Submission[Any] | Mapping[str, object] | None) -> None:
+        """Refuses arguments that were prepared for another handler than this task's."""
+        mine = self._task.handler
+        if isinstance(arguments, Submission) and mine and arguments.handler != mine:
+            sentence = f"{arguments.handler} is another handler than the task's, {mine}"
+            raise InvalidRequest(sentence, violations=[Violation("arguments", sentence)])
+
     def _seen(self, task: task_pb2.Task) -> TaskState:
         self._task = task
         return state_of(task.state)
@@ -79,13 +88,71 @@ class Handle(_Known[R]):
         """
         return self._outcome(await self._client.wait(self.name, timeout=timeout))
 
-    async def cancel(self, *, reason: str = "") -> TaskState:
+    async def cancel(self, *, reason: str = "", terminate: bool = False) -> TaskState:
         """Stops attempts that have not started; answers where the task stands now.
+
+        Args:
+            terminate: end it TERMINATED, and fence a running attempt: nothing it says counts.
 
         Raises:
             TooLate: an attempt has started, or the task has ended; nothing was changed.
         """
-        return self._seen(await self._client.cancel(self.name, reason=reason))
+        return self._seen(await self._client.cancel(self.name, reason=reason, terminate=terminate))
+
+    async def update(
+        self,
+        arguments: Submission[Any] | Mapping[str, object] | None = None,
+        /,
+        *,
+        etag: str = "",
+        **options: Unpack[UpdateOptions],
+    ) -> TaskState:
+        """Changes what the task will do while it waits; nothing starts as it was before.
+
+        Args:
+            arguments: in place of all those before: `charge.prepare("u2", amount=7)`, of which
+                nothing else is taken, or a mapping of their names.
+            etag: as it was read, `handle.last_seen.etag`; empty = change whatever there is.
+
+        Raises:
+            TooLate: an attempt has started, or the task has ended; nothing was changed.
+            StaleEtag: somebody else has changed it since; nothing was changed.
+        """
+        self._check_handler(arguments)
+        changed = await self._client.update(self.name, arguments, etag=etag, **options)
+        return self._seen(changed)
+
+    async def reschedule(
+        self,
+        *,
+        at: datetime | None = None,
+        after: DurationLike | None = None,
+        etag: str = "",
+    ) -> TaskState:
+        """Moves the next attempt while the task waits; without `at` and `after` to now.
+
+        Raises:
+            TooLate, StaleEtag: as update.
+        """
+        moved = await self._client.reschedule(self.name, at=at, after=after, etag=etag)
+        return self._seen(moved)
+
+    async def delete(self, *, etag: str = "") -> None:
+        """Removes the task, which has ended; what it did is not undone.
+
+        Raises:
+            FailedPrecondition: it has not ended; cancel it first.
+        """
+        await self._client.delete(self.name, etag=etag)
+
+    async def retry(self) -> Handle[R]:
+        """Has it done now. Answers who does it: this task if it waits, a new one if it FAILED.
+
+        Raises:
+            TooLate: an attempt runs.
+            FailedPrecondition: it has ended, and did not fail.
+        """
+        return Handle(self._client, await self._client.retry(self.name), self._result_type)
 
     async def status(self) -> TaskState:
         """Asks where the task stands."""
@@ -113,9 +180,39 @@ class SyncHandle(_Known[R]):
         """Waits for the end and answers what the handler returned; raises as Handle.result."""
         return self._outcome(self._client.wait(self.name, timeout=timeout))
 
-    def cancel(self, *, reason: str = "") -> TaskState:
-        """Stops attempts that have not started; raises as Handle.cancel."""
-        return self._seen(self._client.cancel(self.name, reason=reason))
+    def cancel(self, *, reason: str = "", terminate: bool = False) -> TaskState:
+        """Stops attempts that have not started; says and raises what Handle.cancel does."""
+        return self._seen(self._client.cancel(self.name, reason=reason, terminate=terminate))
+
+    def update(
+        self,
+        arguments: Submission[Any] | Mapping[str, object] | None = None,
+        /,
+        *,
+        etag: str = "",
+        **options: Unpack[UpdateOptions],
+    ) -> TaskState:
+        """Changes what the task will do while it waits; says and raises what Handle.update does."""
+        self._check_handler(arguments)
+        return self._seen(self._client.update(self.name, arguments, etag=etag, **options))
+
+    def reschedule(
+        self,
+        *,
+        at: datetime | None = None,
+        after: DurationLike | None = None,
+        etag: str = "",
+    ) -> TaskState:
+        """Moves the next attempt while the task waits; raises as Handle.reschedule."""
+        return self._seen(self._client.reschedule(self.name, at=at, after=after, etag=etag))
+
+    def delete(self, *, etag: str = "") -> None:
+        """Removes the task, which has ended; raises as Handle.delete."""
+        self._client.delete(self.name, etag=etag)
+
+    def retry(self) -> SyncHandle[R]:
+        """Has it done now, by this task or a new one; raises as Handle.retry."""
+        return SyncHandle(self._client, self._client.retry(self.name), self._result_type)
 
     def status(self) -> TaskState:
         """Asks where the task stands."""

@@ -84,6 +84,30 @@ class SubmitOptions(TaskOptions, total=False):
     request_id: str
 
 
+class UpdateOptions(TypedDict, total=False):
+    """What can be changed about a task that waits. Each is replaced as a whole.
+
+    The three limits belong together: where one is said, those left out are no limit any more.
+
+    Keys:
+        priority: urgency, 0 to 9, 9 = most urgent.
+        labels: words of your own to find the task by; empty = none.
+        selector: labels that the executor must carry; empty = none.
+        retry: when to try again.
+        timeout: longest run of one attempt; None = no limit.
+        start_within: from due time to start, else the task fails as EXPIRED; None = no limit.
+        finish_within: all attempts together, from due time; None = no limit.
+    """
+
+    priority: int
+    labels: Mapping[str, str]
+    selector: Mapping[str, str]
+    retry: RetryPolicy
+    timeout: DurationLike | None
+    start_within: DurationLike | None
+    finish_within: DurationLike | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission(Generic[R]):
     """A task ready to be sent; `Task.prepare` and `submission` make them.

@@ -46,6 +46,25 @@ class LazyGroup(click.Group):
             formatter.write_dl(rows)
 
 
+class VerbGroup(LazyGroup):
+    """A group with verbs of its own module next to those that are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every verb."""
+        return [*self.commands, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A verb by its name."""
+        return self.commands.get(cmd_name) or super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the verbs here, and then the others."""
+        rows = [(name, each.get_short_help_str()) for name, each in self.commands.items()]
+        with formatter.section("Verbs"):
+            formatter.write_dl(rows)
+        super().format_commands(ctx, formatter)
+
+
 def _joined(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 

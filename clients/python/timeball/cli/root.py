@@ -15,7 +15,7 @@ class Root(LazyGroup):
     """Prints the family's errors and leaves with their exit codes."""
 
     own = {  # noqa: RUF012 - never changed
-        "task": ("timeball.cli.task:group", "Create, read, await and cancel tasks."),
+        "task": ("timeball.cli.task:group", "Create, read, await, change and cancel tasks."),
         "schedule": ("timeball.cli.schedule:group", "Run tasks again and again."),
         "cluster": ("timeball.cli.cluster:group", "Look at nodes and shards."),
         "node": ("timeball.cli.node:group", "Look at nodes and steer them."),

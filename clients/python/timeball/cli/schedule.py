@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from timeball.cli.lazy import LazyGroup
+from timeball.cli.lazy import VerbGroup
 from timeball.cli.output import (
     as_json,
     output_option,
@@ -36,28 +36,13 @@ if TYPE_CHECKING:
     from timeball.v1 import schedule_service_pb2 as pb
 
 
-class _Group(LazyGroup):
+class _Group(VerbGroup):
     """The verbs here, one that is imported when it is run, and those of other distributions."""
 
     joining = "timeball.schedule_commands"
     own = {  # noqa: RUF012 - never changed
         "apply": ("timeball.cli.schedule_apply:apply", "Apply schedules declared in a TOML file."),
     }
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every verb."""
-        return [*self.commands, *super().list_commands(ctx)]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A verb by its name."""
-        return self.commands.get(cmd_name) or super().get_command(ctx, cmd_name)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the verbs here, and then the others."""
-        rows = [(name, each.get_short_help_str()) for name, each in self.commands.items()]
-        with formatter.section("Verbs"):
-            formatter.write_dl(rows)
-        super().format_commands(ctx, formatter)
 
 
 @click.group(cls=_Group)

@@ -1,4 +1,7 @@
-"""`timeball task`: create, get, list, cancel, wait, watch."""
+"""`timeball task`: create, get, list, cancel, wait, watch.
+
+The verbs that change a task are in task_change.py.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timeball.cli.failures import exit_code, task_code
+from timeball.cli.lazy import VerbGroup
 from timeball.cli.output import as_json, instant, output_option, print_json, print_table
 from timeball.cli.session import Session
 from timeball.cli.tables import HEADER, describe, row
@@ -21,9 +25,21 @@ if TYPE_CHECKING:
     from timeball.v1 import task_pb2
 
 
-@click.group()
+class _Group(VerbGroup):
+    """The verbs here, and those that are imported when they are run."""
+
+    joining = "timeball.task_commands"
+    own = {  # noqa: RUF012 - never changed
+        "update": ("timeball.cli.task_change:update", "Change what a task that waits will do."),
+        "reschedule": ("timeball.cli.task_change:reschedule", "Move a task that waits."),
+        "retry": ("timeball.cli.task_change:retry", "Have tasks done now."),
+        "delete": ("timeball.cli.task_change:delete", "Remove tasks that have ended."),
+    }
+
+
+@click.group(cls=_Group)
 def group() -> None:
-    """Create, read, await and cancel tasks."""
+    """Create, read, await, change and cancel tasks."""
 
 
 @group.command()
@@ -102,11 +118,15 @@ def list_tasks(session: Session, /, limit: int, output: str, **said: Any) -> Non
 @group.command()
 @click.argument("task", metavar="ID")
 @click.option("--reason", default="", help="Why, for the journal.")
+@click.option("--terminate", is_flag=True, help="End it by force: fence a running attempt too.")
 @output_option
 @click.pass_obj
-def cancel(session: Session, task: str, reason: str, output: str) -> None:
-    """Stop attempts of a task that have not started."""
-    show(session.client.cancel(task, reason=reason), output)
+def cancel(session: Session, task: str, reason: str, terminate: bool, output: str) -> None:
+    """Stop attempts of a task that have not started.
+
+    With --terminate also one that runs: nothing it says counts any more, and it is asked to stop.
+    """
+    show(session.client.cancel(task, reason=reason, terminate=terminate), output)
 
 
 @group.command()
