@@ -26,8 +26,7 @@ from timeball_server.core.commands import (
     EndSchedule,
     Outcome,
     OwnerHint,
-    ReadSchedule,
-    ReadTask,
+    ReadCommand,
     Rejected,
     RejectionReason,
     shard_of,
@@ -72,7 +71,7 @@ class _Call:
 
     def doubt(self) -> None:
         """A send may have arrived: the next one is marked."""
-        if isinstance(self.command, ReadTask | ReadSchedule):
+        if isinstance(self.command, ReadCommand):
             return
         self.doubtful = True
         if not isinstance(self.command, EndSchedule):  # ending twice is the same as once

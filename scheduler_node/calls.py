@@ -14,15 +14,13 @@ from scheduler_node.pushing import Pushes
 from timeball_server.core.commands import (
     Command,
     Outcome,
-    ReadSchedule,
-    ReadTask,
+    ReadCommand,
     Rejected,
     RejectionReason,
 )
 from timeball_server.core.engine import events
 from timeball_server.ports.owners import OwnerWatch
 
-_READING: Final = (ReadTask, ReadSchedule)
 _STORE_AWAY: Final = (
     "the database does not answer, so nothing was begun; repeat the call in a moment"
 )
@@ -74,7 +72,7 @@ class Calls:
         is_stuck = self._is_stuck()
         for index, command in enumerate(commands):
             token = self._open_token(batch, index)
-            if is_stuck and not isinstance(command, _READING):
+            if is_stuck and not isinstance(command, ReadCommand):
                 self.answer(token, Rejected(RejectionReason.NOT_READY, _STORE_AWAY))
             else:
                 self._post(events.CommandArrived(token, command))

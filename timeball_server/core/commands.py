@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from timeball_server.core.explanation import Explanation
 from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId, TaskId, home_of
 from timeball_server.core.model import ScheduleSpec, ScheduleView, TaskSpec, TaskView
 
@@ -102,6 +103,14 @@ class DeleteTask:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadTask:
     """Answer with the task as its owner knows it, pinned to the owner's epoch (rule R17)."""
+
+    task_id: TaskId
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainTask:
+    """Answer with what holds the task back, as memory has it, whatever holds the task."""
 
     task_id: TaskId
     namespace: str
@@ -252,7 +261,11 @@ ReviseTask = UpdateTask | RescheduleTask
 """What gives a task that has not begun another revision."""
 ChangeTask = CancelTask | ReviseTask
 """What may have to ask an executor first whether a run has begun (rule R14)."""
-Command = CreateTask | CancelTask | ReviseTask | DeleteTask | ReadTask | ScheduleCommand
+ReadCommand = ReadTask | ExplainTask | ReadSchedule
+"""What changes nothing: it is repeated without a mark, and not refused while nothing is written."""
+Command = (
+    CreateTask | CancelTask | ReviseTask | DeleteTask | ReadTask | ExplainTask | ScheduleCommand
+)
 """What coordinators send."""
 
 
@@ -318,7 +331,14 @@ class ScheduleDone:
     fresh: bool = True
 
 
-Outcome = Done | ScheduleDone | Rejected
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What holds the task back."""
+
+    explanation: Explanation
+
+
+Outcome = Done | ScheduleDone | Explained | Rejected
 
 
 def is_last(outcome: Outcome) -> bool:

@@ -18,7 +18,10 @@ Details = tuple[tuple[str, str], ...]
 
 
 class BlockingCause(StrEnum):
-    """What a task waits for. ENDED, RUNNING and STARTING hold nothing back, and are told too."""
+    """What a task waits for. ENDED, RUNNING and STARTING hold nothing back, and are told too.
+
+    UNKNOWN is one that a newer owner told of and this version does not know.
+    """
 
     ENDED = "ENDED"
     RUNNING = "RUNNING"
@@ -39,6 +42,7 @@ class BlockingCause(StrEnum):
     STARTING = "STARTING"
     SHARD_NOT_OWNED = "SHARD_NOT_OWNED"
     OWNER_SILENT = "OWNER_SILENT"
+    UNKNOWN = "UNKNOWN"
 
 
 _WAIT_FOR_STORE: Final = frozenset({BlockingCause.MUTATION_IN_FLIGHT, BlockingCause.STARTING})

@@ -14,6 +14,8 @@ from timeball_server.core.commands import (
     CreateTask,
     DeleteTask,
     Done,
+    Explained,
+    ExplainTask,
     Outcome,
     OwnerHint,
     ReadTask,
@@ -34,6 +36,7 @@ from timeball_server.core.model import (
     TaskView,
 )
 from timeball_server.internal.v1 import shard_service_pb2 as pb
+from timeball_server.rpc.explain_convert import read_explanation, write_explanation
 from timeball_server.rpc.revise_convert import read_revise_command, write_revise_command
 from timeball_server.rpc.schedule_convert import (
     read_schedule_command,
@@ -69,6 +72,9 @@ def write_command(target: pb.Command, command: Command) -> None:
         case ReadTask():
             target.read.task_id = command.task_id
             target.read.namespace = command.namespace
+        case ExplainTask():
+            target.explain.task_id = command.task_id
+            target.explain.namespace = command.namespace
         case UpdateTask() | RescheduleTask() | DeleteTask():
             write_revise_command(target, command)
         case _:
@@ -97,6 +103,9 @@ def read_command(message: pb.Command) -> Command:
         )
     if kind == "read":
         return ReadTask(task_id=TaskId(message.read.task_id), namespace=message.read.namespace)
+    if kind == "explain":
+        asked = message.explain
+        return ExplainTask(task_id=TaskId(asked.task_id), namespace=asked.namespace)
     other_command = read_revise_command(message) or read_schedule_command(message)
     if other_command is not None:
         return other_command
@@ -115,6 +124,8 @@ def write_outcome(target: pb.Outcome, outcome: Outcome, command: Command | None 
         case ScheduleDone():
             write_schedule_view(target.schedule_done, outcome.schedule)
             target.schedule_done.fresh = outcome.fresh
+        case Explained():
+            write_explanation(target.explained, outcome.explanation)
         case Rejected():
             target.rejected.reason = _REASONS[outcome.reason]
             target.rejected.message = outcome.message
@@ -140,6 +151,8 @@ def read_outcome(message: pb.Outcome, command: Command | None = None) -> Outcome
     if kind == "schedule_done":
         done_schedule = message.schedule_done
         return ScheduleDone(read_schedule_view(done_schedule), done_schedule.fresh)
+    if kind == "explained":
+        return Explained(read_explanation(message.explained))
     if kind == "rejected":
         rejected = message.rejected
         task = _read_view(rejected.task, None) if rejected.HasField("task") else None

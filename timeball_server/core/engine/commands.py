@@ -13,6 +13,7 @@ from timeball_server.core.commands import (
     DeleteTask,
     Done,
     EndSchedule,
+    ExplainTask,
     Outcome,
     Rejected,
     RejectionReason,
@@ -22,6 +23,7 @@ from timeball_server.core.commands import (
 )
 from timeball_server.core.engine import (
     creating,
+    explaining,
     placing,
     revising,
     revoking,
@@ -97,6 +99,9 @@ def _to_task(
     if task is None:
         task = read_into_memory(engine, shard, command.task_id)
         creating.remember(engine, shard, decode_id(command.task_id).unique, command.task_id)
+    if isinstance(command, ExplainTask) and explaining.can_tell(task):
+        decide(engine, shard, task, token, command)
+        return
     task.waiting.append((token, command))
     placing.free(engine, shard, task)
 
@@ -124,7 +129,16 @@ def decide(
         schedules.decide(engine, shard, task, token, command)
     elif not isinstance(command, TaskCommand):
         reply(engine, token, not_found())
-    elif isinstance(command, CancelTask):
+    elif isinstance(command, ExplainTask):
+        explaining.answer(engine, shard, task, token, command)
+    else:
+        _decide_task(engine, shard, task, token, command)
+
+
+def _decide_task(
+    engine: Engine, shard: ShardState, task: TaskState, token: int, command: TaskCommand
+) -> None:
+    if isinstance(command, CancelTask):
         _cancel(engine, shard, task, token, command)
     elif isinstance(command, UpdateTask | RescheduleTask):
         revising.revise(engine, shard, task, token, command)

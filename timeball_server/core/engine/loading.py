@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from timeball_server.core.buckets import SLICE_MS, end_ms, minute_of, start_ms
-from timeball_server.core.engine import commands, placing, settling
+from timeball_server.core.engine import commands, explaining, placing, settling
 from timeball_server.core.engine.effects import LoadSlice
 from timeball_server.core.engine.events import ShardAcquired, SliceLoaded, TasksRead
 from timeball_server.core.engine.state import (
@@ -218,4 +218,5 @@ def tasks_read(engine: Engine, event: TasksRead) -> None:
         if task is not None and task.loading is Loading.READING:
             placing.fill(engine, shard, task, event.journals.get(task_id, ()))
             settling.occurrence_read(engine, shard, task)
+            explaining.answer_waiting(engine, shard, task)
             placing.free(engine, shard, task)

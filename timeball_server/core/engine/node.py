@@ -95,6 +95,8 @@ def _lease_proven(engine: Engine, event: e.LeaseProven) -> None:
 
 
 def _suspended(engine: Engine, event: e.Suspended) -> None:
+    if event.suspended and not engine.suspended:
+        engine.suspended_since_ms = engine.now_ms
     engine.suspended = event.suspended
 
 

@@ -27,6 +27,7 @@ def ask(
         raise AssertionError("a claimed task has a run")
     task.revokes.append((token, command))
     if len(task.revokes) == 1:
+        task.revoke_asked_ms = engine.now_ms
         engine.send(executor.facts.incarnation, Revoke(run, shard.shard, shard.epoch))
 
 

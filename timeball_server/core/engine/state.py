@@ -18,6 +18,7 @@ from timeball_server.core.commands import (
     CreateTask,
     DeleteTask,
     EndSchedule,
+    ExplainTask,
     ReadSchedule,
     ReadTask,
     WatchTask,
@@ -62,7 +63,7 @@ from timeball_server.core.retry import Rng
 if TYPE_CHECKING:
     from timeball_server.core.engine.ready import ReadyQueue
 
-TaskCommand = ChangeTask | DeleteTask | ReadTask | WatchTask
+TaskCommand = ChangeTask | DeleteTask | ReadTask | ExplainTask | WatchTask
 ScheduleCommand = ReadSchedule | EndSchedule | ChangeSchedule
 AnyCommand = TaskCommand | ScheduleCommand | CreateTask | CreateSchedule
 Waiting = tuple[int, AnyCommand]
@@ -113,6 +114,7 @@ class TaskState:
         "pending",
         "ready_number",
         "results",
+        "revoke_asked_ms",
         "revokes",
         "sent",
         "shard",
@@ -136,6 +138,7 @@ class TaskState:
         self.waiting: list[Waiting] = []
         self.results: list[Reported] = []
         self.revokes: list[tuple[int, ChangeTask]] = []
+        self.revoke_asked_ms = 0
         self.sent = False
         self.started_ms: int | None = None
         self.waits = False
@@ -423,6 +426,7 @@ class Engine:
         self.mono_ms = 0
         self.lease_until_mono_ms = 0
         self.suspended = False
+        self.suspended_since_ms = 0
         self.resumed_ms = 0
         self.next_turn_ms = 0
         self.shards: dict[ShardId, ShardState] = {}

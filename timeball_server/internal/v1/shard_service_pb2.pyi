@@ -773,6 +773,7 @@ class Command(_message.Message):
     UPDATE_FIELD_NUMBER: _builtins.int
     RESCHEDULE_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateTask:
         """Create a task."""
@@ -813,6 +814,10 @@ class Command(_message.Message):
     def delete(self) -> Global___DeleteTask:
         """Hide a task that has ended."""
 
+    @_builtins.property
+    def explain(self) -> Global___ExplainTask:
+        """Say what holds a task back."""
+
     def __init__(
         self,
         *,
@@ -826,12 +831,13 @@ class Command(_message.Message):
         update: Global___UpdateTask | None = ...,
         reschedule: Global___RescheduleTask | None = ...,
         delete: Global___DeleteTask | None = ...,
+        explain: Global___ExplainTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "delete", b"delete", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "reschedule", b"reschedule", "schedule", b"schedule", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "delete", b"delete", "end_schedule", b"end_schedule", "explain", b"explain", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "reschedule", b"reschedule", "schedule", b"schedule", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "delete", b"delete", "end_schedule", b"end_schedule", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "reschedule", b"reschedule", "schedule", b"schedule", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "create", b"create", "create_schedule", b"create_schedule", "delete", b"delete", "end_schedule", b"end_schedule", "explain", b"explain", "kind", b"kind", "read", b"read", "read_schedule", b"read_schedule", "reschedule", b"reschedule", "schedule", b"schedule", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "cancel", "read", "create_schedule", "read_schedule", "end_schedule", "schedule", "update", "reschedule", "delete"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "cancel", "read", "create_schedule", "read_schedule", "end_schedule", "schedule", "update", "reschedule", "delete", "explain"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1400,6 +1406,32 @@ class ReadTask(_message.Message):
 Global___ReadTask: _TypeAlias = ReadTask  # noqa: Y015
 
 @_typing.final
+class ExplainTask(_message.Message):
+    """Asks what holds a task back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Id of the task."""
+    namespace: _builtins.str
+    """Namespace that the caller may see."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainTask: _TypeAlias = ExplainTask  # noqa: Y015
+
+@_typing.final
 class Outcome(_message.Message):
     """What became of a command."""
 
@@ -1408,6 +1440,7 @@ class Outcome(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     SCHEDULE_DONE_FIELD_NUMBER: _builtins.int
+    EXPLAINED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def done(self) -> Global___Done:
         """The command holds."""
@@ -1420,18 +1453,23 @@ class Outcome(_message.Message):
     def schedule_done(self) -> Global___ScheduleDone:
         """The command on a schedule holds."""
 
+    @_builtins.property
+    def explained(self) -> Global___Explained:
+        """What holds the task back."""
+
     def __init__(
         self,
         *,
         done: Global___Done | None = ...,
         rejected: Global___Rejected | None = ...,
         schedule_done: Global___ScheduleDone | None = ...,
+        explained: Global___Explained | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "kind", b"kind", "rejected", b"rejected", "schedule_done", b"schedule_done"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "explained", b"explained", "kind", b"kind", "rejected", b"rejected", "schedule_done", b"schedule_done"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "kind", b"kind", "rejected", b"rejected", "schedule_done", b"schedule_done"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "explained", b"explained", "kind", b"kind", "rejected", b"rejected", "schedule_done", b"schedule_done"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["done", "rejected", "schedule_done"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["done", "rejected", "schedule_done", "explained"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1468,6 +1506,89 @@ class Done(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Done: _TypeAlias = Done  # noqa: Y015
+
+@_typing.final
+class Explained(_message.Message):
+    """What holds a task back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Id of the task."""
+    at_ms: _builtins.int
+    """When this was true, by the owner's clock."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
+        """At least one; the first holds it back now, the others would without it."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        reasons: _abc.Iterable[Global___Reason] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "reasons", b"reasons", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explained: _TypeAlias = Explained  # noqa: Y015
+
+@_typing.final
+class Reason(_message.Message):
+    """One thing that holds a task back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    NEXT_CHECK_MS_FIELD_NUMBER: _builtins.int
+    NEXT_CHECK_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    cause: _builtins.str
+    """Which; causes are words so that a newer one can be told."""
+    sentence: _builtins.str
+    """What it is, for people."""
+    since_ms: _builtins.int
+    """Since when; absent = not known."""
+    next_check_ms: _builtins.int
+    """When it is looked at again; absent = not at an instant."""
+    next_check: _builtins.str
+    """What is looked out for."""
+    @_builtins.property
+    def details(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]:
+        """Small facts for programs."""
+
+    def __init__(
+        self,
+        *,
+        cause: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+        since_ms: _builtins.int | None = ...,
+        next_check_ms: _builtins.int | None = ...,
+        next_check: _builtins.str = ...,
+        details: _abc.Iterable[Global___Label] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_check_ms", b"_next_check_ms", "_since_ms", b"_since_ms", "next_check_ms", b"next_check_ms", "since_ms", b"since_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_check_ms", b"_next_check_ms", "_since_ms", b"_since_ms", "cause", b"cause", "details", b"details", "next_check", b"next_check", "next_check_ms", b"next_check_ms", "sentence", b"sentence", "since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_check_ms: _TypeAlias = _typing.Literal["next_check_ms"]  # noqa: Y015
+    _WhichOneofArgType__next_check_ms: _TypeAlias = _typing.Literal["_next_check_ms", b"_next_check_ms"]  # noqa: Y015
+    _WhichOneofReturnType__since_ms: _TypeAlias = _typing.Literal["since_ms"]  # noqa: Y015
+    _WhichOneofArgType__since_ms: _TypeAlias = _typing.Literal["_since_ms", b"_since_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_check_ms) -> _WhichOneofReturnType__next_check_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__since_ms) -> _WhichOneofReturnType__since_ms | None: ...
+
+Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
 class Rejected(_message.Message):
