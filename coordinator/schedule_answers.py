@@ -68,7 +68,7 @@ def _version(row: VersionRow, until_ms: int | None, name: str) -> pb.ScheduleVer
 
 def preview_answer(seen: Preview) -> pb.PreviewScheduleResponse:
     """Times to come."""
-    answer = pb.PreviewScheduleResponse()
+    answer = pb.PreviewScheduleResponse(end_cause=seen.end_cause)
     for coming in seen.times:
         made = answer.times.add(marks=coming.marks)
         set_timestamp(made.nominal_time, coming.nominal_ms)

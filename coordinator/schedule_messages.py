@@ -257,6 +257,7 @@ def schedule_message(view: ScheduleView) -> pb.Schedule:
     message.uid = view.schedule_id
     message.runs = view.runs
     message.ended = view.ended
+    message.ended_cause = view.ended_cause
     message.recent_tasks.extend(task_name(namespace, task_id) for task_id in view.recent)
     message.open_tasks.extend(task_name(namespace, task_id) for task_id in view.open)
     message.etag = str(view.revision)
@@ -266,6 +267,8 @@ def schedule_message(view: ScheduleView) -> pb.Schedule:
     set_timestamp(message.update_time, view.updated_ms or view.created_ms)
     if view.next_ms is not None:
         set_timestamp(message.next_time, view.next_ms)
+    if view.ended_ms is not None:
+        set_timestamp(message.ended_time, view.ended_ms)
     if view.paused is not None:
         message.pause.reason, message.pause.actor = view.paused.reason, view.paused.actor
         set_timestamp(message.pause.time, view.paused.at_ms)

@@ -10,6 +10,7 @@ from typing import Final
 
 from timeball_server.core.ids import TaskId
 from timeball_server.core.model import CatchUp, CatchUpPolicy, ScheduleSpec
+from timeball_server.core.schedule_view import why_over
 from timeball_server.core.schedules import spread
 from timeball_server.core.schedules.calendars import (
     count_nominal,
@@ -36,9 +37,13 @@ class Coming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """Times to come, local times that clocks drop among them, and what was missed."""
+    """Times to come, local times that clocks drop among them, and what was missed.
+
+    `end_cause`: why there are fewer than wished for, in words.
+    """
 
     times: tuple[Coming, ...]
+    end_cause: str = ""
     dropped: tuple[Dropped, ...] = ()
     missed: int = 0
     caught_up: int = 0
@@ -53,9 +58,8 @@ def preview(
     left: int | None = None,
 ) -> Preview:
     """The next nominal times strictly after an instant; `left` = so many runs until it ends."""
-    calendar = spec.when
-    most = (count or DEFAULT_COUNT) if left is None else min(count or DEFAULT_COUNT, left)
-    times = nominal_times(calendar, after_ms, _EVER, most)
+    calendar, wished = spec.when, count or DEFAULT_COUNT
+    times = nominal_times(calendar, after_ms, _EVER, wished if left is None else min(wished, left))
     shifted = schedule_id is not None and bool(calendar.jitter_ms or calendar.window_ms)
     coming = tuple(
         Coming(
@@ -66,7 +70,10 @@ def preview(
         for nominal_ms in times
     )
     gone = dropped(calendar, after_ms, times[-1], MOST_DROPPED) if times else ()
-    return Preview(times=coming, dropped=gone)
+    runs = 0 if left is None else spec.max_runs - left + len(times)
+    last_ms = times[-1] if times else after_ms
+    cause = why_over(spec, last_ms, runs) if len(times) < wished else ""
+    return Preview(times=coming, end_cause=cause, dropped=gone)
 
 
 def missed(spec: ScheduleSpec, since_ms: int, until_ms: int) -> Preview:

@@ -82,7 +82,10 @@ def test_a_schedule_from_creation_to_its_end(verbs: Verbs) -> None:
     assert verbs.json("get", "nightly")["recentTasks"] == [f"namespaces/default/tasks/{run_id}"]
 
     assert verbs.run("delete", "nightly").returncode == 0
-    assert verbs.json("get", "nightly")["state"] == "SCHEDULE_STATE_ENDED"
+    gone = verbs.json("get", "nightly")
+    assert (gone["state"], gone["endedCause"]) == ("SCHEDULE_STATE_ENDED", "deleted by dev")
+    assert gone["endedTime"] >= gone["createTime"]
+    assert gone["endedTime"].rstrip("Z") in verbs.told("get", "nightly")
     assert verbs.json("list", "--label", "a=b") == {"schedules": []}
 
 
@@ -102,6 +105,14 @@ def test_a_preview_marks_what_clocks_did_and_what_was_dropped(verbs: Verbs) -> N
     passes = verbs.told("preview", *night[:4], *autumn)
     assert "FIRST_PASS" in passes
     assert "SECOND_PASS" in passes
+
+
+def test_a_preview_says_why_it_ends(verbs: Verbs) -> None:
+    rule = ("--cron", "0 9 * * *", "--max-runs", "2")
+    assert verbs.json("preview", *rule)["endCause"] == "all 2 runs are launched"
+    seen = verbs.run("preview", *rule)
+    assert "no more: all 2 runs are launched" in seen.stderr
+    assert "endCause" not in verbs.json("preview", *rule, "--count", "2")
 
 
 def test_a_preview_tells_what_catch_up_would_do(verbs: Verbs) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from timeball_server.core.journal import NO_EPOCH, EventRow, ScheduleDetail, State
-from timeball_server.core.model import ScheduleView
+from timeball_server.core.model import ScheduleSpec, ScheduleView
+from timeball_server.core.schedules import calendars
 
 
 def hand_ms(head: EventRow) -> int | None:
@@ -12,6 +13,13 @@ def hand_ms(head: EventRow) -> int | None:
     if isinstance(detail, ScheduleDetail) and detail.hand_epoch != NO_EPOCH:
         return detail.next_ms
     return None if alarm is None else alarm.due_ms
+
+
+def why_over(spec: ScheduleSpec, last_ms: int, runs: int) -> str:
+    """Why no nominal time comes after the last one and so many runs; empty if one does."""
+    if spec.max_runs and runs >= spec.max_runs:
+        return f"all {spec.max_runs} runs are launched"
+    return calendars.why_over(spec.when, last_ms)
 
 
 def schedule_view(head: EventRow) -> ScheduleView | None:

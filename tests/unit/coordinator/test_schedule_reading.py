@@ -23,7 +23,13 @@ from timeball_server.core.model import (
     ScheduleSpec,
     TaskSpec,
 )
-from timeball_server.core.schedules.spec import Calendar, Cron, Interval
+from timeball_server.core.schedules.spec import (
+    Calendar,
+    Cron,
+    ExcludedCron,
+    Exclusions,
+    Interval,
+)
 
 CLERK = Caller("shop", "clerk")
 TASK = TaskSpec(namespace="shop", owner="clerk", handler="billing.charge")
@@ -126,6 +132,20 @@ def test_a_preview_ends_with_the_calendar_and_with_the_runs_that_are_left() -> N
     assert len(preview(spec, FIRST_MS, 100).times) == 5
     assert len(preview(spec, FIRST_MS, 100, left=2).times) == 2
     assert [each.due_ms for each in preview(spec, FIRST_MS, 1).times] == [None]
+
+
+def test_a_preview_that_is_shorter_than_wished_says_why() -> None:
+    stepping = (Interval(every_ms=60_000),)
+    bounded = Calendar(intervals=stepping, end_ms=FIRST_MS + 300_000)
+    spec = ScheduleSpec(task=TASK, calendar=bounded, max_runs=7)
+    assert preview(spec, FIRST_MS, 5).end_cause == ""
+    assert preview(spec, FIRST_MS, 6).end_cause == "no nominal time is left before its end"
+    assert preview(spec, FIRST_MS, 5, left=3).end_cause == "all 7 runs are launched"
+    left_out = Exclusions(crons=(ExcludedCron(expression="0 * 1-23 * * *"),))
+    spec = ScheduleSpec(task=TASK, calendar=Calendar(intervals=stepping, excluded=left_out))
+    seen = preview(spec, FIRST_MS - 120_000, 100)
+    assert seen.end_cause == "1,000 nominal times in a row are excluded"
+    assert len(seen.times) == 60
 
 
 def test_a_preview_shows_when_a_shifted_run_is_due_only_where_that_is_known() -> None:

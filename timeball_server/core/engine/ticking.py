@@ -41,7 +41,8 @@ from timeball_server.core.journal import (
     Row,
     ScheduleDetail,
 )
-from timeball_server.core.schedules.calendars import next_nominal_ms, why_over
+from timeball_server.core.schedule_view import why_over
+from timeball_server.core.schedules.calendars import next_nominal_ms
 from timeball_server.core.schedules.problems import SpecProblem
 
 BLOCKED_LOOK_MS: Final = 60_000
@@ -405,12 +406,9 @@ def append(
 
 def _why(detail: ScheduleDetail, kind: EventKind, actor: str) -> str:
     """What a schedule ends for."""
-    spec = detail.spec
     if kind is EventKind.SCHEDULE_ENDED:
         return f"deleted by {actor}"
-    if spec.max_runs and detail.runs >= spec.max_runs:
-        return f"all {spec.max_runs} runs are launched"
-    return why_over(spec.when, detail.nominal_ms or 0)
+    return why_over(detail.spec, detail.nominal_ms or 0, detail.runs)
 
 
 _USER_KINDS: Final = frozenset(

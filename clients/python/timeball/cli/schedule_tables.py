@@ -58,6 +58,8 @@ def _facts(schedule: pb.Schedule) -> list[tuple[str, str]]:
         ("window", _length(schedule.flexible_window)),
         ("labels", ", ".join(f"{k}={v}" for k, v in sorted(schedule.labels.items()))),
         ("state", state(schedule)),
+        ("ended", instant(schedule.ended_time, has("ended_time"))),
+        ("ended because", schedule.ended_cause),
         ("paused", f"{instant(pause.time)} by {pause.actor}" if has("pause") else ""),
         ("pause reason", pause.reason),
         ("next", instant(schedule.next_time, has("next_time"))),
@@ -126,6 +128,8 @@ def print_preview(answer: pb.PreviewScheduleResponse, zone: str) -> None:
         for each in answer.times
     ]
     print_table(PREVIEW, rows)
+    if answer.end_cause:
+        click.echo(f"no more: {answer.end_cause}", err=True)
     if answer.dropped:
         click.echo()
         found = [(each.local_time, each.time_zone, instant(each.time)) for each in answer.dropped]
