@@ -13,12 +13,14 @@ from scheduler_node.hearsay import NOBODY, Owners, with_hints
 from scheduler_node.pushing import Pushes
 from timeball_server.core.commands import (
     Command,
+    Explained,
     Outcome,
     ReadCommand,
     Rejected,
     RejectionReason,
 )
 from timeball_server.core.engine import events
+from timeball_server.core.explanation import with_store_stuck
 from timeball_server.ports.owners import OwnerWatch
 
 _STORE_AWAY: Final = (
@@ -89,6 +91,8 @@ class Calls:
             self._pushes.take(token, outcome)
             return
         batch, index = found
+        if isinstance(outcome, Explained) and self._is_stuck():
+            outcome = Explained(with_store_stuck(outcome.explanation))
         batch.outcomes[index] = outcome
         batch.left -= 1
         if batch.left == 0:

@@ -16,9 +16,17 @@ from scheduler_node.committer import CommitLimits, Committer
 from tests.support.fake_owners import Fault, Rig, on_rig
 from tests.support.store_worlds import event, task
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
-from timeball_server.core.commands import CancelTask, ReadTask, Rejected, RejectionReason
+from timeball_server.core.commands import (
+    CancelTask,
+    Explained,
+    ExplainTask,
+    ReadTask,
+    Rejected,
+    RejectionReason,
+)
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import Write
+from timeball_server.core.explanation import BlockingCause, Explanation, Reason
 from timeball_server.core.ids import Epoch, ShardId
 from timeball_server.core.journal import Row
 from timeball_server.core.minting import CreateTime, fresh_request_id
@@ -112,6 +120,25 @@ async def test_writing_commands_are_refused_and_reading_ones_are_not() -> None:
     assert not reading.done()
     calls.close()
     await reading
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_stuck", [True, False])
+async def test_who_asks_why_a_task_waits_hears_of_the_store(is_stuck: bool) -> None:
+    posted: list[events.Event] = []
+    calls = Calls(posted.append, lambda: is_stuck)
+    asking = asyncio.create_task(calls.execute([ExplainTask(namespace="bank", task_id=task(1))]))
+    await asyncio.wait((asking,), timeout=0)
+    (arrived,) = posted
+    assert isinstance(arrived, events.CommandArrived)
+    waits = Reason(cause=BlockingCause.STARTING, sentence="it is due", since_ms=7)
+    calls.answer(arrived.token, Explained(Explanation(task_id=task(1), at_ms=9, reasons=(waits,))))
+    calls.flush()
+    (outcome,) = await asking
+    assert isinstance(outcome, Explained)
+    told = [(each.cause, each.since_ms) for each in outcome.explanation.reasons]
+    store_away = [(BlockingCause.STORE_UNAVAILABLE, 7)] if is_stuck else []
+    assert told == [*store_away, (BlockingCause.STARTING, 7)]
 
 
 @on_rig
