@@ -28,6 +28,7 @@ from timeball_server.core.commands import (
     Command,
     CreateSchedule,
     CreateTask,
+    DeleteTask,
     Done,
     EndSchedule,
     Outcome,
@@ -35,6 +36,7 @@ from timeball_server.core.commands import (
     ReadSchedule,
     Rejected,
     RejectionReason,
+    RescheduleTask,
     ScheduleDone,
     WatchTask,
     is_last,
@@ -64,7 +66,7 @@ from timeball_server.core.journal import (
     fold,
     next_state,
 )
-from timeball_server.core.model import ScheduleView
+from timeball_server.core.model import PublicState, ScheduleView
 from timeball_server.core.view import HIDDEN, task_view
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Member, Role
@@ -99,6 +101,7 @@ _REFUSALS = {
     Fault.SAYS_UNKNOWN_APPLIED: RejectionReason.UNKNOWN,
     Fault.OVERLOADED: RejectionReason.OVERLOADED,
 }
+FAR_MS = 10**15
 _APPLIED = {Fault.BREAK_AFTER, Fault.SAYS_UNKNOWN_APPLIED}
 
 
@@ -173,6 +176,8 @@ class FakeOwner:
         if isinstance(command, CreateSchedule | ReadSchedule | EndSchedule):
             return self._schedule(command)
         outcome = await self._read(command.task_id, command.namespace)
+        if isinstance(outcome, Done) and isinstance(command, DeleteTask | RescheduleTask):
+            return await self._change(outcome, command)
         if not isinstance(outcome, Done) or not isinstance(command, CancelTask):
             return outcome
         if outcome.task.terminal:
@@ -180,6 +185,20 @@ class FakeOwner:
             return outcome if repeated else Rejected(RejectionReason.TOO_LATE, "it has ended")
         await self.append(command.task_id, EventKind.CANCELLED)
         return await self._read(command.task_id, command.namespace)
+
+    async def _change(self, found: Done, command: DeleteTask | RescheduleTask) -> Outcome:
+        """Move what waits, to where it is; hide what has ended."""
+        if isinstance(command, DeleteTask):
+            if not found.task.terminal:
+                return Rejected(RejectionReason.PRECONDITION, "it goes on", found.task)
+            await self.append(command.task_id, EventKind.DELETED)
+            return found
+        runs = found.task.state is PublicState.RUNNING
+        if runs or found.task.terminal:
+            return Rejected(RejectionReason.TOO_LATE, "it has begun", found.task)
+        if command.due_ms is not None and command.due_ms > FAR_MS:
+            return Rejected(RejectionReason.HORIZON, "too far")
+        return found
 
     async def _read(self, task_id: TaskId, namespace: str) -> Outcome:
         if home_of(task_id).shard not in self.epochs:
@@ -332,7 +351,7 @@ class Surroundings(Generic[ClockT]):
         self.service = LocalCoordinator(100, self.clock)
         self.dialer = FakeDialer()
         self.router = Router(self.dialer, self.clock)
-        self.calls = OwnerCalls(self.router)
+        self.calls = OwnerCalls(self.router, clock)
         self.sessions: dict[str, LocalSession] = {}
         self.cluster = Cluster(
             store=self.store,
