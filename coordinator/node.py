@@ -79,7 +79,7 @@ class CoordinatorNode(Service):
         self._session: CoordinationSession | None = None
         self.cluster = Cluster(
             store=ports.store,
-            calls=OwnerCalls(self.router),
+            calls=OwnerCalls(self.router, ports.clock),
             clock=ports.clock,
             layout=layout,
             entropy=ports.entropy,

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 from timeball.errors import OutcomeUnknown, TimeballError, Unavailable
 
+from coordinator.admission import BULK_PATIENCE_MS, REFUSED, Admission
 from coordinator.deadline import Deadline
 from coordinator.outcomes import error_of, in_doubt, no_owner
 from coordinator.routing import Router, Target
@@ -23,6 +24,7 @@ from coordinator.tries import Tries
 from coordinator.watching import Watches
 from timeball_server.core.commands import (
     Command,
+    CreateTask,
     EndSchedule,
     Outcome,
     OwnerHint,
@@ -32,6 +34,7 @@ from timeball_server.core.commands import (
     shard_of,
 )
 from timeball_server.core.ids import NodeId, ShardId
+from timeball_server.ports.clock import Clock
 
 log = structlog.stdlib.get_logger("coordinator")
 TRY_MS: Final = 5_000
@@ -63,6 +66,11 @@ class _Call:
     has_followed: bool = False
     refusal: Rejected | None = None
 
+    @property
+    def may_be_refused(self) -> bool:
+        """Whether this is a creation of which nothing was sent from here."""
+        return isinstance(self.command, CreateTask) and not self.doubtful
+
     def decide(self, answer: Answer) -> None:
         """This is the answer."""
         self.answer = answer
@@ -84,7 +92,7 @@ class _Call:
         elif isinstance(outcome, Rejected) and outcome.reason in _ELSEWHERE:
             self._note_hint(outcome.owner)
             self.refusal = outcome if outcome.reason is RejectionReason.NOT_READY else None
-        else:
+        elif not (self.doubtful and _is_overloaded(outcome)):  # a refusal speaks for one send only
             self.decide(outcome)
 
     def target(self, known: Target | None) -> Target | None:
@@ -110,10 +118,17 @@ class _Call:
 
 
 class OwnerCalls:
-    """Carries commands to the owners of their shards; `watches` follows tasks there."""
+    """Carries commands to the owners of their shards.
 
-    def __init__(self, router: Router) -> None:
+    Attributes:
+        watches: follows tasks there.
+        admission: refuses creations when an owner has as much to do as it can.
+    """
+
+    def __init__(self, router: Router, clock: Clock) -> None:
         self.watches = Watches(router)
+        self.admission = Admission(clock)
+        self._clock = clock
         self._router = router
         self._tries = Tries(router)
 
@@ -198,7 +213,26 @@ class OwnerCalls:
         return dict(groups.values())
 
     async def _send(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
-        """One try with one owner; with no time left nothing is sent, and so nothing in doubt."""
+        """One try with one owner, of what is let in."""
+        new = [call for call in calls if call.may_be_refused]
+        if not new:
+            await self._try(target, calls, deadline)
+            return
+        is_bulk = len(new) > 1 or new[0].on_answer is not None
+        patience_ms = min(BULK_PATIENCE_MS, deadline.left_ms()) if is_bulk else 0
+        if not await self.admission.let_in(target.address, len(new), patience_ms):
+            for call in new:
+                call.decide(REFUSED)
+            return
+        began_ms = self._clock.now().mono_ms
+        try:
+            await self._try(target, calls, deadline)
+        finally:
+            took_ms = self._clock.now().mono_ms - began_ms
+            self.admission.done(target.address, len(new), took_ms)
+
+    async def _try(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
+        """Send; with no time left nothing is sent, and so nothing in doubt."""
         limit_ms = min(TRY_MS, deadline.left_ms())
         if limit_ms <= 0:
             return
@@ -227,3 +261,7 @@ class OwnerCalls:
             call.settle(outcome)
         if any(call.answer is None for call in calls):
             self._router.suspect()
+
+
+def _is_overloaded(outcome: Outcome) -> bool:
+    return isinstance(outcome, Rejected) and outcome.reason is RejectionReason.OVERLOADED

@@ -123,6 +123,7 @@ class Coordinator(Service):
         )
         yield counter("timeball_call_bugs", "Calls that failed on a bug of ours.", self.bugs)
         yield from self._parts.auditor.metrics()
+        yield from self.node.cluster.calls.admission.metrics()
         viewers = 0 if self._console is None else self._console.viewers
         yield gauge("timeball_console_viewers", "Consoles that are looked at now.", viewers)
 

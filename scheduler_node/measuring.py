@@ -14,6 +14,7 @@ from math import ceil
 from typing import Final
 
 from scheduler_node.committer import Committer
+from scheduler_node.line import CommandLine
 from scheduler_node.recalling import PLACES, LastSeconds
 from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.events import Event, ExecutorSaid
@@ -126,7 +127,7 @@ def _is_news(task: TaskState, run: RunId) -> bool:
 
 
 def families(
-    engine: Engine, measures: Measures, committer: Committer, clock: Clock
+    engine: Engine, measures: Measures, committer: Committer, line: CommandLine, clock: Clock
 ) -> Iterator[Family]:
     """Everything that a scheduler node shows, as it is now."""
     yield Distribution(
@@ -145,6 +146,10 @@ def families(
     )
     yield from _memory(engine)
     yield from _commits(committer)
+    yield gauge("timeball_commands_in_line", "What callers asked and the engine has not seen yet.",
+                len(line))  # fmt: skip
+    yield counter("timeball_commands_too_old", "Creations refused because they waited too long.",
+                  line.refused)  # fmt: skip
     left_ms = max(0, engine.lease_until_mono_ms - clock.now().mono_ms)
     yield gauge("timeball_lease_left_seconds", "How long this node may still act.", left_ms / 1_000)
 

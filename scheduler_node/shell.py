@@ -3,7 +3,8 @@
 Everything that happens within one turn of the loop is one step of the engine, so every hop is a
 batch: one message per executor, one write per flush, one answer per batch of commands. What nobody
 waits for within milliseconds is gathered: such a step begins PACE_MS after the last one at the
-earliest. Decides nothing.
+earliest. What callers ask waits in a line of its own, of which a step takes a bounded piece, so
+that a flood of it holds up neither due work nor the proof of the lease. Decides nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from scheduler_node.calls import Calls
 from scheduler_node.committer import CommitLimits, Committer
+from scheduler_node.line import OVERLOADED, CommandLine
 from scheduler_node.measuring import Measures, families
 from scheduler_node.readers import Readers, Reads
 from timeball_server.core.commands import CreateTask
@@ -78,6 +80,7 @@ class EngineShell:
         self._on_ownership_end = on_ownership_end
         self._session: CoordinationSession | None = None
         self._inbox: list[events.Event] = []
+        self._line = CommandLine()
         self._wake = asyncio.Event()
         self._stepped_ms = 0
         self._pacer: asyncio.TimerHandle | None = None
@@ -99,8 +102,11 @@ class EngineShell:
         self._session = session
 
     def post(self, event: events.Event) -> None:
-        """Take an event for the engine's next step."""
-        self._inbox.append(event)
+        """Take an event for one of the engine's next steps."""
+        if isinstance(event, events.CommandArrived):
+            self._line.add(event, self._clock.now().mono_ms)
+        else:
+            self._inbox.append(event)
         if _may_wait(self.engine, event):
             self._wake_soon()
         else:
@@ -136,7 +142,7 @@ class EngineShell:
 
     def metrics(self) -> Iterable[Family]:
         """The node's numbers as they are now."""
-        return families(self.engine, self.measures, self.committer, self._clock)
+        return families(self.engine, self.measures, self.committer, self._line, self._clock)
 
     async def run(self) -> None:
         """Step whenever something happened or an instant has come; never ends by itself."""
@@ -163,11 +169,16 @@ class EngineShell:
         now = self._clock.now()
         self._stepped_ms = now.mono_ms
         inbox, self._inbox = self._inbox, []
-        happened = [*self._session_news(), *inbox]
+        asked, too_old = self._line.next_piece(now.mono_ms)
+        happened = [*self._session_news(), *inbox, *asked]
         self.measures.note(self.engine, inbox, now.wall_ms)
         effects = handle(self.engine, happened, wall_ms=now.wall_ms, mono_ms=now.mono_ms)
         for effect in effects:
             _PERFORM[type(effect)](self, effect)
+        for each in too_old:
+            self.calls.answer(each.token, OVERLOADED)
+        if self._line:
+            self._wake.set()
         self.committer.flush()
         self._readers.flush()
         self.calls.flush()

@@ -1,0 +1,84 @@
+"""Who may create now: as much is sent to an owner as it can take in, and the rest is refused.
+
+A refusal costs next to nothing and says when to come back; a creation that waits behind too many
+others costs its owner as much as any, and is late when it is done. Bulk work waits a little
+instead, because its sender feels that and slows down. Must never touch anything but creations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from timeball_server.core.commands import Rejected, RejectionReason
+from timeball_server.core.overload import LearnedLimit
+from timeball_server.ports.clock import Clock
+from timeball_server.ports.metrics import Family, counter, gauge
+
+BULK_PATIENCE_MS: Final = 1_000
+REFUSED: Final = Rejected(
+    RejectionReason.OVERLOADED,
+    "the owner of the task's shard has as much to do as it can; nothing was created, so repeat "
+    "the call after the time that this answer names",
+)
+"""What of a creation becomes that was not let in."""
+
+
+class Admission:
+    """The limits of all owners, by address; those of owners that are gone cost some bytes each."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._limits: dict[str, LearnedLimit] = {}
+        self._room = asyncio.Event()
+        self._refused = 0
+
+    async def let_in(self, address: str, items: int, patience_ms: int) -> bool:
+        """Whether so many creations may be sent now, or within the patience.
+
+        If so, `done` must follow.
+        """
+        limit = self._limit(address)
+        until_ms = self._clock.now().mono_ms + patience_ms
+        while not limit.let_in(items):
+            left_ms = until_ms - self._clock.now().mono_ms
+            if left_ms <= 0 or not await self._room_within(left_ms):
+                self._refused += items
+                return False
+        return True
+
+    def done(self, address: str, items: int, took_ms: int) -> None:
+        """Those are answered, or given up, after so long."""
+        self._limit(address).done(items, took_ms, self._clock.now().mono_ms)
+        self._room.set()
+        self._room = asyncio.Event()
+
+    def allowed(self, address: str) -> int:
+        """How many creations may be under way at this owner."""
+        return round(self._limit(address).limit)
+
+    def metrics(self) -> Iterator[Family]:
+        """What is allowed, under way and refused, over all owners."""
+        limits = self._limits.values()
+        text = "Creations that may be under way at the owners, as learned from their answers."
+        yield gauge("timeball_creations_allowed", text, sum(each.limit for each in limits))
+        under_way = sum(each.under_way for each in limits)
+        yield gauge("timeball_creations_under_way", "Creations sent and not answered.", under_way)
+        text = "Creations refused for overload."
+        yield counter("timeball_creations_refused", text, self._refused)
+
+    def _limit(self, address: str) -> LearnedLimit:
+        found = self._limits.get(address)
+        if found is None:
+            found = self._limits[address] = LearnedLimit(self._clock.now().mono_ms)
+        return found
+
+    async def _room_within(self, left_ms: int) -> bool:
+        """Whether something was answered before the time was over."""
+        try:
+            async with asyncio.timeout(left_ms / 1_000):
+                await self._room.wait()
+        except TimeoutError:
+            return False
+        return True
