@@ -13,14 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-from timeball.errors import (
-    FailedPrecondition,
-    InvalidRequest,
-    NodeNotFound,
-    TimeballError,
-    Unavailable,
-    Violation,
-)
+from timeball.errors import FailedPrecondition, NodeNotFound, TimeballError, Unavailable, refused
 
 from coordinator.access_api import Rows, page_of_rows
 from coordinator.dead_letters import DeadLetters
@@ -185,7 +178,7 @@ def _check_shard(overview: Overview, shard: int) -> None:
     known = [each.shard for each in overview.shards]
     if shard not in known:
         sentence = f"must be one of the cluster's shards, 0 to {max(known)}, got {shard}"
-        raise InvalidRequest(f"shard: {sentence}", violations=[Violation("shard", sentence)])
+        raise refused("shard", sentence)
 
 
 def _check_taker(members: Sequence[Member], name: str) -> None:

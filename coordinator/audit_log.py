@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import refused
 
 from coordinator.paging import seal_words, unseal_words
 from coordinator.walk import DAY_MS, DEFAULT_RANGE_MS, MAX_DAYS, MAX_ROWS, page_items
@@ -83,9 +83,7 @@ class AuditLog:
         from_ms = to_ms - DEFAULT_RANGE_MS if query.from_ms is None else query.from_ms
         if from_ms >= to_ms:
             sentence = "must be earlier than noted_to, and not in the future"
-            raise InvalidRequest(
-                f"noted_from: {sentence}", violations=[Violation("noted_from", sentence)]
-            )
+            raise refused("noted_from", sentence)
         return _Place(max(0, from_ms), to_ms, (to_ms - 1) // DAY_MS)
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from timeball.errors import InvalidRequest, TimeballError, Violation
+from timeball.errors import TimeballError, refused
 from timeball.v1 import task_service_pb2 as pb
 
 from coordinator.api import TaskApi
@@ -107,7 +107,7 @@ async def _chunks(
     yield _Chunk(first, item_errors(first))
     async for chunk in rest:
         if bool(chunk.number) != bool(first.number):
-            raise InvalidRequest(f"number: {_NUMBER}", violations=[Violation("number", _NUMBER)])
+            raise refused("number", _NUMBER)
         yield _Chunk(chunk, item_errors(chunk))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import refused
 
 from coordinator.deadline import Deadline
 from coordinator.hints import Hint, LetterSource, found_in
@@ -99,8 +99,7 @@ class DeadLetters:
         start_ms = max(0, end_ms - DEFAULT_RANGE_MS if from_ms is None else from_ms)
         if start_ms >= end_ms:
             sentence = "must be earlier than failed_to, and not in the future"
-            violation = Violation("failed_from", sentence)
-            raise InvalidRequest(f"failed_from: {sentence}", violations=[violation])
+            raise refused("failed_from", sentence)
         return start(source, from_ms=start_ms, to_ms=end_ms)
 
     async def _verified(

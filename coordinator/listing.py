@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from timeball.errors import InvalidRequest, TimeballError, Violation
+from timeball.errors import TimeballError, refused
 
 from coordinator.deadline import Deadline
 from coordinator.hints import STREAMS_OF, Hint, OwnerSource, Source, StateSource, found_in
@@ -85,7 +85,7 @@ class Lister:
         if not query.states or not query.states <= STREAMS_OF.keys():
             listed = ", ".join(STREAMS_OF)
             sentence = f"must name some of {listed} when owner is {EVERYBODY}; others need an owner"
-            raise _refused("states", sentence)
+            raise refused("states", sentence)
         return StateSource(self._store, query.namespace, query.states)
 
     def _first(self, query: ListQuery, source: Source) -> Place:
@@ -99,11 +99,11 @@ class Lister:
         if from_ms is None:
             from_ms = min(now_ms, to_ms) - DEFAULT_RANGE_MS
         if from_ms >= to_ms:
-            raise _refused("created_from", "must be earlier than created_to")
+            raise refused("created_from", "must be earlier than created_to")
         if None not in (query.due_from_ms, query.due_to_ms) and (
             (query.due_from_ms or 0) >= (query.due_to_ms or 0)
         ):
-            raise _refused("due_from", "must be earlier than due_to")
+            raise refused("due_from", "must be earlier than due_to")
         to_ms = now_ms + 1 if query.owner == EVERYBODY else min(to_ms, now_ms + DAY_MS)
         return start(source, from_ms=max(from_ms, 0), to_ms=to_ms)
 
@@ -154,7 +154,3 @@ def _answers(view: TaskView, query: ListQuery, place: Place) -> bool:
 def _in_hand(view: TaskView) -> bool:
     """Whether an attempt is claimed, so that it may have begun."""
     return not view.terminal and bool(view.attempts) and view.attempts[-1].outcome == "CLAIMED"
-
-
-def _refused(field: str, sentence: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {sentence}", violations=[Violation(field, sentence)])

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Final
 
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import InvalidRequest, refused
 
 from timeball_server.core.ids import TaskId
 from timeball_server.core.model import PublicState
@@ -105,7 +105,7 @@ def unseal_words(token: str, query: Sequence[object], key: bytes) -> list[Any]:
 
 
 def _refusal() -> InvalidRequest:
-    return InvalidRequest(f"page_token: {_REFUSAL}", violations=[Violation("page_token", _REFUSAL)])
+    return refused("page_token", _REFUSAL)
 
 
 def _words(query: ListQuery) -> list[object]:

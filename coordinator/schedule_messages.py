@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import refused
 from timeball.v1 import schedule_service_pb2 as pb
 
 from timeball_server.core.model import (
@@ -79,11 +79,6 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
 """What an update mask may name, and the field of a specification that it changes."""
 
 
-def refuse(field: str, sentence: str) -> InvalidRequest:
-    """The error for one field."""
-    return InvalidRequest(f"{field}: {sentence}", violations=[Violation(field, sentence)])
-
-
 def last_part(name: str) -> str:
     """What stands after schedules/ in a schedule's name.
 
@@ -94,7 +89,7 @@ def last_part(name: str) -> str:
         case ["namespaces", _, "schedules", part]:
             return part
         case _:
-            raise refuse("name", "must be namespaces/{namespace}/schedules/{schedule}")
+            raise refused("name", "must be namespaces/{namespace}/schedules/{schedule}")
 
 
 def backfill_parts(name: str) -> tuple[str, str]:
@@ -108,7 +103,7 @@ def backfill_parts(name: str) -> tuple[str, str]:
             return part, backfill_id
         case _:
             sentence = "must be namespaces/{namespace}/schedules/{schedule}/backfills/{backfill}"
-            raise refuse("name", sentence)
+            raise refused("name", sentence)
 
 
 def spec_from(
@@ -123,7 +118,7 @@ def spec_from(
         InvalidRequest: fields contradict each other, or one is missing.
     """
     if needs_task and not message.HasField("task"):
-        raise refuse("schedule.task", "must be set")
+        raise refused("schedule.task", "must be set")
     delay_ms = _delay_ms(message)
     return ScheduleSpec(
         task=spec_from_task(message.task, namespace=namespace, subject=subject),
@@ -141,7 +136,7 @@ def _delay_ms(message: pb.Schedule) -> int | None:
     given = [name for name in RULES if message.HasField(name)]
     if len(given) != 1:
         sentence = "must say when: set exactly one of interval, calendar, delay_after_completion"
-        raise refuse("schedule" if not given else f"schedule.{given[1]}", sentence)
+        raise refused("schedule" if not given else f"schedule.{given[1]}", sentence)
     if given[0] != RULES[2]:
         return None
     return ms_from_duration(message.delay_after_completion)
@@ -182,7 +177,7 @@ def _excluded_from(messages: Sequence[pb.Exclusion]) -> Exclusions:
         kind = message.WhichOneof("kind")
         if kind is None:
             field = f"schedule.calendar.exclusions[{position}]"
-            raise refuse(field, "must be one of dates, span and cron")
+            raise refused(field, "must be one of dates, span and cron")
         kinds[kind].append(getattr(message, kind))
     return Exclusions(
         dates=tuple(
@@ -206,14 +201,14 @@ def _overlap_from(message: pb.Schedule, delay_ms: int | None) -> Overlap:
     if delay_ms is not None:
         if message.HasField("overlap"):
             sentence = "must be absent with delay_after_completion: one run is in hand at most"
-            raise refuse("schedule.overlap", sentence)
+            raise refused("schedule.overlap", sentence)
         return Overlap(policy=OverlapPolicy.SKIP)
     policy = _POLICIES_OF.get(message.overlap.policy, OverlapPolicy.SKIP)
     limit = message.overlap.limit
     if policy in _LIMITED and not limit:
-        raise refuse("schedule.overlap.limit", "must be 1 to 100 for BUFFER and ALLOW")
+        raise refused("schedule.overlap.limit", "must be 1 to 100 for BUFFER and ALLOW")
     if policy not in _LIMITED and limit:
-        raise refuse("schedule.overlap.limit", "must be absent but for BUFFER and ALLOW")
+        raise refused("schedule.overlap.limit", "must be absent but for BUFFER and ALLOW")
     return Overlap(policy=policy, limit=limit)
 
 
@@ -240,7 +235,7 @@ def masked_fields(paths: Sequence[str]) -> tuple[str, ...] | None:
     for path in paths:
         if path not in FIELDS:
             sentence = f"{path} cannot be changed by itself; name some of {', '.join(FIELDS)}"
-            raise refuse("update_mask", sentence)
+            raise refused("update_mask", sentence)
     return tuple(sorted({FIELDS[path] for path in paths}))
 
 

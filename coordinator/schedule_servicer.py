@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from timeball.errors import ResourceNotFound
+from timeball.errors import ResourceNotFound, refused
 from timeball.v1 import schedule_service_pb2 as pb
 from timeball.v1 import schedule_service_pb2_grpc as stubs
 
@@ -27,7 +27,6 @@ from coordinator.schedule_messages import (
     last_part,
     masked_fields,
     name_of,
-    refuse,
     schedule_message,
     spec_from,
 )
@@ -97,7 +96,7 @@ class ScheduleServicer(stubs.ScheduleServiceServicer):
         chosen = part if part != schedule_id else ""
         if request.allow_missing and (names is not None or not chosen):
             sentence = "needs a chosen name, and an update_mask that is empty or *"
-            raise refuse("allow_missing", sentence)
+            raise refused("allow_missing", sentence)
         known = None
         if names is not None:  # what is not changed stands beside what is: a calendar is one thing
             known = await self._api.get(who, schedule_id, patience_ms(context))
@@ -165,7 +164,7 @@ class ScheduleServicer(stubs.ScheduleServiceServicer):
         from_ms = ms_from_timestamp(wished.start_time)
         to_ms = ms_from_timestamp(wished.end_time)
         if to_ms < from_ms:
-            raise refuse("backfill.end_time", "must not lie before start_time")
+            raise refused("backfill.end_time", "must not lie before start_time")
         view = await self._api.backfill(
             who,
             self._id(who, request.parent),
@@ -200,14 +199,14 @@ class ScheduleServicer(stubs.ScheduleServiceServicer):
         """Compute times to come."""
         who = caller()
         if bool(request.name) == request.HasField("schedule"):
-            raise refuse("schedule", "must be set if name is not, and absent if it is")
+            raise refused("schedule", "must be set if name is not, and absent if it is")
         view = None
         if request.name:
             view = await self._api.get(who, self._id(who, request.name), patience_ms(context))
         spec = self._previewed(who, request) if view is None else view.spec
         if spec.delay_ms is not None:
             sentence = "has no nominal times that could be known beforehand"
-            raise refuse("schedule.delay_after_completion", sentence)
+            raise refused("schedule.delay_after_completion", sentence)
         now_ms = self._clock.now().wall_ms
         after_ms = ms_from_timestamp(request.after) if request.HasField("after") else now_ms
         if request.HasField("missed_since"):
@@ -305,7 +304,7 @@ def _revision(etag: str, known: ScheduleView | None) -> int | None:
     if not etag:
         return None if known is None else known.revision
     if not etag.isascii() or not etag.isdigit():
-        raise refuse("etag", "must be the etag of the schedule as it was read, or empty")
+        raise refused("etag", "must be the etag of the schedule as it was read, or empty")
     return int(etag)
 
 

@@ -11,8 +11,7 @@ from collections.abc import Container
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-
-from timeball_server.rest.problems import invalid
+from timeball.errors import refused
 
 TEXTUAL: Final = frozenset(
     {"google.protobuf.Timestamp", "google.protobuf.Duration", "google.protobuf.FieldMask"}
@@ -51,15 +50,15 @@ def check_shape(document: Any, descriptor: Descriptor, path: str = "") -> None:
         InvalidRequest: names the first field that is wrong.
     """
     if not isinstance(document, dict):
-        raise invalid(path, "must be a JSON object")
+        raise refused(path, "must be a JSON object")
     seen: set[str] = set()
     for name, value in document.items():
         field = field_named(descriptor, name)
         if field is None:
             known = ", ".join(known_names(descriptor))
-            raise invalid(_inside(path, name), f"is not a field here; known are {known}")
+            raise refused(_inside(path, name), f"is not a field here; known are {known}")
         if field.name in seen:
-            raise invalid(_inside(path, field.name), "must be given once")
+            raise refused(_inside(path, field.name), "must be given once")
         seen.add(field.name)
         if value is not None:
             _check_field(value, field, _inside(path, field.name))
@@ -74,12 +73,12 @@ def _check_field(value: Any, field: FieldDescriptor, path: str) -> None:
         for position, item in enumerate(value):
             _check_one(item, field, f"{path}[{position}]")
     else:
-        raise invalid(path, "must be a JSON array")
+        raise refused(path, "must be a JSON array")
 
 
 def _check_map(value: Any, field: FieldDescriptor, path: str) -> None:
     if not isinstance(value, dict):
-        raise invalid(path, "must be a JSON object")
+        raise refused(path, "must be a JSON object")
     kind: Any = field.message_type
     item = kind.fields_by_name["value"]
     for key, each in value.items():
@@ -95,11 +94,11 @@ def _check_one(value: Any, field: FieldDescriptor, path: str) -> None:
     elif field.type == FieldDescriptor.TYPE_BYTES:
         _check_text(value, path)
         if not _BASE64.match(value):
-            raise invalid(path, "must be base64")
+            raise refused(path, "must be base64")
     elif field.cpp_type in WHOLE_KINDS:
         check_whole(value, path)
     elif isinstance(value, dict | list):
-        raise invalid(path, "must be a single value")
+        raise refused(path, "must be a single value")
 
 
 def check_whole(value: Any, path: str) -> None:
@@ -109,12 +108,12 @@ def check_whole(value: Any, path: str) -> None:
         InvalidRequest: names the field.
     """
     if isinstance(value, bool) or not _WHOLE.match(str(value)):
-        raise invalid(path, "must be a whole number")
+        raise refused(path, "must be a whole number")
 
 
 def _check_text(value: Any, path: str) -> None:
     if not isinstance(value, str):
-        raise invalid(path, "must be a text in quotes")
+        raise refused(path, "must be a text in quotes")
 
 
 def _inside(path: str, name: str) -> str:

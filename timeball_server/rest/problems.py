@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from timeball.errors import InvalidRequest, PermissionDenied, TaskNotFound, Violation
+from timeball.errors import InvalidRequest, PermissionDenied, TaskNotFound
 
 
 class PathNotFound(TaskNotFound):
@@ -42,8 +42,3 @@ class ForeignOrigin(PermissionDenied):
     """A page of another site made a browser send this."""
 
     reason = "FOREIGN_ORIGIN"
-
-
-def invalid(field: str, sentence: str) -> InvalidRequest:
-    """One field is wrong: where, and what would be accepted."""
-    return InvalidRequest(f"{field}: {sentence}", violations=[Violation(field, sentence)])

@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
-from timeball.errors import InvalidRequest
+from timeball.errors import InvalidRequest, refused
 
 from timeball_server.rest.json_shapes import (
     TEXTUAL,
@@ -26,7 +26,6 @@ from timeball_server.rest.json_shapes import (
     field_named,
     known_names,
 )
-from timeball_server.rest.problems import invalid
 from timeball_server.rest.routes import WHOLE_BODY, Found
 
 MAX_KEY_CHARACTERS: Final = 255
@@ -76,7 +75,7 @@ def request_id_of_key(key: str) -> str:
         text = text[1:-1]  # a quoted string, as structured fields write it
     if not 0 < len(text) <= MAX_KEY_CHARACTERS or not (text.isascii() and text.isprintable()):
         sentence = f"must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters"
-        raise invalid("Idempotency-Key", sentence)
+        raise refused("Idempotency-Key", sentence)
     try:
         return str(UUID(text))
     except ValueError:
@@ -150,10 +149,10 @@ def _put(
         if field is None or WHOLE_BODY in bound or (depth == 0 and field.name in bound):
             offered = [] if WHOLE_BODY in bound else known_names(inside, bound)
             known = f"known are {', '.join(offered)}" if offered else "this call takes none"
-            raise invalid(name, f"is not a query parameter of this call; {known}")
+            raise refused(name, f"is not a query parameter of this call; {known}")
         if depth < len(parts) - 1:
             if field.message_type is None or field.is_repeated:
-                raise invalid(name, f"{part} has no fields of its own")
+                raise refused(name, f"{part} has no fields of its own")
             here = here.setdefault(field.name, {})
             inside = field.message_type
     if field is not None:
@@ -162,9 +161,9 @@ def _put(
 
 def _put_value(here: dict[str, Any], field: FieldDescriptor, name: str, given: list[str]) -> None:
     if field.message_type is not None and field.message_type.full_name not in TEXTUAL:
-        raise invalid(name, "cannot be written in a query; name one of its fields")
+        raise refused(name, "cannot be written in a query; name one of its fields")
     if field.name in here or (len(given) > 1 and not field.is_repeated):
-        raise invalid(name, "must be given once")
+        raise refused(name, "must be given once")
     values = [_typed(field, name, text) for text in given]
     here[field.name] = values if field.is_repeated else values[0]
 
@@ -175,7 +174,7 @@ def _typed(field: FieldDescriptor, name: str, text: str) -> str | bool:
     if field.type != FieldDescriptor.TYPE_BOOL:
         return text
     if text not in _BOOLS:
-        raise invalid(name, f"must be true or false, got {text!r}")
+        raise refused(name, f"must be true or false, got {text!r}")
     return _BOOLS[text]
 
 
@@ -188,7 +187,7 @@ def _parsed(document: dict[str, Any], message: Message) -> Message:
         reason = _PLACE.sub("", _FAILED.sub("", words))
         if not path:
             raise InvalidRequest(f"the request cannot be read: {reason}") from error
-        raise invalid(path, f"has a value of another kind: {reason}") from error
+        raise refused(path, f"has a value of another kind: {reason}") from error
 
 
 def _snake(name: str) -> str:
@@ -203,14 +202,14 @@ def _set_variables(message: Message, variables: Mapping[str, str]) -> None:
         for part in outer:
             inside = getattr(inside, part)
         if getattr(inside, name) not in ("", value):
-            raise invalid(path, "differs from the path; leave it out of the body")
+            raise refused(path, "differs from the path; leave it out of the body")
         setattr(inside, name, value)
 
 
 def _set_request_id(message: Any, request_id: str) -> None:
     """A caller that sends a key may be repeating itself: nobody but it knows, so it counts so."""
     if message.request_id not in ("", request_id):
-        raise invalid("request_id", "differs from the header Idempotency-Key; send one of them")
+        raise refused("request_id", "differs from the header Idempotency-Key; send one of them")
     message.request_id = request_id
     if "resend" in message.DESCRIPTOR.fields_by_name:
         message.resend = True

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import refused
 from timeball.v1 import task_pb2
 
 from timeball_server.core.ids import KIND_TASK, InvalidId, TaskId, decode_id
@@ -114,7 +114,7 @@ def parse_task_name(name: str, field: str = "name") -> TaskName:
         case ["namespaces", namespace, "tasks", task_id] if namespace and _is_task_id(task_id):
             return TaskName(namespace, TaskId(task_id))
     sentence = "must be the name of a task as create answered it: namespaces/{namespace}/tasks/{id}"
-    raise InvalidRequest(f"{field}: {sentence}", violations=[Violation(field, sentence)])
+    raise refused(field, sentence)
 
 
 def _is_task_id(text: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from timeball import _requests
 from timeball._flow import Flow, Kit, Method, call
+from timeball.errors import refused
 from timeball.v1 import admin_service_pb2 as pb
 
 _PATH = "/timeball.v1.AdminService/"
@@ -135,4 +136,4 @@ def role_number(role: str) -> pb.AccessRole.ValueType:
     except ValueError:
         names = [name.removeprefix("ACCESS_ROLE_").lower() for name, _ in pb.AccessRole.items()]
         known = ", ".join(names[1:])
-        raise _requests.refused("roles", f"there is no role {role!r}; there are {known}") from None
+        raise refused("roles", f"there is no role {role!r}; there are {known}") from None

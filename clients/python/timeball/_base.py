@@ -12,7 +12,7 @@ from timeball._flow import Kit
 from timeball._status import to_error
 from timeball._version import __version__
 from timeball.durations import DurationLike, parse_duration
-from timeball.errors import InvalidRequest, TimeballError, Violation
+from timeball.errors import TimeballError, refused
 from timeball.settings import Settings, resolve
 
 DEADLINE_DEFAULT = "15s"
@@ -91,6 +91,5 @@ def seconds(value: DurationLike, field: str) -> float:
     """A duration above zero in seconds, or InvalidRequest."""
     length_s = parse_duration(value, field=field).total_seconds()
     if length_s <= 0:
-        accepted = "give more than zero"
-        raise InvalidRequest(f"{field}: {accepted}", violations=[Violation(field, accepted)])
+        raise refused(field, "give more than zero")
     return length_s

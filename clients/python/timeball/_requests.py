@@ -13,7 +13,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
 from timeball.durations import DurationLike, parse_duration, require_zone
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import refused
 from timeball.options import RetryPolicy, Submission, SubmitOptions, UpdateOptions
 from timeball.payload import CONTENT_TYPE
 from timeball.settings import Settings
@@ -38,11 +38,6 @@ def duration(value: DurationLike, field: str) -> duration_pb2.Duration:
     except ValueError:
         raise refused(field, f"{length} is longer than 10,000 years") from None
     return message
-
-
-def refused(field: str, description: str) -> InvalidRequest:
-    """The error for one field that is wrong."""
-    return InvalidRequest(f"{field}: {description}", violations=[Violation(field, description)])
 
 
 def timestamp(value: datetime, field: str) -> timestamp_pb2.Timestamp:

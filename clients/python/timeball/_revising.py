@@ -11,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from timeball import _requests
 from timeball._flow import Flow, Kit, Method, call
 from timeball.durations import DurationLike
+from timeball.errors import refused
 from timeball.options import Submission, UpdateOptions, check_option_names
 from timeball.payload import CONTENT_TYPE, encode_arguments
 from timeball.v1 import task_pb2
@@ -41,7 +42,7 @@ def update(
     message = task_pb2.Task(name=_requests.task_name(kit.settings, task), etag=etag)
     fields = _written(message, arguments, options)
     if not fields:
-        raise _requests.refused("update", "say other arguments, or an option that is to change")
+        raise refused("update", "say other arguments, or an option that is to change")
     request = pb.UpdateTaskRequest(
         task=message,
         update_mask=FieldMask(paths=fields),
@@ -70,7 +71,7 @@ def reschedule(
 ) -> Flow[task_pb2.Task]:
     """Moves the next attempt of a task that waits; neither instant nor duration = now."""
     if at is not None and after is not None:
-        raise _requests.refused("after", "say at or after, not both")
+        raise refused("after", "say at or after, not both")
     request = pb.RescheduleTaskRequest(
         name=_requests.task_name(kit.settings, task),
         etag=etag,

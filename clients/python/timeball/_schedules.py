@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from timeball import _requests
 from timeball._flow import Flow, Kit, Method, call
 from timeball._timings import TIMING_FIELDS, schedule_of, timing_message
+from timeball.errors import refused
 from timeball.options import Submission
 from timeball.timings import Timing
 from timeball.v1 import schedule_service_pb2 as pb
@@ -117,7 +118,7 @@ def update(
         wished.task.CopyFrom(schedule_of(Timing(), submission, title).task)
         fields.append("task")
     if not fields:
-        raise _requests.refused("update", "say a timing, a task, or both")
+        raise refused("update", "say a timing, a task, or both")
     return (yield from patch(kit, schedule, wished, fields, etag, False, request_id))
 
 
@@ -233,7 +234,7 @@ def _set_instant(target: Any, value: datetime | None, field: str) -> None:
 
 def _count(count: int) -> int:
     if not 0 < count <= PAGE_SIZE_MOST:
-        raise _requests.refused("count", f"{count} is not from 1 to {PAGE_SIZE_MOST}")
+        raise refused("count", f"{count} is not from 1 to {PAGE_SIZE_MOST}")
     return count
 
 
@@ -242,4 +243,4 @@ def _number(words: Any, prefix: str, field: str, word: str) -> int:
         return int(words.Value(f"{prefix}{word.upper()}"))
     except ValueError:
         known = ", ".join(name.removeprefix(prefix) for name, number in words.items() if number)
-        raise _requests.refused(field, f"there is no {word!r}; there are {known}") from None
+        raise refused(field, f"there is no {word!r}; there are {known}") from None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from timeball._requests import duration, refused, task_of, timestamp
+from timeball._requests import duration, task_of, timestamp
+from timeball.errors import refused
 from timeball.options import Submission
 from timeball.timings import Cron, Dates, Exclusion, Interval, Timing, parse_overlap
 from timeball.v1 import schedule_service_pb2 as pb

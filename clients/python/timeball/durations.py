@@ -10,7 +10,7 @@ import re
 from datetime import datetime, timedelta
 from fractions import Fraction
 
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import refused
 
 _ACCEPTED = "timedelta, or text such as '30s', '5m', '1h30m' or 'PT1H30M'"
 
@@ -49,11 +49,11 @@ def parse_duration(value: DurationLike, *, field: str = "duration") -> timedelta
     if isinstance(value, timedelta):
         return _not_negative(value, field)
     if not isinstance(value, str):
-        raise _wrong(field, f"{value!r} has no unit; give a {_ACCEPTED}")
+        raise refused(field, f"{value!r} has no unit; give a {_ACCEPTED}")
     text = value.strip()
     match = _SHORT.fullmatch(text) or _ISO.fullmatch(text)
     if match is None or not any(match.groups()):
-        raise _wrong(field, f"{value!r} is not a duration; give a {_ACCEPTED}")
+        raise refused(field, f"{value!r} is not a duration; give a {_ACCEPTED}")
     return _sum(match, value, field)
 
 
@@ -61,16 +61,16 @@ def _sum(match: re.Match[str], value: str, field: str) -> timedelta:
     pairs = zip(match.groups(), MICROSECONDS.values(), strict=False)
     total = sum((Fraction(number) * size for number, size in pairs if number), Fraction(0))
     if total.denominator != 1:
-        raise _wrong(field, f"{value!r} is finer than a microsecond")
+        raise refused(field, f"{value!r} is finer than a microsecond")
     try:
         return timedelta(microseconds=int(total))
     except OverflowError:
-        raise _wrong(field, f"{value!r} is too long") from None
+        raise refused(field, f"{value!r} is too long") from None
 
 
 def _not_negative(value: timedelta, field: str) -> timedelta:
     if value < timedelta(0):
-        raise _wrong(field, f"{value} is negative; give zero or more")
+        raise refused(field, f"{value} is negative; give zero or more")
     return value
 
 
@@ -92,10 +92,10 @@ def require_zone(value: datetime, *, field: str = "time") -> datetime:
         InvalidRequest: the datetime names no time zone, or is no datetime at all.
     """
     if not isinstance(value, datetime):
-        raise _wrong(field, f"{value!r} is not a datetime")
+        raise refused(field, f"{value!r} is not a datetime")
     if value.utcoffset() is None:
         fix = "add one: value.astimezone() for local time, value.replace(tzinfo=UTC) for UTC"
-        raise _wrong(field, f"{value.isoformat()} has no time zone; {fix}")
+        raise refused(field, f"{value.isoformat()} has no time zone; {fix}")
     return value
 
 
@@ -109,11 +109,7 @@ def parse_instant(text: str, *, field: str = "time") -> datetime:
         value = datetime.fromisoformat(text.strip())
     except ValueError:
         example = "2030-01-31T09:00:00Z"
-        raise _wrong(field, f"{text!r} is not an ISO 8601 time such as {example}") from None
+        raise refused(field, f"{text!r} is not an ISO 8601 time such as {example}") from None
     if value.utcoffset() is None:
-        raise _wrong(field, f"{text!r} has no time zone; end it with Z or an offset like +02:00")
+        raise refused(field, f"{text!r} has no time zone; end it with Z or an offset like +02:00")
     return value
-
-
-def _wrong(field: str, description: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {description}", violations=[Violation(field, description)])

@@ -82,6 +82,11 @@ class InvalidRequest(TimeballError):
     code = "INVALID_ARGUMENT"
 
 
+def refused(field: str, description: str) -> InvalidRequest:
+    """The error for one field that is wrong: where, and what would be accepted."""
+    return InvalidRequest(f"{field}: {description}", violations=[Violation(field, description)])
+
+
 class PayloadTooLarge(InvalidRequest):
     """A payload is over its limit."""
 

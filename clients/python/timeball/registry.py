@@ -18,7 +18,7 @@ from typing import Any, Final, Union, get_type_hints
 import msgspec
 
 from timeball.context import Context
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import InvalidRequest, refused
 from timeball.payload import CONTENT_TYPE, encode_arguments
 
 NAME_LIMIT = 200
@@ -51,7 +51,7 @@ class Handler:
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         if len(name) > NAME_LIMIT or not _NAME.fullmatch(name):
-            raise _invalid("name", f"{name!r} is not a handler name such as 'billing.charge'")
+            raise refused("name", f"{name!r} is not a handler name such as 'billing.charge'")
         self.name = name
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
@@ -113,7 +113,7 @@ class Handler:
             InvalidRequest: not JSON, or an argument is not of its type; violations name the path.
         """
         if content_type.partition(";")[0].strip() != CONTENT_TYPE:
-            raise _invalid("$", f"the payload is {content_type!r}, this handler takes JSON")
+            raise refused("$", f"the payload is {content_type!r}, this handler takes JSON")
         arguments = self._parse(data or b"{}")
         positional: list[object] = []
         named: dict[str, object] = {}
@@ -153,11 +153,7 @@ def _explain(error: Exception) -> InvalidRequest:
         text, path = located["text"], located["path"]
     if (unnamed := _FIELD.search(text)) is not None:
         path = f"{path}.{unnamed['name']}"
-    return _invalid(path, text)
-
-
-def _invalid(path: str, text: str) -> InvalidRequest:
-    return InvalidRequest(f"{path}: {text}", violations=[Violation(path, text)])
+    return refused(path, text)
 
 
 _HANDLERS: dict[str, Handler] = {}

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from typing import Literal, TypedDict, TypeVar, Unpack, cast
 
 from timeball.durations import DurationLike, parse_duration, require_zone
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import refused
 
 W = TypeVar("W", bound=str)
 Gap = Literal["run_at_end", "skip"]
@@ -217,7 +217,7 @@ def after_completion(delay: DurationLike, **options: Unpack[TimingOptions]) -> T
     """
     for name in ("overlap", "exclude"):
         if name in options:
-            raise _wrong(name, "cannot be said of a delay after completion")
+            raise refused(name, "cannot be said of a delay after completion")
     return Timing(after_completion=delay, options=_frozen(options))
 
 
@@ -237,10 +237,10 @@ def union(
     """
     for part in timings:
         if part.after_completion is not None:
-            raise _wrong("union", "a delay after completion cannot be united with others")
+            raise refused("union", "a delay after completion cannot be united with others")
         if part.options:
             named = ", ".join(part.options)
-            raise _wrong("union", f"say {named} of the union, not of a part")
+            raise refused("union", f"say {named} of the union, not of a part")
     gaps = {part.gap for part in (*timings, Timing(gap=gap)) if part.gap is not None}
     folds = {part.fold for part in (*timings, Timing(fold=fold)) if part.fold is not None}
     return Timing(
@@ -275,14 +275,14 @@ def parse_overlap(text: str) -> tuple[str, int]:
     match = _OVERLAP.fullmatch(text)
     if match is None:
         known = "skip, buffer_one, buffer(5), allow(5), cancel_other or terminate_other"
-        raise _wrong("overlap", f"{text!r} is none of {known}")
+        raise refused("overlap", f"{text!r} is none of {known}")
     plain, limited, limit = match.groups()
     return plain or limited, int(limit or 0)
 
 
 def _one(name: str, found: set[W]) -> W | None:
     if len(found) > 1:
-        raise _wrong(name, "is one for all crons of a union; its parts do not agree")
+        raise refused(name, "is one for all crons of a union; its parts do not agree")
     return next(iter(found), None)
 
 
@@ -304,8 +304,4 @@ def _check_names(options: TimingOptions) -> None:
 
 def _check_choice(name: str, value: str | None) -> None:
     if value is not None and value not in _CHOICES[name]:
-        raise _wrong(name, f"{value!r} is none of {', '.join(_CHOICES[name])}")
-
-
-def _wrong(name: str, description: str) -> InvalidRequest:
-    return InvalidRequest(f"{name}: {description}", violations=[Violation(name, description)])
+        raise refused(name, f"{value!r} is none of {', '.join(_CHOICES[name])}")

@@ -20,7 +20,7 @@ from timeball.cli.schedule_words import (
     task_options_of,
     timing_of,
 )
-from timeball.errors import InvalidRequest, TimeballError, Violation
+from timeball.errors import InvalidRequest, TimeballError, Violation, refused
 
 if TYPE_CHECKING:
     from timeball.v1 import schedule_service_pb2 as pb
@@ -117,31 +117,31 @@ def read_file(data: bytes) -> tuple[str, dict[str, pb.Schedule]]:
     try:
         declared = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _wrong("FILE", f"is no TOML: {error}") from error
+        raise refused("FILE", f"is no TOML: {error}") from error
     group = declared.pop("group", _GROUP_DEFAULT)
     schedules = declared.pop("schedules", {})
     if declared:
         known = "a file has group and [schedules.NAME]"
-        raise _wrong(next(iter(declared)), f"is not known here; {known}")
+        raise refused(next(iter(declared)), f"is not known here; {known}")
     if not isinstance(group, str) or not isinstance(schedules, dict):
-        raise _wrong("schedules", "write group as a text and each schedule as [schedules.NAME]")
+        raise refused("schedules", "write group as a text and each schedule as [schedules.NAME]")
     return group, {name: _wished(name, group, words) for name, words in schedules.items()}
 
 
 def _wished(name: str, group: str, words: Any) -> pb.Schedule:
     path = f"schedules.{name}"
     if not isinstance(words, dict):
-        raise _wrong(path, "is a table: [schedules.NAME]")
+        raise refused(path, "is a table: [schedules.NAME]")
     for word in words:
         if word not in KNOWN_WORDS:
-            raise _wrong(f"{path}.{word}", f"is not known; there are {', '.join(KNOWN_WORDS)}")
+            raise refused(f"{path}.{word}", f"is not known; there are {', '.join(KNOWN_WORDS)}")
     try:
         return _message(name, group, words)
     except TimeballError as error:
         found = [Violation(f"{path}.{v.field}", v.description) for v in error.violations]
         raise InvalidRequest(f"{path}.{error.message}", violations=found) from error
     except (TypeError, ValueError) as error:
-        raise _wrong(path, str(error)) from error
+        raise refused(path, str(error)) from error
 
 
 def _message(name: str, group: str, words: Mapping[str, Any]) -> pb.Schedule:
@@ -149,9 +149,9 @@ def _message(name: str, group: str, words: Mapping[str, Any]) -> pb.Schedule:
     from timeball.options import submission
 
     if not isinstance(words.get("handler"), str):
-        raise _wrong("handler", "must be set: the name of the handler to run")
+        raise refused("handler", "must be set: the name of the handler to run")
     if not says_when(words):
-        raise _wrong("cron", "say cron, every or after_completion")
+        raise refused("cron", "say cron, every or after_completion")
     labels = {**words.get("labels", {}), GROUP_LABEL: group}
     arguments = words.get("arguments", {})
     ready = submission(words["handler"], arguments, **task_options_of(words))
@@ -225,7 +225,3 @@ def _text(value: Any) -> str:
     if value is None:
         return "(nothing)"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _wrong(field: str, description: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {description}", violations=[Violation(field, description)])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from timeball.durations import parse_instant
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import refused
 
 if TYPE_CHECKING:
     from timeball.options import SubmitOptions
@@ -132,7 +132,7 @@ def says_when(words: Mapping[str, Any]) -> bool:
         return True
     for name in BESIDE_WORDS:
         if name in words:
-            raise _wrong(name, "say cron, every or after_completion as well; they go together")
+            raise refused(name, "say cron, every or after_completion as well; they go together")
     return False
 
 
@@ -149,7 +149,7 @@ def timing_of(words: Mapping[str, Any]) -> Timing:
     intervals = tuple(Interval(every=each, phase=phase) for each in _list(words, "every"))
     delay = words.get("after_completion")
     if delay is not None and (crons or intervals):
-        raise _wrong("after_completion", "cannot be united with cron or every")
+        raise refused("after_completion", "cannot be united with cron or every")
     options: dict[str, Any] = {name: words[name] for name in OPTION_WORDS if name in words}
     for name in ("start", "end"):
         if name in options:
@@ -177,7 +177,7 @@ def _excluded(words: Mapping[str, Any], tz: str) -> tuple[Exclusion, ...]:
     for text in _list(words, "exclude_spans"):
         start, slash, end = text.partition("/")
         if not slash:
-            raise _wrong("exclude_spans", f"{text!r}: write two times with / between them")
+            raise refused("exclude_spans", f"{text!r}: write two times with / between them")
         name = "exclude_spans"
         found.append(span(parse_instant(start, field=name), parse_instant(end, field=name)))
     found += [Cron(expression=each, tz=tz) for each in _list(words, "exclude_crons")]
@@ -206,7 +206,7 @@ def _list(words: Mapping[str, Any], name: str, *more: type) -> tuple[Any, ...]:
     value = words.get(name, ())
     items = (value,) if isinstance(value, str) else value
     if not isinstance(items, list | tuple) or not all(isinstance(x, (str, *more)) for x in items):
-        raise _wrong(name, f"{value!r} is neither a text nor a list of texts")
+        raise refused(name, f"{value!r} is neither a text nor a list of texts")
     return tuple(items)
 
 
@@ -214,7 +214,3 @@ def _instant(value: object, name: str) -> datetime:
     if isinstance(value, datetime):
         return value
     return parse_instant(str(value), field=name)
-
-
-def _wrong(name: str, description: str) -> InvalidRequest:
-    return InvalidRequest(f"{name}: {description}", violations=[Violation(name, description)])
