@@ -14,6 +14,7 @@ from timeball.errors import TimeballError
 from coordinator.batch_reads import BatchAnswer, BatchReader
 from coordinator.creation import Creator, OnResult
 from coordinator.deadline import Deadline
+from coordinator.explaining import Explainer
 from coordinator.listing import Lister, Page
 from coordinator.outcomes import not_found, view_of
 from coordinator.paging import ListQuery
@@ -38,6 +39,7 @@ from timeball_server.core.commands import (
     RescheduleTask,
     UpdateTask,
 )
+from timeball_server.core.explanation import Explanation
 from timeball_server.core.ids import KIND_TASK, InvalidId, TaskId, decode_id
 from timeball_server.core.limits import MAX_WAIT_MS
 from timeball_server.core.model import TaskView
@@ -54,6 +56,7 @@ class TaskApi:
         self._shards = frozenset(cluster.layout.all_shards())
         self._creator = Creator(cluster)
         self._reader = Reader(cluster.store, cluster.calls, cluster.clock)
+        self._explainer = Explainer(self._reader, cluster.calls, cluster.clock)
         self._waiter = Waiter(self._reader, cluster.calls)
         self._batch_reader = BatchReader(cluster)
         self._lister = Lister(cluster.store, cluster.calls, cluster.clock, cluster.token_key)
@@ -221,6 +224,19 @@ class TaskApi:
             return await self._execute(command, patience_ms)
         finally:
             self._reader.ended.forget(request.task_id)
+
+    async def explain(
+        self, caller: Caller, task_id: TaskId, patience_ms: int | None = None
+    ) -> Explanation:
+        """What holds a task back now; that nobody owns its shard is an answer too.
+
+        Raises:
+            TaskNotFound, TaskExpired: there is no such task.
+            Unavailable: nobody could be asked whether there is one.
+        """
+        self._check(task_id)
+        deadline = self._deadline(patience_ms)
+        return await self._explainer.explain(task_id, caller.namespace, deadline)
 
     async def wait(self, caller: Caller, task_id: TaskId, timeout_ms: int) -> TaskView:
         """The task when it has ended, or as it is when the time is over (at most 60 s).

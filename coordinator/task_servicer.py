@@ -19,6 +19,7 @@ from coordinator.change_messages import (
     update_request,
 )
 from coordinator.creation_stream import create_items, created
+from coordinator.explain_messages import explanation_message
 from coordinator.redrive import Redriver
 from coordinator.task_messages import (
     cancel_request,
@@ -165,6 +166,14 @@ class TaskServicer(stubs.TaskServiceServicer):
         )
         view = await self._unless_stopped(self._api.wait(caller(), task_id, timeout_ms))
         return pb.WaitTaskResponse(task=task_from_view(view, full=True), done=view.terminal)
+
+    async def ExplainTask(  # noqa: N802 - the name is the proto's
+        self, request: pb.ExplainTaskRequest, context: Any
+    ) -> pb.ExplainTaskResponse:
+        """Say what holds a task back."""
+        who, task_id = caller(), parse_task_name(request.name).task_id
+        explanation = await self._api.explain(who, task_id, patience_ms(context))
+        return pb.ExplainTaskResponse(explanation=explanation_message(explanation, who.namespace))
 
     async def WatchTasks(  # noqa: N802 - the name is the proto's
         self, request: pb.WatchTasksRequest, context: Any

@@ -31,6 +31,8 @@ from timeball_server.core.commands import (
     DeleteTask,
     Done,
     EndSchedule,
+    Explained,
+    ExplainTask,
     Outcome,
     OwnerHint,
     ReadSchedule,
@@ -42,6 +44,7 @@ from timeball_server.core.commands import (
     is_last,
     shard_of,
 )
+from timeball_server.core.explanation import BlockingCause, Explanation, Reason
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
     Bucket,
@@ -115,6 +118,7 @@ class FakeOwner:
         self.doubled: list[TaskId] = []
         self.started: dict[TaskId, int] = {}
         self.schedules: dict[TaskId, ScheduleView] = {}
+        self.reasons = (Reason(cause=BlockingCause.NO_HANDLER, sentence="no executor serves it"),)
         self.followed = 0
         self.is_silent = False
         self.delay_ms = 0
@@ -176,6 +180,9 @@ class FakeOwner:
         if isinstance(command, CreateSchedule | ReadSchedule | EndSchedule):
             return self._schedule(command)
         outcome = await self._read(command.task_id, command.namespace)
+        if isinstance(outcome, Done) and isinstance(command, ExplainTask):
+            now_ms, reasons = self._clock.now().wall_ms, self.reasons
+            return Explained(Explanation(task_id=command.task_id, at_ms=now_ms, reasons=reasons))
         if isinstance(outcome, Done) and isinstance(command, DeleteTask | RescheduleTask):
             return await self._change(outcome, command)
         if not isinstance(outcome, Done) or not isinstance(command, CancelTask):

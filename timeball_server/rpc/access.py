@@ -32,6 +32,7 @@ ACCESS: Final[Mapping[str, Role]] = {
     "/timeball.v1.TaskService/DeleteTask": Role.SUBMITTER,
     "/timeball.v1.TaskService/RetryTask": Role.SUBMITTER,
     "/timeball.v1.TaskService/WaitTask": Role.VIEWER,
+    "/timeball.v1.TaskService/ExplainTask": Role.VIEWER,
     "/timeball.v1.TaskService/WatchTasks": Role.VIEWER,
     "/timeball.v1.ScheduleService/CreateSchedule": Role.SUBMITTER,
     "/timeball.v1.ScheduleService/GetSchedule": Role.VIEWER,

@@ -1,4 +1,4 @@
-"""Explanations between a coordinator and an owner, and to the public message.
+"""Explanations between a coordinator and an owner.
 
 Exact in both directions between our own services. A cause that this version does not know is told
 with its sentence all the same: a newer owner's answer is worth more than none.

@@ -77,6 +77,127 @@ func (TaskView) EnumDescriptor() ([]byte, []int) {
 	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{0}
 }
 
+// What can hold a task back. Clients must tolerate values they do not know.
+type BlockingCause int32
+
+const (
+	// Not known.
+	BlockingCause_BLOCKING_CAUSE_UNSPECIFIED BlockingCause = 0
+	// It has ended; nothing will start it again.
+	BlockingCause_BLOCKING_CAUSE_ENDED BlockingCause = 1
+	// An attempt is running: nothing holds it back.
+	BlockingCause_BLOCKING_CAUSE_RUNNING BlockingCause = 2
+	// An attempt was sent to its executor, which has not said that it started.
+	BlockingCause_BLOCKING_CAUSE_DISPATCHED BlockingCause = 3
+	// Somebody wants to cancel or change it, and its executor is asked whether the attempt has begun.
+	BlockingCause_BLOCKING_CAUSE_REVOKE_ASKED BlockingCause = 4
+	// The executor of its attempt is silent; what became of the attempt is not known.
+	BlockingCause_BLOCKING_CAUSE_ATTEMPT_UNRESOLVED BlockingCause = 5
+	// Its due time has not come.
+	BlockingCause_BLOCKING_CAUSE_NOT_DUE BlockingCause = 6
+	// An attempt failed, and the next one waits for its backoff.
+	BlockingCause_BLOCKING_CAUSE_BACKOFF BlockingCause = 7
+	// A change of it, or the outcome of its attempt, is being written.
+	BlockingCause_BLOCKING_CAUSE_MUTATION_IN_FLIGHT BlockingCause = 8
+	// The database takes no writes from the owner of its shard.
+	BlockingCause_BLOCKING_CAUSE_STORE_UNAVAILABLE BlockingCause = 9
+	// The owner of its shard does not reach the coordination service, so it starts nothing.
+	BlockingCause_BLOCKING_CAUSE_OWNER_SUSPENDED BlockingCause = 10
+	// Its shard has a new owner that has not read it yet.
+	BlockingCause_BLOCKING_CAUSE_SHARD_LOADING BlockingCause = 11
+	// No executor serves its handler.
+	BlockingCause_BLOCKING_CAUSE_NO_HANDLER BlockingCause = 12
+	// Executors serve its handler, but none carries the labels of its selector.
+	BlockingCause_BLOCKING_CAUSE_NO_LABEL BlockingCause = 13
+	// Executors could run it, but none of them takes work now.
+	BlockingCause_BLOCKING_CAUSE_EXECUTORS_UNREACHABLE BlockingCause = 14
+	// Its kind (raised retries, priority 9) has had its share of the starts, and others go first.
+	BlockingCause_BLOCKING_CAUSE_LANE_BUDGET BlockingCause = 15
+	// Every executor that could run it is busy.
+	BlockingCause_BLOCKING_CAUSE_EXECUTORS_FULL BlockingCause = 16
+	// It is due and about to be sent to an executor.
+	BlockingCause_BLOCKING_CAUSE_STARTING BlockingCause = 17
+	// No scheduler node owns its shard.
+	BlockingCause_BLOCKING_CAUSE_SHARD_NOT_OWNED BlockingCause = 18
+	// The scheduler node that owns its shard does not answer.
+	BlockingCause_BLOCKING_CAUSE_OWNER_SILENT BlockingCause = 19
+)
+
+// Enum value maps for BlockingCause.
+var (
+	BlockingCause_name = map[int32]string{
+		0:  "BLOCKING_CAUSE_UNSPECIFIED",
+		1:  "BLOCKING_CAUSE_ENDED",
+		2:  "BLOCKING_CAUSE_RUNNING",
+		3:  "BLOCKING_CAUSE_DISPATCHED",
+		4:  "BLOCKING_CAUSE_REVOKE_ASKED",
+		5:  "BLOCKING_CAUSE_ATTEMPT_UNRESOLVED",
+		6:  "BLOCKING_CAUSE_NOT_DUE",
+		7:  "BLOCKING_CAUSE_BACKOFF",
+		8:  "BLOCKING_CAUSE_MUTATION_IN_FLIGHT",
+		9:  "BLOCKING_CAUSE_STORE_UNAVAILABLE",
+		10: "BLOCKING_CAUSE_OWNER_SUSPENDED",
+		11: "BLOCKING_CAUSE_SHARD_LOADING",
+		12: "BLOCKING_CAUSE_NO_HANDLER",
+		13: "BLOCKING_CAUSE_NO_LABEL",
+		14: "BLOCKING_CAUSE_EXECUTORS_UNREACHABLE",
+		15: "BLOCKING_CAUSE_LANE_BUDGET",
+		16: "BLOCKING_CAUSE_EXECUTORS_FULL",
+		17: "BLOCKING_CAUSE_STARTING",
+		18: "BLOCKING_CAUSE_SHARD_NOT_OWNED",
+		19: "BLOCKING_CAUSE_OWNER_SILENT",
+	}
+	BlockingCause_value = map[string]int32{
+		"BLOCKING_CAUSE_UNSPECIFIED":           0,
+		"BLOCKING_CAUSE_ENDED":                 1,
+		"BLOCKING_CAUSE_RUNNING":               2,
+		"BLOCKING_CAUSE_DISPATCHED":            3,
+		"BLOCKING_CAUSE_REVOKE_ASKED":          4,
+		"BLOCKING_CAUSE_ATTEMPT_UNRESOLVED":    5,
+		"BLOCKING_CAUSE_NOT_DUE":               6,
+		"BLOCKING_CAUSE_BACKOFF":               7,
+		"BLOCKING_CAUSE_MUTATION_IN_FLIGHT":    8,
+		"BLOCKING_CAUSE_STORE_UNAVAILABLE":     9,
+		"BLOCKING_CAUSE_OWNER_SUSPENDED":       10,
+		"BLOCKING_CAUSE_SHARD_LOADING":         11,
+		"BLOCKING_CAUSE_NO_HANDLER":            12,
+		"BLOCKING_CAUSE_NO_LABEL":              13,
+		"BLOCKING_CAUSE_EXECUTORS_UNREACHABLE": 14,
+		"BLOCKING_CAUSE_LANE_BUDGET":           15,
+		"BLOCKING_CAUSE_EXECUTORS_FULL":        16,
+		"BLOCKING_CAUSE_STARTING":              17,
+		"BLOCKING_CAUSE_SHARD_NOT_OWNED":       18,
+		"BLOCKING_CAUSE_OWNER_SILENT":          19,
+	}
+)
+
+func (x BlockingCause) Enum() *BlockingCause {
+	p := new(BlockingCause)
+	*p = x
+	return p
+}
+
+func (x BlockingCause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BlockingCause) Descriptor() protoreflect.EnumDescriptor {
+	return file_timeball_v1_task_service_proto_enumTypes[1].Descriptor()
+}
+
+func (BlockingCause) Type() protoreflect.EnumType {
+	return &file_timeball_v1_task_service_proto_enumTypes[1]
+}
+
+func (x BlockingCause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BlockingCause.Descriptor instead.
+func (BlockingCause) EnumDescriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{1}
+}
+
 // Asks to create a task.
 type CreateTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2078,6 +2199,262 @@ func (*TaskChange_Task) isTaskChange_Outcome() {}
 
 func (*TaskChange_Error) isTaskChange_Outcome() {}
 
+// Asks what holds a task back.
+type ExplainTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// namespaces/{namespace}/tasks/{id}.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainTaskRequest) Reset() {
+	*x = ExplainTaskRequest{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainTaskRequest) ProtoMessage() {}
+
+func (x *ExplainTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainTaskRequest.ProtoReflect.Descriptor instead.
+func (*ExplainTaskRequest) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ExplainTaskRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// What holds a task back.
+type ExplainTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The explanation.
+	Explanation   *Explanation `protobuf:"bytes,1,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainTaskResponse) Reset() {
+	*x = ExplainTaskResponse{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainTaskResponse) ProtoMessage() {}
+
+func (x *ExplainTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainTaskResponse.ProtoReflect.Descriptor instead.
+func (*ExplainTaskResponse) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ExplainTaskResponse) GetExplanation() *Explanation {
+	if x != nil {
+		return x.Explanation
+	}
+	return nil
+}
+
+// What holds a task back, as whoever is to start it sees it at one moment. It promises nothing.
+type Explanation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// namespaces/{namespace}/tasks/{id}.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What holds it back now.
+	Blocking *BlockingReason `protobuf:"bytes,2,opt,name=blocking,proto3" json:"blocking,omitempty"`
+	// What holds too, and would hold it back without the first.
+	Also []*BlockingReason `protobuf:"bytes,3,rep,name=also,proto3" json:"also,omitempty"`
+	// When this was true, by the clock of the scheduler node that owns the task.
+	ExplainTime   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=explain_time,json=explainTime,proto3" json:"explain_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Explanation) Reset() {
+	*x = Explanation{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Explanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Explanation) ProtoMessage() {}
+
+func (x *Explanation) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
+func (*Explanation) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Explanation) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Explanation) GetBlocking() *BlockingReason {
+	if x != nil {
+		return x.Blocking
+	}
+	return nil
+}
+
+func (x *Explanation) GetAlso() []*BlockingReason {
+	if x != nil {
+		return x.Also
+	}
+	return nil
+}
+
+func (x *Explanation) GetExplainTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExplainTime
+	}
+	return nil
+}
+
+// One thing that holds a task back.
+type BlockingReason struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which.
+	Cause BlockingCause `protobuf:"varint,1,opt,name=cause,proto3,enum=timeball.v1.BlockingCause" json:"cause,omitempty"`
+	// What it is, in words.
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// Since when the task is held back by it; absent = not known, or it does not hold it back yet.
+	SinceTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since_time,json=sinceTime,proto3" json:"since_time,omitempty"`
+	// When it is looked at again; absent = when something happens, whenever that is.
+	NextCheckTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=next_check_time,json=nextCheckTime,proto3" json:"next_check_time,omitempty"`
+	// What is looked out for, in words that follow "when"; empty = nothing.
+	NextCheck string `protobuf:"bytes,5,opt,name=next_check,json=nextCheck,proto3" json:"next_check,omitempty"`
+	// Facts for programs, for example handler, label, attempt, executor, ahead.
+	Details       map[string]string `protobuf:"bytes,6,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockingReason) Reset() {
+	*x = BlockingReason{}
+	mi := &file_timeball_v1_task_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockingReason) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockingReason) ProtoMessage() {}
+
+func (x *BlockingReason) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockingReason.ProtoReflect.Descriptor instead.
+func (*BlockingReason) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *BlockingReason) GetCause() BlockingCause {
+	if x != nil {
+		return x.Cause
+	}
+	return BlockingCause_BLOCKING_CAUSE_UNSPECIFIED
+}
+
+func (x *BlockingReason) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *BlockingReason) GetSinceTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SinceTime
+	}
+	return nil
+}
+
+func (x *BlockingReason) GetNextCheckTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextCheckTime
+	}
+	return nil
+}
+
+func (x *BlockingReason) GetNextCheck() string {
+	if x != nil {
+		return x.NextCheck
+	}
+	return ""
+}
+
+func (x *BlockingReason) GetDetails() map[string]string {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
 var File_timeball_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_timeball_v1_task_service_proto_rawDesc = "" +
@@ -2213,11 +2590,54 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\x04task\x18\x02 \x01(\v2\x11.timeball.v1.TaskH\x00R\x04task\x12.\n" +
 	"\x05error\x18\x03 \x01(\v2\x16.timeball.v1.ItemErrorH\x00R\x05error\x12\x12\n" +
 	"\x04done\x18\x04 \x01(\bR\x04doneB\t\n" +
-	"\aoutcome*N\n" +
+	"\aoutcome\"(\n" +
+	"\x12ExplainTaskRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"Q\n" +
+	"\x13ExplainTaskResponse\x12:\n" +
+	"\vexplanation\x18\x01 \x01(\v2\x18.timeball.v1.ExplanationR\vexplanation\"\xca\x01\n" +
+	"\vExplanation\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
+	"\bblocking\x18\x02 \x01(\v2\x1b.timeball.v1.BlockingReasonR\bblocking\x12/\n" +
+	"\x04also\x18\x03 \x03(\v2\x1b.timeball.v1.BlockingReasonR\x04also\x12=\n" +
+	"\fexplain_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vexplainTime\"\x82\x03\n" +
+	"\x0eBlockingReason\x120\n" +
+	"\x05cause\x18\x01 \x01(\x0e2\x1a.timeball.v1.BlockingCauseR\x05cause\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x129\n" +
+	"\n" +
+	"since_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tsinceTime\x12B\n" +
+	"\x0fnext_check_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\rnextCheckTime\x12\x1d\n" +
+	"\n" +
+	"next_check\x18\x05 \x01(\tR\tnextCheck\x12B\n" +
+	"\adetails\x18\x06 \x03(\v2(.timeball.v1.BlockingReason.DetailsEntryR\adetails\x1a:\n" +
+	"\fDetailsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*N\n" +
 	"\bTaskView\x12\x19\n" +
 	"\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n" +
-	"\x0eTASK_VIEW_FULL\x10\x022\xab\b\n" +
+	"\x0eTASK_VIEW_FULL\x10\x02*\xa2\x05\n" +
+	"\rBlockingCause\x12\x1e\n" +
+	"\x1aBLOCKING_CAUSE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14BLOCKING_CAUSE_ENDED\x10\x01\x12\x1a\n" +
+	"\x16BLOCKING_CAUSE_RUNNING\x10\x02\x12\x1d\n" +
+	"\x19BLOCKING_CAUSE_DISPATCHED\x10\x03\x12\x1f\n" +
+	"\x1bBLOCKING_CAUSE_REVOKE_ASKED\x10\x04\x12%\n" +
+	"!BLOCKING_CAUSE_ATTEMPT_UNRESOLVED\x10\x05\x12\x1a\n" +
+	"\x16BLOCKING_CAUSE_NOT_DUE\x10\x06\x12\x1a\n" +
+	"\x16BLOCKING_CAUSE_BACKOFF\x10\a\x12%\n" +
+	"!BLOCKING_CAUSE_MUTATION_IN_FLIGHT\x10\b\x12$\n" +
+	" BLOCKING_CAUSE_STORE_UNAVAILABLE\x10\t\x12\"\n" +
+	"\x1eBLOCKING_CAUSE_OWNER_SUSPENDED\x10\n" +
+	"\x12 \n" +
+	"\x1cBLOCKING_CAUSE_SHARD_LOADING\x10\v\x12\x1d\n" +
+	"\x19BLOCKING_CAUSE_NO_HANDLER\x10\f\x12\x1b\n" +
+	"\x17BLOCKING_CAUSE_NO_LABEL\x10\r\x12(\n" +
+	"$BLOCKING_CAUSE_EXECUTORS_UNREACHABLE\x10\x0e\x12\x1e\n" +
+	"\x1aBLOCKING_CAUSE_LANE_BUDGET\x10\x0f\x12!\n" +
+	"\x1dBLOCKING_CAUSE_EXECUTORS_FULL\x10\x10\x12\x1b\n" +
+	"\x17BLOCKING_CAUSE_STARTING\x10\x11\x12\"\n" +
+	"\x1eBLOCKING_CAUSE_SHARD_NOT_OWNED\x10\x12\x12\x1f\n" +
+	"\x1bBLOCKING_CAUSE_OWNER_SILENT\x10\x132\xfd\b\n" +
 	"\vTaskService\x12M\n" +
 	"\n" +
 	"CreateTask\x12\x1e.timeball.v1.CreateTaskRequest\x1a\x1f.timeball.v1.CreateTaskResponse\x12_\n" +
@@ -2234,7 +2654,8 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\n" +
 	"DeleteTask\x12\x1e.timeball.v1.DeleteTaskRequest\x1a\x1f.timeball.v1.DeleteTaskResponse\x12J\n" +
 	"\tRetryTask\x12\x1d.timeball.v1.RetryTaskRequest\x1a\x1e.timeball.v1.RetryTaskResponse\x12G\n" +
-	"\bWaitTask\x12\x1c.timeball.v1.WaitTaskRequest\x1a\x1d.timeball.v1.WaitTaskResponse\x12O\n" +
+	"\bWaitTask\x12\x1c.timeball.v1.WaitTaskRequest\x1a\x1d.timeball.v1.WaitTaskResponse\x12P\n" +
+	"\vExplainTask\x12\x1f.timeball.v1.ExplainTaskRequest\x1a .timeball.v1.ExplainTaskResponse\x12O\n" +
 	"\n" +
 	"WatchTasks\x12\x1e.timeball.v1.WatchTasksRequest\x1a\x1f.timeball.v1.WatchTasksResponse0\x01b\x06proto3"
 
@@ -2250,112 +2671,128 @@ func file_timeball_v1_task_service_proto_rawDescGZIP() []byte {
 	return file_timeball_v1_task_service_proto_rawDescData
 }
 
-var file_timeball_v1_task_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_timeball_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_timeball_v1_task_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_timeball_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_timeball_v1_task_service_proto_goTypes = []any{
 	(TaskView)(0),                    // 0: timeball.v1.TaskView
-	(*CreateTaskRequest)(nil),        // 1: timeball.v1.CreateTaskRequest
-	(*CreateTaskResponse)(nil),       // 2: timeball.v1.CreateTaskResponse
-	(*BatchCreateTasksRequest)(nil),  // 3: timeball.v1.BatchCreateTasksRequest
-	(*BatchCreateTasksResponse)(nil), // 4: timeball.v1.BatchCreateTasksResponse
-	(*CreateResult)(nil),             // 5: timeball.v1.CreateResult
-	(*ItemError)(nil),                // 6: timeball.v1.ItemError
-	(*CreateTasksRequest)(nil),       // 7: timeball.v1.CreateTasksRequest
-	(*CreateTasksResponse)(nil),      // 8: timeball.v1.CreateTasksResponse
-	(*GetTaskRequest)(nil),           // 9: timeball.v1.GetTaskRequest
-	(*GetTaskResponse)(nil),          // 10: timeball.v1.GetTaskResponse
-	(*BatchGetTasksRequest)(nil),     // 11: timeball.v1.BatchGetTasksRequest
-	(*BatchGetTasksResponse)(nil),    // 12: timeball.v1.BatchGetTasksResponse
-	(*GetResult)(nil),                // 13: timeball.v1.GetResult
-	(*ListTasksRequest)(nil),         // 14: timeball.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),        // 15: timeball.v1.ListTasksResponse
-	(*CancelTaskRequest)(nil),        // 16: timeball.v1.CancelTaskRequest
-	(*CancelTaskResponse)(nil),       // 17: timeball.v1.CancelTaskResponse
-	(*UpdateTaskRequest)(nil),        // 18: timeball.v1.UpdateTaskRequest
-	(*UpdateTaskResponse)(nil),       // 19: timeball.v1.UpdateTaskResponse
-	(*RescheduleTaskRequest)(nil),    // 20: timeball.v1.RescheduleTaskRequest
-	(*RescheduleTaskResponse)(nil),   // 21: timeball.v1.RescheduleTaskResponse
-	(*DeleteTaskRequest)(nil),        // 22: timeball.v1.DeleteTaskRequest
-	(*DeleteTaskResponse)(nil),       // 23: timeball.v1.DeleteTaskResponse
-	(*RetryTaskRequest)(nil),         // 24: timeball.v1.RetryTaskRequest
-	(*RetryTaskResponse)(nil),        // 25: timeball.v1.RetryTaskResponse
-	(*WaitTaskRequest)(nil),          // 26: timeball.v1.WaitTaskRequest
-	(*WaitTaskResponse)(nil),         // 27: timeball.v1.WaitTaskResponse
-	(*WatchTasksRequest)(nil),        // 28: timeball.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),       // 29: timeball.v1.WatchTasksResponse
-	(*TaskChange)(nil),               // 30: timeball.v1.TaskChange
-	(*Task)(nil),                     // 31: timeball.v1.Task
-	(TaskState)(0),                   // 32: timeball.v1.TaskState
-	(*timestamppb.Timestamp)(nil),    // 33: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 34: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),      // 35: google.protobuf.Duration
+	(BlockingCause)(0),               // 1: timeball.v1.BlockingCause
+	(*CreateTaskRequest)(nil),        // 2: timeball.v1.CreateTaskRequest
+	(*CreateTaskResponse)(nil),       // 3: timeball.v1.CreateTaskResponse
+	(*BatchCreateTasksRequest)(nil),  // 4: timeball.v1.BatchCreateTasksRequest
+	(*BatchCreateTasksResponse)(nil), // 5: timeball.v1.BatchCreateTasksResponse
+	(*CreateResult)(nil),             // 6: timeball.v1.CreateResult
+	(*ItemError)(nil),                // 7: timeball.v1.ItemError
+	(*CreateTasksRequest)(nil),       // 8: timeball.v1.CreateTasksRequest
+	(*CreateTasksResponse)(nil),      // 9: timeball.v1.CreateTasksResponse
+	(*GetTaskRequest)(nil),           // 10: timeball.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),          // 11: timeball.v1.GetTaskResponse
+	(*BatchGetTasksRequest)(nil),     // 12: timeball.v1.BatchGetTasksRequest
+	(*BatchGetTasksResponse)(nil),    // 13: timeball.v1.BatchGetTasksResponse
+	(*GetResult)(nil),                // 14: timeball.v1.GetResult
+	(*ListTasksRequest)(nil),         // 15: timeball.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),        // 16: timeball.v1.ListTasksResponse
+	(*CancelTaskRequest)(nil),        // 17: timeball.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),       // 18: timeball.v1.CancelTaskResponse
+	(*UpdateTaskRequest)(nil),        // 19: timeball.v1.UpdateTaskRequest
+	(*UpdateTaskResponse)(nil),       // 20: timeball.v1.UpdateTaskResponse
+	(*RescheduleTaskRequest)(nil),    // 21: timeball.v1.RescheduleTaskRequest
+	(*RescheduleTaskResponse)(nil),   // 22: timeball.v1.RescheduleTaskResponse
+	(*DeleteTaskRequest)(nil),        // 23: timeball.v1.DeleteTaskRequest
+	(*DeleteTaskResponse)(nil),       // 24: timeball.v1.DeleteTaskResponse
+	(*RetryTaskRequest)(nil),         // 25: timeball.v1.RetryTaskRequest
+	(*RetryTaskResponse)(nil),        // 26: timeball.v1.RetryTaskResponse
+	(*WaitTaskRequest)(nil),          // 27: timeball.v1.WaitTaskRequest
+	(*WaitTaskResponse)(nil),         // 28: timeball.v1.WaitTaskResponse
+	(*WatchTasksRequest)(nil),        // 29: timeball.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),       // 30: timeball.v1.WatchTasksResponse
+	(*TaskChange)(nil),               // 31: timeball.v1.TaskChange
+	(*ExplainTaskRequest)(nil),       // 32: timeball.v1.ExplainTaskRequest
+	(*ExplainTaskResponse)(nil),      // 33: timeball.v1.ExplainTaskResponse
+	(*Explanation)(nil),              // 34: timeball.v1.Explanation
+	(*BlockingReason)(nil),           // 35: timeball.v1.BlockingReason
+	nil,                              // 36: timeball.v1.BlockingReason.DetailsEntry
+	(*Task)(nil),                     // 37: timeball.v1.Task
+	(TaskState)(0),                   // 38: timeball.v1.TaskState
+	(*timestamppb.Timestamp)(nil),    // 39: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 40: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),      // 41: google.protobuf.Duration
 }
 var file_timeball_v1_task_service_proto_depIdxs = []int32{
-	31, // 0: timeball.v1.CreateTaskRequest.task:type_name -> timeball.v1.Task
-	31, // 1: timeball.v1.CreateTaskResponse.task:type_name -> timeball.v1.Task
-	1,  // 2: timeball.v1.BatchCreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
-	5,  // 3: timeball.v1.BatchCreateTasksResponse.results:type_name -> timeball.v1.CreateResult
-	31, // 4: timeball.v1.CreateResult.task:type_name -> timeball.v1.Task
-	6,  // 5: timeball.v1.CreateResult.error:type_name -> timeball.v1.ItemError
-	1,  // 6: timeball.v1.CreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
-	5,  // 7: timeball.v1.CreateTasksResponse.results:type_name -> timeball.v1.CreateResult
+	37, // 0: timeball.v1.CreateTaskRequest.task:type_name -> timeball.v1.Task
+	37, // 1: timeball.v1.CreateTaskResponse.task:type_name -> timeball.v1.Task
+	2,  // 2: timeball.v1.BatchCreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
+	6,  // 3: timeball.v1.BatchCreateTasksResponse.results:type_name -> timeball.v1.CreateResult
+	37, // 4: timeball.v1.CreateResult.task:type_name -> timeball.v1.Task
+	7,  // 5: timeball.v1.CreateResult.error:type_name -> timeball.v1.ItemError
+	2,  // 6: timeball.v1.CreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
+	6,  // 7: timeball.v1.CreateTasksResponse.results:type_name -> timeball.v1.CreateResult
 	0,  // 8: timeball.v1.GetTaskRequest.view:type_name -> timeball.v1.TaskView
-	31, // 9: timeball.v1.GetTaskResponse.task:type_name -> timeball.v1.Task
+	37, // 9: timeball.v1.GetTaskResponse.task:type_name -> timeball.v1.Task
 	0,  // 10: timeball.v1.BatchGetTasksRequest.view:type_name -> timeball.v1.TaskView
-	13, // 11: timeball.v1.BatchGetTasksResponse.results:type_name -> timeball.v1.GetResult
-	31, // 12: timeball.v1.GetResult.task:type_name -> timeball.v1.Task
-	6,  // 13: timeball.v1.GetResult.error:type_name -> timeball.v1.ItemError
-	32, // 14: timeball.v1.ListTasksRequest.states:type_name -> timeball.v1.TaskState
-	33, // 15: timeball.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	33, // 16: timeball.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
-	33, // 17: timeball.v1.ListTasksRequest.due_from:type_name -> google.protobuf.Timestamp
-	33, // 18: timeball.v1.ListTasksRequest.due_to:type_name -> google.protobuf.Timestamp
-	31, // 19: timeball.v1.ListTasksResponse.tasks:type_name -> timeball.v1.Task
-	31, // 20: timeball.v1.CancelTaskResponse.task:type_name -> timeball.v1.Task
-	31, // 21: timeball.v1.UpdateTaskRequest.task:type_name -> timeball.v1.Task
-	34, // 22: timeball.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
-	31, // 23: timeball.v1.UpdateTaskResponse.task:type_name -> timeball.v1.Task
-	33, // 24: timeball.v1.RescheduleTaskRequest.run_time:type_name -> google.protobuf.Timestamp
-	35, // 25: timeball.v1.RescheduleTaskRequest.delay:type_name -> google.protobuf.Duration
-	31, // 26: timeball.v1.RescheduleTaskResponse.task:type_name -> timeball.v1.Task
-	31, // 27: timeball.v1.RetryTaskResponse.task:type_name -> timeball.v1.Task
-	35, // 28: timeball.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	31, // 29: timeball.v1.WaitTaskResponse.task:type_name -> timeball.v1.Task
+	14, // 11: timeball.v1.BatchGetTasksResponse.results:type_name -> timeball.v1.GetResult
+	37, // 12: timeball.v1.GetResult.task:type_name -> timeball.v1.Task
+	7,  // 13: timeball.v1.GetResult.error:type_name -> timeball.v1.ItemError
+	38, // 14: timeball.v1.ListTasksRequest.states:type_name -> timeball.v1.TaskState
+	39, // 15: timeball.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	39, // 16: timeball.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	39, // 17: timeball.v1.ListTasksRequest.due_from:type_name -> google.protobuf.Timestamp
+	39, // 18: timeball.v1.ListTasksRequest.due_to:type_name -> google.protobuf.Timestamp
+	37, // 19: timeball.v1.ListTasksResponse.tasks:type_name -> timeball.v1.Task
+	37, // 20: timeball.v1.CancelTaskResponse.task:type_name -> timeball.v1.Task
+	37, // 21: timeball.v1.UpdateTaskRequest.task:type_name -> timeball.v1.Task
+	40, // 22: timeball.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
+	37, // 23: timeball.v1.UpdateTaskResponse.task:type_name -> timeball.v1.Task
+	39, // 24: timeball.v1.RescheduleTaskRequest.run_time:type_name -> google.protobuf.Timestamp
+	41, // 25: timeball.v1.RescheduleTaskRequest.delay:type_name -> google.protobuf.Duration
+	37, // 26: timeball.v1.RescheduleTaskResponse.task:type_name -> timeball.v1.Task
+	37, // 27: timeball.v1.RetryTaskResponse.task:type_name -> timeball.v1.Task
+	41, // 28: timeball.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	37, // 29: timeball.v1.WaitTaskResponse.task:type_name -> timeball.v1.Task
 	0,  // 30: timeball.v1.WatchTasksRequest.view:type_name -> timeball.v1.TaskView
-	30, // 31: timeball.v1.WatchTasksResponse.changes:type_name -> timeball.v1.TaskChange
-	31, // 32: timeball.v1.TaskChange.task:type_name -> timeball.v1.Task
-	6,  // 33: timeball.v1.TaskChange.error:type_name -> timeball.v1.ItemError
-	1,  // 34: timeball.v1.TaskService.CreateTask:input_type -> timeball.v1.CreateTaskRequest
-	3,  // 35: timeball.v1.TaskService.BatchCreateTasks:input_type -> timeball.v1.BatchCreateTasksRequest
-	7,  // 36: timeball.v1.TaskService.CreateTasks:input_type -> timeball.v1.CreateTasksRequest
-	9,  // 37: timeball.v1.TaskService.GetTask:input_type -> timeball.v1.GetTaskRequest
-	11, // 38: timeball.v1.TaskService.BatchGetTasks:input_type -> timeball.v1.BatchGetTasksRequest
-	14, // 39: timeball.v1.TaskService.ListTasks:input_type -> timeball.v1.ListTasksRequest
-	16, // 40: timeball.v1.TaskService.CancelTask:input_type -> timeball.v1.CancelTaskRequest
-	18, // 41: timeball.v1.TaskService.UpdateTask:input_type -> timeball.v1.UpdateTaskRequest
-	20, // 42: timeball.v1.TaskService.RescheduleTask:input_type -> timeball.v1.RescheduleTaskRequest
-	22, // 43: timeball.v1.TaskService.DeleteTask:input_type -> timeball.v1.DeleteTaskRequest
-	24, // 44: timeball.v1.TaskService.RetryTask:input_type -> timeball.v1.RetryTaskRequest
-	26, // 45: timeball.v1.TaskService.WaitTask:input_type -> timeball.v1.WaitTaskRequest
-	28, // 46: timeball.v1.TaskService.WatchTasks:input_type -> timeball.v1.WatchTasksRequest
-	2,  // 47: timeball.v1.TaskService.CreateTask:output_type -> timeball.v1.CreateTaskResponse
-	4,  // 48: timeball.v1.TaskService.BatchCreateTasks:output_type -> timeball.v1.BatchCreateTasksResponse
-	8,  // 49: timeball.v1.TaskService.CreateTasks:output_type -> timeball.v1.CreateTasksResponse
-	10, // 50: timeball.v1.TaskService.GetTask:output_type -> timeball.v1.GetTaskResponse
-	12, // 51: timeball.v1.TaskService.BatchGetTasks:output_type -> timeball.v1.BatchGetTasksResponse
-	15, // 52: timeball.v1.TaskService.ListTasks:output_type -> timeball.v1.ListTasksResponse
-	17, // 53: timeball.v1.TaskService.CancelTask:output_type -> timeball.v1.CancelTaskResponse
-	19, // 54: timeball.v1.TaskService.UpdateTask:output_type -> timeball.v1.UpdateTaskResponse
-	21, // 55: timeball.v1.TaskService.RescheduleTask:output_type -> timeball.v1.RescheduleTaskResponse
-	23, // 56: timeball.v1.TaskService.DeleteTask:output_type -> timeball.v1.DeleteTaskResponse
-	25, // 57: timeball.v1.TaskService.RetryTask:output_type -> timeball.v1.RetryTaskResponse
-	27, // 58: timeball.v1.TaskService.WaitTask:output_type -> timeball.v1.WaitTaskResponse
-	29, // 59: timeball.v1.TaskService.WatchTasks:output_type -> timeball.v1.WatchTasksResponse
-	47, // [47:60] is the sub-list for method output_type
-	34, // [34:47] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	31, // 31: timeball.v1.WatchTasksResponse.changes:type_name -> timeball.v1.TaskChange
+	37, // 32: timeball.v1.TaskChange.task:type_name -> timeball.v1.Task
+	7,  // 33: timeball.v1.TaskChange.error:type_name -> timeball.v1.ItemError
+	34, // 34: timeball.v1.ExplainTaskResponse.explanation:type_name -> timeball.v1.Explanation
+	35, // 35: timeball.v1.Explanation.blocking:type_name -> timeball.v1.BlockingReason
+	35, // 36: timeball.v1.Explanation.also:type_name -> timeball.v1.BlockingReason
+	39, // 37: timeball.v1.Explanation.explain_time:type_name -> google.protobuf.Timestamp
+	1,  // 38: timeball.v1.BlockingReason.cause:type_name -> timeball.v1.BlockingCause
+	39, // 39: timeball.v1.BlockingReason.since_time:type_name -> google.protobuf.Timestamp
+	39, // 40: timeball.v1.BlockingReason.next_check_time:type_name -> google.protobuf.Timestamp
+	36, // 41: timeball.v1.BlockingReason.details:type_name -> timeball.v1.BlockingReason.DetailsEntry
+	2,  // 42: timeball.v1.TaskService.CreateTask:input_type -> timeball.v1.CreateTaskRequest
+	4,  // 43: timeball.v1.TaskService.BatchCreateTasks:input_type -> timeball.v1.BatchCreateTasksRequest
+	8,  // 44: timeball.v1.TaskService.CreateTasks:input_type -> timeball.v1.CreateTasksRequest
+	10, // 45: timeball.v1.TaskService.GetTask:input_type -> timeball.v1.GetTaskRequest
+	12, // 46: timeball.v1.TaskService.BatchGetTasks:input_type -> timeball.v1.BatchGetTasksRequest
+	15, // 47: timeball.v1.TaskService.ListTasks:input_type -> timeball.v1.ListTasksRequest
+	17, // 48: timeball.v1.TaskService.CancelTask:input_type -> timeball.v1.CancelTaskRequest
+	19, // 49: timeball.v1.TaskService.UpdateTask:input_type -> timeball.v1.UpdateTaskRequest
+	21, // 50: timeball.v1.TaskService.RescheduleTask:input_type -> timeball.v1.RescheduleTaskRequest
+	23, // 51: timeball.v1.TaskService.DeleteTask:input_type -> timeball.v1.DeleteTaskRequest
+	25, // 52: timeball.v1.TaskService.RetryTask:input_type -> timeball.v1.RetryTaskRequest
+	27, // 53: timeball.v1.TaskService.WaitTask:input_type -> timeball.v1.WaitTaskRequest
+	32, // 54: timeball.v1.TaskService.ExplainTask:input_type -> timeball.v1.ExplainTaskRequest
+	29, // 55: timeball.v1.TaskService.WatchTasks:input_type -> timeball.v1.WatchTasksRequest
+	3,  // 56: timeball.v1.TaskService.CreateTask:output_type -> timeball.v1.CreateTaskResponse
+	5,  // 57: timeball.v1.TaskService.BatchCreateTasks:output_type -> timeball.v1.BatchCreateTasksResponse
+	9,  // 58: timeball.v1.TaskService.CreateTasks:output_type -> timeball.v1.CreateTasksResponse
+	11, // 59: timeball.v1.TaskService.GetTask:output_type -> timeball.v1.GetTaskResponse
+	13, // 60: timeball.v1.TaskService.BatchGetTasks:output_type -> timeball.v1.BatchGetTasksResponse
+	16, // 61: timeball.v1.TaskService.ListTasks:output_type -> timeball.v1.ListTasksResponse
+	18, // 62: timeball.v1.TaskService.CancelTask:output_type -> timeball.v1.CancelTaskResponse
+	20, // 63: timeball.v1.TaskService.UpdateTask:output_type -> timeball.v1.UpdateTaskResponse
+	22, // 64: timeball.v1.TaskService.RescheduleTask:output_type -> timeball.v1.RescheduleTaskResponse
+	24, // 65: timeball.v1.TaskService.DeleteTask:output_type -> timeball.v1.DeleteTaskResponse
+	26, // 66: timeball.v1.TaskService.RetryTask:output_type -> timeball.v1.RetryTaskResponse
+	28, // 67: timeball.v1.TaskService.WaitTask:output_type -> timeball.v1.WaitTaskResponse
+	33, // 68: timeball.v1.TaskService.ExplainTask:output_type -> timeball.v1.ExplainTaskResponse
+	30, // 69: timeball.v1.TaskService.WatchTasks:output_type -> timeball.v1.WatchTasksResponse
+	56, // [56:70] is the sub-list for method output_type
+	42, // [42:56] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_timeball_v1_task_service_proto_init() }
@@ -2385,8 +2822,8 @@ func file_timeball_v1_task_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_timeball_v1_task_service_proto_rawDesc), len(file_timeball_v1_task_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   30,
+			NumEnums:      2,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

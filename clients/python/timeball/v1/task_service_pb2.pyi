@@ -47,6 +47,98 @@ TASK_VIEW_FULL: TaskView.ValueType  # 2
 """Everything."""
 Global___TaskView: _TypeAlias = TaskView  # noqa: Y015
 
+class _BlockingCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BlockingCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BlockingCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BLOCKING_CAUSE_UNSPECIFIED: _BlockingCause.ValueType  # 0
+    """Not known."""
+    BLOCKING_CAUSE_ENDED: _BlockingCause.ValueType  # 1
+    """It has ended; nothing will start it again."""
+    BLOCKING_CAUSE_RUNNING: _BlockingCause.ValueType  # 2
+    """An attempt is running: nothing holds it back."""
+    BLOCKING_CAUSE_DISPATCHED: _BlockingCause.ValueType  # 3
+    """An attempt was sent to its executor, which has not said that it started."""
+    BLOCKING_CAUSE_REVOKE_ASKED: _BlockingCause.ValueType  # 4
+    """Somebody wants to cancel or change it, and its executor is asked whether the attempt has begun."""
+    BLOCKING_CAUSE_ATTEMPT_UNRESOLVED: _BlockingCause.ValueType  # 5
+    """The executor of its attempt is silent; what became of the attempt is not known."""
+    BLOCKING_CAUSE_NOT_DUE: _BlockingCause.ValueType  # 6
+    """Its due time has not come."""
+    BLOCKING_CAUSE_BACKOFF: _BlockingCause.ValueType  # 7
+    """An attempt failed, and the next one waits for its backoff."""
+    BLOCKING_CAUSE_MUTATION_IN_FLIGHT: _BlockingCause.ValueType  # 8
+    """A change of it, or the outcome of its attempt, is being written."""
+    BLOCKING_CAUSE_STORE_UNAVAILABLE: _BlockingCause.ValueType  # 9
+    """The database takes no writes from the owner of its shard."""
+    BLOCKING_CAUSE_OWNER_SUSPENDED: _BlockingCause.ValueType  # 10
+    """The owner of its shard does not reach the coordination service, so it starts nothing."""
+    BLOCKING_CAUSE_SHARD_LOADING: _BlockingCause.ValueType  # 11
+    """Its shard has a new owner that has not read it yet."""
+    BLOCKING_CAUSE_NO_HANDLER: _BlockingCause.ValueType  # 12
+    """No executor serves its handler."""
+    BLOCKING_CAUSE_NO_LABEL: _BlockingCause.ValueType  # 13
+    """Executors serve its handler, but none carries the labels of its selector."""
+    BLOCKING_CAUSE_EXECUTORS_UNREACHABLE: _BlockingCause.ValueType  # 14
+    """Executors could run it, but none of them takes work now."""
+    BLOCKING_CAUSE_LANE_BUDGET: _BlockingCause.ValueType  # 15
+    """Its kind (raised retries, priority 9) has had its share of the starts, and others go first."""
+    BLOCKING_CAUSE_EXECUTORS_FULL: _BlockingCause.ValueType  # 16
+    """Every executor that could run it is busy."""
+    BLOCKING_CAUSE_STARTING: _BlockingCause.ValueType  # 17
+    """It is due and about to be sent to an executor."""
+    BLOCKING_CAUSE_SHARD_NOT_OWNED: _BlockingCause.ValueType  # 18
+    """No scheduler node owns its shard."""
+    BLOCKING_CAUSE_OWNER_SILENT: _BlockingCause.ValueType  # 19
+    """The scheduler node that owns its shard does not answer."""
+
+class BlockingCause(_BlockingCause, metaclass=_BlockingCauseEnumTypeWrapper):
+    """What can hold a task back. Clients must tolerate values they do not know."""
+
+BLOCKING_CAUSE_UNSPECIFIED: BlockingCause.ValueType  # 0
+"""Not known."""
+BLOCKING_CAUSE_ENDED: BlockingCause.ValueType  # 1
+"""It has ended; nothing will start it again."""
+BLOCKING_CAUSE_RUNNING: BlockingCause.ValueType  # 2
+"""An attempt is running: nothing holds it back."""
+BLOCKING_CAUSE_DISPATCHED: BlockingCause.ValueType  # 3
+"""An attempt was sent to its executor, which has not said that it started."""
+BLOCKING_CAUSE_REVOKE_ASKED: BlockingCause.ValueType  # 4
+"""Somebody wants to cancel or change it, and its executor is asked whether the attempt has begun."""
+BLOCKING_CAUSE_ATTEMPT_UNRESOLVED: BlockingCause.ValueType  # 5
+"""The executor of its attempt is silent; what became of the attempt is not known."""
+BLOCKING_CAUSE_NOT_DUE: BlockingCause.ValueType  # 6
+"""Its due time has not come."""
+BLOCKING_CAUSE_BACKOFF: BlockingCause.ValueType  # 7
+"""An attempt failed, and the next one waits for its backoff."""
+BLOCKING_CAUSE_MUTATION_IN_FLIGHT: BlockingCause.ValueType  # 8
+"""A change of it, or the outcome of its attempt, is being written."""
+BLOCKING_CAUSE_STORE_UNAVAILABLE: BlockingCause.ValueType  # 9
+"""The database takes no writes from the owner of its shard."""
+BLOCKING_CAUSE_OWNER_SUSPENDED: BlockingCause.ValueType  # 10
+"""The owner of its shard does not reach the coordination service, so it starts nothing."""
+BLOCKING_CAUSE_SHARD_LOADING: BlockingCause.ValueType  # 11
+"""Its shard has a new owner that has not read it yet."""
+BLOCKING_CAUSE_NO_HANDLER: BlockingCause.ValueType  # 12
+"""No executor serves its handler."""
+BLOCKING_CAUSE_NO_LABEL: BlockingCause.ValueType  # 13
+"""Executors serve its handler, but none carries the labels of its selector."""
+BLOCKING_CAUSE_EXECUTORS_UNREACHABLE: BlockingCause.ValueType  # 14
+"""Executors could run it, but none of them takes work now."""
+BLOCKING_CAUSE_LANE_BUDGET: BlockingCause.ValueType  # 15
+"""Its kind (raised retries, priority 9) has had its share of the starts, and others go first."""
+BLOCKING_CAUSE_EXECUTORS_FULL: BlockingCause.ValueType  # 16
+"""Every executor that could run it is busy."""
+BLOCKING_CAUSE_STARTING: BlockingCause.ValueType  # 17
+"""It is due and about to be sent to an executor."""
+BLOCKING_CAUSE_SHARD_NOT_OWNED: BlockingCause.ValueType  # 18
+"""No scheduler node owns its shard."""
+BLOCKING_CAUSE_OWNER_SILENT: BlockingCause.ValueType  # 19
+"""The scheduler node that owns its shard does not answer."""
+Global___BlockingCause: _TypeAlias = BlockingCause  # noqa: Y015
+
 @_typing.final
 class CreateTaskRequest(_message.Message):
     """Asks to create a task."""
@@ -1009,3 +1101,157 @@ class TaskChange(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___TaskChange: _TypeAlias = TaskChange  # noqa: Y015
+
+@_typing.final
+class ExplainTaskRequest(_message.Message):
+    """Asks what holds a task back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/tasks/{id}."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainTaskRequest: _TypeAlias = ExplainTaskRequest  # noqa: Y015
+
+@_typing.final
+class ExplainTaskResponse(_message.Message):
+    """What holds a task back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def explanation(self) -> Global___Explanation:
+        """The explanation."""
+
+    def __init__(
+        self,
+        *,
+        explanation: Global___Explanation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainTaskResponse: _TypeAlias = ExplainTaskResponse  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    """What holds a task back, as whoever is to start it sees it at one moment. It promises nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BLOCKING_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
+    EXPLAIN_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/tasks/{id}."""
+    @_builtins.property
+    def blocking(self) -> Global___BlockingReason:
+        """What holds it back now."""
+
+    @_builtins.property
+    def also(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlockingReason]:
+        """What holds too, and would hold it back without the first."""
+
+    @_builtins.property
+    def explain_time(self) -> _timestamp_pb2.Timestamp:
+        """When this was true, by the clock of the scheduler node that owns the task."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        blocking: Global___BlockingReason | None = ...,
+        also: _abc.Iterable[Global___BlockingReason] | None = ...,
+        explain_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blocking", b"blocking", "explain_time", b"explain_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "blocking", b"blocking", "explain_time", b"explain_time", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class BlockingReason(_message.Message):
+    """One thing that holds a task back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DetailsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_CHECK_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_CHECK_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    cause: Global___BlockingCause.ValueType
+    """Which."""
+    description: _builtins.str
+    """What it is, in words."""
+    next_check: _builtins.str
+    """What is looked out for, in words that follow "when"; empty = nothing."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when the task is held back by it; absent = not known, or it does not hold it back yet."""
+
+    @_builtins.property
+    def next_check_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is looked at again; absent = when something happens, whenever that is."""
+
+    @_builtins.property
+    def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Facts for programs, for example handler, label, attempt, executor, ahead."""
+
+    def __init__(
+        self,
+        *,
+        cause: Global___BlockingCause.ValueType = ...,
+        description: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+        next_check_time: _timestamp_pb2.Timestamp | None = ...,
+        next_check: _builtins.str = ...,
+        details: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_check_time", b"next_check_time", "since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "description", b"description", "details", b"details", "next_check", b"next_check", "next_check_time", b"next_check_time", "since_time", b"since_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockingReason: _TypeAlias = BlockingReason  # noqa: Y015

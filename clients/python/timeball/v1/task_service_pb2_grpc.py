@@ -95,6 +95,11 @@ class TaskServiceStub(object):
                 request_serializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskResponse.FromString,
                 _registered_method=True)
+        self.ExplainTask = channel.unary_unary(
+                '/timeball.v1.TaskService/ExplainTask',
+                request_serializer=timeball_dot_v1_dot_task__service__pb2.ExplainTaskRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_task__service__pb2.ExplainTaskResponse.FromString,
+                _registered_method=True)
         self.WatchTasks = channel.unary_stream(
                 '/timeball.v1.TaskService/WatchTasks',
                 request_serializer=timeball_dot_v1_dot_task__service__pb2.WatchTasksRequest.SerializeToString,
@@ -194,6 +199,13 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainTask(self, request, context):
+        """Says what holds a task back: the first reason, since when, and the next check.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTasks(self, request, context):
         """Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
         taken up with the last token, here or at another coordinator: no end is missed.
@@ -264,6 +276,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.WaitTask,
                     request_deserializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_task__service__pb2.WaitTaskResponse.SerializeToString,
+            ),
+            'ExplainTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainTask,
+                    request_deserializer=timeball_dot_v1_dot_task__service__pb2.ExplainTaskRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_task__service__pb2.ExplainTaskResponse.SerializeToString,
             ),
             'WatchTasks': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTasks,
@@ -596,6 +613,33 @@ class TaskService(object):
             '/timeball.v1.TaskService/WaitTask',
             timeball_dot_v1_dot_task__service__pb2.WaitTaskRequest.SerializeToString,
             timeball_dot_v1_dot_task__service__pb2.WaitTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.TaskService/ExplainTask',
+            timeball_dot_v1_dot_task__service__pb2.ExplainTaskRequest.SerializeToString,
+            timeball_dot_v1_dot_task__service__pb2.ExplainTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,8 @@ class TaskServiceStub:
     """
     WaitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]
     """Answers when the task has ended, or with its state when the time is over."""
+    ExplainTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ExplainTaskRequest, _task_service_pb2.ExplainTaskResponse]
+    """Says what holds a task back: the first reason, since when, and the next check."""
     WatchTasks: _grpc.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]
     """Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
     taken up with the last token, here or at another coordinator: no end is missed.
@@ -105,6 +107,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     WaitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.WaitTaskResponse]  # type: ignore[assignment]
     """Answers when the task has ended, or with its state when the time is over."""
+    ExplainTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ExplainTaskRequest, _task_service_pb2.ExplainTaskResponse]  # type: ignore[assignment]
+    """Says what holds a task back: the first reason, since when, and the next check."""
     WatchTasks: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
     taken up with the last token, here or at another coordinator: no end is missed.
@@ -215,6 +219,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.WaitTaskResponse, _abc.Awaitable[_task_service_pb2.WaitTaskResponse]]:
         """Answers when the task has ended, or with its state when the time is over."""
+
+    @_abc_1.abstractmethod
+    def ExplainTask(
+        self,
+        request: _task_service_pb2.ExplainTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.ExplainTaskResponse, _abc.Awaitable[_task_service_pb2.ExplainTaskResponse]]:
+        """Says what holds a task back: the first reason, since when, and the next check."""
 
     @_abc_1.abstractmethod
     def WatchTasks(

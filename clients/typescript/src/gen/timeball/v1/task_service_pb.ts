@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file timeball/v1/task_service.proto.
  */
 export const file_timeball_v1_task_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch50aW1lYmFsbC92MS90YXNrX3NlcnZpY2UucHJvdG8SC3RpbWViYWxsLnYxIn8KEUNyZWF0ZVRhc2tSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRIfCgR0YXNrGAIgASgLMhEudGltZWJhbGwudjEuVGFzaxISCgpyZXF1ZXN0X2lkGAMgASgJEhUKDXZhbGlkYXRlX29ubHkYBCABKAgSDgoGcmVzZW5kGAUgASgIIjUKEkNyZWF0ZVRhc2tSZXNwb25zZRIfCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFzayJbChdCYXRjaENyZWF0ZVRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSMAoIcmVxdWVzdHMYAiADKAsyHi50aW1lYmFsbC52MS5DcmVhdGVUYXNrUmVxdWVzdCJGChhCYXRjaENyZWF0ZVRhc2tzUmVzcG9uc2USKgoHcmVzdWx0cxgBIAMoCzIZLnRpbWViYWxsLnYxLkNyZWF0ZVJlc3VsdCJlCgxDcmVhdGVSZXN1bHQSIQoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2tIABInCgVlcnJvchgCIAEoCzIWLnRpbWViYWxsLnYxLkl0ZW1FcnJvckgAQgkKB291dGNvbWUiSQoJSXRlbUVycm9yEgwKBGNvZGUYASABKAkSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSDQoFZmllbGQYBCABKAkiVgoSQ3JlYXRlVGFza3NSZXF1ZXN0EjAKCHJlcXVlc3RzGAEgAygLMh4udGltZWJhbGwudjEuQ3JlYXRlVGFza1JlcXVlc3QSDgoGbnVtYmVyGAIgASgEImQKE0NyZWF0ZVRhc2tzUmVzcG9uc2USKgoHcmVzdWx0cxgBIAMoCzIZLnRpbWViYWxsLnYxLkNyZWF0ZVJlc3VsdBIOCgZudW1iZXIYAiABKAQSEQoJcG9zaXRpb25zGAMgAygNIlgKDkdldFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSIwoEdmlldxgCIAEoDjIVLnRpbWViYWxsLnYxLlRhc2tWaWV3EhMKC2FsbG93X3N0YWxlGAMgASgIIjIKD0dldFRhc2tSZXNwb25zZRIfCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFzayJvChRCYXRjaEdldFRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFbmFtZXMYAiADKAkSIwoEdmlldxgDIAEoDjIVLnRpbWViYWxsLnYxLlRhc2tWaWV3EhMKC2FsbG93X3N0YWxlGAQgASgIIkAKFUJhdGNoR2V0VGFza3NSZXNwb25zZRInCgdyZXN1bHRzGAEgAygLMhYudGltZWJhbGwudjEuR2V0UmVzdWx0ImIKCUdldFJlc3VsdBIhCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFza0gAEicKBWVycm9yGAIgASgLMhYudGltZWJhbGwudjEuSXRlbUVycm9ySABCCQoHb3V0Y29tZSLcAgoQTGlzdFRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFb3duZXIYAiABKAkSJgoGc3RhdGVzGAMgAygOMhYudGltZWJhbGwudjEuVGFza1N0YXRlEg8KB2hhbmRsZXIYBCABKAkSMAoMY3JlYXRlZF9mcm9tGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpjcmVhdGVkX3RvGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYByABKAUSEgoKcGFnZV90b2tlbhgIIAEoCRINCgVsYWJlbBgJIAEoCRIsCghkdWVfZnJvbRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoGZHVlX3RvGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJOChFMaXN0VGFza3NSZXNwb25zZRIgCgV0YXNrcxgBIAMoCzIRLnRpbWViYWxsLnYxLlRhc2sSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImgKEUNhbmNlbFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkSDgoGcmVzZW5kGAQgASgIEhEKCXRlcm1pbmF0ZRgFIAEoCCI1ChJDYW5jZWxUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siiQEKEVVwZGF0ZVRhc2tSZXF1ZXN0Eh8KBHRhc2sYASABKAsyES50aW1lYmFsbC52MS5UYXNrEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxISCgpyZXF1ZXN0X2lkGAMgASgJEg4KBnJlc2VuZBgEIAEoCCI1ChJVcGRhdGVUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siuwEKFVJlc2NoZWR1bGVUYXNrUmVxdWVzdBIMCgRuYW1lGAEgASgJEi4KCHJ1bl90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAEioKBWRlbGF5GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSAASDAoEZXRhZxgEIAEoCRISCgpyZXF1ZXN0X2lkGAUgASgJEg4KBnJlc2VuZBgGIAEoCEIGCgR3aGVuIjkKFlJlc2NoZWR1bGVUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siUwoRRGVsZXRlVGFza1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSDgoGcmVzZW5kGAQgASgIIhQKEkRlbGV0ZVRhc2tSZXNwb25zZSJEChBSZXRyeVRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZXNlbmQYAyABKAgiNAoRUmV0cnlUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siSwoPV2FpdFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSKgoHdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJBChBXYWl0VGFza1Jlc3BvbnNlEh8KBHRhc2sYASABKAsyES50aW1lYmFsbC52MS5UYXNrEgwKBGRvbmUYAiABKAgibQoRV2F0Y2hUYXNrc1JlcXVlc3QSDgoGcGFyZW50GAEgASgJEg0KBW5hbWVzGAIgAygJEiMKBHZpZXcYAyABKA4yFS50aW1lYmFsbC52MS5UYXNrVmlldxIUCgxyZXN1bWVfdG9rZW4YBCABKAkiVAoSV2F0Y2hUYXNrc1Jlc3BvbnNlEigKB2NoYW5nZXMYASADKAsyFy50aW1lYmFsbC52MS5UYXNrQ2hhbmdlEhQKDHJlc3VtZV90b2tlbhgCIAEoCSJ/CgpUYXNrQ2hhbmdlEgwKBG5hbWUYASABKAkSIQoEdGFzaxgCIAEoCzIRLnRpbWViYWxsLnYxLlRhc2tIABInCgVlcnJvchgDIAEoCzIWLnRpbWViYWxsLnYxLkl0ZW1FcnJvckgAEgwKBGRvbmUYBCABKAhCCQoHb3V0Y29tZSpOCghUYXNrVmlldxIZChVUQVNLX1ZJRVdfVU5TUEVDSUZJRUQQABITCg9UQVNLX1ZJRVdfQkFTSUMQARISCg5UQVNLX1ZJRVdfRlVMTBACMqsICgtUYXNrU2VydmljZRJNCgpDcmVhdGVUYXNrEh4udGltZWJhbGwudjEuQ3JlYXRlVGFza1JlcXVlc3QaHy50aW1lYmFsbC52MS5DcmVhdGVUYXNrUmVzcG9uc2USXwoQQmF0Y2hDcmVhdGVUYXNrcxIkLnRpbWViYWxsLnYxLkJhdGNoQ3JlYXRlVGFza3NSZXF1ZXN0GiUudGltZWJhbGwudjEuQmF0Y2hDcmVhdGVUYXNrc1Jlc3BvbnNlElQKC0NyZWF0ZVRhc2tzEh8udGltZWJhbGwudjEuQ3JlYXRlVGFza3NSZXF1ZXN0GiAudGltZWJhbGwudjEuQ3JlYXRlVGFza3NSZXNwb25zZSgBMAESRAoHR2V0VGFzaxIbLnRpbWViYWxsLnYxLkdldFRhc2tSZXF1ZXN0GhwudGltZWJhbGwudjEuR2V0VGFza1Jlc3BvbnNlElYKDUJhdGNoR2V0VGFza3MSIS50aW1lYmFsbC52MS5CYXRjaEdldFRhc2tzUmVxdWVzdBoiLnRpbWViYWxsLnYxLkJhdGNoR2V0VGFza3NSZXNwb25zZRJKCglMaXN0VGFza3MSHS50aW1lYmFsbC52MS5MaXN0VGFza3NSZXF1ZXN0Gh4udGltZWJhbGwudjEuTGlzdFRhc2tzUmVzcG9uc2USTQoKQ2FuY2VsVGFzaxIeLnRpbWViYWxsLnYxLkNhbmNlbFRhc2tSZXF1ZXN0Gh8udGltZWJhbGwudjEuQ2FuY2VsVGFza1Jlc3BvbnNlEk0KClVwZGF0ZVRhc2sSHi50aW1lYmFsbC52MS5VcGRhdGVUYXNrUmVxdWVzdBofLnRpbWViYWxsLnYxLlVwZGF0ZVRhc2tSZXNwb25zZRJZCg5SZXNjaGVkdWxlVGFzaxIiLnRpbWViYWxsLnYxLlJlc2NoZWR1bGVUYXNrUmVxdWVzdBojLnRpbWViYWxsLnYxLlJlc2NoZWR1bGVUYXNrUmVzcG9uc2USTQoKRGVsZXRlVGFzaxIeLnRpbWViYWxsLnYxLkRlbGV0ZVRhc2tSZXF1ZXN0Gh8udGltZWJhbGwudjEuRGVsZXRlVGFza1Jlc3BvbnNlEkoKCVJldHJ5VGFzaxIdLnRpbWViYWxsLnYxLlJldHJ5VGFza1JlcXVlc3QaHi50aW1lYmFsbC52MS5SZXRyeVRhc2tSZXNwb25zZRJHCghXYWl0VGFzaxIcLnRpbWViYWxsLnYxLldhaXRUYXNrUmVxdWVzdBodLnRpbWViYWxsLnYxLldhaXRUYXNrUmVzcG9uc2USTwoKV2F0Y2hUYXNrcxIeLnRpbWViYWxsLnYxLldhdGNoVGFza3NSZXF1ZXN0Gh8udGltZWJhbGwudjEuV2F0Y2hUYXNrc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_timeball_v1_task]);
+  fileDesc("Ch50aW1lYmFsbC92MS90YXNrX3NlcnZpY2UucHJvdG8SC3RpbWViYWxsLnYxIn8KEUNyZWF0ZVRhc2tSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRIfCgR0YXNrGAIgASgLMhEudGltZWJhbGwudjEuVGFzaxISCgpyZXF1ZXN0X2lkGAMgASgJEhUKDXZhbGlkYXRlX29ubHkYBCABKAgSDgoGcmVzZW5kGAUgASgIIjUKEkNyZWF0ZVRhc2tSZXNwb25zZRIfCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFzayJbChdCYXRjaENyZWF0ZVRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSMAoIcmVxdWVzdHMYAiADKAsyHi50aW1lYmFsbC52MS5DcmVhdGVUYXNrUmVxdWVzdCJGChhCYXRjaENyZWF0ZVRhc2tzUmVzcG9uc2USKgoHcmVzdWx0cxgBIAMoCzIZLnRpbWViYWxsLnYxLkNyZWF0ZVJlc3VsdCJlCgxDcmVhdGVSZXN1bHQSIQoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2tIABInCgVlcnJvchgCIAEoCzIWLnRpbWViYWxsLnYxLkl0ZW1FcnJvckgAQgkKB291dGNvbWUiSQoJSXRlbUVycm9yEgwKBGNvZGUYASABKAkSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSDQoFZmllbGQYBCABKAkiVgoSQ3JlYXRlVGFza3NSZXF1ZXN0EjAKCHJlcXVlc3RzGAEgAygLMh4udGltZWJhbGwudjEuQ3JlYXRlVGFza1JlcXVlc3QSDgoGbnVtYmVyGAIgASgEImQKE0NyZWF0ZVRhc2tzUmVzcG9uc2USKgoHcmVzdWx0cxgBIAMoCzIZLnRpbWViYWxsLnYxLkNyZWF0ZVJlc3VsdBIOCgZudW1iZXIYAiABKAQSEQoJcG9zaXRpb25zGAMgAygNIlgKDkdldFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSIwoEdmlldxgCIAEoDjIVLnRpbWViYWxsLnYxLlRhc2tWaWV3EhMKC2FsbG93X3N0YWxlGAMgASgIIjIKD0dldFRhc2tSZXNwb25zZRIfCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFzayJvChRCYXRjaEdldFRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFbmFtZXMYAiADKAkSIwoEdmlldxgDIAEoDjIVLnRpbWViYWxsLnYxLlRhc2tWaWV3EhMKC2FsbG93X3N0YWxlGAQgASgIIkAKFUJhdGNoR2V0VGFza3NSZXNwb25zZRInCgdyZXN1bHRzGAEgAygLMhYudGltZWJhbGwudjEuR2V0UmVzdWx0ImIKCUdldFJlc3VsdBIhCgR0YXNrGAEgASgLMhEudGltZWJhbGwudjEuVGFza0gAEicKBWVycm9yGAIgASgLMhYudGltZWJhbGwudjEuSXRlbUVycm9ySABCCQoHb3V0Y29tZSLcAgoQTGlzdFRhc2tzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFb3duZXIYAiABKAkSJgoGc3RhdGVzGAMgAygOMhYudGltZWJhbGwudjEuVGFza1N0YXRlEg8KB2hhbmRsZXIYBCABKAkSMAoMY3JlYXRlZF9mcm9tGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpjcmVhdGVkX3RvGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYByABKAUSEgoKcGFnZV90b2tlbhgIIAEoCRINCgVsYWJlbBgJIAEoCRIsCghkdWVfZnJvbRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoGZHVlX3RvGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJOChFMaXN0VGFza3NSZXNwb25zZRIgCgV0YXNrcxgBIAMoCzIRLnRpbWViYWxsLnYxLlRhc2sSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImgKEUNhbmNlbFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkSDgoGcmVzZW5kGAQgASgIEhEKCXRlcm1pbmF0ZRgFIAEoCCI1ChJDYW5jZWxUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siiQEKEVVwZGF0ZVRhc2tSZXF1ZXN0Eh8KBHRhc2sYASABKAsyES50aW1lYmFsbC52MS5UYXNrEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxISCgpyZXF1ZXN0X2lkGAMgASgJEg4KBnJlc2VuZBgEIAEoCCI1ChJVcGRhdGVUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siuwEKFVJlc2NoZWR1bGVUYXNrUmVxdWVzdBIMCgRuYW1lGAEgASgJEi4KCHJ1bl90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAEioKBWRlbGF5GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSAASDAoEZXRhZxgEIAEoCRISCgpyZXF1ZXN0X2lkGAUgASgJEg4KBnJlc2VuZBgGIAEoCEIGCgR3aGVuIjkKFlJlc2NoZWR1bGVUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siUwoRRGVsZXRlVGFza1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSDgoGcmVzZW5kGAQgASgIIhQKEkRlbGV0ZVRhc2tSZXNwb25zZSJEChBSZXRyeVRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIOCgZyZXNlbmQYAyABKAgiNAoRUmV0cnlUYXNrUmVzcG9uc2USHwoEdGFzaxgBIAEoCzIRLnRpbWViYWxsLnYxLlRhc2siSwoPV2FpdFRhc2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSKgoHdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJBChBXYWl0VGFza1Jlc3BvbnNlEh8KBHRhc2sYASABKAsyES50aW1lYmFsbC52MS5UYXNrEgwKBGRvbmUYAiABKAgibQoRV2F0Y2hUYXNrc1JlcXVlc3QSDgoGcGFyZW50GAEgASgJEg0KBW5hbWVzGAIgAygJEiMKBHZpZXcYAyABKA4yFS50aW1lYmFsbC52MS5UYXNrVmlldxIUCgxyZXN1bWVfdG9rZW4YBCABKAkiVAoSV2F0Y2hUYXNrc1Jlc3BvbnNlEigKB2NoYW5nZXMYASADKAsyFy50aW1lYmFsbC52MS5UYXNrQ2hhbmdlEhQKDHJlc3VtZV90b2tlbhgCIAEoCSJ/CgpUYXNrQ2hhbmdlEgwKBG5hbWUYASABKAkSIQoEdGFzaxgCIAEoCzIRLnRpbWViYWxsLnYxLlRhc2tIABInCgVlcnJvchgDIAEoCzIWLnRpbWViYWxsLnYxLkl0ZW1FcnJvckgAEgwKBGRvbmUYBCABKAhCCQoHb3V0Y29tZSIiChJFeHBsYWluVGFza1JlcXVlc3QSDAoEbmFtZRgBIAEoCSJEChNFeHBsYWluVGFza1Jlc3BvbnNlEi0KC2V4cGxhbmF0aW9uGAEgASgLMhgudGltZWJhbGwudjEuRXhwbGFuYXRpb24ipwEKC0V4cGxhbmF0aW9uEgwKBG5hbWUYASABKAkSLQoIYmxvY2tpbmcYAiABKAsyGy50aW1lYmFsbC52MS5CbG9ja2luZ1JlYXNvbhIpCgRhbHNvGAMgAygLMhsudGltZWJhbGwudjEuQmxvY2tpbmdSZWFzb24SMAoMZXhwbGFpbl90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCK0AgoOQmxvY2tpbmdSZWFzb24SKQoFY2F1c2UYASABKA4yGi50aW1lYmFsbC52MS5CbG9ja2luZ0NhdXNlEhMKC2Rlc2NyaXB0aW9uGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD25leHRfY2hlY2tfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKbmV4dF9jaGVjaxgFIAEoCRI5CgdkZXRhaWxzGAYgAygLMigudGltZWJhbGwudjEuQmxvY2tpbmdSZWFzb24uRGV0YWlsc0VudHJ5Gi4KDERldGFpbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKk4KCFRhc2tWaWV3EhkKFVRBU0tfVklFV19VTlNQRUNJRklFRBAAEhMKD1RBU0tfVklFV19CQVNJQxABEhIKDlRBU0tfVklFV19GVUxMEAIqogUKDUJsb2NraW5nQ2F1c2USHgoaQkxPQ0tJTkdfQ0FVU0VfVU5TUEVDSUZJRUQQABIYChRCTE9DS0lOR19DQVVTRV9FTkRFRBABEhoKFkJMT0NLSU5HX0NBVVNFX1JVTk5JTkcQAhIdChlCTE9DS0lOR19DQVVTRV9ESVNQQVRDSEVEEAMSHwobQkxPQ0tJTkdfQ0FVU0VfUkVWT0tFX0FTS0VEEAQSJQohQkxPQ0tJTkdfQ0FVU0VfQVRURU1QVF9VTlJFU09MVkVEEAUSGgoWQkxPQ0tJTkdfQ0FVU0VfTk9UX0RVRRAGEhoKFkJMT0NLSU5HX0NBVVNFX0JBQ0tPRkYQBxIlCiFCTE9DS0lOR19DQVVTRV9NVVRBVElPTl9JTl9GTElHSFQQCBIkCiBCTE9DS0lOR19DQVVTRV9TVE9SRV9VTkFWQUlMQUJMRRAJEiIKHkJMT0NLSU5HX0NBVVNFX09XTkVSX1NVU1BFTkRFRBAKEiAKHEJMT0NLSU5HX0NBVVNFX1NIQVJEX0xPQURJTkcQCxIdChlCTE9DS0lOR19DQVVTRV9OT19IQU5ETEVSEAwSGwoXQkxPQ0tJTkdfQ0FVU0VfTk9fTEFCRUwQDRIoCiRCTE9DS0lOR19DQVVTRV9FWEVDVVRPUlNfVU5SRUFDSEFCTEUQDhIeChpCTE9DS0lOR19DQVVTRV9MQU5FX0JVREdFVBAPEiEKHUJMT0NLSU5HX0NBVVNFX0VYRUNVVE9SU19GVUxMEBASGwoXQkxPQ0tJTkdfQ0FVU0VfU1RBUlRJTkcQERIiCh5CTE9DS0lOR19DQVVTRV9TSEFSRF9OT1RfT1dORUQQEhIfChtCTE9DS0lOR19DQVVTRV9PV05FUl9TSUxFTlQQEzL9CAoLVGFza1NlcnZpY2USTQoKQ3JlYXRlVGFzaxIeLnRpbWViYWxsLnYxLkNyZWF0ZVRhc2tSZXF1ZXN0Gh8udGltZWJhbGwudjEuQ3JlYXRlVGFza1Jlc3BvbnNlEl8KEEJhdGNoQ3JlYXRlVGFza3MSJC50aW1lYmFsbC52MS5CYXRjaENyZWF0ZVRhc2tzUmVxdWVzdBolLnRpbWViYWxsLnYxLkJhdGNoQ3JlYXRlVGFza3NSZXNwb25zZRJUCgtDcmVhdGVUYXNrcxIfLnRpbWViYWxsLnYxLkNyZWF0ZVRhc2tzUmVxdWVzdBogLnRpbWViYWxsLnYxLkNyZWF0ZVRhc2tzUmVzcG9uc2UoATABEkQKB0dldFRhc2sSGy50aW1lYmFsbC52MS5HZXRUYXNrUmVxdWVzdBocLnRpbWViYWxsLnYxLkdldFRhc2tSZXNwb25zZRJWCg1CYXRjaEdldFRhc2tzEiEudGltZWJhbGwudjEuQmF0Y2hHZXRUYXNrc1JlcXVlc3QaIi50aW1lYmFsbC52MS5CYXRjaEdldFRhc2tzUmVzcG9uc2USSgoJTGlzdFRhc2tzEh0udGltZWJhbGwudjEuTGlzdFRhc2tzUmVxdWVzdBoeLnRpbWViYWxsLnYxLkxpc3RUYXNrc1Jlc3BvbnNlEk0KCkNhbmNlbFRhc2sSHi50aW1lYmFsbC52MS5DYW5jZWxUYXNrUmVxdWVzdBofLnRpbWViYWxsLnYxLkNhbmNlbFRhc2tSZXNwb25zZRJNCgpVcGRhdGVUYXNrEh4udGltZWJhbGwudjEuVXBkYXRlVGFza1JlcXVlc3QaHy50aW1lYmFsbC52MS5VcGRhdGVUYXNrUmVzcG9uc2USWQoOUmVzY2hlZHVsZVRhc2sSIi50aW1lYmFsbC52MS5SZXNjaGVkdWxlVGFza1JlcXVlc3QaIy50aW1lYmFsbC52MS5SZXNjaGVkdWxlVGFza1Jlc3BvbnNlEk0KCkRlbGV0ZVRhc2sSHi50aW1lYmFsbC52MS5EZWxldGVUYXNrUmVxdWVzdBofLnRpbWViYWxsLnYxLkRlbGV0ZVRhc2tSZXNwb25zZRJKCglSZXRyeVRhc2sSHS50aW1lYmFsbC52MS5SZXRyeVRhc2tSZXF1ZXN0Gh4udGltZWJhbGwudjEuUmV0cnlUYXNrUmVzcG9uc2USRwoIV2FpdFRhc2sSHC50aW1lYmFsbC52MS5XYWl0VGFza1JlcXVlc3QaHS50aW1lYmFsbC52MS5XYWl0VGFza1Jlc3BvbnNlElAKC0V4cGxhaW5UYXNrEh8udGltZWJhbGwudjEuRXhwbGFpblRhc2tSZXF1ZXN0GiAudGltZWJhbGwudjEuRXhwbGFpblRhc2tSZXNwb25zZRJPCgpXYXRjaFRhc2tzEh4udGltZWJhbGwudjEuV2F0Y2hUYXNrc1JlcXVlc3QaHy50aW1lYmFsbC52MS5XYXRjaFRhc2tzUmVzcG9uc2UwAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_timeball_v1_task]);
 
 /**
  * Asks to create a task.
@@ -1069,6 +1069,146 @@ export const TaskChangeSchema: GenMessage<TaskChange> = /*@__PURE__*/
   messageDesc(file_timeball_v1_task_service, 29);
 
 /**
+ * Asks what holds a task back.
+ *
+ * @generated from message timeball.v1.ExplainTaskRequest
+ */
+export type ExplainTaskRequest = Message<"timeball.v1.ExplainTaskRequest"> & {
+  /**
+   * namespaces/{namespace}/tasks/{id}.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message timeball.v1.ExplainTaskRequest.
+ * Use `create(ExplainTaskRequestSchema)` to create a new message.
+ */
+export const ExplainTaskRequestSchema: GenMessage<ExplainTaskRequest> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 30);
+
+/**
+ * What holds a task back.
+ *
+ * @generated from message timeball.v1.ExplainTaskResponse
+ */
+export type ExplainTaskResponse = Message<"timeball.v1.ExplainTaskResponse"> & {
+  /**
+   * The explanation.
+   *
+   * @generated from field: timeball.v1.Explanation explanation = 1;
+   */
+  explanation?: Explanation | undefined;
+};
+
+/**
+ * Describes the message timeball.v1.ExplainTaskResponse.
+ * Use `create(ExplainTaskResponseSchema)` to create a new message.
+ */
+export const ExplainTaskResponseSchema: GenMessage<ExplainTaskResponse> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 31);
+
+/**
+ * What holds a task back, as whoever is to start it sees it at one moment. It promises nothing.
+ *
+ * @generated from message timeball.v1.Explanation
+ */
+export type Explanation = Message<"timeball.v1.Explanation"> & {
+  /**
+   * namespaces/{namespace}/tasks/{id}.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What holds it back now.
+   *
+   * @generated from field: timeball.v1.BlockingReason blocking = 2;
+   */
+  blocking?: BlockingReason | undefined;
+
+  /**
+   * What holds too, and would hold it back without the first.
+   *
+   * @generated from field: repeated timeball.v1.BlockingReason also = 3;
+   */
+  also: BlockingReason[];
+
+  /**
+   * When this was true, by the clock of the scheduler node that owns the task.
+   *
+   * @generated from field: google.protobuf.Timestamp explain_time = 4;
+   */
+  explainTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message timeball.v1.Explanation.
+ * Use `create(ExplanationSchema)` to create a new message.
+ */
+export const ExplanationSchema: GenMessage<Explanation> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 32);
+
+/**
+ * One thing that holds a task back.
+ *
+ * @generated from message timeball.v1.BlockingReason
+ */
+export type BlockingReason = Message<"timeball.v1.BlockingReason"> & {
+  /**
+   * Which.
+   *
+   * @generated from field: timeball.v1.BlockingCause cause = 1;
+   */
+  cause: BlockingCause;
+
+  /**
+   * What it is, in words.
+   *
+   * @generated from field: string description = 2;
+   */
+  description: string;
+
+  /**
+   * Since when the task is held back by it; absent = not known, or it does not hold it back yet.
+   *
+   * @generated from field: google.protobuf.Timestamp since_time = 3;
+   */
+  sinceTime?: Timestamp | undefined;
+
+  /**
+   * When it is looked at again; absent = when something happens, whenever that is.
+   *
+   * @generated from field: google.protobuf.Timestamp next_check_time = 4;
+   */
+  nextCheckTime?: Timestamp | undefined;
+
+  /**
+   * What is looked out for, in words that follow "when"; empty = nothing.
+   *
+   * @generated from field: string next_check = 5;
+   */
+  nextCheck: string;
+
+  /**
+   * Facts for programs, for example handler, label, attempt, executor, ahead.
+   *
+   * @generated from field: map<string, string> details = 6;
+   */
+  details: { [key: string]: string };
+};
+
+/**
+ * Describes the message timeball.v1.BlockingReason.
+ * Use `create(BlockingReasonSchema)` to create a new message.
+ */
+export const BlockingReasonSchema: GenMessage<BlockingReason> = /*@__PURE__*/
+  messageDesc(file_timeball_v1_task_service, 33);
+
+/**
  * How much of a task to send.
  *
  * @generated from enum timeball.v1.TaskView
@@ -1101,6 +1241,159 @@ export enum TaskView {
  */
 export const TaskViewSchema: GenEnum<TaskView> = /*@__PURE__*/
   enumDesc(file_timeball_v1_task_service, 0);
+
+/**
+ * What can hold a task back. Clients must tolerate values they do not know.
+ *
+ * @generated from enum timeball.v1.BlockingCause
+ */
+export enum BlockingCause {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It has ended; nothing will start it again.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_ENDED = 1;
+   */
+  ENDED = 1,
+
+  /**
+   * An attempt is running: nothing holds it back.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_RUNNING = 2;
+   */
+  RUNNING = 2,
+
+  /**
+   * An attempt was sent to its executor, which has not said that it started.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_DISPATCHED = 3;
+   */
+  DISPATCHED = 3,
+
+  /**
+   * Somebody wants to cancel or change it, and its executor is asked whether the attempt has begun.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_REVOKE_ASKED = 4;
+   */
+  REVOKE_ASKED = 4,
+
+  /**
+   * The executor of its attempt is silent; what became of the attempt is not known.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_ATTEMPT_UNRESOLVED = 5;
+   */
+  ATTEMPT_UNRESOLVED = 5,
+
+  /**
+   * Its due time has not come.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_NOT_DUE = 6;
+   */
+  NOT_DUE = 6,
+
+  /**
+   * An attempt failed, and the next one waits for its backoff.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_BACKOFF = 7;
+   */
+  BACKOFF = 7,
+
+  /**
+   * A change of it, or the outcome of its attempt, is being written.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_MUTATION_IN_FLIGHT = 8;
+   */
+  MUTATION_IN_FLIGHT = 8,
+
+  /**
+   * The database takes no writes from the owner of its shard.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_STORE_UNAVAILABLE = 9;
+   */
+  STORE_UNAVAILABLE = 9,
+
+  /**
+   * The owner of its shard does not reach the coordination service, so it starts nothing.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_OWNER_SUSPENDED = 10;
+   */
+  OWNER_SUSPENDED = 10,
+
+  /**
+   * Its shard has a new owner that has not read it yet.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_SHARD_LOADING = 11;
+   */
+  SHARD_LOADING = 11,
+
+  /**
+   * No executor serves its handler.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_NO_HANDLER = 12;
+   */
+  NO_HANDLER = 12,
+
+  /**
+   * Executors serve its handler, but none carries the labels of its selector.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_NO_LABEL = 13;
+   */
+  NO_LABEL = 13,
+
+  /**
+   * Executors could run it, but none of them takes work now.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_EXECUTORS_UNREACHABLE = 14;
+   */
+  EXECUTORS_UNREACHABLE = 14,
+
+  /**
+   * Its kind (raised retries, priority 9) has had its share of the starts, and others go first.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_LANE_BUDGET = 15;
+   */
+  LANE_BUDGET = 15,
+
+  /**
+   * Every executor that could run it is busy.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_EXECUTORS_FULL = 16;
+   */
+  EXECUTORS_FULL = 16,
+
+  /**
+   * It is due and about to be sent to an executor.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_STARTING = 17;
+   */
+  STARTING = 17,
+
+  /**
+   * No scheduler node owns its shard.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_SHARD_NOT_OWNED = 18;
+   */
+  SHARD_NOT_OWNED = 18,
+
+  /**
+   * The scheduler node that owns its shard does not answer.
+   *
+   * @generated from enum value: BLOCKING_CAUSE_OWNER_SILENT = 19;
+   */
+  OWNER_SILENT = 19,
+}
+
+/**
+ * Describes the enum timeball.v1.BlockingCause.
+ */
+export const BlockingCauseSchema: GenEnum<BlockingCause> = /*@__PURE__*/
+  enumDesc(file_timeball_v1_task_service, 1);
 
 /**
  * Creates, reads, awaits, changes and cancels tasks.
@@ -1231,6 +1524,16 @@ export const TaskService: GenService<{
     methodKind: "unary";
     input: typeof WaitTaskRequestSchema;
     output: typeof WaitTaskResponseSchema;
+  },
+  /**
+   * Says what holds a task back: the first reason, since when, and the next check.
+   *
+   * @generated from rpc timeball.v1.TaskService.ExplainTask
+   */
+  explainTask: {
+    methodKind: "unary";
+    input: typeof ExplainTaskRequestSchema;
+    output: typeof ExplainTaskResponseSchema;
   },
   /**
    * Tells how tasks stand now and whenever they change, until all have ended. A broken stream is
