@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from timeball.cli.instants import time_option
 from timeball.cli.output import as_json, instant, output_option, print_json, print_table
 from timeball.cli.session import Session
-from timeball.durations import parse_instant
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from timeball.v1 import admin_service_pb2
 
 HEADER = ("time", "actor", "action", "target", "outcome", "detail", "request")
@@ -25,8 +27,8 @@ def group() -> None:
 @click.option("--in", "namespace", metavar="NAMESPACE", help="Default: the cluster as a whole.")
 @click.option("--actor", default="", help="Only what this subject or node did.")
 @click.option("--action", default="", help="Only this action, such as RevokeKey.")
-@click.option("--from", "begin", metavar="TIME", help="Noted then or later; default: 7 days ago.")
-@click.option("--to", "end", metavar="TIME", help="Noted before then; default: now.")
+@time_option("--from", "begin", say="Noted then or later; default: 7 days ago.")
+@time_option("--to", "end", say="Noted before then; default: now.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @output_option
 @click.pass_obj
@@ -35,8 +37,8 @@ def list_entries(
     namespace: str | None,
     actor: str,
     action: str,
-    begin: str | None,
-    end: str | None,
+    begin: datetime | None,
+    end: datetime | None,
     limit: int,
     output: str,
 ) -> None:
@@ -45,8 +47,8 @@ def list_entries(
         namespace=namespace,
         actor=actor,
         action=action,
-        noted_from=None if begin is None else parse_instant(begin, field="--from"),
-        noted_to=None if end is None else parse_instant(end, field="--to"),
+        noted_from=begin,
+        noted_to=end,
         limit=limit,
     )
     if output == "json":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timeball.cli.failures import OTHER
+from timeball.cli.instants import time_option
 from timeball.cli.output import (
     as_json,
     instant,
@@ -16,9 +17,10 @@ from timeball.cli.output import (
     request_id_option,
 )
 from timeball.cli.session import Session
-from timeball.durations import parse_instant
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from timeball.v1 import admin_service_pb2
 
 LETTERS = ("id", "handler", "owner", "cause", "attempts", "failed", "message")
@@ -31,18 +33,18 @@ def group() -> None:
 
 
 @group.command("list")
-@click.option("--from", "begin", metavar="TIME", help="Failed then or later; default: 7 days ago.")
-@click.option("--to", "end", metavar="TIME", help="Failed before then; default: now.")
+@time_option("--from", "begin", say="Failed then or later; default: 7 days ago.")
+@time_option("--to", "end", say="Failed before then; default: now.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @output_option
 @click.pass_obj
 def list_letters(
-    session: Session, begin: str | None, end: str | None, limit: int, output: str
+    session: Session, begin: datetime | None, end: datetime | None, limit: int, output: str
 ) -> None:
     """List them, newest first; `timeball task get ID` shows one with its attempts."""
     found = session.client.dead_letters(
-        failed_from=None if begin is None else parse_instant(begin, field="--from"),
-        failed_to=None if end is None else parse_instant(end, field="--to"),
+        failed_from=begin,
+        failed_to=end,
         page_size=min(limit, PAGE_MOST),
         limit=limit,
     )
@@ -56,8 +58,8 @@ def list_letters(
 @click.argument("tasks", metavar="[ID]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Those that the options choose.")
 @click.option("--handler", default="", help="With --all: only tasks of this handler.")
-@click.option("--from", "begin", metavar="TIME", help="With --all; default: 7 days ago.")
-@click.option("--to", "end", metavar="TIME", help="With --all; default: now.")
+@time_option("--from", "begin", say="With --all; default: 7 days ago.")
+@time_option("--to", "end", say="With --all; default: now.")
 @click.option("--limit", type=click.IntRange(min=1), default=1_000, show_default=True)
 @request_id_option
 @output_option
@@ -71,12 +73,11 @@ def redrive(
     """
     if bool(tasks) == said["everything"]:
         raise click.UsageError("name tasks, or say --all")
-    begin, end = said["begin"], said["end"]
     found = session.client.admin.redrive(
         tasks,
         handler=said["handler"],
-        failed_from=None if begin is None else parse_instant(begin, field="--from"),
-        failed_to=None if end is None else parse_instant(end, field="--to"),
+        failed_from=said["begin"],
+        failed_to=said["end"],
         limit=limit,
         request_id=said["request_id"],
     )

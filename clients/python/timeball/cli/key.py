@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from timeball.cli.instants import time_option
 from timeball.cli.output import (
     as_json,
     instant,
@@ -17,9 +18,10 @@ from timeball.cli.output import (
 )
 from timeball.cli.session import Session
 from timeball.cli.user import namespace_option
-from timeball.durations import parse_instant
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from timeball.v1 import admin_service_pb2
 
 HEADER = ("key", "subject", "roles", "state", "created", "expires", "by")
@@ -35,7 +37,7 @@ def group() -> None:
 @group.command()
 @click.argument("subject")
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES))
-@click.option("--expires", metavar="TIME", help="Ends by itself then: ISO 8601 with a zone.")
+@time_option("--expires", say="Ends by itself then: ISO 8601 with a zone.")
 @namespace_option
 @request_id_option
 @output_option
@@ -44,7 +46,7 @@ def create(
     session: Session,
     subject: str,
     roles: tuple[str, ...],
-    expires: str | None,
+    expires: datetime | None,
     namespace: str,
     request_id: str | None,
     output: str,
@@ -57,7 +59,7 @@ def create(
     made = session.client.admin.create_key(
         subject,
         roles=roles,
-        expires=None if expires is None else parse_instant(expires, field="--expires"),
+        expires=expires,
         namespace=namespace,
         request_id=request_id,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from timeball.cli.instants import time_option
 from timeball.cli.lazy import VerbGroup
 from timeball.cli.output import (
     as_json,
@@ -26,7 +27,6 @@ from timeball.cli.schedule_words import (
 )
 from timeball.cli.session import Session
 from timeball.cli.task import read_arguments
-from timeball.durations import parse_instant
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -212,15 +212,21 @@ def trigger(session: Session, name: str, request_id: str | None, output: str) ->
 
 @group.command()
 @click.argument("name")
-@click.option("--from", "begin", metavar="TIME", help="First instant, included.")
-@click.option("--to", "end", metavar="TIME", help="Last instant, included; not in the future.")
+@time_option("--from", "begin", say="First instant, included.")
+@time_option("--to", "end", say="Last instant, included; not in the future.")
 @click.option("--id", "backfill_id", default="", help="The same id never does it twice.")
 @click.option("--show", "shown", metavar="ID", help="Instead: how far a backfill is.")
 @click.option("--stop", "stopped", metavar="ID", help="Instead: launch no more of a backfill.")
 @output_option
 @click.pass_obj
 def backfill(
-    session: Session, /, name: str, begin: str | None, end: str | None, output: str, **said: Any
+    session: Session,
+    /,
+    name: str,
+    begin: datetime | None,
+    end: datetime | None,
+    output: str,
+    **said: Any,
 ) -> None:
     """Launch the nominal times of a past range once more; or look at it, or stop it."""
     from timeball.cli.schedule_tables import BACKFILLS, backfill_row
@@ -233,8 +239,7 @@ def backfill(
     elif begin is None or end is None:
         raise click.UsageError("say --from and --to; or --show ID; or --stop ID")
     else:
-        first, last = parse_instant(begin, field="--from"), parse_instant(end, field="--to")
-        found = schedules.backfill(name, first, last, backfill_id=said["backfill_id"])
+        found = schedules.backfill(name, begin, end, backfill_id=said["backfill_id"])
     print_one(found, BACKFILLS, backfill_row(found), output)
 
 
@@ -242,8 +247,8 @@ def backfill(
 @click.argument("name", required=False, default="")
 @timing_options
 @click.option("--count", type=click.IntRange(1, 1_000), default=10, show_default=True)
-@click.option("--after", metavar="TIME", help="Strictly after then; default: now.")
-@click.option("--missed-since", metavar="TIME", help="Instead: what catch-up would do.")
+@time_option("--after", say="Strictly after then; default: now.")
+@time_option("--missed-since", say="Instead: what catch-up would do.")
 @output_option
 @click.pass_obj
 def preview(session: Session, /, name: str, count: int, output: str, **said: Any) -> None:
@@ -255,7 +260,7 @@ def preview(session: Session, /, name: str, count: int, output: str, **said: Any
     from timeball._timings import timing_message
     from timeball.cli.schedule_tables import print_preview, zone_of
 
-    bounds: Any = {each: _instant(said.pop(each), each) for each in ("after", "missed_since")}
+    bounds: Any = {each: said.pop(each) for each in ("after", "missed_since")}
     words = words_of(said)
     if not name and not says_when(words):
         raise click.UsageError("name a schedule, or say --cron, --every or --after-completion")
@@ -277,8 +282,8 @@ def preview(session: Session, /, name: str, count: int, output: str, **said: Any
 
 @group.command()
 @click.argument("name")
-@click.option("--from", "start", metavar="TIME", help="Nominal times from then on.")
-@click.option("--to", "end", metavar="TIME", help="Nominal times before then; default: now.")
+@time_option("--from", "start", say="Nominal times from then on.")
+@time_option("--to", "end", say="Nominal times before then; default: now.")
 @click.option("--verdict", "verdicts", multiple=True, metavar="WORD", help="Repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @output_option
@@ -287,9 +292,6 @@ def occurrences(session: Session, /, name: str, output: str, **said: Any) -> Non
     """Show the ledger: what became of every nominal time, in their order."""
     from timeball.cli.schedule_tables import OCCURRENCES, occurrence_row
 
-    for bound, option in (("start", "--from"), ("end", "--to")):
-        text = said[bound]
-        said[bound] = None if text is None else parse_instant(text, field=option)
     found = session.client.schedules.occurrences(name, **said)
     rows = [occurrence_row(each) for each in found]
     print_all("occurrences", found, OCCURRENCES, rows, output)
@@ -322,7 +324,3 @@ def print_all(
         print_json({name: [as_json(each) for each in found]})
     else:
         print_table(header, rows)
-
-
-def _instant(text: str | None, name: str) -> datetime | None:
-    return None if text is None else parse_instant(text, field=f"--{name.replace('_', '-')}")
