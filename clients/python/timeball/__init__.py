@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from timeball.context import Context, current
     from timeball.defaults import connect, connect_sync, use
     from timeball.errors import TaskFailed, TimeballError, TooLate, WaitTimeout
+    from timeball.explanation import BlockingCause, Explanation
     from timeball.handle import Handle, SyncHandle
     from timeball.options import RetryPolicy, Submission, submission
     from timeball.outcomes import Cancelled, Fail, Retry, Snooze
@@ -41,11 +42,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "BlockingCause",
     "Cancelled",
     "Change",
     "Client",
     "Context",
     "Cron",
+    "Explanation",
     "Fail",
     "Handle",
     "Interval",
@@ -81,11 +84,13 @@ __all__ = [
 # The name of each module that is not its names' own, by the public name.
 _HOMES = {
     "AsyncClient": "async_client",
+    "BlockingCause": "explanation",
     "Cancelled": "outcomes",
     "Change": "changes",
     "Client": "client",
     "Context": "context",
     "Cron": "timings",
+    "Explanation": "explanation",
     "Fail": "outcomes",
     "Handle": "handle",
     "Interval": "timings",

@@ -27,6 +27,7 @@ from timeball.async_schedules import AsyncSchedules
 from timeball.changes import Change
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
+from timeball.explanation import Explanation, explain
 from timeball.handle import Handle, outcome
 from timeball.options import Submission, SubmitOptions, UpdateOptions, submission
 from timeball.schedule_handle import ScheduleHandle
@@ -311,6 +312,10 @@ class AsyncClient(ClientBase):
             FailedPrecondition: it has ended, and did not fail.
         """
         return await self._run(_revising.retry(self._kit, task, request_id))
+
+    async def explain(self, task: str) -> Explanation:
+        """Why a task is not running: the first reason, since when, and the next check."""
+        return await self._run(explain(self._kit, task))
 
     async def wait(self, task: str, *, timeout: DurationLike | None = None) -> task_pb2.Task:
         """Waits until the task has ended, over broken connections.

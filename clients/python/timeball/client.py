@@ -25,6 +25,7 @@ from timeball.admin import Admin
 from timeball.changes import Change
 from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
+from timeball.explanation import Explanation, explain
 from timeball.handle import SyncHandle, outcome
 from timeball.options import Submission, SubmitOptions, UpdateOptions, submission
 from timeball.schedule_handle import SyncScheduleHandle
@@ -301,6 +302,10 @@ class Client(ClientBase):
             FailedPrecondition: it has ended, and did not fail.
         """
         return self._run(_revising.retry(self._kit, task, request_id))
+
+    def explain(self, task: str) -> Explanation:
+        """Why a task is not running: the first reason, since when, and the next check."""
+        return self._run(explain(self._kit, task))
 
     def wait(self, task: str, *, timeout: DurationLike | None = None) -> task_pb2.Task:
         """Waits until the task has ended, over broken connections.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from timeball.async_client import AsyncClient
     from timeball.changes import Change
     from timeball.client import Client
+    from timeball.explanation import Explanation
 
 R = TypeVar("R")
 
@@ -158,6 +159,10 @@ class Handle(_Known[R]):
         """Asks where the task stands."""
         return self._seen(await self._client.get(self.name))
 
+    async def explain(self) -> Explanation:
+        """Why the task is not running: the first reason, since when, and the next check."""
+        return await self._client.explain(self.name)
+
     async def watch(self, *, timeout: DurationLike | None = None) -> AsyncIterator[TaskState]:
         """Where the task stands now, and every change until its end; `last_seen` is the task.
 
@@ -217,6 +222,10 @@ class SyncHandle(_Known[R]):
     def status(self) -> TaskState:
         """Asks where the task stands."""
         return self._seen(self._client.get(self.name))
+
+    def explain(self) -> Explanation:
+        """Why the task is not running: the first reason, since when, and the next check."""
+        return self._client.explain(self.name)
 
     def watch(self, *, timeout: DurationLike | None = None) -> Iterator[TaskState]:
         """Where the task stands now, and every change until its end; raises as Handle.watch."""

@@ -9,9 +9,9 @@ import timeball
 from timeball._version import __version__
 
 SURFACE = """
-AsyncClient Cancelled Change Client Context Cron Fail Handle Interval Retry RetryPolicy
-ScheduleHandle Snooze Submission SyncHandle SyncScheduleHandle Task TaskFailed TaskState Timing
-TimeballError TooLate WaitTimeout __version__ after_completion connect connect_sync cron current
+AsyncClient BlockingCause Cancelled Change Client Context Cron Explanation Fail Handle Interval
+Retry RetryPolicy ScheduleHandle Snooze Submission SyncHandle SyncScheduleHandle Task TaskFailed
+TaskState Timing TimeballError TooLate WaitTimeout __version__ after_completion connect connect_sync cron current
 dates every span submission task union use
 """
 

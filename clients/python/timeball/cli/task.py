@@ -30,6 +30,7 @@ class _Group(VerbGroup):
 
     joining = "timeball.task_commands"
     own = {  # noqa: RUF012 - never changed
+        "explain": ("timeball.cli.explain:explain", "Say why a task is not running."),
         "update": ("timeball.cli.task_change:update", "Change what a task that waits will do."),
         "reschedule": ("timeball.cli.task_change:reschedule", "Move a task that waits."),
         "retry": ("timeball.cli.task_change:retry", "Have tasks done now."),
