@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 import timeball
 from timeball.states import TaskState, state_of
+from timeball.v1 import task_pb2
 
 from tests.support import dev_tasks
-from tests.support.dev_server import DevServer, Start, dev_server, early
+from tests.support.dev_server import DevServer, Start, dev_server, early, repeated
 from tests.support.polls import eventually, moment
 
 pytestmark = pytest.mark.asyncio
@@ -21,9 +23,23 @@ CROWD = 500
 LEVELS = 9
 """0 to 8; 9 has a share of its own."""
 RACES = 300
+CHANGED = 240
+WAYS = ("u", "m", "c", "umc")
 APART_MS = 10
 LEAD_S = 3
 OFFSETS_MS = (*range(-5, 6), -50)
+
+
+class Told(NamedTuple):
+    """What an update, a move and a cancel of one task were told; None = too late, or not asked."""
+
+    update: task_pb2.Task | None
+    move: task_pb2.Task | None
+    cancel: task_pb2.Task | None
+
+
+async def nothing() -> None:
+    """Asks nobody."""
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])
@@ -73,6 +89,62 @@ async def test_a_crowd_due_at_one_instant_starts_once_each_the_most_urgent_first
     assert {start.due_ms for start in starts} == {round(run_at.timestamp() * 1000)}
     priorities = [start.priority for start in starts]
     assert priorities == sorted(priorities, reverse=True)
+
+
+async def test_changes_that_race_the_instant_tell_the_truth(
+    dev: DevServer, client: timeball.AsyncClient
+) -> None:
+    """One of an update, a move and a cancel, or all three at once: what was answered is what the
+    handler itself wrote down."""
+    first = soon()
+    due = [first + timedelta(milliseconds=APART_MS * number) for number in range(CHANGED)]
+    book = f"book-{first.timestamp()}"
+    wishes = [dev_tasks.note.options(run_at=instant).prepare(book, "before") for instant in due]
+    ids = sent(list(await client.batch_submit(wishes)))
+
+    async def told(change: Awaitable[task_pb2.Task]) -> task_pb2.Task | None:
+        """What was answered, None if it was too late."""
+        try:
+            return await change
+        except timeball.TooLate:
+            return None
+
+    async def race(number: int) -> Told:
+        """The answers to an update, a move and a cancel."""
+        task, way = ids[number], number % len(WAYS)
+        offset = timedelta(milliseconds=OFFSETS_MS[number // len(WAYS) % len(OFFSETS_MS)])
+        left_s = (due[number] + offset - datetime.now(UTC)).total_seconds()
+        await moment(max(0.0, left_s))
+        after = dev_tasks.note.prepare(book, "after")
+        update = told(client.update(task, after)) if "u" in WAYS[way] else nothing()
+        move = told(client.reschedule(task, after="250ms")) if "m" in WAYS[way] else nothing()
+        cancel = told(client.cancel(task)) if "c" in WAYS[way] else nothing()
+        return Told(*await asyncio.gather(update, move, cancel))
+
+    answers = await asyncio.gather(*(race(number) for number in range(CHANGED)))
+    ended = [await client.wait(task, timeout=PATIENCE) for task in ids]
+    written = dict[str, list[str]]()
+    for line in (dev.work / book).read_text().splitlines():
+        task, _, value = line.partition(" ")
+        written.setdefault(task, []).append(value)
+    starts = {start.task_id: start for start in dev.starts()}
+    for number, (task, answer) in enumerate(zip(ids, answers, strict=True)):
+        state = state_of(ended[number].state)
+        if answer.cancel is not None:
+            assert state is TaskState.CANCELLED, answer
+            assert task not in written, answer
+            continue
+        assert state is TaskState.SUCCEEDED, answer
+        assert written[task] == ["after" if answer.update else "before"], answer
+        due_ms = round(due[number].timestamp() * 1000)
+        if answer.move is not None:
+            due_ms = answer.move.due_time.ToMilliseconds()
+        assert starts[task].due_ms == due_ms, answer
+    assert early(dev.starts()) == []
+    assert repeated(dev.starts()) == []
+    for way, place in (("u", 0), ("m", 1), ("c", 2)):
+        of_way = [answer for number, answer in enumerate(answers) if WAYS[number % 4] == way]
+        assert {answer[place] is None for answer in of_way} == {True, False}, way
 
 
 async def test_cancels_that_race_the_instant_tell_the_truth(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
 from hypothesis import given
 from hypothesis import strategies as st
 from timeball.errors import PermissionDenied, TaskNotFound, Unauthenticated
@@ -272,6 +273,9 @@ def test_parents_of_the_own_namespace_pass(parent: str) -> None:
     [
         task_service_pb2.GetTaskRequest,
         task_service_pb2.CancelTaskRequest,
+        task_service_pb2.RescheduleTaskRequest,
+        task_service_pb2.DeleteTaskRequest,
+        task_service_pb2.RetryTaskRequest,
         task_service_pb2.WaitTaskRequest,
         schedule_service_pb2.GetScheduleRequest,
         schedule_service_pb2.DeleteScheduleRequest,
@@ -280,6 +284,13 @@ def test_parents_of_the_own_namespace_pass(parent: str) -> None:
 def test_a_name_in_another_namespace_is_not_found(request_class: Any) -> None:
     with pytest.raises(TaskNotFound):
         check_namespace(caller(), request_class(name="namespaces/bank/tasks/x"))
+
+
+def test_an_update_names_its_task_within_the_task() -> None:
+    update, task = task_service_pb2.UpdateTaskRequest, task_pb2.Task
+    check_namespace(caller(), update(task=task(name="namespaces/-/tasks/x")))
+    with pytest.raises(TaskNotFound):
+        check_namespace(caller(), update(task=task(name="namespaces/bank/tasks/x")))
 
 
 @pytest.mark.parametrize(
@@ -338,6 +349,23 @@ def test_the_highest_priority_needs_an_operator() -> None:
     )
     with pytest.raises(PermissionDenied):
         check_content(caller(Role.SUBMITTER), scheduled, {})
+
+
+@pytest.mark.parametrize(
+    ("paths", "is_denied"), [([], True), (["*"], True), (["priority"], True), (["labels"], False)]
+)
+def test_an_update_to_the_highest_priority_needs_an_operator(
+    paths: list[str], is_denied: bool
+) -> None:
+    mask = FieldMask(paths=paths)
+    request = task_service_pb2.UpdateTaskRequest(task=urgent(), update_mask=mask)
+    assert check_content(caller(Role.OPERATOR), request, {}) == {}
+    if not is_denied:
+        assert check_content(caller(Role.SUBMITTER), request, {}) == {}
+        return
+    with pytest.raises(PermissionDenied) as caught:
+        check_content(caller(Role.SUBMITTER), request, {})
+    assert [violation.field for violation in caught.value.violations] == ["task.priority"]
 
 
 def test_items_that_need_an_operator_fail_by_themselves() -> None:

@@ -54,6 +54,9 @@ def complaints(raw: bytes) -> dict[str, str]:
     return {}
 
 
+NAME = f"namespaces/default/tasks/{EMPTY_ID}"
+
+
 def check(request: Any) -> Any:
     return VALIDATOR.check(request.SerializeToString(), type(request)).message
 
@@ -174,6 +177,42 @@ def test_nothing_that_the_core_knows_is_lost_on_the_way(spec: TaskSpec) -> None:
     }
 
 
+Update = task_service_pb2.UpdateTaskRequest
+
+
+def update(request: Create) -> Update:
+    """The update that says the same of a task as a creation."""
+    return Update(task=request.task, request_id=request.request_id)
+
+
+@pytest.mark.parametrize(
+    ("field", "request_", "words"),
+    [row for row in REFUSED if row[0] != "parent" and row[1].task.handler],
+)
+def test_an_update_is_checked_like_a_creation(field: str, request_: Create, words: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check(update(request_))
+    sentences = {each.field: each.description for each in caught.value.violations}
+    assert list(sentences) == [field]
+    assert words in sentences[field]
+
+
+@pytest.mark.parametrize("request_", ACCEPTED)
+def test_what_is_accepted_in_a_creation_is_in_an_update(request_: Create) -> None:
+    assert check(update(request_)) == update(request_)
+
+
+def test_an_update_need_not_say_what_stays_but_must_say_it_right() -> None:
+    request = Update(task=task_pb2.Task(name=NAME, priority=3))
+    assert check(request) == request
+    with pytest.raises(InvalidRequest) as caught:
+        check(Update(task=task_pb2.Task(priority=10)))
+    assert [each.field for each in caught.value.violations] == ["task.priority"]
+    with pytest.raises(InvalidRequest) as caught:
+        check(Update(task=task_pb2.Task(handler="1a")))
+    assert [each.field for each in caught.value.violations] == ["task.handler"]
+
+
 Batch = task_service_pb2.BatchCreateTasksRequest
 
 
@@ -203,7 +242,7 @@ def test_a_batch_that_is_wrong_as_a_whole_is_refused_as_a_whole(batch: Any, fiel
     assert caught.value.violations[0].field == field
 
 
-NAME = f"namespaces/default/tasks/{EMPTY_ID}"
+Move = task_service_pb2.RescheduleTaskRequest
 Schedule = schedule_service_pb2.Schedule
 Interval = schedule_service_pb2.Interval
 
@@ -222,6 +261,21 @@ def schedule(**fields: Any) -> Any:
         (task_service_pb2.GetTaskRequest(name=NAME, view=9), "view"),  # type: ignore[arg-type]
         (task_service_pb2.CancelTaskRequest(name=NAME, reason="r" * 501), "reason"),
         (task_service_pb2.CancelTaskRequest(name=NAME, request_id="1"), "request_id"),
+        (Update(), "task"),
+        (Move(name="x"), "name"),
+        (Move(name=NAME, delay=Duration(seconds=-1)), "delay"),
+        (Move(name=NAME, delay=Duration(seconds=157_680_001)), "delay"),
+        (Move(name=NAME, run_time=Timestamp(seconds=-1)), "run_time"),
+        (Move(name=NAME, run_time=Timestamp(seconds=HORIZON_S + 1)), "run_time"),
+        (Move(name=NAME, run_time=Timestamp(nanos=-1)), "run_time"),
+        (Move(name=NAME, etag="e" * 201), "etag"),
+        (Move(name=NAME, etag="r1\n"), "etag"),
+        (Move(name=NAME, request_id="1"), "request_id"),
+        (task_service_pb2.DeleteTaskRequest(name=NAME.upper()), "name"),
+        (task_service_pb2.DeleteTaskRequest(name=NAME, etag="e" * 201), "etag"),
+        (task_service_pb2.DeleteTaskRequest(name=NAME, request_id="1"), "request_id"),
+        (task_service_pb2.RetryTaskRequest(), "name"),
+        (task_service_pb2.RetryTaskRequest(name=NAME, request_id="1"), "request_id"),
         (task_service_pb2.WaitTaskRequest(name=NAME, timeout=Duration(seconds=-1)), "timeout"),
         (task_service_pb2.ListTasksRequest(page_size=-1), "page_size"),
         (task_service_pb2.ListTasksRequest(page_token="t" * 2001), "page_token"),
