@@ -15,6 +15,8 @@ from timeball.cli.output import (
     print_json,
     print_table,
     request_id_option,
+    short,
+    word,
 )
 from timeball.cli.session import Session
 
@@ -91,22 +93,18 @@ def redrive(
 
 def _redriven(result: admin_service_pb2.RedriveResult) -> tuple[str, ...]:
     return (
-        result.dead_letter.rpartition("/")[2],
-        result.task.rpartition("/")[2],
+        short(result.dead_letter),
+        short(result.task),
         result.error.message,
     )
 
 
 def _row(letter: admin_service_pb2.DeadLetter) -> tuple[str, ...]:
-    from timeball.v1 import task_pb2
-
-    causes = task_pb2.FailureCause
-    cause = causes.Name(letter.cause) if letter.cause in causes.values() else str(letter.cause)
     return (
-        letter.task.rpartition("/")[2],
+        short(letter.task),
         letter.handler,
         letter.owner,
-        cause.removeprefix("FAILURE_CAUSE_") if letter.cause else "",
+        word(letter.DESCRIPTOR, "cause", letter.cause),
         str(letter.attempts),
         instant(letter.fail_time, letter.HasField("fail_time")),
         letter.message,

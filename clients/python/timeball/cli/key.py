@@ -15,6 +15,8 @@ from timeball.cli.output import (
     print_json,
     print_table,
     request_id_option,
+    short,
+    word,
 )
 from timeball.cli.session import Session
 from timeball.cli.user import namespace_option
@@ -137,14 +139,11 @@ def table(found: Sequence[admin_service_pb2.Key], *, err: bool = False) -> None:
 
 
 def _row(key: admin_service_pb2.Key) -> tuple[str, ...]:
-    from timeball.v1 import admin_service_pb2 as pb
-
-    names = [pb.AccessRole.Name(role) for role in key.roles if role in pb.AccessRole.values()]
     revoked = "revoked" if key.HasField("revoke_time") else "expired"
     return (
-        key.name.rpartition("/")[2],
+        short(key.name),
         key.subject,
-        " ".join(name.removeprefix("ACCESS_ROLE_").lower() for name in names),
+        " ".join(word(key.DESCRIPTOR, "roles", role).lower() for role in key.roles),
         "live" if key.live else revoked,
         instant(key.create_time, key.HasField("create_time")),
         instant(key.expire_time, key.HasField("expire_time")),

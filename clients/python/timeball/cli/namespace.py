@@ -14,6 +14,7 @@ from timeball.cli.output import (
     print_json,
     print_table,
     request_id_option,
+    short,
 )
 from timeball.cli.session import Session
 
@@ -97,7 +98,7 @@ def table(found: Sequence[admin_service_pb2.Namespace]) -> None:
 
 def _row(namespace: admin_service_pb2.Namespace) -> tuple[str, ...]:
     return (
-        namespace.name.rpartition("/")[2],
+        short(namespace.name),
         namespace.title,
         "enabled" if namespace.enabled else "disabled",
         instant(namespace.create_time, namespace.HasField("create_time")),

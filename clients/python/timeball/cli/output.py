@@ -107,3 +107,17 @@ def instant(stamp: Timestamp, is_set: bool = True) -> str:
 
     when: datetime = stamp.ToDatetime(tzinfo=UTC)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def short(name: str) -> str:
+    """The last part of a resource name."""
+    return name.rpartition("/")[2]
+
+
+def word(message: Any, field: str, number: int) -> str:
+    """A value of a message's enum field without its prefix; nothing for the unspecified one."""
+    kind = message.fields_by_name[field].enum_type
+    if number not in kind.values_by_number:
+        return str(number)
+    prefix = str(kind.values_by_number[0].name).removesuffix("UNSPECIFIED")
+    return str(kind.values_by_number[number].name).removeprefix(prefix) if number else ""

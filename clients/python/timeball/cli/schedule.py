@@ -16,6 +16,7 @@ from timeball.cli.output import (
     print_json,
     print_table,
     request_id_option,
+    short,
 )
 from timeball.cli.schedule_words import (
     says_when,
@@ -201,8 +202,6 @@ def resume(session: Session, /, name: str, output: str, **said: Any) -> None:
 @click.pass_obj
 def trigger(session: Session, name: str, request_id: str | None, output: str) -> None:
     """Launch a run now, also while it is paused; prints the id of its task."""
-    from timeball.cli.schedule_tables import short
-
     answer = session.client.schedules.trigger(name, request_id=request_id)
     if output == "json":
         print_json(as_json(answer))

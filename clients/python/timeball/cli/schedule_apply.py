@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from timeball.cli.output import output_option, print_json, print_table
+from timeball.cli.output import output_option, print_json, print_table, short
 from timeball.cli.schedule_plan import Step, changes, read_file
 from timeball.cli.session import Session
 from timeball.errors import TaskNotFound
@@ -89,7 +89,7 @@ def _step(schedules: Schedules, name: str, wished: pb.Schedule) -> Step:
 
 def _pruned(schedules: Schedules, group: str, wished: dict[str, pb.Schedule]) -> Iterator[Step]:
     for known in schedules.list(label=f"applied={group}", limit=LIST_MOST):
-        name = known.name.rpartition("/")[2]
+        name = short(known.name)
         if name not in wished:
             yield Step(action="delete", name=name, wished=known)
 

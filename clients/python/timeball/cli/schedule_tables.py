@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from timeball.cli.output import instant, print_table
+from timeball.cli.output import instant, print_table, short, word
 from timeball.durations import format_duration
 
 if TYPE_CHECKING:
@@ -188,20 +188,6 @@ def backfill_row(backfill: pb.Backfill) -> tuple[str, ...]:
         str(backfill.launched),
         instant(backfill.next_time, backfill.HasField("next_time")),
     )
-
-
-def short(name: str) -> str:
-    """The last part of a resource name."""
-    return name.rpartition("/")[2]
-
-
-def word(message: Any, field: str, number: int) -> str:
-    """An enum's value without its prefix; nothing for the unspecified one."""
-    kind = message.fields_by_name[field].enum_type
-    if number not in kind.values_by_number:
-        return str(number)
-    prefix = str(kind.values_by_number[0].name).removesuffix("UNSPECIFIED")
-    return str(kind.values_by_number[number].name).removeprefix(prefix) if number else ""
 
 
 def _length(duration: Duration) -> str:

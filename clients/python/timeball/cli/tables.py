@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from timeball.cli.output import instant, print_table
+from timeball.cli.output import instant, print_table, short, word
 from timeball.states import state_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ JOURNAL = ("seq", "epoch", "time", "event", "state", "actor", "description")
 def row(task: task_pb2.Task) -> tuple[str, ...]:
     """One line of a list."""
     return (
-        task.name.rpartition("/")[2],
+        short(task.name),
         task.handler,
         state_of(task.state).value,
         instant(task.due_time, task.HasField("due_time")),
@@ -41,15 +41,11 @@ def describe(task: task_pb2.Task) -> None:
 
 
 def _facts(task: task_pb2.Task) -> list[tuple[str, str]]:
-    from timeball.v1 import task_pb2
-
-    causes = task_pb2.FailureCause
-    cause = causes.Name(task.cause) if task.cause in causes.values() else str(task.cause)
     return [
         ("name", task.name),
         ("handler", task.handler),
         ("state", state_of(task.state).value),
-        ("cause", cause.removeprefix("FAILURE_CAUSE_") if task.cause else ""),
+        ("cause", word(task.DESCRIPTOR, "cause", task.cause)),
         ("failure", _failure(task.failure)),
         ("due", instant(task.due_time, task.HasField("due_time"))),
         ("created", instant(task.create_time, task.HasField("create_time"))),
@@ -80,11 +76,6 @@ def _failure(failure: task_pb2.Failure) -> str:
 
 
 def _attempt(attempt: task_pb2.Attempt) -> tuple[str, ...]:
-    from timeball.v1 import task_pb2
-
-    outcomes = task_pb2.AttemptOutcome
-    known = attempt.outcome in outcomes.values()
-    outcome = outcomes.Name(attempt.outcome) if known else str(attempt.outcome)
     late = attempt.lateness.ToMilliseconds()
     return (
         str(attempt.number),
@@ -93,7 +84,7 @@ def _attempt(attempt: task_pb2.Attempt) -> tuple[str, ...]:
         instant(attempt.due_time, attempt.HasField("due_time")),
         instant(attempt.start_time, attempt.HasField("start_time")),
         f"{late} ms" if attempt.HasField("lateness") else "",
-        outcome.removeprefix("ATTEMPT_OUTCOME_"),
+        word(attempt.DESCRIPTOR, "outcome", attempt.outcome),
         _failure(attempt.failure),
     )
 

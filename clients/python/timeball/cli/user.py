@@ -14,6 +14,7 @@ from timeball.cli.output import (
     print_json,
     print_table,
     request_id_option,
+    short,
 )
 from timeball.cli.session import Session
 
@@ -133,7 +134,7 @@ def table(found: Sequence[admin_service_pb2.User]) -> None:
 
 def _row(user: admin_service_pb2.User) -> tuple[str, ...]:
     return (
-        user.name.rpartition("/")[2],
+        short(user.name),
         user.display_name,
         user.email,
         ", ".join(user.channels),
