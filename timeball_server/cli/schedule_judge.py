@@ -10,7 +10,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from timeball_server.oracle.rules import nominal_times
@@ -112,8 +111,3 @@ def _wrong(row: Row, times: Sequence[int]) -> Iterator[str]:
         yield f"{row.verdict} up to a time that no rule names"
     elif len(times) != row.times:
         yield f"{row.verdict} for {row.times} times, but the rules name {len(times)}"
-
-
-def in_words(at_ms: int) -> str:
-    """An instant in UTC."""
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds")

@@ -89,7 +89,7 @@ def patch(
         kit,
         "UpdateSchedule",
         "schedule",
-        name=_requests.schedule_name(kit.settings, schedule),
+        name=full_name(kit, schedule),
         schedule=wished,
         update_mask=field_mask_pb2.FieldMask(paths=fields),
         etag=etag,
@@ -124,7 +124,7 @@ def update(
 
 def get(kit: Kit, schedule: str) -> Flow[pb.Schedule]:
     """Reads one schedule."""
-    name = _requests.schedule_name(kit.settings, schedule)
+    name = full_name(kit, schedule)
     found: pb.Schedule = yield from ask(kit, "GetSchedule", "schedule", name=name)
     return found
 
@@ -142,7 +142,7 @@ def list_schedules(
 
 def change(kit: Kit, rpc: str, schedule: str, request_id: str | None, **said: Any) -> Flow[Any]:
     """Pauses, resumes, triggers or ends a schedule: the whole answer."""
-    name = _requests.schedule_name(kit.settings, schedule)
+    name = full_name(kit, schedule)
     request = method(rpc).request(name=name, request_id=kit.request_id(request_id), **said)
     return (yield from call(kit, method(rpc), request))
 
@@ -158,7 +158,7 @@ def backfill(
         kit,
         "CreateBackfill",
         "backfill",
-        parent=_requests.schedule_name(kit.settings, schedule),
+        parent=full_name(kit, schedule),
         backfill=wished,
         backfill_id=kit.request_id(backfill_id),
     )
@@ -167,7 +167,7 @@ def backfill(
 
 def at_backfill(kit: Kit, rpc: str, schedule: str, backfill_id: str) -> Flow[pb.Backfill]:
     """Reads or stops a backfill."""
-    name = f"{_requests.schedule_name(kit.settings, schedule)}/backfills/{backfill_id}"
+    name = f"{full_name(kit, schedule)}/backfills/{backfill_id}"
     found: pb.Backfill = yield from ask(kit, rpc, "backfill", name=name)
     return found
 
@@ -186,7 +186,7 @@ def preview(
         request.schedule.CopyFrom(timing_message(schedule))
         request.schedule_id = name
     else:
-        request.name = _requests.schedule_name(kit.settings, schedule)
+        request.name = full_name(kit, schedule)
     _set_instant(request.after, after, "after")
     _set_instant(request.missed_since, missed_since, "missed_since")
     answer: pb.PreviewScheduleResponse = yield from call(kit, method("PreviewSchedule"), request)
@@ -202,7 +202,7 @@ def occurrences(
     limit: int,
 ) -> Flow[list[pb.Occurrence]]:
     """Reads the ledger, by nominal time."""
-    request = pb.ListOccurrencesRequest(parent=_requests.schedule_name(kit.settings, schedule))
+    request = pb.ListOccurrencesRequest(parent=full_name(kit, schedule))
     _set_instant(request.start_time, start, "start")
     _set_instant(request.end_time, end, "end")
     for verdict in verdicts:
@@ -213,7 +213,7 @@ def occurrences(
 
 def decided_until(kit: Kit, schedule: str) -> Flow[Timestamp]:
     """Reads how far the ledger goes."""
-    parent = _requests.schedule_name(kit.settings, schedule)
+    parent = full_name(kit, schedule)
     found: Timestamp = yield from ask(
         kit, "ListOccurrences", "decided_until", parent=parent, page_size=1
     )
@@ -222,7 +222,7 @@ def decided_until(kit: Kit, schedule: str) -> Flow[Timestamp]:
 
 def versions(kit: Kit, schedule: str, limit: int) -> Flow[list[pb.ScheduleVersion]]:
     """Reads what a schedule said and when, by number."""
-    parent = _requests.schedule_name(kit.settings, schedule)
+    parent = full_name(kit, schedule)
     request = pb.ListScheduleVersionsRequest(parent=parent)
     return (yield from collect(kit, "ListScheduleVersions", request, "versions", limit))
 

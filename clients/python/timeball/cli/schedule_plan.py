@@ -45,20 +45,6 @@ _RETRY = {
     "jitter": 1.0,
 }
 _TASK = {"priority": 4, "deliveryMode": "DELIVERY_MODE_AT_LEAST_ONCE"}
-_FIELDS = (
-    "interval",
-    "calendar",
-    "delayAfterCompletion",
-    "startTime",
-    "endTime",
-    "maxRuns",
-    "overlap",
-    "catchUp",
-    "maxLateness",
-    "jitter",
-    "flexibleWindow",
-    "labels",
-)
 _TASK_FIELDS = (
     "handler",
     "payload",
@@ -163,10 +149,14 @@ def changes(known: pb.Schedule, wished: pb.Schedule) -> tuple[Change, ...]:
 
     What is not said stands for the service's default; only an owner that is not said is left.
     """
+    from timeball._timings import TIMING_FIELDS
+
     before, after = _normal(known), _normal(wished)
     if not wished.task.owner:
         before["task"].pop("owner", None)
-    found = [_change(name, name, before, after) for name in _FIELDS]
+    known_as = wished.DESCRIPTOR.fields_by_name
+    names = [known_as[name].json_name for name in TIMING_FIELDS]
+    found = [_change(name, name, before, after) for name in names]
     tasks = (before["task"], after["task"])
     found += [_change(f"task.{name}", name, *tasks) for name in _TASK_FIELDS]
     return tuple(each for each in found if each is not None)
