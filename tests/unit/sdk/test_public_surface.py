@@ -11,7 +11,8 @@ from timeball._version import __version__
 SURFACE = """
 AsyncClient BlockingCause Cancelled Change Client Context Cron Explanation Fail Handle Interval
 Retry RetryPolicy ScheduleHandle Snooze Submission SyncHandle SyncScheduleHandle Task TaskFailed
-TaskState Timing TimeballError TooLate WaitTimeout __version__ after_completion connect connect_sync cron current
+TaskState Timing TimeballError TooLate WaitTimeout __version__ after_completion connect connect_sync
+cron current
 dates every span submission task union use
 """
 
