@@ -16,7 +16,8 @@ from timeball_server.core.overload import LearnedLimit
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.metrics import Family, counter, gauge
 
-BULK_PATIENCE_MS: Final = 1_000
+BULK_PATIENCE_MS: Final = 250
+"""How long what comes in bulk waits for room, from its arrival on."""
 REFUSED: Final = Rejected(
     RejectionReason.OVERLOADED,
     "the owner of the task's shard has as much to do as it can; nothing was created, so repeat "
@@ -32,27 +33,32 @@ class Admission:
         self._clock = clock
         self._limits: dict[str, LearnedLimit] = {}
         self._room = asyncio.Event()
+        self._waiting = 0
         self._refused = 0
 
-    async def let_in(self, address: str, items: int, patience_ms: int) -> bool:
-        """Whether so many creations may be sent now, or within the patience.
+    async def let_in(self, address: str, items: int, patience_ms: int) -> int:
+        """How many of so many creations may be sent, now or within the patience.
 
-        If so, `done` must follow.
+        As soon as it is one, that is the answer; `done` must follow for them.
         """
         limit = self._limit(address)
         until_ms = self._clock.now().mono_ms + patience_ms
-        while not limit.let_in(items):
+        while not (count := limit.let_in(items)):
             left_ms = until_ms - self._clock.now().mono_ms
             if left_ms <= 0 or not await self._room_within(left_ms):
-                self._refused += items
-                return False
-        return True
+                break
+        return count
 
     def done(self, address: str, items: int, took_ms: int) -> None:
         """Those are answered, or given up, after so long."""
         self._limit(address).done(items, took_ms, self._clock.now().mono_ms)
-        self._room.set()
-        self._room = asyncio.Event()
+        if self._waiting:
+            self._room.set()
+            self._room = asyncio.Event()
+
+    def refuse(self, items: int) -> None:
+        """Count those that were not let in."""
+        self._refused += items
 
     def allowed(self, address: str) -> int:
         """How many creations may be under way at this owner."""
@@ -76,9 +82,12 @@ class Admission:
 
     async def _room_within(self, left_ms: int) -> bool:
         """Whether something was answered before the time was over."""
+        self._waiting += 1
         try:
             async with asyncio.timeout(left_ms / 1_000):
                 await self._room.wait()
         except TimeoutError:
             return False
+        finally:
+            self._waiting -= 1
         return True

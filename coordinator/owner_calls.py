@@ -215,26 +215,48 @@ class OwnerCalls:
     async def _send(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
         """One try with one owner, of what is let in."""
         new = [call for call in calls if call.may_be_refused]
-        if not new:
-            await self._try(target, calls, deadline)
-            return
-        is_bulk = len(new) > 1 or new[0].on_answer is not None
-        patience_ms = min(BULK_PATIENCE_MS, deadline.left_ms()) if is_bulk else 0
-        if not await self.admission.let_in(target.address, len(new), patience_ms):
-            for call in new:
-                call.decide(REFUSED)
+        count = await self.admission.let_in(target.address, len(new), 0) if new else 0
+        if count == len(new) == len(calls):
+            await self._send_new(target, new, deadline)
+        else:
+            old = [call for call in calls if not call.may_be_refused]
+            await asyncio.gather(
+                self._try(target, old, deadline),
+                self._send_new(target, new[:count], deadline),
+                self._send_later(target, new[count:], deadline),
+            )
+
+    async def _send_later(self, target: Target, new: list[_Call], deadline: Deadline) -> None:
+        """Creations that there was no room for: bulk work waits a little, piece by piece."""
+        is_bulk = len(new) > 1 or any(call.on_answer is not None for call in new)
+        patience = deadline.within(BULK_PATIENCE_MS if is_bulk else 0)
+        sends = []
+        while new:
+            count = await self.admission.let_in(target.address, len(new), patience.left_ms())
+            if not count:
+                break
+            sends.append(asyncio.ensure_future(self._send_new(target, new[:count], deadline)))
+            new = new[count:]
+        self.admission.refuse(len(new))
+        for call in new:
+            call.decide(REFUSED)
+        await asyncio.gather(*sends)
+
+    async def _send_new(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
+        """Creations that were let in."""
+        if not calls:
             return
         began_ms = self._clock.now().mono_ms
         try:
             await self._try(target, calls, deadline)
         finally:
             took_ms = self._clock.now().mono_ms - began_ms
-            self.admission.done(target.address, len(new), took_ms)
+            self.admission.done(target.address, len(calls), took_ms)
 
     async def _try(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
         """Send; with no time left nothing is sent, and so nothing in doubt."""
         limit_ms = min(TRY_MS, deadline.left_ms())
-        if limit_ms <= 0:
+        if limit_ms <= 0 or not calls:
             return
         shards = {call.shard for call in calls}
         try:

@@ -75,12 +75,13 @@ def test_a_server_that_recovers_is_trusted_again() -> None:
     assert server.live(45_000, 60_000, offered=2_000)[1] == 0
 
 
-def test_a_request_beyond_the_limit_is_let_in_alone() -> None:
+def test_of_a_request_beyond_the_limit_a_part_is_let_in() -> None:
     limit = LearnedLimit(0)
-    assert limit.let_in(5 * FIRST_LIMIT)
-    assert not limit.let_in(1)
-    limit.done(5 * FIRST_LIMIT, 10, 10)
-    assert limit.let_in(1)
+    assert limit.let_in(FIRST_LIMIT - 10) == FIRST_LIMIT - 10
+    assert limit.let_in(30) == 10
+    assert limit.let_in(1) == 0
+    limit.done(10, 10, 10)
+    assert limit.let_in(30) == 10
 
 
 def test_a_large_request_is_not_taken_for_a_slow_server() -> None:
@@ -98,7 +99,6 @@ def test_it_stays_within_its_bounds_and_loses_count_of_nothing(
     limit, now_ms = LearnedLimit(0), 0
     for items, took_ms in requests:
         now_ms += took_ms
-        if limit.let_in(items):
-            limit.done(items, took_ms, now_ms)
+        limit.done(limit.let_in(items), took_ms, now_ms)
     assert limit.under_way == 0
     assert LEAST_LIMIT <= limit.limit <= MOST_LIMIT

@@ -41,16 +41,12 @@ class LearnedLimit:
         self._least_wait_ms: float | None = None
         self._full = False
 
-    def let_in(self, items: int) -> bool:
-        """Whether so many more may be under way from now on; if so they must be `done` later.
-
-        A request larger than the limit is let in alone, so that no size is shut out for ever.
-        """
-        if self.under_way and self.under_way + items > self.limit:
-            self._full = True
-            return False
-        self.under_way += items
-        return True
+    def let_in(self, items: int) -> int:
+        """How many of so many may be under way from now on; those must be `done` later."""
+        count = min(items, max(0, int(self.limit) - self.under_way))
+        self._full = self._full or count < items
+        self.under_way += count
+        return count
 
     def done(self, items: int, took_ms: float, now_ms: int) -> None:
         """These are answered, or given up, after so long."""
