@@ -20,6 +20,7 @@ from timeball_server.core.engine import events as ev
 from timeball_server.core.model import RetryPolicy
 from timeball_server.core.priority import longest_wait_ms
 
+pytestmark = pytest.mark.timeout(240)  # the story takes 15 s on an idle machine
 POISON_BACKOFF_MS = 100
 WORK_MS = 500
 STRONG_SLOTS, WEAK_SLOTS = 490, 10

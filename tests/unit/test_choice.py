@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from timeball_server.core.engine.choice import (
     SPILL_UP_MS,
+    URGENT_FROM,
     choose,
     pick_of_two,
     preferred_strength,
@@ -53,6 +54,7 @@ def chosen(
 ) -> int | None:
     found = choose(
         eligible,
+        handler="charge",
         effective_priority=priority,
         waited_ms=waited_ms,
         need_free=need_free,
@@ -80,7 +82,8 @@ def test_only_ready_executors_with_handler_and_labels_serve() -> None:
         ([7], [7] * 10),
         ([1, 9], [1] * 5 + [9] * 5),
         ([1, 5, 9], [1, 1, 1, 1, 5, 5, 5, 9, 9, 9]),
-        (list(range(1, 11)), list(range(1, 11))),
+        ([1, 3, 5, 9], [1, 1, 1, 3, 3, 5, 5, 9, 9, 9]),
+        (list(range(1, 11)), [1, 2, 3, 4, 5, 6, 7, 10, 10, 10]),
     ],
 )
 def test_levels_are_spread_over_the_tiers_that_are_there(
@@ -88,6 +91,13 @@ def test_levels_are_spread_over_the_tiers_that_are_there(
 ) -> None:
     eligible = [executor(strength) for strength in strengths]
     assert [preferred_strength(eligible, level) for level in range(10)] == expected
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=12), st.integers(URGENT_FROM, 9))
+def test_the_urgent_want_the_strongest_however_many_tiers_there_are(
+    strengths: list[int], priority: int
+) -> None:
+    assert preferred_strength([executor(each) for each in strengths], priority) == max(strengths)
 
 
 def test_weaker_tiers_help_at_once_the_strongest_of_them_first() -> None:

@@ -113,6 +113,7 @@ class RefusalReason(StrEnum):
     NO_FREE_SLOT = "NO_FREE_SLOT"
     DRAINING = "DRAINING"
     UNKNOWN_HANDLER = "UNKNOWN_HANDLER"
+    HANDLER_FULL = "HANDLER_FULL"
 
 
 class RevokeAnswer(StrEnum):
@@ -126,11 +127,15 @@ class RevokeAnswer(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the executor offers: total slots, free ones, and whether it takes new work."""
+    """What the executor offers: total slots, free ones, and whether it takes new work.
+
+    `full` are handlers of which it has as many runs as their caps allow, whoever sent them.
+    """
 
     slots: int
     free: int
     draining: bool = False
+    full: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from timeball_server.core.engine.state import ExecutorState
+from timeball_server.core.engine.executor_memory import ExecutorState
 from timeball_server.core.model import TaskSpec
 from timeball_server.core.retry import Rng
 
 SPILL_UP_MS: Final = 50
 """How long a task waits for its own tier before it may use a stronger one."""
+URGENT_FROM: Final = 7
+"""From this priority on the strongest tier is the one that fits, however many tiers there are."""
 _LEVELS: Final = 10
 
 
@@ -24,15 +26,24 @@ def serves(executor: ExecutorState, spec: TaskSpec) -> bool:
     )
 
 
+def without_left_out(serving: list[ExecutorState]) -> list[ExecutorState]:
+    """Those that are not left out for their health; all of them if that leaves nobody."""
+    kept = [executor for executor in serving if not executor.left_out]
+    return kept or serving
+
+
 def preferred_strength(eligible: Sequence[ExecutorState], effective_priority: int) -> int:
-    """The strength that fits this urgency: levels 0-9 are spread over the tiers present."""
+    """The strength that fits this urgency: levels are spread over the tiers that are there."""
     tiers = sorted({executor.facts.strength for executor in eligible})
+    if effective_priority >= URGENT_FROM:
+        return tiers[-1]
     return tiers[effective_priority * len(tiers) // _LEVELS]
 
 
 def choose(
     eligible: Sequence[ExecutorState],
     *,
+    handler: str,
     effective_priority: int,
     waited_ms: int,
     need_free: bool,
@@ -42,7 +53,8 @@ def choose(
 
     Own tier first, then weaker ones at once, the strongest of them first; stronger ones after
     SPILL_UP_MS, the weakest of them first. With `need_free` False (a claim ahead of time) the
-    own tier is taken even if it is full at this moment.
+    own tier is taken even if it is full at this moment. Room is room for the handler: it may have
+    a cap of its own.
     """
     if not eligible:
         return None
@@ -51,7 +63,7 @@ def choose(
     if not need_free:
         return pick_of_two(own, rng)
     for tier in _tiers_in_order(eligible, wanted, waited_ms):
-        room = [x for x in eligible if x.facts.strength == tier and x.free > 0]
+        room = [x for x in eligible if x.facts.strength == tier and x.has_room(handler)]
         if room:
             return pick_of_two(room, rng)
     return None

@@ -27,3 +27,4 @@ class Counters:
     ticks: int = 0
     schedules_held: int = 0
     given_up: int = 0
+    left_out: int = 0

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import heapq
 
-from timeball_server.core.engine import placing, ticking
-from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves
+from timeball_server.core.engine import health, placing, ticking
+from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves, without_left_out
 from timeball_server.core.engine.ready import Turn, WaitingClass, start_expired
 from timeball_server.core.engine.state import (
     Engine,
@@ -33,6 +33,7 @@ def advance(engine: Engine) -> None:
     """Act on everything whose time has come, then match waiting work and free executors."""
     if engine.suspended or not engine.lease_holds:
         return
+    _look_at_health(engine)
     timeline = engine.timeline
     while timeline and timeline[0][0] <= engine.now_ms:
         _, _, stamp, task = heapq.heappop(timeline)
@@ -45,6 +46,17 @@ def advance(engine: Engine) -> None:
             task.waits = False
             _expire(engine, shard, task)
     _match(engine)
+
+
+def _look_at_health(engine: Engine) -> None:
+    """Once a second: who does far worse than the others is left out (core/engine/health.py)."""
+    late_ms = engine.now_ms - engine.next_health_ms
+    if late_ms < 0:
+        return
+    engine.next_health_ms = engine.now_ms + health.LOOK_EVERY_MS
+    awake = late_ms < health.LOOK_EVERY_MS
+    left_out = health.judge(engine.executors.values(), engine.now_ms, awake=awake)
+    engine.counters.left_out += len(left_out)
 
 
 def _act(engine: Engine, shard: ShardState, task: TaskState) -> None:
@@ -64,15 +76,17 @@ def _act(engine: Engine, shard: ShardState, task: TaskState) -> None:
 
 def eligible_for(engine: Engine, spec: TaskSpec) -> list[ExecutorState]:
     """Executors that may run this kind of task, whether or not they have room."""
-    return [executor for executor in engine.executors.values() if serves(executor, spec)]
+    serving = [executor for executor in engine.executors.values() if serves(executor, spec)]
+    return without_left_out(serving)
 
 
 def choose_now(engine: Engine, task: TaskState, due_ms: int) -> ExecutorState | None:
     """An executor with room for a task that is due as it is created; None if others wait."""
-    if engine.ready.classes():
+    if any(_has_room(eligible_for(engine, each.spec), each) for each in engine.ready.classes()):
         return None
     return choose(
         eligible_for(engine, task.spec),
+        handler=task.spec.handler,
         effective_priority=task.effective_priority,
         waited_ms=max(0, engine.now_ms - due_ms),
         need_free=True,
@@ -83,6 +97,7 @@ def choose_now(engine: Engine, task: TaskState, due_ms: int) -> ExecutorState | 
 def _claim_ahead(engine: Engine, shard: ShardState, task: TaskState) -> None:
     executor = choose(
         eligible_for(engine, task.spec),
+        handler=task.spec.handler,
         effective_priority=task.refresh_priority(engine.now_ms),
         waited_ms=0,
         need_free=False,
@@ -129,11 +144,17 @@ def _match(engine: Engine) -> None:
         known = eligible.get(waiting.key)
         if known is None:
             known = eligible[waiting.key] = eligible_for(engine, waiting.spec)
-        return any(executor.free > 0 for executor in known)
+        return _has_room(known, waiting)
 
     while (turn := engine.ready.next(usable, engine.now_ms)) is not None:
         if not _serve(engine, turn, eligible[turn.waiting.key]):
             blocked.add(turn.waiting)
+
+
+def _has_room(eligible: list[ExecutorState], waiting: WaitingClass) -> bool:
+    """Whether anybody could take a task of the class now."""
+    handler = waiting.spec.handler
+    return any(executor.has_room(handler) for executor in eligible)
 
 
 def _serve(engine: Engine, turn: Turn, eligible: list[ExecutorState]) -> bool:
@@ -164,10 +185,12 @@ def _serve(engine: Engine, turn: Turn, eligible: list[ExecutorState]) -> bool:
 def _target(engine: Engine, task: TaskState, eligible: list[ExecutorState]) -> ExecutorState | None:
     """The claimed executor if it has room, otherwise a fresh choice (rule R11)."""
     claimed = engine.executors.get(task.head.incarnation)
-    if task.state is State.CLAIMED and claimed in eligible and claimed.free > 0:
+    handler = task.spec.handler
+    if task.state is State.CLAIMED and claimed in eligible and claimed.has_room(handler):
         return claimed
     return choose(
         eligible,
+        handler=handler,
         effective_priority=task.refresh_priority(engine.now_ms),
         waited_ms=engine.now_ms - task.due_ms,
         need_free=True,
@@ -185,7 +208,7 @@ def hand_out(engine: Engine, task: TaskState, executor: ExecutorState) -> None:
         return
     if engine.suspended or not engine.lease_holds or task.due_ms > engine.now_ms:
         return
-    task.sent = True
+    task.sent, task.sent_ms = True, engine.now_ms
     executor.runs[run] = task
     engine.counters.dispatched += 1
     engine.outbox.setdefault(executor.facts.incarnation, []).append(_order(engine, shard, task))

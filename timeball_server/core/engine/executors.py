@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from timeball_server.core.engine import completing, placing, revoking, takeover
+from timeball_server.core.engine.health import note_result
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.engine.state import Engine, ExecutorState, Fate, Loading, TaskState
 from timeball_server.core.engine.writing import give_up
@@ -108,6 +109,9 @@ def said(engine: Engine, incarnation: Incarnation, message: FromExecutor) -> Non
 def _finished(engine: Engine, executor: ExecutorState, message: Finished) -> None:
     executor.blocked = False
     for result in message.results:
+        task = executor.runs.get(result.run)
+        if task is not None:
+            note_result(executor, task, result)
         completing.arrived(engine, executor.facts.incarnation, result)
 
 
@@ -127,6 +131,8 @@ def _begun(engine: Engine, task: TaskState, started_ms: int) -> None:
 
 def _capacity(engine: Engine, executor: ExecutorState, message: Capacity) -> None:
     executor.draining = message.draining
+    executor.full = frozenset(message.full)
+    executor.told_free = message.free
     executor.blocked = message.free <= 0 and executor.blocked
 
 
@@ -187,6 +193,8 @@ def _refused(engine: Engine, executor: ExecutorState, message: Refused) -> None:
         shard = engine.owned(task) if task is not None else None
         if task is None or shard is None or task.run_id != run:
             continue
+        if message.reason is RefusalReason.HANDLER_FULL:
+            executor.full |= {task.spec.handler}
         if message.reason is RefusalReason.UNKNOWN_HANDLER:
             executor.handlers -= {task.spec.handler}
         placing.unsend(engine, task)

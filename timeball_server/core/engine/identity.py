@@ -9,7 +9,10 @@ from timeball_server.core.ids import Incarnation, NodeId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorFacts:
-    """A living executor: strength 1-100, concurrent slots, labels, handlers it serves."""
+    """A living executor: strength 1-100, concurrent slots, labels, handlers it serves.
+
+    `caps` are handlers of which it runs fewer at once than it has slots, and how many.
+    """
 
     node: NodeId
     incarnation: Incarnation
@@ -17,3 +20,4 @@ class ExecutorFacts:
     slots: int
     labels: tuple[tuple[str, str], ...]
     handlers: tuple[str, ...]
+    caps: tuple[tuple[str, int], ...] = ()

@@ -26,7 +26,7 @@ from timeball_server.core.commands import (
 from timeball_server.core.engine.config import EngineConfig as EngineConfig  # noqa: PLC0414 - users of the state want it
 from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.effects import Effect, Send
-from timeball_server.core.engine.identity import ExecutorFacts
+from timeball_server.core.engine.executor_memory import ExecutorState as ExecutorState  # noqa: PLC0414 - users of the state want it
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
     Bucket,
@@ -117,6 +117,7 @@ class TaskState:
         "revoke_asked_ms",
         "revokes",
         "sent",
+        "sent_ms",
         "shard",
         "spec",
         "stamp",
@@ -140,6 +141,7 @@ class TaskState:
         self.revokes: list[tuple[int, ChangeTask]] = []
         self.revoke_asked_ms = 0
         self.sent = False
+        self.sent_ms = 0
         self.started_ms: int | None = None
         self.waits = False
         self.ready_number = 0
@@ -368,49 +370,6 @@ class ShardState:
             self.touched.clear()
 
 
-class ExecutorState:
-    """An executor as this node sees it. `ready` = stream open and inventory answered."""
-
-    __slots__ = (
-        "blocked",
-        "draining",
-        "facts",
-        "fence_number",
-        "fenced_runs",
-        "handlers",
-        "labels",
-        "ready",
-        "reserved",
-        "runs",
-        "stream_open",
-    )
-
-    def __init__(self, facts: ExecutorFacts) -> None:
-        self.facts = facts
-        self.handlers = frozenset(facts.handlers)
-        self.labels = frozenset(facts.labels)
-        self.ready = False
-        self.stream_open = False
-        self.draining = False
-        self.blocked = False
-        self.runs: dict[RunId, TaskState] = {}
-        self.reserved = 0
-        self.fence_number = 0
-        self.fenced_runs: dict[int, tuple[tuple[tuple[ShardId, Epoch], ...], frozenset[RunId]]] = {}
-
-    @property
-    def free(self) -> int:
-        """Slots that this node may still use."""
-        if self.blocked or not self.ready or self.draining:
-            return 0
-        return self.facts.slots - len(self.runs) - self.reserved
-
-    @property
-    def capacity(self) -> int:
-        """Free capacity x strength, what the choice of two compares."""
-        return self.free * self.facts.strength
-
-
 class Engine:
     """All memory of one scheduler node and the effects of the events in hand."""
 
@@ -429,6 +388,7 @@ class Engine:
         self.suspended_since_ms = 0
         self.resumed_ms = 0
         self.next_turn_ms = 0
+        self.next_health_ms = 0
         self.shards: dict[ShardId, ShardState] = {}
         self.executors: dict[Incarnation, ExecutorState] = {}
         self.members_known = False

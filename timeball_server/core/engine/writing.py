@@ -213,7 +213,7 @@ def begin(
         linger_ms=_linger_ms(shard, task, row, reserved),
     )
     if reserved is not None:
-        reserved.reserved += 1
+        reserved.reserve(task.spec.handler)
     if hint is not None:  # no sweep passes either bucket meanwhile (rule R18)
         task.alarm_minute = min(task.alarm_minute, hint.minute)
     _send(engine, shard, mutation)
@@ -329,7 +329,7 @@ def written(engine: Engine, number: int) -> Mutation | None:
     if mutation.alarm_minute is not None:
         task.alarm_minute = mutation.alarm_minute
     if mutation.reserved is not None:
-        mutation.reserved.reserved -= 1
+        mutation.reserved.unreserve(task.spec.handler)
     shard.touch(task.task_id)
     if task.task_id in shard.watchers:
         engine.changed[task.task_id] = task
@@ -377,7 +377,7 @@ def drop_shard(engine: Engine, shard: ShardState) -> None:
     for number in [n for n, m in engine.inflight.items() if m.task.shard == shard.shard]:
         mutation = engine.inflight.pop(number)
         if mutation.reserved is not None:
-            mutation.reserved.reserved -= 1
+            mutation.reserved.unreserve(mutation.task.spec.handler)
         if mutation.token is not None:
             why = "the shard changed hands while the write was under way"
             engine.out.append(Reply(mutation.token, unknown(why)))
