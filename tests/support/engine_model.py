@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.support.engine_revisions import again, delete, reschedule, update
+from tests.support.engine_versions import Versions
 from tests.support.engine_world import SHARD, START_MS, Call, Node, World
 from timeball_server.core import executor_runs as xr
-from timeball_server.core.commands import CancelTask, Done, Rejected, RejectionReason
+from timeball_server.core.commands import (
+    CancelTask,
+    Done,
+    Rejected,
+    RejectionReason,
+    RescheduleTask,
+    UpdateTask,
+)
 from timeball_server.core.engine import events as ev
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.executor_state import ExecutorState
 from timeball_server.core.ids import Incarnation, NodeId, TaskId
-from timeball_server.core.journal import CLOSED, TERMINAL
+from timeball_server.core.journal import CLOSED, TERMINAL, State
 from timeball_server.core.messages import (
     FromExecutor,
     RunOrder,
@@ -28,6 +37,7 @@ from timeball_server.core.model import DeliveryMode, Failure, Payload, PublicSta
 
 CONFIG = EngineConfig(renew_after_ms=4_000, renew_ahead_ms=15_000, sweep_every_ms=5_000)
 SESSION_MS = 6_000
+STOPPED = (PublicState.CANCELLED, PublicState.TERMINATED)
 
 
 @dataclass(slots=True)
@@ -40,20 +50,24 @@ class Promises:
     at_most_once: set[TaskId] = field(default_factory=set)
     starts: dict[TaskId, int] = field(default_factory=dict)
     reported: dict[TaskId, int] = field(default_factory=dict)
+    hidden: set[TaskId] = field(default_factory=set)
+    versions: Versions = field(default_factory=Versions)
 
     def hear(self, call: Call) -> None:
         """Take an answer down."""
         outcome = call.outcome
+        self.versions.heard(call)
         if isinstance(outcome, Done):
             task = outcome.task
             self.created.add(task.task_id)
             if task.terminal:
                 known = self.ended.setdefault(task.task_id, task.state)
                 assert known is task.state, "an end was undone"
-            if task.state is PublicState.CANCELLED and not task.unaccounted:
+            if task.state in STOPPED and not task.unaccounted:
                 self.stopped.add(task.task_id)
         elif isinstance(outcome, Rejected) and outcome.reason is RejectionReason.NOT_FOUND:
-            assert call.task_id not in self.created, "an acknowledged task is not found"
+            gone = call.task_id in self.hidden or call.task_id not in self.created
+            assert gone, "an acknowledged task is not found"
             if isinstance(call.command, CancelTask):
                 self.stopped.add(call.task_id)
 
@@ -62,6 +76,7 @@ class Promises:
         task_id = order.run.task_id
         assert order.due_ms <= now_ms, "early"
         assert task_id not in self.stopped, "a start after an acknowledged cancellation"
+        self.versions.starts(order, now_ms)
         self.starts[task_id] = self.starts.get(task_id, 0) + 1
         if task_id in self.at_most_once:
             assert self.starts[task_id] <= 1 + self.reported.get(task_id, 0), "twice"
@@ -200,7 +215,11 @@ class Model:
         call = self.owner.create(in_ms=in_ms, mode=mode, retry=retry)
         if mode is DeliveryMode.AT_MOST_ONCE:
             self.promises.at_most_once.add(call.task_id)
+        self._note(call)
+
+    def _note(self, call: Call) -> None:
         self.calls.append(call)
+        self.promises.versions.asked(call, self.world.wall_ms)
 
     def again(self, choice: int) -> None:
         """A caller repeats a creation."""
@@ -212,6 +231,42 @@ class Model:
         """A caller cancels a task."""
         if self.calls:
             self.calls.append(self.owner.cancel(self.calls[choice % len(self.calls)].task_id))
+
+    def terminate(self, choice: int) -> None:
+        """A caller ends a task by force."""
+        if self.calls:
+            self.calls.append(self.owner.terminate(self.calls[choice % len(self.calls)].task_id))
+
+    def update(self, choice: int) -> None:
+        """A caller changes what a task does."""
+        if self.calls:
+            task_id = self.calls[choice % len(self.calls)].task_id
+            data = b"%d" % len(self.calls)
+            revision = (None, 1, 2)[choice // 100 % 3]
+            self._note(update(self.owner, task_id, data, revision=revision, request_id=str(data)))
+
+    def move(self, choice: int) -> None:
+        """A caller changes when a task is due: now, soon, later, in another minute."""
+        if self.calls:
+            task_id = self.calls[choice % len(self.calls)].task_id
+            in_ms = (None, 5, 700, 3_000, 12_000, 70_000)[choice // 100 % 6]
+            request_id = f"move {len(self.calls)}"
+            self._note(reschedule(self.owner, task_id, in_ms, request_id=request_id))
+
+    def again_changed(self, choice: int) -> None:
+        """A caller repeats an update or a move, whose outcome it may know or not."""
+        changes = [c for c in self.calls if isinstance(c.command, UpdateTask | RescheduleTask)]
+        if changes:
+            self.promises.versions.repeated(changes[choice % len(changes)])
+            self.calls.append(again(changes[choice % len(changes)], self.owner))
+
+    def delete(self, choice: int) -> None:
+        """A caller deletes a task."""
+        if self.calls:
+            task_id = self.calls[choice % len(self.calls)].task_id
+            self.promises.hidden.add(task_id)
+            request_id = f"delete {len(self.calls)}"
+            self.calls.append(delete(self.owner, task_id, request_id=request_id))
 
     def look(self, choice: int) -> None:
         """A caller reads a task, or waits for its end."""
@@ -355,10 +410,12 @@ class Model:
         still_open = [head for head in heads.values() if head.state not in CLOSED]
         assert all(head.epoch < disk.epochs[SHARD] for head in still_open)
         for task_id in self.promises.created:
-            assert heads[task_id].state in TERMINAL, heads[task_id]
+            gone = heads[task_id].state is State.DELETED and task_id in self.promises.hidden
+            assert gone or heads[task_id].state in TERMINAL, heads[task_id]
         for task_id, state in self.promises.ended.items():
-            view = self.owner.read(task_id).view
-            assert view.state is state, "an end was undone"
+            call = self.owner.read(task_id)
+            if isinstance(call.outcome, Done) or task_id not in self.promises.hidden:
+                assert call.view.state is state, "an end was undone"
         self._check_memory()
 
     def _check_memory(self) -> None:

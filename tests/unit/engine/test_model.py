@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.support.engine_model import Model
 
 ACTIONS = (
-    *("create", "create", "create", "again", "cancel", "cancel", "look"),
+    *("create", "create", "create", "again", "cancel", "cancel", "look", "terminate", "delete"),
+    *("update", "update", "move", "move", "again_changed"),
     *("settle", "settle", "settle_all", "settle_all", "read_all", "read_all"),
     *("carry", "carry", "carry", "carry", "end", "end", "tick", "tick", "tick"),
     *("break_stream", "mend_streams", "join", "vanish", "take_over", "thaw"),
