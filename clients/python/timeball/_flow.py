@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from timeball._clock import Clock
 from timeball._identifiers import new_request_id
 from timeball._requests import resent
-from timeball.errors import ResourceExhausted, TimeballError
+from timeball.errors import OutcomeUnknown, ResourceExhausted, TimeballError
 from timeball.settings import Settings
 
 Q = TypeVar("Q", bound=Message)
@@ -76,8 +76,10 @@ class Kit:
 def call(kit: Kit, method: Method[Q, A], request: Q) -> Flow[A]:
     """Sends a request until it is answered, refused for good, or the deadline has no room left.
 
-    Repetitions carry the same request id and say that they are repetitions.
+    Repetitions carry the same request id and say that they are repetitions. A refusal for the
+    moment speaks for one of them only: if an earlier one may hold, that is what callers hear.
     """
+    doubt: OutcomeUnknown | None = None
     until_s = kit.clock.monotonic_s() + kit.deadline_s
     left_s, repetition = kit.deadline_s, 0
     while True:
@@ -87,7 +89,10 @@ def call(kit: Kit, method: Method[Q, A], request: Q) -> Flow[A]:
         except TimeballError as error:
             delay_s = retry_delay_s(error, repetition, kit.random)
             left_s = until_s - kit.clock.monotonic_s() - (delay_s or 0.0)
+            doubt = error if isinstance(error, OutcomeUnknown) else doubt
             if delay_s is None or left_s <= 0:
+                if doubt is not None and error.retryable:
+                    raise doubt from error
                 raise
         yield Pause(delay_s)
         request, repetition = resent(request), repetition + 1

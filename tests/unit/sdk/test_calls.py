@@ -186,6 +186,22 @@ def test_advice_beyond_the_deadline_ends_the_call_at_once(door: Door) -> None:
     assert door.clock.slept == []
 
 
+def test_a_refusal_of_the_repetition_does_not_hide_that_the_first_one_may_hold(door: Door) -> None:
+    making = door.start(door.client.submit, "billing.charge")
+    door.take().fail(grpc.StatusCode.DEADLINE_EXCEEDED, "OUTCOME_UNKNOWN")
+    door.take().fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED", retry_info(600))
+    with pytest.raises(errors.OutcomeUnknown):
+        door.finish(making)
+
+
+def test_what_a_repetition_decides_for_good_is_what_callers_hear(door: Door) -> None:
+    making = door.start(door.client.cancel, door.task_id)
+    door.take().fail(grpc.StatusCode.DEADLINE_EXCEEDED, "OUTCOME_UNKNOWN")
+    door.take().fail(grpc.StatusCode.FAILED_PRECONDITION, "TOO_LATE")
+    with pytest.raises(errors.TooLate):
+        door.finish(making)
+
+
 def test_repetitions_never_outlive_the_deadline(door: Door) -> None:
     client = door.connect(deadline="4s")
     making = door.start(client.submit, "billing.charge")
