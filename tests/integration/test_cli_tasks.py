@@ -79,6 +79,53 @@ def test_create_get_list_and_cancel_tell_the_same_story(shell: Shell) -> None:
     assert "team=a" in told
 
 
+def test_a_task_that_waits_is_changed_and_moved_and_run(shell: Shell) -> None:
+    task = shell.created("it.echo", '{"value": "before"}', *HOUR, "--label", "team=a")
+    etag = shell.json("task", "get", task)["etag"]
+    change = ("--priority", "7", "--payload", "-", "--label", "team=b", "--etag", etag)
+    changed = shell.json("task", "update", task, *change, text='{"value": "after"}')
+    assert (changed["priority"], changed["labels"]) == (7, {"team": "b"})
+    stale = shell.run("task", "update", task, "--priority", "1", "--etag", etag)
+    assert (stale.returncode, stale.stdout) == (5, "")
+    cleared = shell.json("task", "update", task, "--clear", "labels", "--max-attempts", "2")
+    assert "labels" not in cleared
+    assert cleared["retry"]["maxAttempts"] == 2
+    moved = shell.json("task", "reschedule", task, "--in", "2h")
+    assert moved["dueTime"] > cleared["dueTime"]
+    at = shell.json("task", "reschedule", task, "--at", "2030-01-31T09:00:00Z")
+    assert at["dueTime"] == "2030-01-31T09:00:00Z"
+    told = shell.run("task", "retry", task)
+    header, row = told.stdout.splitlines()
+    assert header.split() == ["TASK", "RUNS", "AS", "STATE", "REFUSED"]
+    assert row.split()[:2] == [task, task]
+    assert shell.run("task", "wait", task).returncode == 0
+    late = shell.run("task", "reschedule", task)
+    assert late.returncode == 5
+    assert "hint:" in late.stderr
+
+
+def test_several_are_retried_or_deleted_each_by_itself(shell: Shell) -> None:
+    failed = shell.created("it.refuse", '{"why": "closed"}')
+    assert shell.run("task", "wait", failed).returncode == 10
+    cancelled = shell.created("it.echo", '{"value": "x"}', *HOUR)
+    forced = shell.json("task", "cancel", cancelled, "--terminate")
+    assert forced["state"] == "TASK_STATE_TERMINATED"
+    again, refused = shell.json("task", "retry", failed, cancelled, code=5)["results"]
+    assert again["task"]["redriveOf"].endswith(failed)
+    assert refused["error"]["reason"] == "FAILED_PRECONDITION"
+    unsure = shell.run("task", "delete", failed, cancelled)
+    assert (unsure.returncode, unsure.stdout) == (2, "")
+    assert "--yes" in unsure.stderr
+    waiting = shell.created("it.echo", '{"value": "x"}', *HOUR)
+    gone = shell.run("task", "delete", failed, waiting, cancelled, "--yes")
+    assert gone.returncode == 5
+    _, first, second, third = gone.stdout.splitlines()
+    assert first.split() == [failed, "yes", "-"]
+    assert "cancel it first" in second
+    assert third.split() == [cancelled, "yes", "-"]
+    assert shell.run("task", "get", failed).returncode == 3
+
+
 def test_waiting_ends_with_the_code_of_the_end(shell: Shell) -> None:
     value = '{"value": "x"}'
     done = shell.run("task", "create", "it.echo", "-", "--wait", text=value)

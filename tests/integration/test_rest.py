@@ -114,6 +114,60 @@ def test_a_task_is_cancelled_and_only_once(dev: str) -> None:
     assert ask(dev, "GET", f"{TASKS}?pageSize=1&pageToken={token}").json["tasks"] != page["tasks"]
 
 
+def test_a_task_is_changed_over_http(dev: str) -> None:
+    made = ask(dev, "POST", TASKS, echo("before", delay="3600s", labels={"team": "a"}))
+    path, etag = made.headers["location"], made.json["etag"]
+    after = {"payload": echo("after")["payload"], "priority": 8}
+    changed = ask(dev, "PATCH", path, {**after, "etag": etag})
+    assert (changed.status, changed.json["priority"]) == (200, 8)
+    assert changed.json["labels"] == {"team": "a"}
+    stale = ask(dev, "PATCH", path, {"priority": 1, "etag": etag})
+    assert (stale.status, stale.reason) == (412, "STALE_ETAG")
+    cleared = ask(dev, "PATCH", f"{path}?updateMask=labels,timeouts", {"handler": "not.looked.at"})
+    assert cleared.status == 200
+    assert "labels" not in cleared.json
+    moved = ask(dev, "POST", f"{path}:reschedule", {"delay": "7200s"})
+    assert (moved.status, moved.json["state"]) == (200, "TASK_STATE_SCHEDULED")
+    assert moved.json["dueTime"] > changed.json["dueTime"]
+    assert ask(dev, "DELETE", path).reason == "FAILED_PRECONDITION"
+    assert ask(dev, "POST", f"{path}:retry").json["name"] == made.json["name"]
+    ended = ask(dev, "GET", f"{path}:wait?timeout=10s").json["task"]
+    assert json.loads(base64.b64decode(ended["result"]["data"])) == "after"
+    assert ask(dev, "POST", f"{path}:reschedule").reason == "TOO_LATE"
+    assert ask(dev, "DELETE", f"{path}?etag=r1").reason == "STALE_ETAG"
+    gone = ask(dev, "DELETE", f"{path}?etag={ended['etag']}")
+    assert (gone.status, gone.json) == (200, {})
+    assert ask(dev, "GET", path).status == 404
+
+
+def test_a_change_that_cannot_be_meant_names_its_field(dev: str) -> None:
+    path = ask(dev, "POST", TASKS, echo("x", delay="3600s")).headers["location"]
+    for body, query, field in (
+        ({"runTime": "2030-01-01T00:00:00Z"}, "", "task.run_time"),
+        ({"handler": "it.echo"}, "", "task.handler"),
+        ({"priority": 10}, "", "task.priority"),
+        ({"priority": 1, "etag": "x"}, "", "task.etag"),
+        ({}, "", "update_mask"),
+        ({"priority": 1}, "?updateMask=runTime", "update_mask"),
+        ({"priority": 1}, "?updateMask=retry.maxAttempts", "update_mask"),
+        ({"name": "namespaces/-/tasks/other", "priority": 1}, "", "task.name"),
+    ):
+        refused = ask(dev, "PATCH", path + query, body)
+        assert refused.status == 400, (body, query, refused.raw)
+        (violations,) = [
+            each["fieldViolations"]
+            for each in refused.json["error"]["details"]
+            if "fieldViolations" in each
+        ]
+        assert [each["field"] for each in violations] == [field], (body, query)
+    both = {"delay": "1s", "runTime": "2030-01-01T00:00:00Z"}
+    assert ask(dev, "POST", f"{path}:reschedule", both).status == 400
+    assert ask(dev, "PUT", path, {}).status == 405
+    found = ask(dev, "POST", f"{path}:cancel", {"terminate": True}).json
+    assert found["state"] == "TASK_STATE_TERMINATED"
+    assert [entry["event"] for entry in found["journal"]] == ["CREATED", "TERMINATED"]
+
+
 def test_a_wait_that_ends_first_says_so(dev: str) -> None:
     path = ask(dev, "POST", TASKS, echo("later", delay="3600s")).headers["location"]
     waited = ask(dev, "GET", f"{path}:wait?timeout=0.05s")

@@ -29,9 +29,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from timeball._identifiers import new_request_id
-from timeball.errors import RequestIdReused, TooLate, WaitTimeout
+from timeball.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    RequestIdReused,
+    StaleEtag,
+    TaskNotFound,
+    TooLate,
+    WaitTimeout,
+)
 from timeball.registry import Handler
-from timeball.states import state_of
+from timeball.states import TaskState, state_of
 from timeball.v1 import task_pb2
 
 from tests.support.leaping_clock import LeapingClock
@@ -131,6 +139,7 @@ class Machine(RuleBasedStateMachine):
         self.book = TaskBook()
         self.ids = random.Random(1)
         self.read = 0
+        self.numbers = 0
         self.folder = tempfile.TemporaryDirectory(prefix="timeball-walk-")
         self.runner = asyncio.Runner()
         self.server = Server(Path(self.folder.name) / "walk.db")
@@ -138,6 +147,11 @@ class Machine(RuleBasedStateMachine):
 
     def do(self, main: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(main)
+
+    def next_number(self) -> int:
+        """A number that no task of this walk had yet."""
+        self.numbers += 1
+        return self.numbers
 
     def now_ms(self) -> int:
         return self.server.clock.now().wall_ms
@@ -156,7 +170,7 @@ class Machine(RuleBasedStateMachine):
         self._create(kind, self.now_ms() + ahead_ms)
 
     def _create(self, kind: Kind, due_ms: int | None) -> None:
-        number = len(self.book.tasks)
+        number = self.next_number()
         request_id = new_uuid(self.ids)
         if number % 2:  # half of the callers have keys with a time stamp
             request_id = new_request_id(self.now_ms(), self.ids)
@@ -166,6 +180,7 @@ class Machine(RuleBasedStateMachine):
             Known(
                 task_id=id_of(made),
                 number=number,
+                asked=number,
                 kind=kind,
                 asked_due_ms=due_ms,
                 due_ms=asked_ms if due_ms is None else due_ms,
@@ -175,19 +190,19 @@ class Machine(RuleBasedStateMachine):
         told_ms = made.due_time.ToMilliseconds()
         assert told_ms == due_ms or (due_ms is None and asked_ms <= told_ms <= self.now_ms())
 
-    @precondition(lambda self: self.book.tasks)
+    @precondition(lambda self: self.book.asked_for())
     @rule(choice=CHOICES)
     def repeat_a_request(self, choice: int) -> None:
-        known = self.chosen([*self.book.tasks.values()], choice)
-        task = body(known.kind, known.number, known.asked_due_ms)
+        known = self.chosen(self.book.asked_for(), choice)
+        task = body(known.kind, known.asked, known.asked_due_ms)
         made = self.do(self.server.client.create(task, request_id=known.request_id))
         assert id_of(made) == known.task_id
 
-    @precondition(lambda self: self.book.tasks)
+    @precondition(lambda self: self.book.asked_for())
     @rule(choice=CHOICES)
     def use_a_request_id_for_something_else(self, choice: int) -> None:
-        known = self.chosen([*self.book.tasks.values()], choice)
-        other = body(known.kind, known.number + 1_000_000, known.asked_due_ms)
+        known = self.chosen(self.book.asked_for(), choice)
+        other = body(known.kind, known.asked + 1_000_000, known.asked_due_ms)
         with pytest.raises(RequestIdReused):
             self.do(self.server.client.create(other, request_id=known.request_id))
 
@@ -212,6 +227,110 @@ class Machine(RuleBasedStateMachine):
             return
         with pytest.raises(TooLate):
             self.do(cancelling)
+
+    @precondition(lambda self: self.book.waiting(self.now_ms(), MARGIN_MS))
+    @rule(choice=CHOICES, with_etag=st.booleans())
+    def update_what_waits(self, choice: int, with_etag: bool) -> None:
+        known = self.chosen(self.book.waiting(self.now_ms(), MARGIN_MS), choice)
+        before = self.do(self.server.client.get(known.task_id))
+        number, request_id = self.next_number(), new_uuid(self.ids)
+        etag = before.etag if with_etag else ""
+        for _ in range(2):
+            changed = self.do(
+                self.server.client.update(
+                    known.task_id, {"number": number}, etag=etag, request_id=request_id
+                )
+            )
+            assert changed.etag != before.etag
+            assert changed.due_time == before.due_time
+        known.number = number
+
+    @precondition(lambda self: self.book.waiting(self.now_ms(), MARGIN_MS))
+    @rule(choice=CHOICES, ahead_ms=AHEAD_MS)
+    def move_what_waits(self, choice: int, ahead_ms: int) -> None:
+        known = self.chosen(self.book.waiting(self.now_ms(), MARGIN_MS), choice)
+        due_ms = self.now_ms() + ahead_ms
+        at = datetime.fromtimestamp(due_ms / 1_000, UTC)
+        moved = self.do(self.server.client.reschedule(known.task_id, at=at))
+        assert moved.due_time.ToMilliseconds() == due_ms
+        known.moved_ms = due_ms
+
+    @precondition(lambda self: self.book.waiting(self.now_ms(), MARGIN_MS))
+    @rule(choice=CHOICES)
+    def retry_what_waits(self, choice: int) -> None:
+        known = self.chosen(self.book.waiting(self.now_ms(), MARGIN_MS), choice)
+        known.moved_ms = self.now_ms()
+        assert id_of(self.do(self.server.client.retry(known.task_id))) == known.task_id
+
+    @precondition(lambda self: self.book.waiting(self.now_ms(), MARGIN_MS))
+    @rule(choice=CHOICES)
+    def change_what_waits_in_a_way_that_is_refused(self, choice: int) -> None:
+        known = self.chosen(self.book.waiting(self.now_ms(), MARGIN_MS), choice)
+        with pytest.raises(StaleEtag):
+            self.do(self.server.client.update(known.task_id, priority=8, etag="r0"))
+        with pytest.raises(StaleEtag):
+            self.do(self.server.client.reschedule(known.task_id, etag="r999999"))
+        with pytest.raises(FailedPrecondition):
+            self.do(self.server.client.delete(known.task_id))
+
+    @precondition(lambda self: self.book.ended())
+    @rule(choice=CHOICES)
+    def change_what_has_ended(self, choice: int) -> None:
+        known = self.chosen(self.book.ended(), choice)
+        with pytest.raises(TooLate):
+            self.do(self.server.client.update(known.task_id, priority=8))
+        with pytest.raises(TooLate):
+            self.do(self.server.client.reschedule(known.task_id))
+
+    @precondition(lambda self: self.book.ended())
+    @rule(choice=CHOICES)
+    def delete_what_has_ended(self, choice: int) -> None:
+        known = self.chosen(self.book.ended(), choice)
+        request_id = new_uuid(self.ids)
+        for _ in range(2):
+            self.do(self.server.client.delete(known.task_id, request_id=request_id))
+        self.book.delete(known)
+
+    @precondition(lambda self: self.book.ended())
+    @rule(choice=CHOICES)
+    def retry_what_has_ended(self, choice: int) -> None:
+        known = self.chosen(self.book.ended(), choice)
+        asked_ms, retrying = self.now_ms(), self.server.client.retry(known.task_id)
+        if known.state is not TaskState.FAILED:
+            with pytest.raises(FailedPrecondition):
+                self.do(retrying)
+        elif known.again in self.book.deleted:
+            with pytest.raises(AlreadyExists):
+                self.do(retrying)
+        else:
+            made = self.do(retrying)
+            assert made.redrive_of == self.do(self.server.client.get(known.task_id)).name
+            assert known.again in ("", id_of(made))
+            if not known.again:
+                self._made_again(known, id_of(made), asked_ms)
+
+    def _made_again(self, known: Known, task_id: str, asked_ms: int) -> None:
+        known.again = task_id
+        self.book.add(
+            Known(
+                task_id=task_id,
+                number=known.number,
+                asked=known.number,
+                kind=known.kind,
+                asked_due_ms=None,
+                due_ms=asked_ms,
+                request_id="",
+            )
+        )
+
+    @precondition(lambda self: self.book.deleted)
+    @rule(choice=CHOICES)
+    def repeat_the_request_of_what_was_deleted(self, choice: int) -> None:
+        known = self.chosen([*self.book.deleted.values()], choice)
+        if known.request_id:
+            task = body(known.kind, known.asked, known.asked_due_ms)
+            with pytest.raises(AlreadyExists):
+                self.do(self.server.client.create(task, request_id=known.request_id))
 
     @precondition(lambda self: self.book.ended())
     @rule(choice=CHOICES)
@@ -280,6 +399,8 @@ class Machine(RuleBasedStateMachine):
         found = await self.server.client.get_many([each.task_id for each in tasks])
         pairs = zip(tasks, found, strict=True)
         differences[:] = [words for one, other in pairs if (words := difference(one, other))]
+        gone = await self.server.client.get_many([*self.book.deleted])
+        differences += [f"{each!r} was deleted" for each in gone if not is_not_found(each)]
         return not differences
 
     def teardown(self) -> None:
@@ -299,6 +420,10 @@ def difference(known: Known, found: task_pb2.Task | timeball.TimeballError) -> s
         return f"{known} cannot be read: {found!r}"
     said, expected = (state_of(found.state), found.attempt), (known.state, len(known.runs))
     return "" if said == expected else f"{known} should be {expected} and is {said}"
+
+
+def is_not_found(found: task_pb2.Task | timeball.TimeballError) -> bool:
+    return isinstance(found, TaskNotFound)
 
 
 def body(kind: Kind, number: int, due_ms: int | None) -> task_pb2.Task:

@@ -42,15 +42,23 @@ class Run:
 
 @dataclass(slots=True, kw_only=True)
 class Known:
-    """A task that was promised. `asked_due_ms` None = at once; `due_ms` = never before."""
+    """A task that was promised. `asked_due_ms` None = at once; `due_ms` = never before.
+
+    `asked` is the number that it was created with, `number` the one it has now. `request_id` is
+    empty for a task that the service made of a failed one, `again` is that one's. `moved_ms` is
+    the time of its next attempt if that was changed.
+    """
 
     task_id: str
     number: int
+    asked: int
     kind: Kind
     asked_due_ms: int | None
     due_ms: int
     request_id: str
     cancelled: bool = False
+    moved_ms: int | None = None
+    again: str = ""
     runs: list[Run] = field(default_factory=list)
 
     @property
@@ -73,14 +81,17 @@ class Known:
     @property
     def next_due_ms(self) -> int:
         """When its next attempt may begin; only for one that has not ended."""
+        if self.moved_ms is not None:
+            return self.moved_ms
         return self.runs[-1].started_ms + RETRY_MS if self.runs else self.due_ms
 
 
 class TaskBook:
-    """All tasks by id, newest last."""
+    """All tasks by id, newest last; and what was deleted."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, Known] = {}
+        self.deleted: dict[str, Known] = {}
 
     def add(self, known: Known) -> None:
         """Write down a promise."""
@@ -97,6 +108,15 @@ class TaskBook:
         assert run.attempt == len(known.runs) + 1, f"{run} is not the next attempt of {known}"
         assert run.started_ms >= known.next_due_ms, f"{run} is early: {known}"
         known.runs.append(run)
+        known.moved_ms = None
+
+    def delete(self, known: Known) -> None:
+        """It is shown to nobody any more."""
+        self.deleted[known.task_id] = self.tasks.pop(known.task_id)
+
+    def asked_for(self) -> list[Known]:
+        """Tasks that a caller created."""
+        return [each for each in self.tasks.values() if each.request_id]
 
     def due(self, now_ms: int) -> list[Known]:
         """Tasks whose next attempt may begin."""
