@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import psutil
 
-from tests.bench.judging import IDLE, SATURATED_IDLE_PERCENT, Result, Spread
+from tests.bench.judging import Result, Spread, saturated
 from tests.bench.loopback import is_own
 from tests.bench.product import ROOT, Product
 
@@ -48,7 +48,7 @@ class Entry:
     @property
     def saturated(self) -> int:
         """In how many repetitions the machine had nothing left."""
-        return sum(each.get(IDLE, 100.0) < SATURATED_IDLE_PERCENT for each in self.figures)
+        return sum(map(saturated, self.figures))
 
     def spreads(self) -> dict[str, Spread]:
         """Every figure that each repetition has."""

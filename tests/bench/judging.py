@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
+
+from tests.support.start_logs import Start
 
 SATURATED_IDLE_PERCENT: Final = 5.0
 IDLE: Final = "machine idle %"
@@ -36,6 +36,11 @@ class Spread:
         return Spread(min(values), statistics.median(values), max(values))
 
 
+def saturated(figures: Mapping[str, float]) -> bool:
+    """Whether the machine had nothing left: latencies say more of it than of the service."""
+    return figures.get(IDLE, 100.0) < SATURATED_IDLE_PERCENT
+
+
 @dataclass(slots=True)
 class Result:
     """One run: figures by name, what must never happen by name, and raw material for plots.
@@ -54,8 +59,8 @@ class Result:
 
     @property
     def saturated(self) -> bool:
-        """The machine had nothing left: latencies say more of it than of the service."""
-        return self.figures.get(IDLE, 100.0) < SATURATED_IDLE_PERCENT
+        """Whether the machine had nothing left."""
+        return saturated(self.figures)
 
     def distribution(self, name: str, values: Sequence[float]) -> None:
         """p50, p99 and the greatest value; nothing when there are none."""
@@ -76,25 +81,6 @@ class Promise:
     due_ms: int | None
     sent_ms: float
     measured: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A line of the executor's own file."""
-
-    task_id: str
-    attempt: int
-    due_ms: int
-    started_ms: int
-
-
-def read_starts(path: Path) -> list[Start]:
-    """Whole lines only: the last one may be under way."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    names = Start.__dataclass_fields__
-    return [Start(**{name: fact[name] for name in names}) for fact in map(json.loads, lines)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,12 @@ from timeball.errors import TimeballError
 from tests.bench.arrivals import DUE_MS, Due
 from tests.bench.calling import World, calling, one_at_a_time
 from tests.bench.creating import CreateStream, Creating, Ledger
-from tests.bench.judging import Result, Start, course_of, judge, missing, read_starts, recovery_ms
+from tests.bench.judging import Result, course_of, judge, missing, recovery_ms
 from tests.bench.meter import Meter
 from tests.bench.product import Product
 from tests.bench.table import CREATE, Workload
 from tests.bench.targets import TARGETS, Target
+from tests.support.start_logs import Start, read_starts
 
 SETTLE_S: Final = 15.0
 SETTLE_AT_MOST_S: Final = 90.0

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import io
-import json
 import os
 import random
 import re
@@ -31,8 +30,10 @@ from timeball import _requests
 from timeball.errors import TimeballError
 
 from tests.bench.apps import work
+from tests.bench.judging import percentile
 from tests.bench.targets import APPS
 from tests.support.chaos.faults import whole
+from tests.support.start_logs import all_starts
 from timeball_server.core.ids import TaskId, home_of
 from tools.local_cluster import LocalCluster, Places, coordinators
 
@@ -131,12 +132,9 @@ def _lines(folder: Path) -> Iterable[tuple[float, str, int, int]]:
 def first_starts(folder: Path) -> dict[str, float]:
     """When each task began for the first time."""
     found: dict[str, float] = {}
-    for path in folder.glob("*.starts.jsonl"):
-        whole_lines, _, _ = path.read_text().rpartition("\n")
-        for line in whole_lines.splitlines():
-            facts = json.loads(line)
-            task, at_ms = facts["task_id"], float(facts["started_ms"])
-            found[task] = min(at_ms, found.get(task, at_ms))
+    for start in all_starts(folder):
+        at_ms = float(start.started_ms)
+        found[start.task_id] = min(at_ms, found.get(start.task_id, at_ms))
     return found
 
 
@@ -225,14 +223,8 @@ def _median(values: Iterable[float]) -> int | None:
 
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, object]:
-    ordered = sorted(values)
-    if not ordered:
-        return {}
-    at = {"p50": 0.5, "p99": 0.99}
-    found = {
-        f"{name} {word}": round(ordered[int(len(ordered) * part)]) for word, part in at.items()
-    }
-    return {**found, f"{name} max": round(ordered[-1])}
+    at = {"p50": 0.5, "p99": 0.99, "max": 1.0} if values else {}
+    return {f"{name} {word}": round(percentile(values, share)) for word, share in at.items()}
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ from tests.bench.judging import Result
 from tests.bench.meter import MIB, Odometer, Watched, loopback
 from tests.bench.product import Product
 from tests.support.chaos.faults import whole
+from tests.support.start_logs import logs_in
 from tools.local_cluster import LocalCluster, Places, Shape, coordinators, free_port
 
 APPS: Final = Path(__file__).resolve().parent / "apps.py"
@@ -264,7 +265,7 @@ class ClusterTarget(LocalCluster, Target):
 
     @property
     def start_logs(self) -> list[Path]:
-        return sorted(self.places.folder.glob("*.starts.jsonl"))
+        return logs_in(self.places.folder)
 
     def metrics(self) -> list[str]:
         owners = (name for name in self.names if name.startswith("scheduler"))

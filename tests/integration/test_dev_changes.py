@@ -14,8 +14,9 @@ from timeball.states import TaskState, state_of
 from timeball.v1 import task_pb2
 
 from tests.support import dev_tasks
-from tests.support.dev_server import DevServer, Start, dev_server
+from tests.support.dev_server import DevServer, dev_server
 from tests.support.polls import eventually
+from tests.support.start_logs import Start
 
 pytestmark = pytest.mark.asyncio
 PATIENCE = "20s"

@@ -16,8 +16,9 @@ from timeball.states import TaskState, state_of
 from timeball.v1 import task_pb2
 
 from tests.support import dev_tasks
-from tests.support.dev_server import DevServer, Start, dev_server
+from tests.support.dev_server import DevServer, dev_server
 from tests.support.polls import eventually, until
+from tests.support.start_logs import Start
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.ids import Minute
 from timeball_server.core.minting import CreateTime, mint

@@ -5,7 +5,6 @@ Ends only what it started. A restart listens where the first start did, on the s
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,30 +12,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from timeball import AsyncClient
 
 from tests.support.dev_tasks import OUT_VARIABLE
 from tests.support.polls import DEADLINE_S, eventually, until
+from tests.support.start_logs import SUFFIX, Start, read_starts
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "tests" / "support" / "dev_tasks.py"
 SETTINGS = ("TIMEBALL_ADDRESS", "TIMEBALL_API_KEY", "TIMEBALL_NAMESPACE")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A line of an executor's own file."""
-
-    task_id: str
-    attempt: int
-    epoch: int
-    due_ms: int
-    started_ms: int
-    handler: str
-    priority: int
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -56,7 +42,7 @@ class Process:
     def __init__(self, work: Path, name: str) -> None:
         self.work = work
         self.log = work / f"{name}.log"
-        self.start_log = work / f"{name}.starts.jsonl"
+        self.start_log = work / f"{name}{SUFFIX}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def spawn(self, *arguments: str) -> None:
@@ -107,10 +93,7 @@ class Process:
 
     def starts(self) -> list[Start]:
         """What its executor started so far; a line that is being written is left out."""
-        if not self.start_log.exists():
-            return []
-        whole, _, _ = self.start_log.read_text().rpartition("\n")
-        return [Start(**json.loads(line)) for line in whole.splitlines()]
+        return read_starts(self.start_log)
 
 
 class DevServer(Process):

@@ -20,6 +20,11 @@ def mono_s() -> float:
     return SystemClock().now().mono_ms / 1_000
 
 
+def wall_ms() -> int:
+    """Milliseconds since 1970."""
+    return SystemClock().now().wall_ms
+
+
 def until(look: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
     """What `look` finds, once it is neither None nor False."""
     end_s, moment = mono_s() + deadline_s, threading.Event()

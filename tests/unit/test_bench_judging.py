@@ -11,14 +11,13 @@ from tests.bench.judging import (
     Promise,
     Result,
     Spread,
-    Start,
     course_of,
     judge,
     percentile,
-    read_starts,
     recovery_ms,
 )
 from tests.bench.meter import Odometer
+from tests.support.start_logs import Start, read_starts
 
 DUE_MS = 5_000
 
@@ -28,7 +27,7 @@ def promised(due_ms: int | None = DUE_MS, *, measured: bool = True) -> Promise:
 
 
 def started(task_id: str, started_ms: int, due_ms: int = DUE_MS) -> Start:
-    return Start(task_id, 1, due_ms, started_ms)
+    return Start(task_id=task_id, attempt=1, epoch=1, due_ms=due_ms, started_ms=started_ms)
 
 
 def test_a_promise_without_a_start_is_lost() -> None:
@@ -68,9 +67,11 @@ def test_starts_that_nobody_was_promised_are_counted() -> None:
 
 def test_a_line_that_is_still_being_written_is_left_for_later(tmp_path: Path) -> None:
     line = json.dumps({"task_id": "a", "attempt": 1, "due_ms": 1, "started_ms": 2, "epoch": 3})
-    log = tmp_path / "starts.jsonl"
+    log = tmp_path / "dev.starts.jsonl"
     log.write_text(f"{line}\n{line[:20]}")
-    assert read_starts(log) == [Start("a", 1, 1, 2)]
+    assert read_starts(log) == [
+        Start(task_id="a", attempt=1, epoch=3, due_ms=1, started_ms=2, executor="dev")
+    ]
     assert read_starts(tmp_path / "absent") == []
 
 

@@ -9,7 +9,8 @@ from timeball.v1 import task_pb2
 
 from tests.support.chaos.faults import Hit
 from tests.support.chaos.load import Acknowledged, Told
-from tests.support.chaos.witness import Start, Verdict, judge
+from tests.support.chaos.witness import Verdict, judge
+from tests.support.start_logs import Start
 from timeball_server.core.ids import Bucket, IdParts, Minute, ShardId, encode_id
 
 TASK = encode_id(IdParts(Bucket(Minute(29_000_000), ShardId(3)), bytes(16)))

@@ -10,9 +10,9 @@ import pytest
 from tests.support.chaos.campaign import Round
 from tests.support.chaos.records import Ack, Event, Evidence
 from tests.support.chaos.testimony import told_by
-from tests.support.chaos.witness import Start
 from tests.support.checker.judge import judge
 from tests.support.checker.verdicts import Promise
+from tests.support.start_logs import Start
 
 DUE_MS = 1_000_000
 KILLED_MS = DUE_MS + 500

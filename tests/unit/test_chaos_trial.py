@@ -13,7 +13,7 @@ from tests.support.chaos.campaign import Round
 from tests.support.chaos.records import Ack, Event, Evidence, Recorder, SessionLoss, losses_in
 from tests.support.chaos.trial import Finding, Trial
 from tests.support.chaos.wired import SINK
-from tests.support.chaos.witness import Start
+from tests.support.start_logs import Start
 from timeball_server.core.ids import Bucket, IdParts, Minute, ShardId, encode_id
 
 TASK = encode_id(IdParts(Bucket(Minute(29_000_000), ShardId(3)), bytes(16)))

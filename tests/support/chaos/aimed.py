@@ -19,15 +19,15 @@ from typing import Any, Final
 import timeball
 
 from tests.support.chaos.campaign import Campaign, Load, Round
-from tests.support.chaos.faults import wall_ms, whole
+from tests.support.chaos.faults import whole
 from tests.support.chaos.helpers import Complaints
 from tests.support.chaos.points import Point, plan
-from tests.support.chaos.records import Event, Evidence, Recorder
+from tests.support.chaos.records import FINAL, Event, Evidence, Recorder, head_of
 from tests.support.chaos.testimony import told_by
-from tests.support.chaos.trial import FINAL, Finding, Trial
+from tests.support.chaos.trial import Finding, Trial
 from tests.support.chaos.wired import WiredCluster, wired_cluster
 from tests.support.checker.judge import judge
-from tests.support.polls import moment, mono_s
+from tests.support.polls import moment, mono_s, wall_ms
 from tools.local_cluster import coordinators
 
 END_WITHIN_S: Final = 60.0
@@ -176,7 +176,7 @@ class Session:
 
 
 def _ended(journal: Sequence[Event]) -> bool:
-    head = max(journal, key=lambda event: (event.epoch, event.seq), default=None)
+    head = head_of(journal)
     return head is not None and head.state in FINAL
 
 

@@ -17,11 +17,12 @@ from typing import Any, Final
 
 import timeball
 
-from tests.support.chaos.faults import wall_ms, whole
+from tests.support.chaos.faults import whole
 from tests.support.chaos.helpers import Helper, Tail
 from tests.support.chaos.points import Point
 from tests.support.chaos.wired import EXECUTORS, SCHEDULERS, WiredCluster
-from tests.support.polls import eventually, moment, mono_s
+from tests.support.polls import eventually, moment, mono_s, wall_ms
+from tests.support.start_logs import logs_in, start_of
 from timeball_server.coordination.zookeeper.options import ZooKeeperOptions
 from timeball_server.coordination.zookeeper.session import open_session
 from timeball_server.core.ids import NodeId, ShardId
@@ -127,7 +128,7 @@ class Campaign:
         self._client = client
         self._load = load
         self._random = random
-        self._starts = [Tail(path) for path in sorted(cluster.places.folder.glob("*.starts.jsonl"))]
+        self._starts = [Tail(path) for path in logs_in(cluster.places.folder)]
         self._number = 0
 
     async def play(self, point: Point) -> Round:
@@ -258,9 +259,5 @@ class Campaign:
         return in_time and waiting < self._load.rate / 2
 
     def _late_ms(self) -> list[int]:
-        found = []
-        for tail in self._starts:
-            for line in tail.lines():
-                facts = json.loads(line)
-                found.append(facts["started_ms"] - facts["due_ms"])
-        return found
+        starts = (start_of(line) for tail in self._starts for line in tail.lines())
+        return [start.started_ms - start.due_ms for start in starts]

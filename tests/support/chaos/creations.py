@@ -34,8 +34,8 @@ from timeball.settings import Settings
 from timeball.v1 import task_service_pb2_grpc
 
 from tests.support.chaos import tasks
-from tests.support.chaos.witness import read_starts
 from tests.support.polls import eventually, moment, mono_s
+from tests.support.start_logs import all_starts
 from tools.local_cluster import LocalCluster, Places, Shape, coordinators
 
 DUE_EVERY: Final = 10
@@ -199,11 +199,11 @@ async def _starts(folder: Path, book: Book) -> Counter[str]:
     due = {book.ids[request_id] for request_id in book.due if request_id in book.ids}
 
     async def look() -> bool:
-        return due <= {start.task_id for start in read_starts(folder)}
+        return due <= {start.task_id for start in all_starts(folder)}
 
     await eventually(look, "all that is due has started", SETTLE_S)
     mine = set(book.ids.values())
-    return Counter(start.task_id for start in read_starts(folder) if start.task_id in mine)
+    return Counter(start.task_id for start in all_starts(folder) if start.task_id in mine)
 
 
 def _spread(took_ms: list[float]) -> list[int]:

@@ -11,19 +11,13 @@ from typing import Final
 
 import timeball
 
-from tests.support.polls import eventually, moment
-from timeball_server.runtime.clock import SystemClock
+from tests.support.polls import eventually, moment, wall_ms
 from tools.local_cluster import LocalCluster
 
 AWAY_S: Final = (0.0, 1.0, 6.0)
 """Restarts come at once, within the old session, and after it has expired."""
 FROZEN_S: Final = 9.0
 """More than twice a session."""
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970."""
-    return SystemClock().now().wall_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,23 +46,31 @@ async def hit(
     fault: str, cluster: LocalCluster, client: timeball.AsyncClient, random: Random
 ) -> Hit:
     """Let it happen and put it right."""
-    overview = await client.cluster()
-    victim = victim_of(fault, overview.leader, cluster, random)
-    shards = {each.shard: each.epoch for each in overview.shards if each.owner == victim}
+    victim = victim_of(fault, (await client.cluster()).leader, cluster, random)
     away_s = FROZEN_S if fault.startswith("freeze") else random.choice(AWAY_S)
+    over = await noted(fault, victim, client, random)
+    await _ACTS[fault.partition("-")[0]](cluster, victim, away_s)
+    happened = over(away_s)
+    dead = [(victim, happened.at_ms, happened.at_ms)] if fault == "kill-executor" else []
+    return happened.with_abandoned(dead)
+
+
+async def noted(
+    fault: str, victim: str, client: timeball.AsyncClient, random: Random
+) -> Callable[[float], Hit]:
+    """Note the instant and who owns what; the answer says what it came to when it is over."""
+    overview = await client.cluster()
+    shards = {each.shard: each.epoch for each in overview.shards if each.owner == victim}
     # Anywhere inside what the cluster is doing, not at the beat of the load.
     await moment(random.random())
     at_ms = wall_ms()
-    await _ACTS[fault.partition("-")[0]](cluster, victim, away_s)
-    return Hit(
-        fault=fault,
-        victim=victim,
-        at_ms=at_ms,
-        back_ms=wall_ms(),
-        away_s=away_s,
-        shards=shards,
-        abandoned=((victim, at_ms, at_ms),) if fault == "kill-executor" else (),
-    )
+
+    def over(away_s: float) -> Hit:
+        return Hit(
+            fault=fault, victim=victim, at_ms=at_ms, back_ms=wall_ms(), away_s=away_s, shards=shards
+        )
+
+    return over
 
 
 def victim_of(fault: str, leader: str, cluster: LocalCluster, random: Random) -> str:
@@ -91,7 +93,12 @@ async def _freeze(cluster: LocalCluster, victim: str, away_s: float) -> None:
     cluster.send(victim, signal.SIGCONT)
 
 
-async def _drain(cluster: LocalCluster, victim: str, away_s: float) -> None:
+async def drain(cluster: LocalCluster, victim: str, away_s: float = 0.0) -> None:
+    """Ask it to stop, and start it again some time after it has.
+
+    Raises:
+        AssertionError: it did not end as it should.
+    """
     cluster.send(victim, signal.SIGTERM)
     code = await asyncio.to_thread(cluster.wait, victim)
     assert code == 0, f"{victim} ended with {code} when asked to stop"
@@ -102,7 +109,7 @@ async def _drain(cluster: LocalCluster, victim: str, away_s: float) -> None:
 _ACTS: Final[Mapping[str, Callable[[LocalCluster, str, float], Awaitable[None]]]] = {
     "kill": _kill,
     "freeze": _freeze,
-    "drain": _drain,
+    "drain": drain,
 }
 
 

@@ -16,12 +16,9 @@ from timeball import errors
 from timeball.v1 import task_pb2
 
 from tests.support.chaos import tasks
-from tests.support.polls import moment, mono_s
-from timeball_server.runtime.clock import SystemClock
+from tests.support.chaos.tasks import DELAYS_MS, ONCE_EVERY, RETRY
+from tests.support.polls import moment, mono_s, wall_ms
 
-RETRY = timeball.RetryPolicy(max_attempts=10, initial_delay="50ms", max_delay="200ms")
-DELAYS_MS = (0, 50, 300, 800, 2_000)
-ONCE_EVERY = 5
 IN_FLIGHT = 5_000
 
 
@@ -144,5 +141,5 @@ def acknowledgement(
         at_most_once=once,
         streamed=streamed,
         took_ms=took_ms,
-        asked_ms=SystemClock().now().wall_ms - round(took_ms),
+        asked_ms=wall_ms() - round(took_ms),
     )

@@ -17,10 +17,10 @@ from typing import Final
 import timeball
 
 from tests.support.chaos.arena import Arena
-from tests.support.chaos.faults import Hit, victim_of, wall_ms, whole
+from tests.support.chaos.faults import Hit, drain, noted, victim_of, whole
 from tests.support.chaos.load import Load
 from tests.support.chaos.sessions import end_session, session_of
-from tests.support.polls import eventually, moment
+from tests.support.polls import eventually, moment, wall_ms
 from timeball_server.ports.coordination import Role
 
 OUTAGE_S: Final = 7.0
@@ -45,17 +45,7 @@ class Scene:
 
 async def _hit(scene: Scene, fault: str, victim: str) -> Callable[[float], Hit]:
     """Note the instant and who owns what; the rest is filled in when it is over."""
-    overview = await scene.client.cluster()
-    shards = {each.shard: each.epoch for each in overview.shards if each.owner == victim}
-    await moment(scene.random.random())
-    at_ms = wall_ms()
-
-    def over(away_s: float) -> Hit:
-        return Hit(
-            fault=fault, victim=victim, at_ms=at_ms, back_ms=wall_ms(), away_s=away_s, shards=shards
-        )
-
-    return over
+    return await noted(fault, victim, scene.client, scene.random)
 
 
 async def expire(scene: Scene, fault: str) -> Hit:
@@ -170,10 +160,7 @@ async def roll(scene: Scene, fault: str) -> Hit:
     cluster = scene.arena.cluster
     over = await _hit(scene, fault, "")
     for name in cluster.names:
-        cluster.send(name, signal.SIGTERM)
-        code = await asyncio.to_thread(cluster.wait, name)
-        assert code == 0, f"{name} ended with {code} when asked to stop"
-        await asyncio.to_thread(cluster.restart, name)
+        await drain(cluster, name)
         with contextlib.suppress(timeball.TimeballError):  # asked again by the next look
             await whole(cluster, scene.client, balanced=False)
     return over(0.0)

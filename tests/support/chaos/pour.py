@@ -35,15 +35,12 @@ from timeball.settings import resolve
 from timeball.v1 import task_pb2, task_service_pb2, task_service_pb2_grpc
 
 from tests.support.chaos import tasks
-from tests.support.polls import moment
-from timeball_server.runtime.clock import SystemClock
+from tests.support.chaos.tasks import DELAYS_MS, ONCE_EVERY, RETRY
+from tests.support.polls import moment, wall_ms
 from timeball_server.runtime.loops import LoopChoice, loop_factory
 
-RETRY: Final = timeball.RetryPolicy(max_attempts=10, initial_delay="50ms", max_delay="200ms")
-DELAYS_MS: Final = (0, 50, 300, 800, 2_000)
 KINDS: Final = 50
 """Delays, priorities and modes come round after so many tasks."""
-ONCE_EVERY: Final = 5
 UNARY_EVERY: Final = 20
 TICK_S: Final = 0.02
 SAY_EVERY_TICKS: Final = 50
@@ -56,11 +53,6 @@ LONGEST_PAUSE_MS: Final = 5_000
 """Between two requests for one task, doubling, as callers ought to."""
 PATIENCE_MS: Final = 30_000
 REPEATED: Final = frozenset({"UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "ABORTED"})
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970."""
-    return SystemClock().now().wall_ms
 
 
 @dataclass(slots=True)

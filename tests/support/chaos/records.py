@@ -5,7 +5,6 @@ All of them were written by somebody else; nothing here judges.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,9 +15,9 @@ from typing import Any, Final, NamedTuple
 
 from tests.support.chaos.helpers import Tail
 from tests.support.chaos.wired import EXECUTORS, SINK
-from tests.support.chaos.witness import Start
 from tests.support.servers.addresses import parse
 from tests.support.servers.cassandra_nodes import REFUSALS, session
+from tests.support.start_logs import SUFFIX, Start, start_of
 from timeball_server.core.ids import TaskId, home_of
 
 PAGE_ROWS: Final = 1_000
@@ -57,7 +56,16 @@ class Event(NamedTuple):
     at_ms: int
 
 
+FINAL: Final = frozenset({"SUCCEEDED", "DEAD", "CANCELLED", "TERMINATED", "LOST"})
+"""States in which a journal is at its end."""
+CLAIMED: Final = frozenset({"CLAIMED", "BORN_CLAIMED"})
+"""Events that give an attempt to an executor."""
 COLUMNS: Final = ", ".join(Event._fields)
+
+
+def head_of(events: Iterable[Event]) -> Event | None:
+    """The last of some events of one task."""
+    return max(events, key=lambda event: (event.epoch, event.seq), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ class Recorder:
         self._acks = Tail(folder / "acks.txt")
         self._refused = Tail(folder / "refused.txt")
         self._sink = Tail(folder / SINK)
-        self._starts = {name: Tail(folder / f"{name}.starts.jsonl") for name in EXECUTORS}
+        self._starts = {name: Tail(folder / f"{name}{SUFFIX}") for name in EXECUTORS}
         self._logs = {name: Tail(folder / "logs" / f"{name}.log") for name in EXECUTORS}
         self._started: dict[str, list[Start]] = defaultdict(list)
         self._sunk: Counter[tuple[str, int]] = Counter()
@@ -176,13 +184,6 @@ def ack_of(line: str) -> Ack:
         acked_ms=int(acked_ms),
         resends=int(resends),
     )
-
-
-def start_of(line: str, executor: str) -> Start:
-    """A line of an executor's start log."""
-    facts = json.loads(line)
-    known = {name: facts[name] for name in Start.__slots__ if name != "executor"}
-    return Start(**known, executor=executor)
 
 
 def losses_in(lines: Sequence[str], executor: str) -> list[SessionLoss]:

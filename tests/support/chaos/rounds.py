@@ -20,6 +20,7 @@ from tests.support.chaos.records import losses_in
 from tests.support.chaos.wired import EXECUTORS
 from tests.support.chaos.witness import Verdict
 from tests.support.polls import moment
+from tests.support.start_logs import all_starts
 
 BEFORE_S: Final = 2.0
 AFTER_S: Final = 8.0
@@ -108,7 +109,7 @@ async def play(arena: Arena, fault: str, *, rate: float, random: Random) -> Verd
         [(loss.executor, happened.at_ms, loss.at_ms) for loss in losses]
     )
     mine = set(ids)
-    starts = witness.read_starts(arena.cluster.places.folder)
+    starts = all_starts(arena.cluster.places.folder)
     verdict = witness.judge(
         happened,
         load.told,

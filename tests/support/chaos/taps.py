@@ -14,15 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from tests.support.chaos import frames
-from timeball_server.runtime.clock import SystemClock
+from tests.support.polls import wall_ms
 
 CREATES: Final = frozenset({"CREATED", "BORN_CLAIMED"})
 CLAIMS: Final = frozenset({"CLAIMED", "BORN_CLAIMED"})
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970."""
-    return SystemClock().now().wall_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,10 @@ from functools import cache
 
 import timeball
 
+RETRY = timeball.RetryPolicy(max_attempts=10, initial_delay="50ms", max_delay="200ms")
+DELAYS_MS = (0, 50, 300, 800, 2_000)
+ONCE_EVERY = 5
+"""One task in so many may run at most once."""
 SINK_VARIABLE = "TIMEBALL_CHAOS_SINK"
 WORK_S = 0.03
 

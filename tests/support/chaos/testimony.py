@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tests.support.chaos.campaign import Round
-from tests.support.chaos.records import Ack, Event, Evidence
+from tests.support.chaos.records import CLAIMED, FINAL, Ack, Event, Evidence, head_of
 from tests.support.chaos.witness import CLOCK_GRAIN_MS
-from tests.support.chaos.witness import Start as Started
 from tests.support.checker.history import (
     Call,
     End,
@@ -28,10 +27,9 @@ from tests.support.checker.history import (
     Wish,
 )
 from tests.support.checker.history import Final as Last
+from tests.support.start_logs import Start as Started
 
 _SHOWN: Final = {"DEAD": "FAILED", "LOST": "FAILED"}
-_ENDED: Final = frozenset({"SUCCEEDED", "DEAD", "CANCELLED", "TERMINATED", "LOST"})
-_CLAIMED: Final = frozenset({"CLAIMED", "BORN_CLAIMED"})
 _ATTEMPTS: Final = 1_000
 """The load does not say how often its tasks may be tried; nothing here depends on it."""
 
@@ -91,7 +89,7 @@ def _run(task: str, started: Started, evidence: Evidence) -> Iterator[Line]:
         (
             x
             for x in evidence.journals.get(task, [])
-            if x.kind in _CLAIMED and (x.attempt, x.executor) == (started.attempt, started.executor)
+            if x.kind in CLAIMED and (x.attempt, x.executor) == (started.attempt, started.executor)
         ),
         None,
     )
@@ -105,12 +103,12 @@ def _run(task: str, started: Started, evidence: Evidence) -> Iterator[Line]:
 
 
 def _last(task: str, journal: Sequence[Event]) -> Last:
-    head = max(journal, key=lambda event: (event.epoch, event.seq), default=None)
+    head = head_of(journal)
     if head is None:
         return Last(task=task, seen=None, reason="there is no journal")
     seen = Seen(
         state=_SHOWN.get(head.state, head.state),
-        ended=head.state in _ENDED,
+        ended=head.state in FINAL,
         cause="LOST" if head.state == "LOST" else "",
         place=(head.epoch, head.seq),
     )

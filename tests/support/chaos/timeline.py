@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tests.support.chaos.witness import Verdict, read_starts
+from tests.support.chaos.witness import Verdict
 from tests.support.drawing import course
+from tests.support.start_logs import all_starts
 
 CUT_MS: Final = 15_000
 """Bars are cut there, so that one bad minute does not hide the others."""
@@ -25,7 +26,7 @@ class Timeline:
 
     def read(self, folder: Path) -> None:
         """All first attempts of a cluster."""
-        for start in read_starts(folder):
+        for start in all_starts(folder):
             if start.attempt == 1:
                 second = start.due_ms // 1_000
                 late_ms = min(start.started_ms - start.due_ms, CUT_MS)

@@ -16,16 +16,14 @@ from itertools import pairwise
 from typing import Final
 
 from tests.support.chaos.campaign import Round
-from tests.support.chaos.pour import ONCE_EVERY
 from tests.support.chaos.proofs import GRAIN_MS, Proofs, aimed
-from tests.support.chaos.records import Ack, Event, Evidence
-from tests.support.chaos.witness import Start
+from tests.support.chaos.records import CLAIMED, FINAL, Ack, Event, Evidence, head_of
+from tests.support.chaos.tasks import ONCE_EVERY
+from tests.support.start_logs import Start
 from timeball_server.core.ids import TaskId, home_of
 
-FINAL: Final = frozenset({"SUCCEEDED", "DEAD", "CANCELLED", "TERMINATED", "LOST"})
 AFTER_MS: Final = 10_000
 """A shard that had nothing to do may start its first task so long after all was whole."""
-CLAIMED: Final = frozenset({"CLAIMED", "BORN_CLAIMED"})
 
 
 class Cause(StrEnum):
@@ -188,7 +186,7 @@ class Trial:
         return self._evidence.journals.get(task, [])
 
     def _state(self, task: str) -> str:
-        head = max(self._journal(task), key=lambda event: (event.epoch, event.seq), default=None)
+        head = head_of(self._journal(task))
         return "" if head is None else head.state
 
     def _lost(self, ack: Ack) -> str:
@@ -225,9 +223,9 @@ class Trial:
         """Why an at-most-once task ended as LOST."""
         lost = next((x for x in self._journal(task) if x.kind == "LOST"), None)
         claims = [x for x in self._journal(task) if x.kind in CLAIMED]
-        if lost is None or not claims:
+        claim = head_of(claims)
+        if lost is None or claim is None:
             return None
-        claim = max(claims, key=lambda event: (event.epoch, event.seq))
         runs = self._evidence.starts.get(task, [])
         return self._end_of(claim, runs[0].started_ms if runs else None, lost.at_ms)
 

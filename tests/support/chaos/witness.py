@@ -6,7 +6,6 @@ Judges nothing by the service's tables but the end of each task and the words of
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from timeball.v1 import task_pb2
 from tests.support.chaos.faults import Hit
 from tests.support.chaos.load import Told
 from tests.support.polls import eventually
+from tests.support.start_logs import Start
 from timeball_server.core.ids import TaskId, home_of
 
 RECOVERY_S = 45.0
@@ -28,18 +28,6 @@ READS_AT_ONCE = 32
 CLOCK_GRAIN_MS = 1
 STEADY_MS = 200
 SLOW_MS = 3_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A line of an executor's start log."""
-
-    task_id: str
-    attempt: int
-    epoch: int
-    due_ms: int
-    started_ms: int
-    executor: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +58,6 @@ class Verdict:
     def facts(self) -> dict[str, Any]:
         """For a line of JSON."""
         return asdict(self)
-
-
-def read_starts(folder: Path) -> list[Start]:
-    """All starts so far; a line that is being written is left out."""
-    found = []
-    for path in sorted(folder.glob("*.starts.jsonl")):
-        whole, _, _ = path.read_text().rpartition("\n")
-        for line in whole.splitlines():
-            facts = json.loads(line)
-            known = {name: facts[name] for name in Start.__slots__ if name != "executor"}
-            found.append(Start(**known, executor=path.name.partition(".")[0]))
-    return found
 
 
 def sunk(path: Path) -> set[str]:
