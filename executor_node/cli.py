@@ -23,6 +23,21 @@ from timeball_server.runtime.loops import LoopChoice, LoopFactory, loop_factory
 EXIT_UNREACHABLE = 3
 
 
+class HandlerCap(click.ParamType[tuple[str, int]]):
+    """HANDLER=N."""
+
+    name = "handler=n"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """Split at the last equals sign."""
+        handler, _, number = str(value).rpartition("=")
+        if not handler or not number.isdecimal() or int(number) < 1:
+            self.fail(f"{value!r} is not a cap such as billing.charge=3", param, ctx)
+        return handler, int(number)
+
+
 class Labels(click.ParamType[tuple[str, str]]):
     """KEY=VALUE."""
 
@@ -61,6 +76,9 @@ class Labels(click.ParamType[tuple[str, str]]):
               help="Stronger executors get more urgent work.")  # fmt: skip
 @click.option("--label", "labels", type=Labels(), multiple=True,
               help="What tasks may select by; repeatable.")  # fmt: skip
+@click.option("--max-concurrent", "caps", type=HandlerCap(), multiple=True,
+              help="Most attempts of one handler at once, e.g. billing.charge=3; "
+              "repeatable.")  # fmt: skip
 @click.option("--listen", default="127.0.0.1:0", show_default=True,
               help="host:port for scheduler nodes; port 0 takes a free one.")  # fmt: skip
 @click.option("--advertise", help="host:port under which scheduler nodes reach it.")
@@ -90,6 +108,7 @@ def command(
     slots: int,
     strength: int,
     labels: Sequence[tuple[str, str]],
+    caps: Sequence[tuple[str, int]],
     listen: str,
     advertise: str | None,
     start_log: Path | None,
@@ -110,6 +129,7 @@ def command(
         slots=slots,
         strength=strength,
         labels=tuple(sorted(labels)),
+        caps=tuple(sorted(dict(caps).items())),
         start_log=start_log,
         drain_ms=drain_ms,
         version=__version__,
@@ -141,6 +161,9 @@ def _run(
 ) -> None:
     """Load, lock, run."""
     handlers = load_handlers(app)
+    for name, _ in config.caps:
+        if name not in handlers:
+            raise click.BadParameter(f"{app} has no handler {name!r}", param_hint="max-concurrent")
     lock = None if data_dir is None else DataDirectoryLock(data_dir)
     names = ", ".join(sorted(handlers))
     click.echo(f"executor {config.node}: {config.slots} slots, serves {names}", err=True)

@@ -107,6 +107,8 @@ class ExecutorNode:
             handlers=member.handlers,
             backlog=self._backlog,
             held=self._runner.active,
+            caps=dict(member.caps),
+            held_of=self._runner.active_of,
         )
 
     async def join_patiently(self) -> None:
@@ -190,10 +192,10 @@ class ExecutorNode:
             self._state.ended(result, slot_held=slot_held)
             self._flush_soon()
 
-    def slot_released(self) -> None:
+    def slot_released(self, handler: str) -> None:
         """A handler whose slot was held has returned."""
         if self._state is not None:
-            self._state.slot_released()
+            self._state.slot_released(handler)
             self._flush_soon()
 
     def _flush_soon(self) -> None:

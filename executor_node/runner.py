@@ -8,6 +8,7 @@ at once, and its slot when the handler has really returned.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,7 +47,7 @@ class RunListener(Protocol):
         """The run has its result; `slot_held` = the handler has not returned yet."""
         ...
 
-    def slot_released(self) -> None:
+    def slot_released(self, handler: str) -> None:
         """A handler whose slot was held has returned."""
         ...
 
@@ -97,6 +98,11 @@ class Runner:
     def active(self) -> int:
         """Handlers that have not returned, given up or not."""
         return len(self._active)
+
+    @property
+    def active_of(self) -> Counter[str]:
+        """The same by handler."""
+        return Counter(each.order.handler for each in self._active.values())
 
     def start(self, orders: Iterable[RunOrder]) -> None:
         """Begin these runs now, in this order."""
@@ -224,7 +230,7 @@ class Runner:
         if active.timer is not None:
             active.timer.cancel()
         if active.given_up:
-            self._listener.slot_released()
+            self._listener.slot_released(active.order.handler)
         else:
             self._listener.run_ended(self._result(active, outcome), False)
 

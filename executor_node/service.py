@@ -5,7 +5,7 @@ Owns the order of starting and stopping. `ExecutorNode` does the work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,7 @@ class ExecutorConfig:
         slots: handlers at once.
         strength: 1 to 100; more urgent work goes to stronger executors.
         labels: what tasks may select by.
+        caps: most attempts of a handler at once; they win over what the handlers declare.
         start_log: file for one JSON line per start, if wanted.
         drain_ms: how long stopping may take.
         version: told to the cluster.
@@ -53,6 +54,7 @@ class ExecutorConfig:
     slots: int = 100
     strength: int = 50
     labels: tuple[tuple[str, str], ...] = ()
+    caps: tuple[tuple[str, int], ...] = ()
     start_log: Path | None = None
     drain_ms: int = 10_000
     version: str = ""
@@ -142,6 +144,19 @@ class ExecutorService(Service):
             strength=config.strength,
             slots=config.slots,
             labels=config.labels,
+            caps=caps_of(self._handlers, config.caps),
             version=config.version,
         )
         return replace(member, started_ms=self._clock.now().wall_ms)
+
+
+def caps_of(
+    handlers: Mapping[str, Handler], chosen: Iterable[tuple[str, int]]
+) -> tuple[tuple[str, int], ...]:
+    """Most attempts at once, by handler: as declared, or as chosen for this executor."""
+    declared = {
+        name: handler.max_concurrent
+        for name, handler in handlers.items()
+        if handler.max_concurrent is not None
+    }
+    return tuple(sorted({**declared, **dict(chosen)}.items()))

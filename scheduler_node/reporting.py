@@ -55,7 +55,7 @@ class Inspector(OwnerInspector, OwnerObserver):
         seconds.turn(now.wall_ms, engine.counters)
         return NodeFigures(
             shards=shards,
-            executors=tuple(_executor(each) for each in engine.executors.values()),
+            executors=tuple(_executor(each, now.wall_ms) for each in engine.executors.values()),
             seconds=seconds.recall(from_s),
             since_s=seconds.since_s,
             until_s=seconds.until_s,
@@ -101,10 +101,15 @@ def _served(engine: Engine) -> frozenset[str]:
     return frozenset().union(*(each.handlers for each in engine.executors.values()))
 
 
-def _executor(executor: ExecutorState) -> ExecutorFigures:
+def _executor(executor: ExecutorState, now_ms: int) -> ExecutorFigures:
+    health = executor.health
+    out = health.left_out_until_ms is not None
+    told = out or health.room is not None
     return ExecutorFigures(
         incarnation=executor.facts.incarnation,
         runs=len(executor.runs),
         stream_open=executor.stream_open,
         ready=executor.ready,
+        left_out_ms=max(1, (health.left_out_until_ms or 0) - now_ms) if out else 0,
+        left_out_reason=health.reason if told else "",
     )

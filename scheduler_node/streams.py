@@ -116,4 +116,5 @@ def facts_of(member: Member) -> ExecutorFacts:
         slots=member.slots,
         labels=member.labels,
         handlers=member.handlers,
+        caps=member.caps,
     )

@@ -138,6 +138,7 @@ class RunRecord:
     """What the executor remembers of a run."""
 
     shard: ShardId
+    handler: str
     phase: RunPhase = RunPhase.ACCEPTED
     started_ms: int | None = None
     result: RunResult | None = None

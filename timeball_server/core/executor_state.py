@@ -11,11 +11,12 @@ its handler begins a moment later and reports `started` then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final, assert_never
 
+from timeball_server.core.executor_places import HandlerPlaces
 from timeball_server.core.executor_runs import (
     REVOKE_ANSWERS,
     CancelHandler,
@@ -97,6 +98,8 @@ class ExecutorState:
         unacknowledged: results that may wait for acknowledgement before new work is refused.
         blocked: withdrawn and acknowledged runs that are remembered.
         held: slots that handlers of a former incarnation still occupy.
+        caps: handlers of which fewer may run at once than there are slots, and how many.
+        held_of: how many of the held slots belong to these handlers.
     """
 
     def __init__(
@@ -109,6 +112,8 @@ class ExecutorState:
         unacknowledged: int = MAX_UNACKNOWLEDGED_RUNS,
         blocked: int = MAX_BLOCKED_RUNS,
         held: int = 0,
+        caps: Mapping[str, int] | None = None,
+        held_of: Mapping[str, int] | None = None,
     ) -> None:
         self._incarnation = incarnation
         self._slots = slots
@@ -116,6 +121,7 @@ class ExecutorState:
         self._room = slots + (max(1, slots // 4) if backlog is None else backlog)
         self._unacknowledged = unacknowledged
         self._blocked_limit = blocked
+        self._places = HandlerPlaces(caps or {}, held_of or {})
         self._draining = False
         self._busy = held
         self._runs: dict[RunId, RunRecord] = {}
@@ -134,7 +140,9 @@ class ExecutorState:
     def capacity(self) -> Capacity:
         """What is free now. A slot counts as taken until its handler has really returned."""
         free = max(0, self._slots - self._busy - len(self._waiting))
-        return Capacity(slots=self._slots, free=free, draining=self._draining)
+        return Capacity(
+            slots=self._slots, free=free, draining=self._draining, full=self._places.full()
+        )
 
     @property
     def running(self) -> int:
@@ -151,7 +159,7 @@ class ExecutorState:
         return bool(
             self._started_due
             or self._finished_due
-            or (self._waiting and self._busy < self._slots)
+            or self._startable(1)
             or self._capacity_told != self.capacity()
         )
 
@@ -213,11 +221,12 @@ class ExecutorState:
         self._finished += 1
         self._finished_due[result.run] = None
         if not slot_held:
-            self._busy -= 1
+            self.slot_released(record.handler)
 
-    def slot_released(self) -> None:
+    def slot_released(self, handler: str) -> None:
         """A handler whose result was reported with `slot_held` has returned."""
         self._busy -= 1
+        self._places.ended(handler)
 
     def drain(self) -> list[Effect]:
         """Take no new work and hand back what has not begun. Safe to repeat."""
@@ -276,7 +285,9 @@ class ExecutorState:
             return RefusalReason.DRAINING
         if order.handler not in self._handlers:
             return RefusalReason.UNKNOWN_HANDLER
-        return None if self._has_room() else RefusalReason.NO_FREE_SLOT
+        if not self._has_room():
+            return RefusalReason.NO_FREE_SLOT
+        return None if self._places.admits(order.handler) else RefusalReason.HANDLER_FULL
 
     def _fence(self, stream: StreamKey, message: Fence) -> list[Effect]:
         """Follow the new owner and show it every run of its shards (R13)."""
@@ -374,8 +385,9 @@ class ExecutorState:
 
     def _accept(self, order: RunOrder) -> None:
         next_phase(None, RunMove.ACCEPT)
-        self._runs[order.run] = RunRecord(order.shard)
+        self._runs[order.run] = RunRecord(order.shard, order.handler)
         self._waiting[order.run] = order
+        self._places.queued(order.handler)
 
     def _start_waiting(self) -> list[Effect]:
         """Name the most urgent waiting runs, as many as slots are free.
@@ -383,16 +395,21 @@ class ExecutorState:
         A run accepted under an epoch that is no longer the highest waits until the new owner has
         seen it in an inventory.
         """
-        free = self._slots - self._busy
-        if free <= 0 or not self._waiting:
-            return []
-        current = (o for o in self._waiting.values() if o.epoch >= self._shards[o.shard].epoch)
-        chosen = sorted(current, key=lambda order: (-order.priority, order.due_ms))[:free]
+        chosen = self._startable(self._slots - self._busy)
         for order in chosen:
             self._runs[order.run].move(RunMove.START)
             del self._waiting[order.run]
+            self._places.started(order.handler)
         self._busy += len(chosen)
         return [StartRuns(tuple(chosen))] if chosen else []
+
+    def _startable(self, most: int) -> list[RunOrder]:
+        """The waiting runs that may begin now, most urgent first; within the handlers' caps."""
+        if min(most, self._slots - self._busy) <= 0 or not self._waiting:
+            return []
+        current = (o for o in self._waiting.values() if o.epoch >= self._shards[o.shard].epoch)
+        in_order = sorted(current, key=lambda order: (-order.priority, order.due_ms))
+        return self._places.within_caps(in_order)[:most]
 
     def _adopt(self, shards: set[ShardId]) -> None:
         """Waiting runs of fenced shards belong to the new owner now."""
@@ -401,7 +418,7 @@ class ExecutorState:
                 self._waiting[run] = replace(order, epoch=self._shards[order.shard].epoch)
 
     def _withdraw(self, run: RunId) -> None:
-        del self._waiting[run]
+        self._places.unqueued(self._waiting.pop(run).handler)
         self._forget(run, RunMove.WITHDRAW)
         self._block(run, RevokeAnswer.REVOKED)
 

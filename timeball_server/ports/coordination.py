@@ -42,7 +42,8 @@ class Role(StrEnum):
 class Member:
     """A living process. `incarnation` is given by the coordination service at joining.
 
-    `strength` is its weight in shares of work. A `draining` member is given no more work.
+    `strength` is its weight in shares of work. A `draining` member is given no more work. `caps`
+    are handlers of which it runs fewer at once than it has slots, and how many.
     """
 
     role: Role
@@ -56,6 +57,7 @@ class Member:
     started_ms: int = 0
     version: str = ""
     draining: bool = False
+    caps: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,12 +117,21 @@ class ShardFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorFigures:
-    """An executor as one scheduler node sees it. `ready` = it takes orders from this node."""
+    """An executor as one scheduler node sees it.
+
+    Attributes:
+        ready: whether it takes orders from this node.
+        left_out_ms: how long this node still gives it no work, because it does far worse than its
+            peers; 0 = it is given work.
+        left_out_reason: why, in a sentence; kept while it is let back slowly.
+    """
 
     incarnation: Incarnation
     runs: int
     stream_open: bool
     ready: bool
+    left_out_ms: int = 0
+    left_out_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

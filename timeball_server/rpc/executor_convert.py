@@ -167,7 +167,10 @@ def executor_messages(message: FromExecutor) -> Iterator[pb.ExecutorMessage]:
         case Capacity():
             yield pb.ExecutorMessage(
                 capacity=pb.Capacity(
-                    slots=message.slots, free=message.free, draining=message.draining
+                    slots=message.slots,
+                    free=message.free,
+                    draining=message.draining,
+                    full_handlers=message.full,
                 )
             )
         case Started():
@@ -202,7 +205,12 @@ def read_executor_message(message: pb.ExecutorMessage) -> FromExecutor:
     match message.WhichOneof("kind"):
         case "capacity":
             told = message.capacity
-            return Capacity(slots=told.slots, free=told.free, draining=told.draining)
+            return Capacity(
+                slots=told.slots,
+                free=told.free,
+                draining=told.draining,
+                full=tuple(told.full_handlers),
+            )
         case "started":
             began = message.started.runs
             return Started(tuple((_key_back(run.run), run.started_ms) for run in began))

@@ -145,6 +145,8 @@ def _executor_message(each: ExecutorFigures) -> pb.ExecutorReport:
         runs=each.runs,
         stream_open=each.stream_open,
         ready=each.ready,
+        left_out_ms=each.left_out_ms,
+        left_out_reason=each.left_out_reason,
     )
 
 
@@ -154,6 +156,8 @@ def _executor(message: pb.ExecutorReport) -> ExecutorFigures:
         runs=message.runs,
         stream_open=message.stream_open,
         ready=message.ready,
+        left_out_ms=message.left_out_ms,
+        left_out_reason=message.left_out_reason,
     )
 
 

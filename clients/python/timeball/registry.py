@@ -43,16 +43,22 @@ class Handler:
     Args:
         name: explicit, so that renames and moves of the function never orphan work.
         function: sync or async; every parameter has a name of its own (no *args, **kwargs).
+        max_concurrent: attempts at once on one executor; None = as many as it has slots.
 
     Raises:
-        InvalidRequest: the name is not acceptable.
+        InvalidRequest: the name or the number is not acceptable.
         TypeError: the signature is not.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Any], *, max_concurrent: int | None = None
+    ) -> None:
         if len(name) > NAME_LIMIT or not _NAME.fullmatch(name):
             raise refused("name", f"{name!r} is not a handler name such as 'billing.charge'")
+        if max_concurrent is not None and max_concurrent < 1:
+            raise refused("max_concurrent", "at least 1; None = as many as there are slots")
         self.name = name
+        self.max_concurrent = max_concurrent
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
         self.signature = inspect.signature(function)

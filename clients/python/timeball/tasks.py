@@ -143,7 +143,9 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
 
 
-def task(name: str, /, **options: Unpack[TaskOptions]) -> TaskDecorator:
+def task(
+    name: str, /, *, max_concurrent: int | None = None, **options: Unpack[TaskOptions]
+) -> TaskDecorator:
     """Registers the decorated function as the handler `name`.
 
     The name is explicit, so that renaming or moving the function never orphans work:
@@ -155,17 +157,20 @@ def task(name: str, /, **options: Unpack[TaskOptions]) -> TaskDecorator:
 
     Args:
         name: dotted words, for example "billing.charge".
+        max_concurrent: attempts at once on one executor, where fewer than it has slots must run
+            together; each executor counts its own.
         options: defaults for every submission; `charge.options(...)` overrides them.
 
     Raises:
         ValueError: another function has this name.
+        InvalidRequest: max_concurrent is below 1.
         TypeError: an option does not exist, or the signature has *args or **kwargs.
     """
     check_option_names(options, TaskOptions.__optional_keys__)
     defaults = cast(SubmitOptions, options)
 
     def decorate(function: Callable[..., Any]) -> Any:
-        handler = register(Handler(name, function))
+        handler = register(Handler(name, function, max_concurrent=max_concurrent))
         kind = AsyncTask if handler.is_async else SyncTask
         return functools.update_wrapper(kind(handler, defaults), function)
 

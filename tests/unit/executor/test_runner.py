@@ -59,7 +59,7 @@ class Heard:
         self.ended.append((result, slot_held))
         self._changed.set()
 
-    def slot_released(self) -> None:
+    def slot_released(self, handler: str) -> None:
         self.released += 1
         self._changed.set()
 

@@ -427,7 +427,7 @@ def test_a_held_slot_is_free_only_when_the_handler_has_returned() -> None:
     state.ended(result(order(1)), slot_held=True)
     assert started(state.flush()) == []
     assert (state.capacity().free, state.running) == (0, 0)
-    state.slot_released()
+    state.slot_released("echo")
     assert started(state.flush()) == [order(2)]
 
 

@@ -31,11 +31,12 @@ def write_member(member: Member, session_timeout_ms: int) -> pb.JoiningMember:
         started_ms=member.started_ms,
         version=member.version,
         session_timeout_ms=session_timeout_ms,
+        caps=dict(member.caps),
     )
 
 
 def read_member(message: pb.JoiningMember) -> Member:
-    """The member that a message describes; labels come sorted.
+    """The member that a message describes; labels and caps come sorted.
 
     Raises:
         InvalidRequest: with every field that is wrong.
@@ -53,6 +54,7 @@ def read_member(message: pb.JoiningMember) -> Member:
         handlers=tuple(message.handlers),
         started_ms=message.started_ms,
         version=message.version,
+        caps=tuple(sorted(message.caps.items())),
     )
 
 
@@ -68,6 +70,9 @@ def _violations(message: pb.JoiningMember) -> Iterator[Violation]:
         yield Violation("member.strength", f"must be 1 to {MAX_STRENGTH}")
     if message.slots < 0:
         yield Violation("member.slots", "must not be negative")
+    for handler, cap in sorted(message.caps.items()):
+        if cap < 1:
+            yield Violation(f"member.caps[{handler}]", "must be at least 1")
     if not MIN_SESSION_TIMEOUT_MS <= message.session_timeout_ms <= MAX_SESSION_TIMEOUT_MS:
         yield Violation(
             "member.session_timeout_ms",

@@ -37,6 +37,8 @@ class _RefusalReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal
     """The executor takes no new work."""
     REFUSAL_REASON_UNKNOWN_HANDLER: _RefusalReason.ValueType  # 5
     """No such handler is registered here."""
+    REFUSAL_REASON_HANDLER_FULL: _RefusalReason.ValueType  # 6
+    """The handler's cap and its backlog are full."""
 
 class RefusalReason(_RefusalReason, metaclass=_RefusalReasonEnumTypeWrapper):
     """Why an executor did not take a message."""
@@ -53,6 +55,8 @@ REFUSAL_REASON_DRAINING: RefusalReason.ValueType  # 4
 """The executor takes no new work."""
 REFUSAL_REASON_UNKNOWN_HANDLER: RefusalReason.ValueType  # 5
 """No such handler is registered here."""
+REFUSAL_REASON_HANDLER_FULL: RefusalReason.ValueType  # 6
+"""The handler's cap and its backlog are full."""
 Global___RefusalReason: _TypeAlias = RefusalReason  # noqa: Y015
 
 class _RevokeAnswer:
@@ -673,22 +677,28 @@ class Capacity(_message.Message):
     SLOTS_FIELD_NUMBER: _builtins.int
     FREE_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    FULL_HANDLERS_FIELD_NUMBER: _builtins.int
     slots: _builtins.int
     """How many runs it can have at once."""
     free: _builtins.int
     """How many of them are free."""
     draining: _builtins.bool
     """Whether it takes no new work."""
+    @_builtins.property
+    def full_handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Handlers of which it has as many runs as their caps allow, whoever sent them."""
+
     def __init__(
         self,
         *,
         slots: _builtins.int = ...,
         free: _builtins.int = ...,
         draining: _builtins.bool = ...,
+        full_handlers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "free", b"free", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "free", b"free", "full_handlers", b"full_handlers", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

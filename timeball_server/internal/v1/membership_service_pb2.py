@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-timeball/internal/v1/membership_service.proto\x12\x14timeball.internal.v1\"\x98\x01\n\x0bJoinRequest\x12=\n\x06member\x18\x01 \x01(\x0b\x32#.timeball.internal.v1.JoiningMemberH\x00R\x06member\x12?\n\theartbeat\x18\x02 \x01(\x0b\x32\x1f.timeball.internal.v1.HeartbeatH\x00R\theartbeatB\t\n\x07message\"\x8a\x03\n\rJoiningMember\x12\x12\n\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12\x1a\n\x08strength\x18\x04 \x01(\x05R\x08strength\x12\x14\n\x05slots\x18\x05 \x01(\x05R\x05slots\x12G\n\x06labels\x18\x06 \x03(\x0b\x32/.timeball.internal.v1.JoiningMember.LabelsEntryR\x06labels\x12\x1a\n\x08handlers\x18\x07 \x03(\tR\x08handlers\x12\x1d\n\nstarted_ms\x18\x08 \x01(\x03R\tstartedMs\x12\x18\n\x07version\x18\t \x01(\tR\x07version\x12,\n\x12session_timeout_ms\x18\n \x01(\x03R\x10sessionTimeoutMs\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"#\n\tHeartbeat\x12\x16\n\x06number\x18\x01 \x01(\x03R\x06number\"N\n\x0cJoinResponse\x12 \n\x0bincarnation\x18\x01 \x01(\x03R\x0bincarnation\x12\x1c\n\theartbeat\x18\x02 \x01(\x03R\theartbeat2f\n\x11MembershipService\x12Q\n\x04Join\x12!.timeball.internal.v1.JoinRequest\x1a\".timeball.internal.v1.JoinResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-timeball/internal/v1/membership_service.proto\x12\x14timeball.internal.v1\"\x98\x01\n\x0bJoinRequest\x12=\n\x06member\x18\x01 \x01(\x0b\x32#.timeball.internal.v1.JoiningMemberH\x00R\x06member\x12?\n\theartbeat\x18\x02 \x01(\x0b\x32\x1f.timeball.internal.v1.HeartbeatH\x00R\theartbeatB\t\n\x07message\"\x86\x04\n\rJoiningMember\x12\x12\n\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12\x1a\n\x08strength\x18\x04 \x01(\x05R\x08strength\x12\x14\n\x05slots\x18\x05 \x01(\x05R\x05slots\x12G\n\x06labels\x18\x06 \x03(\x0b\x32/.timeball.internal.v1.JoiningMember.LabelsEntryR\x06labels\x12\x1a\n\x08handlers\x18\x07 \x03(\tR\x08handlers\x12\x1d\n\nstarted_ms\x18\x08 \x01(\x03R\tstartedMs\x12\x18\n\x07version\x18\t \x01(\tR\x07version\x12,\n\x12session_timeout_ms\x18\n \x01(\x03R\x10sessionTimeoutMs\x12\x41\n\x04\x63\x61ps\x18\x0b \x03(\x0b\x32-.timeball.internal.v1.JoiningMember.CapsEntryR\x04\x63\x61ps\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a\x37\n\tCapsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x05R\x05value:\x02\x38\x01\"#\n\tHeartbeat\x12\x16\n\x06number\x18\x01 \x01(\x03R\x06number\"N\n\x0cJoinResponse\x12 \n\x0bincarnation\x18\x01 \x01(\x03R\x0bincarnation\x12\x1c\n\theartbeat\x18\x02 \x01(\x03R\theartbeat2f\n\x11MembershipService\x12Q\n\x04Join\x12!.timeball.internal.v1.JoinRequest\x1a\".timeball.internal.v1.JoinResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +33,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOININGMEMBER_LABELSENTRY']._loaded_options = None
   _globals['_JOININGMEMBER_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_JOININGMEMBER_CAPSENTRY']._loaded_options = None
+  _globals['_JOININGMEMBER_CAPSENTRY']._serialized_options = b'8\001'
   _globals['_JOINREQUEST']._serialized_start=72
   _globals['_JOINREQUEST']._serialized_end=224
   _globals['_JOININGMEMBER']._serialized_start=227
-  _globals['_JOININGMEMBER']._serialized_end=621
-  _globals['_JOININGMEMBER_LABELSENTRY']._serialized_start=564
-  _globals['_JOININGMEMBER_LABELSENTRY']._serialized_end=621
-  _globals['_HEARTBEAT']._serialized_start=623
-  _globals['_HEARTBEAT']._serialized_end=658
-  _globals['_JOINRESPONSE']._serialized_start=660
-  _globals['_JOINRESPONSE']._serialized_end=738
-  _globals['_MEMBERSHIPSERVICE']._serialized_start=740
-  _globals['_MEMBERSHIPSERVICE']._serialized_end=842
+  _globals['_JOININGMEMBER']._serialized_end=745
+  _globals['_JOININGMEMBER_LABELSENTRY']._serialized_start=631
+  _globals['_JOININGMEMBER_LABELSENTRY']._serialized_end=688
+  _globals['_JOININGMEMBER_CAPSENTRY']._serialized_start=690
+  _globals['_JOININGMEMBER_CAPSENTRY']._serialized_end=745
+  _globals['_HEARTBEAT']._serialized_start=747
+  _globals['_HEARTBEAT']._serialized_end=782
+  _globals['_JOINRESPONSE']._serialized_start=784
+  _globals['_JOINRESPONSE']._serialized_end=862
+  _globals['_MEMBERSHIPSERVICE']._serialized_start=864
+  _globals['_MEMBERSHIPSERVICE']._serialized_end=966
 # @@protoc_insertion_point(module_scope)

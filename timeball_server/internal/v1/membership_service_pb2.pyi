@@ -76,6 +76,26 @@ class JoiningMember(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class CapsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ROLE_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
@@ -86,6 +106,7 @@ class JoiningMember(_message.Message):
     STARTED_MS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SESSION_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    CAPS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """coordinator, scheduler_node or executor."""
     node: _builtins.str
@@ -110,6 +131,10 @@ class JoiningMember(_message.Message):
     def handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Handlers that it serves."""
 
+    @_builtins.property
+    def caps(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Most attempts at once, by handler, where that is fewer than there are slots."""
+
     def __init__(
         self,
         *,
@@ -123,10 +148,11 @@ class JoiningMember(_message.Message):
         started_ms: _builtins.int = ...,
         version: _builtins.str = ...,
         session_timeout_ms: _builtins.int = ...,
+        caps: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "handlers", b"handlers", "labels", b"labels", "node", b"node", "role", b"role", "session_timeout_ms", b"session_timeout_ms", "slots", b"slots", "started_ms", b"started_ms", "strength", b"strength", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "caps", b"caps", "handlers", b"handlers", "labels", b"labels", "node", b"node", "role", b"role", "session_timeout_ms", b"session_timeout_ms", "slots", b"slots", "started_ms", b"started_ms", "strength", b"strength", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -381,6 +381,8 @@ class ExecutorReport(_message.Message):
     RUNS_FIELD_NUMBER: _builtins.int
     STREAM_OPEN_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_MS_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_REASON_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     """Names the process."""
     runs: _builtins.int
@@ -389,6 +391,10 @@ class ExecutorReport(_message.Message):
     """Whether its stream to this node is open."""
     ready: _builtins.bool
     """Whether it takes orders from this node."""
+    left_out_ms: _builtins.int
+    """How long this node still gives it no work, because it does far worse than its peers."""
+    left_out_reason: _builtins.str
+    """Why, in a sentence; also of the last time while it is let back slowly."""
     def __init__(
         self,
         *,
@@ -396,10 +402,12 @@ class ExecutorReport(_message.Message):
         runs: _builtins.int = ...,
         stream_open: _builtins.bool = ...,
         ready: _builtins.bool = ...,
+        left_out_ms: _builtins.int = ...,
+        left_out_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "ready", b"ready", "runs", b"runs", "stream_open", b"stream_open"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "left_out_ms", b"left_out_ms", "left_out_reason", b"left_out_reason", "ready", b"ready", "runs", b"runs", "stream_open", b"stream_open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

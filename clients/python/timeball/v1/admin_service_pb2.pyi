@@ -65,6 +65,26 @@ class Node(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class CapsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
@@ -78,6 +98,9 @@ class Node(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     UPTIME_FIELD_NUMBER: _builtins.int
     OWNED_SHARDS_FIELD_NUMBER: _builtins.int
+    CAPS_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_BY_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique among the living."""
     role: _builtins.str
@@ -96,6 +119,8 @@ class Node(_message.Message):
     """Whether it leads the coordinators."""
     draining: _builtins.bool
     """Whether it is given no more work."""
+    left_out_reason: _builtins.str
+    """Why, in the words of one of them; empty = nobody leaves it out."""
     @_builtins.property
     def handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Handlers that an executor serves."""
@@ -111,6 +136,14 @@ class Node(_message.Message):
     @_builtins.property
     def owned_shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shards that a scheduler node owns."""
+
+    @_builtins.property
+    def caps(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Most attempts that an executor takes at once, by handler, where that is fewer than its slots."""
+
+    @_builtins.property
+    def left_out_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Scheduler nodes that give an executor no work now, because it does far worse than its peers."""
 
     def __init__(
         self,
@@ -128,10 +161,13 @@ class Node(_message.Message):
         draining: _builtins.bool = ...,
         uptime: _duration_pb2.Duration | None = ...,
         owned_shards: _abc.Iterable[_builtins.int] | None = ...,
+        caps: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        left_out_by: _abc.Iterable[_builtins.str] | None = ...,
+        left_out_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "uptime", b"uptime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "draining", b"draining", "handlers", b"handlers", "incarnation", b"incarnation", "leader", b"leader", "name", b"name", "owned_shards", b"owned_shards", "role", b"role", "slots", b"slots", "start_time", b"start_time", "strength", b"strength", "uptime", b"uptime", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "caps", b"caps", "draining", b"draining", "handlers", b"handlers", "incarnation", b"incarnation", "leader", b"leader", "left_out_by", b"left_out_by", "left_out_reason", b"left_out_reason", "name", b"name", "owned_shards", b"owned_shards", "role", b"role", "slots", b"slots", "start_time", b"start_time", "strength", b"strength", "uptime", b"uptime", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
