@@ -28,12 +28,14 @@ from tests.support.sim.bugs import BUGS  # noqa: E402 - needs the path above
 from tests.support.sim.mutants import mutants  # noqa: E402 - as above
 from tests.support.sim.rules import NAMED, RULES  # noqa: E402 - as above
 
+SWITCHES = {**RULES, **NAMED}
 ALL = {
     **{name: ("bug", name) for name in BUGS},
-    **{name: ("rule", switch.says) for name, switch in {**RULES, **NAMED}.items()},
+    **{name: ("rule", switch.says) for name, switch in SWITCHES.items()},
 }
-MASKED = {name for name, switch in {**RULES, **NAMED}.items() if switch.masked}
 """Everything that can be wrong: how it is put in, and what it is."""
+MASKED = {name for name, switch in SWITCHES.items() if switch.masked}
+"""What nobody can notice, because another rule catches it; played if it is named."""
 A_FEW = ("acknowledge before durable", "dispatch one second early", "R9", "R14 inventory")
 """Found within few seeds each: enough to see that the judge can say no at all."""
 

@@ -85,13 +85,21 @@ class Sum:
 
     def line(self) -> str:
         """Where we are."""
-        words = ", ".join(f"{count} {word}" for word, count in sorted(self.words.items()))
-        factor = self.virtual_s / max(self.cpu_s, 1e-9)
         return (
-            f"{self.words.total()} seeds: {words}; {self.tasks} tasks, {self.starts} starts, "
+            f"{self.words.total()} seeds: {_counted(self.words)}; "
+            f"{self.tasks} tasks, {self.starts} starts, "
             f"{self.faults.total()} faults, {self.virtual_s / 3_600:.1f} h of virtual time, "
-            f"{factor:.0f} x real time per core, {time.monotonic() - self.began_s:.0f} s"
+            f"{_factor(self):.0f} x real time per core, {time.monotonic() - self.began_s:.0f} s"
         )
+
+
+def _factor(of: Verdict | Sum) -> float:
+    """How much faster than real time it was on one core."""
+    return of.virtual_s / max(of.cpu_s, 1e-9)
+
+
+def _counted(names: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(names.items()))
 
 
 def run(seed: int) -> Verdict:
@@ -169,7 +177,7 @@ def run_many(seeds: Sequence[int], processes: int, budget_s: float) -> int:
             told_s = time.monotonic()
             print(total.line(), flush=True)
     print(total.line())
-    print("faults: " + ", ".join(f"{count} {name}" for name, count in sorted(total.faults.items())))
+    print(f"faults: {_counted(total.faults)}")
     for name in SITUATIONS:
         print(f"  {total.shown[name]:>7} x {name}")
     if total.words.total() < len(seeds):
@@ -187,11 +195,9 @@ def run_one(seed: int) -> int:
     verdict = run(seed)
     if verdict.word != "GREEN":
         explain(verdict)
-    factor = verdict.virtual_s / max(verdict.cpu_s, 1e-9)
-    faults = ", ".join(f"{count} {name}" for name, count in sorted(verdict.faults.items()))
     print(f"seed {seed} {verdict.word}: {verdict.tasks} tasks, {verdict.starts} starts")
-    print(f"  {verdict.virtual_s:.0f} s of virtual time, {factor:.0f} x real time")
-    print(f"  faults: {faults or 'none'}")
+    print(f"  {verdict.virtual_s:.0f} s of virtual time, {_factor(verdict):.0f} x real time")
+    print(f"  faults: {_counted(verdict.faults) or 'none'}")
     print(f"  trace hash {verdict.digest}")
     return 0 if verdict.word == "GREEN" else 1
 
