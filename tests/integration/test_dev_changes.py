@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -14,8 +16,8 @@ from timeball.states import TaskState, state_of
 from timeball.v1 import task_pb2
 
 from tests.support import dev_tasks
-from tests.support.dev_server import DevServer, dev_server
-from tests.support.polls import eventually
+from tests.support.dev_server import ROOT, DevServer, dev_server, environment
+from tests.support.polls import DEADLINE_S, eventually
 from tests.support.start_logs import Start
 
 pytestmark = pytest.mark.asyncio
@@ -50,6 +52,20 @@ async def running(handle: timeball.Handle[str]) -> None:
         return await handle.status() is TaskState.RUNNING
 
     await eventually(is_running, "it runs")
+
+
+async def test_the_example_of_the_guide_runs(tmp_path: Path) -> None:
+    example = str(ROOT / "examples" / "change.py")
+    with dev_server(tmp_path, apps=(example,)) as server:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, example),
+            env=environment(TIMEBALL_ADDRESS=server.address),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await asyncio.wait_for(child.communicate(), DEADLINE_S)
+    assert child.returncode == 0
+    expected = ["somebody else was faster; read again, then decide", "7"]
+    assert told.decode().splitlines() == expected
 
 
 # Updates ------------------------------------------------------------------------------------------

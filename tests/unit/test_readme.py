@@ -170,9 +170,13 @@ def body_of(source: str) -> str:
     return "\n".join(source.splitlines()[second.lineno - 1 :]) + "\n"
 
 
-def test_the_example_is_the_file_that_it_names() -> None:
-    (example,) = blocks((ROOT / "README.md").read_text(), "python")
-    assert example == body_of((ROOT / "examples" / "hello.py").read_text())
+@pytest.mark.parametrize(
+    ("document", "file"), [("README.md", "hello.py"), ("docs/guides/changing.md", "change.py")]
+)
+def test_the_example_is_the_file_that_it_names(document: str, file: str) -> None:
+    (example,) = blocks((ROOT / document).read_text(), "python")
+    assert example == body_of((ROOT / "examples" / file).read_text())
+    assert f"examples/{file}" in (ROOT / document).read_text()
 
 
 WITH_PYTHON = [path for path in DOCUMENTS if blocks(path.read_text(), "python")]
