@@ -87,7 +87,7 @@ class Explainer:
             )
         return Reason(
             cause=BlockingCause.OWNER_SILENT,
-            sentence=f"{owner}, which owns shard {shard}, does not answer",
+            sentence=f"{owner}, which owns shard {shard}, does not answer for it",
             next_check="it answers, or its session ends and another node takes the shard",
             details=(("shard", str(shard)), ("node", str(owner))),
         )

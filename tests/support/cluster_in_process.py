@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from timeball import AsyncClient
@@ -21,12 +22,14 @@ from executor_node.membership import SessionMemberships
 from executor_node.service import ExecutorConfig, ExecutorService
 from scheduler_node.service import SchedulerNodeConfig
 from scheduler_node.wiring import SchedulerNodeProcess
+from tests.support.held_store import HeldStore, Leash
 from tests.support.polls import eventually
 from tests.support.tcp_proxy import TcpProxy
 from timeball_server.coordination.local import LocalCoordinator, LocalSession
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.engine.state import EngineConfig
-from timeball_server.core.ids import Minute, NodeId
+from timeball_server.core.ids import Incarnation, Minute, NodeId
+from timeball_server.ports.coordination import Member
 from timeball_server.rpc.auth import OpenLoopback
 from timeball_server.rpc.owner_transport import GrpcOwnerDialer
 from timeball_server.runtime.clock import SystemClock
@@ -41,17 +44,40 @@ LAYOUT: Final = Layout((LayoutRow(from_minute=Minute(0), shard_count=SHARDS),))
 GATED: Final = "it.gated"
 
 
+class WiredMemberships(SessionMemberships):
+    """An executor's, who is reached through a wire that a test can hold up and cut."""
+
+    wire: TcpProxy | None = None
+
+    async def join(self, member: Member) -> Incarnation:
+        """Become a member at the near end of a new wire."""
+        host, _, port = member.address.rpartition(":")
+        wire = await TcpProxy(host, int(port)).__aenter__()
+        incarnation = await super().join(replace(member, address=wire.address))
+        self.wire = wire
+        return incarnation
+
+    async def leave(self) -> None:
+        """Close the session, then the wire."""
+        await super().leave()
+        if self.wire is not None:
+            await self.wire.__aexit__()
+            self.wire = None
+
+
 class ClusterInProcess:
     """The cluster while it runs."""
 
     def __init__(self) -> None:
         self.clock = SystemClock()
         self.database = MemoryDatabase()
+        self.leash = Leash()
         self.service = LocalCoordinator(100, self.clock)
         self.coordinators: list[Coordinator] = []
         self.wires: list[TcpProxy] = []
         self.gate = asyncio.Event()
         self.starts: list[int] = []
+        self._executor_membership: WiredMemberships | None = None
         self._sessions: dict[str, LocalSession] = {}
 
     @property
@@ -72,6 +98,22 @@ class ClusterInProcess:
     def expire(self, node: str) -> None:
         """A node's session is over, as if it had frozen for too long."""
         self.service.expire(self._sessions[node])
+
+    @property
+    def executor_wire(self) -> TcpProxy:
+        """Between the scheduler nodes and the executor."""
+        joined = self._executor_membership
+        wire = None if joined is None else joined.wire
+        assert wire is not None, "the executor has not joined"
+        return wire
+
+    def cut(self, node: str) -> None:
+        """A node hears nothing from the coordination service, until it is healed."""
+        self._sessions[node].cut()
+
+    def heal(self, node: str) -> None:
+        """It does again, and learns whether its session has lived on."""
+        self._sessions[node].heal()
 
     def members(self) -> list[Service]:
         """Everything but the coordinators."""
@@ -103,7 +145,8 @@ class ClusterInProcess:
         config = SchedulerNodeConfig(
             node=NodeId(name), address=LISTEN, engine=EngineConfig(session_timeout_ms=SESSION_MS)
         )
-        return SchedulerNodeProcess(config, MemoryStore(self.database), connect, self.clock)
+        store = HeldStore(self.database, self.leash)
+        return SchedulerNodeProcess(config, store, connect, self.clock)
 
     def _executor(self) -> ExecutorService:
         async def gated(number: int) -> int:
@@ -115,7 +158,7 @@ class ClusterInProcess:
             return await self.service.connect(SESSION_MS)
 
         config = ExecutorConfig(node=NodeId("executor-1"), drain_ms=1_000)
-        memberships = SessionMemberships(connect)
+        memberships = self._executor_membership = WiredMemberships(connect)
         return ExecutorService(config, {GATED: Handler(GATED, gated)}, memberships, self.clock)
 
 
