@@ -26,6 +26,9 @@ from coordinator.walk import (
     page_items,
     start,
 )
+from timeball_server.core.ids import TaskId
+from timeball_server.core.journal import State
+from timeball_server.core.minting import redrive_request_id, request_name
 from timeball_server.core.model import TaskView
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
@@ -35,10 +38,11 @@ _MARK: Final = "/dead letters"
 
 
 class Letter(NamedTuple):
-    """A dead letter: when the task failed for good, and the task."""
+    """A dead letter: when the task failed for good, the task, and the one that does it again."""
 
     failed_ms: int
     task: TaskView
+    redriven_as: TaskId | None = None
 
 
 class LettersPage(NamedTuple):
@@ -90,7 +94,7 @@ class DeadLetters:
         )
         await walk.run()
         token = "" if walk.place is None else seal(walk.place, query, self._key)
-        return LettersPage(walk.items, token)
+        return LettersPage(await self._with_redrives(namespace, walk.items), token)
 
     def _first(self, source: LetterSource, from_ms: int | None, to_ms: int | None) -> Place:
         """Where the first page begins; the range is pinned for all that follow."""
@@ -101,6 +105,20 @@ class DeadLetters:
             sentence = "must be earlier than failed_to, and not in the future"
             raise refused("failed_from", sentence)
         return start(source, from_ms=start_ms, to_ms=end_ms)
+
+    async def _with_redrives(self, namespace: str, letters: list[Letter]) -> list[Letter]:
+        """The same, with the tasks that do them again: a redrive has settled its task's name."""
+        if not letters:
+            return letters
+        names = [request_name(redrive_request_id(each.task.task_id)) for each in letters]
+        given = await self._store.read_names(namespace, names)
+        heads = await self._store.read_heads(list(given.values()))
+        # A redrive that was refused has left a name, and no task.
+        made = {task_id for task_id, head in heads.items() if head.state is not State.VOID}
+        again = [given[name] if given.get(name) in made else None for name in names]
+        return [
+            letter._replace(redriven_as=new) for letter, new in zip(letters, again, strict=True)
+        ]
 
     async def _verified(
         self, hints: Sequence[Hint], *, namespace: str, handler: str

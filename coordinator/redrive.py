@@ -8,7 +8,6 @@ is a dead letter of its own, and may be redriven in turn.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,14 +21,12 @@ from coordinator.outcomes import not_found
 from coordinator.reader import shown
 from coordinator.requests import Caller, CreateRequest, RescheduleRequest
 from timeball_server.core.ids import TaskId
-from timeball_server.core.minting import CreateTime
+from timeball_server.core.minting import CreateTime, redrive_request_id
 from timeball_server.core.model import PublicState, TaskView
 from timeball_server.ports.store import Store
 
 _ENDED: Final = frozenset({PublicState.SUCCEEDED, PublicState.CANCELLED, PublicState.TERMINATED})
 """Ends after which nothing is to be retried."""
-_VERSION: Final = 8
-"""Of the request ids made here: a UUID whose content is its maker's own matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +99,6 @@ def _wish(old: TaskView) -> CreateRequest:
     return CreateRequest(
         spec=spec, time=CreateTime(), request_id=redrive_request_id(old.task_id), resend=True
     )
-
-
-def redrive_request_id(task_id: TaskId) -> bytes:
-    """The request that redrives this task; carries no time, so its address is settled by name."""
-    raw = bytearray(hashlib.blake2b(f"redrive {task_id}".encode(), digest_size=16).digest())
-    raw[6] = _VERSION << 4 | raw[6] & 0x0F
-    raw[8] = 0x80 | raw[8] & 0x3F
-    return bytes(raw)
 
 
 def _not_to_retry(task_id: TaskId, state: str) -> FailedPrecondition:

@@ -207,6 +207,16 @@ async def test_names_of_namespaces_do_not_meet(store_client: Store) -> None:
     assert await store_client.bind_name("bank", "Nightly", task(3)) == task(3)
 
 
+async def test_names_that_were_given_are_read(store_client: Store) -> None:
+    await store_client.bind_name("bank", "nightly", task(1))
+    await store_client.bind_name("bank", "weekly", task(2))
+    await store_client.bind_name("shop", "nightly", task(3))
+    wanted = ["weekly", "yearly", "nightly"]
+    found = await store_client.read_names("bank", wanted)
+    assert found == {"weekly": task(2), "nightly": task(1)}
+    assert await store_client.read_names("bank", []) == {}
+
+
 async def test_facts_outlive_the_client(store_world: World) -> None:
     row = LayoutRow(from_minute=Minute(0), shard_count=64)
     async with connected(store_world) as store:

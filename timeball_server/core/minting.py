@@ -10,6 +10,7 @@ owner's clock decides when a task is due.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from timeball_server.core.buckets import Layout, minute_of
@@ -30,6 +31,9 @@ SURE_PAST_MS: Final = TRUSTED_MS - 300_000
 """Up to this age every coordinator trusts the instant, whatever its own clock is off by."""
 SURE_AHEAD_MS: Final = 300_000
 """Time stamps further ahead than this come from a wrong clock: settle their address by name."""
+
+_OWN_VERSION: Final = 8
+"""Of the request ids made here: a UUID whose content is its maker's own matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,14 @@ def mint(
 def request_name(request_id: bytes) -> str:
     """The name by which the address of an unstable request is settled."""
     return f"request:{request_id.hex()}"
+
+
+def redrive_request_id(task_id: TaskId) -> bytes:
+    """The request that redrives this task; carries no time, so its address is settled by name."""
+    raw = bytearray(blake2b(f"redrive {task_id}".encode(), digest_size=16).digest())
+    raw[6] = _OWN_VERSION << 4 | raw[6] & 0x0F
+    raw[8] = 0x80 | raw[8] & 0x3F
+    return bytes(raw)
 
 
 def fresh_request_id(now_ms: int, entropy: bytes) -> bytes:

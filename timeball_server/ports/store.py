@@ -194,6 +194,10 @@ class Store(Protocol):
         """Give a name to a task unless it has one; returns the task that has it (conditional)."""
         ...
 
+    async def read_names(self, namespace: str, names: Sequence[str]) -> Mapping[str, TaskId]:
+        """The tasks that have these names; names that are free are left out."""
+        ...
+
     async def list_by_owner(
         self, namespace: str, owner: str, day: int, cursor: str | None, limit: int
     ) -> ListPage[OwnerListRow]:

@@ -219,6 +219,11 @@ class MemoryStore:
         """Give a name to a task unless it has one."""
         return self._open().names.setdefault((namespace, name), task_id)
 
+    async def read_names(self, namespace: str, names: Sequence[str]) -> Mapping[str, TaskId]:
+        """The tasks that have these names."""
+        known = self._open().names
+        return {name: known[namespace, name] for name in names if (namespace, name) in known}
+
     async def list_by_owner(
         self, namespace: str, owner: str, day: int, cursor: str | None, limit: int
     ) -> ListPage[OwnerListRow]:

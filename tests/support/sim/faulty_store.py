@@ -136,6 +136,10 @@ class FaultyStore:
         """The newest event of each."""
         return await self._read("read_heads", lambda: self._inner.read_heads(task_ids))
 
+    async def read_names(self, namespace: str, names: Sequence[str]) -> Mapping[str, TaskId]:
+        """The tasks that have names."""
+        return await self._read("read_names", lambda: self._inner.read_names(namespace, names))
+
     async def find_journal(self, home: Bucket, unique: bytes) -> list[EventRow]:
         """Events of the task with this unique number."""
         return await self._read("find_journal", lambda: self._inner.find_journal(home, unique))

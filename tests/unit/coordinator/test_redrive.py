@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from timeball.errors import FailedPrecondition, TaskNotFound, TimeballError
 
-from coordinator.redrive import Redriver, redrive_request_id
+from coordinator.dead_letters import DeadLetters
+from coordinator.redrive import Redriver
 from coordinator.requests import Caller, CreateRequest
 from tests.support.fake_owners import FakeOwner, Rig, on_rig
-from timeball_server.core.ids import NodeId, TaskId, request_time_ms
-from timeball_server.core.journal import EventKind, OutcomeDetail
-from timeball_server.core.minting import CreateTime
+from timeball_server.core.ids import Epoch, NodeId, TaskId, request_time_ms
+from timeball_server.core.journal import DeadLetterRow, EventKind, OutcomeDetail
+from timeball_server.core.minting import CreateTime, redrive_request_id, request_name
 from timeball_server.core.model import Failure, FailureCause, Payload, TaskSpec, TaskView
 
 CLERK, OPERATOR = Caller("shop", "clerk"), Caller("shop", "op")
@@ -38,6 +39,22 @@ async def failed(rig: Rig, owner: FakeOwner, caller: Caller = CLERK) -> TaskId:
     detail = OutcomeDetail(failure=failure, cause=FailureCause.NON_RETRIABLE)
     await owner.append(view.task_id, EventKind.DEAD, alarm=None, detail=detail)
     return view.task_id
+
+
+async def letter(rig: Rig, owner: FakeOwner) -> TaskId:
+    """A task that failed for good just now, on the list."""
+    task_id = await failed(rig, owner)
+    row = DeadLetterRow(
+        namespace="shop",
+        at_ms=rig.clock.now().wall_ms,
+        task_id=task_id,
+        epoch=Epoch(200),
+        handler=SPEC.handler,
+        cause="NON_RETRIABLE",
+        message="no",
+    )
+    await rig.store.append([row])
+    return task_id
 
 
 @on_rig
@@ -106,6 +123,18 @@ async def test_a_shard_without_an_owner_refuses_its_own_only(rig: Rig) -> None:
         assert isinstance(after.result, TaskView)
         if isinstance(before.result, TaskView):
             assert after.result.task_id == before.result.task_id
+
+
+@on_rig
+async def test_a_dead_letter_shows_the_task_that_does_it_again(rig: Rig) -> None:
+    owner = await rig.node("west", *SHARDS)
+    redriven, refused, left = [await letter(rig, owner) for _ in range(3)]
+    (made,) = await Redriver(rig.store, rig.api).redrive(OPERATOR, [redriven])
+    assert isinstance(made.result, TaskView)
+    await rig.store.bind_name("shop", request_name(redrive_request_id(refused)), TaskId("0" * 40))
+    page = await DeadLetters(rig.store, rig.clock, b"key").page("shop")
+    shown = {each.task.task_id: each.redriven_as for each in page.letters}
+    assert shown == {redriven: made.result.task_id, refused: None, left: None}
 
 
 @pytest.mark.parametrize("text", ["a", "b" * 40])

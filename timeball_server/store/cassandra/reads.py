@@ -93,6 +93,12 @@ async def bucket_heads(
     return [event_from(row) for row in found]
 
 
+async def names(session: Session, namespace: str, wanted: Iterable[str]) -> dict[str, TaskId]:
+    """The tasks that have these names; each lies in a partition of its own."""
+    answers = await _all(session.read("read_name", (namespace, name)) for name in wanted)
+    return {name: TaskId(task_id) for rows in answers for name, task_id in rows}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueQuery:
     """Which hints of a bucket."""

@@ -154,6 +154,7 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     "bind_name": _conditional(
         "INSERT INTO names (namespace, name, task_id) VALUES (?, ?, ?) IF NOT EXISTS"
     ),
+    "read_name": _read("SELECT name, task_id FROM names WHERE namespace = ? AND name = ?"),
     # Listings, newest first: the rest of the cursor's own instant, then everything before it.
     "by_owner_at": _listing(*_BY_OWNER, "created_ms = ? AND task_id > ?"),
     "by_owner_before": _listing(*_BY_OWNER, "created_ms < ?"),

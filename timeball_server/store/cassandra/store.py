@@ -193,6 +193,10 @@ class CassandraStore:
         """Give a name to a task unless it has one."""
         return await self._conditions.bind_name(namespace, name, task_id)
 
+    async def read_names(self, namespace: str, names: Sequence[str]) -> Mapping[str, TaskId]:
+        """The tasks that have these names."""
+        return await reads.names(self.session, namespace, names)
+
     async def list_by_owner(
         self, namespace: str, owner: str, day: int, cursor: str | None, limit: int
     ) -> ListPage[OwnerListRow]:

@@ -240,8 +240,19 @@ def add_layout(connection: sqlite3.Connection, row: LayoutRow) -> bool:
 def bind_name(connection: sqlite3.Connection, namespace: str, name: str, task_id: TaskId) -> TaskId:
     """Give a name to a task unless it has one."""
     connection.execute(STATEMENTS["bind_name"], (namespace, name, task_id))
-    row = connection.execute(STATEMENTS["read_name"], (namespace, name)).fetchone()
-    return TaskId(row[0])
+    return read_names(connection, namespace, (name,))[name]
+
+
+def read_names(
+    connection: sqlite3.Connection, namespace: str, names: Iterable[str]
+) -> dict[str, TaskId]:
+    """The tasks that have these names; names that are free are left out."""
+    found: dict[str, TaskId] = {}
+    for name in names:
+        row = connection.execute(STATEMENTS["read_name"], (namespace, name)).fetchone()
+        if row is not None:
+            found[name] = TaskId(row[0])
+    return found
 
 
 def _events(connection: sqlite3.Connection, task_id: TaskId) -> list[EventRow]:

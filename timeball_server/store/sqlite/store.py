@@ -170,6 +170,12 @@ class SqliteStore:
             lambda connection: queries.bind_name(connection, namespace, name, task_id)
         )
 
+    async def read_names(self, namespace: str, names: Sequence[str]) -> Mapping[str, TaskId]:
+        """The tasks that have these names."""
+        return await self.reader.submit(
+            lambda connection: queries.read_names(connection, namespace, names)
+        )
+
     async def list_by_owner(
         self, namespace: str, owner: str, day: int, cursor: str | None, limit: int
     ) -> ListPage[OwnerListRow]:
