@@ -121,6 +121,10 @@ const (
 	BlockingCause_BLOCKING_CAUSE_SHARD_NOT_OWNED BlockingCause = 18
 	// The scheduler node that owns its shard does not answer.
 	BlockingCause_BLOCKING_CAUSE_OWNER_SILENT BlockingCause = 19
+	// An executor has room and is left out for its health, and those that are well are busy.
+	BlockingCause_BLOCKING_CAUSE_EXECUTORS_LEFT_OUT BlockingCause = 20
+	// Executors have slots, but run as much of its handler as its caps allow.
+	BlockingCause_BLOCKING_CAUSE_HANDLER_CAP BlockingCause = 21
 )
 
 // Enum value maps for BlockingCause.
@@ -146,6 +150,8 @@ var (
 		17: "BLOCKING_CAUSE_STARTING",
 		18: "BLOCKING_CAUSE_SHARD_NOT_OWNED",
 		19: "BLOCKING_CAUSE_OWNER_SILENT",
+		20: "BLOCKING_CAUSE_EXECUTORS_LEFT_OUT",
+		21: "BLOCKING_CAUSE_HANDLER_CAP",
 	}
 	BlockingCause_value = map[string]int32{
 		"BLOCKING_CAUSE_UNSPECIFIED":           0,
@@ -168,6 +174,8 @@ var (
 		"BLOCKING_CAUSE_STARTING":              17,
 		"BLOCKING_CAUSE_SHARD_NOT_OWNED":       18,
 		"BLOCKING_CAUSE_OWNER_SILENT":          19,
+		"BLOCKING_CAUSE_EXECUTORS_LEFT_OUT":    20,
+		"BLOCKING_CAUSE_HANDLER_CAP":           21,
 	}
 )
 
@@ -2615,7 +2623,7 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\bTaskView\x12\x19\n" +
 	"\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n" +
-	"\x0eTASK_VIEW_FULL\x10\x02*\xa2\x05\n" +
+	"\x0eTASK_VIEW_FULL\x10\x02*\xe9\x05\n" +
 	"\rBlockingCause\x12\x1e\n" +
 	"\x1aBLOCKING_CAUSE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BLOCKING_CAUSE_ENDED\x10\x01\x12\x1a\n" +
@@ -2637,7 +2645,9 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\x1dBLOCKING_CAUSE_EXECUTORS_FULL\x10\x10\x12\x1b\n" +
 	"\x17BLOCKING_CAUSE_STARTING\x10\x11\x12\"\n" +
 	"\x1eBLOCKING_CAUSE_SHARD_NOT_OWNED\x10\x12\x12\x1f\n" +
-	"\x1bBLOCKING_CAUSE_OWNER_SILENT\x10\x132\xfd\b\n" +
+	"\x1bBLOCKING_CAUSE_OWNER_SILENT\x10\x13\x12%\n" +
+	"!BLOCKING_CAUSE_EXECUTORS_LEFT_OUT\x10\x14\x12\x1e\n" +
+	"\x1aBLOCKING_CAUSE_HANDLER_CAP\x10\x152\xfd\b\n" +
 	"\vTaskService\x12M\n" +
 	"\n" +
 	"CreateTask\x12\x1e.timeball.v1.CreateTaskRequest\x1a\x1f.timeball.v1.CreateTaskResponse\x12_\n" +

@@ -9,7 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from timeball_server.core.engine.choice import SPILL_UP_MS, preferred_strength, serves
+from timeball_server.core.engine.choice import (
+    SPILL_UP_MS,
+    preferred_strength,
+    serves,
+    without_left_out,
+)
 from timeball_server.core.engine.ready import Lane, lane_of, start_limit_ms
 from timeball_server.core.engine.state import Engine, ExecutorState, TaskState
 from timeball_server.core.explanation import BlockingCause, Details, Reason
@@ -104,15 +109,54 @@ def _ailment(executor: ExecutorState) -> str:
     return "has not answered what it runs yet"
 
 
-def _queued(
-    engine: Engine, task: TaskState, reachable: Sequence[ExecutorState]
-) -> Iterator[Reason]:
+def _queued(engine: Engine, task: TaskState, reachable: list[ExecutorState]) -> Iterator[Reason]:
     """It waits in the queue of executors that are there: for its lane's share, or for room."""
+    handler, usable = task.spec.handler, without_left_out(reachable)
+    spared = [each for each in reachable if each not in usable and each.has_room(handler)]
     lets_go = engine.ready.must_let_others_go(task)
     ahead = _count_ahead(engine, task, lets_go=lets_go)
+    if spared:
+        yield _left_out(task, spared)
     if lets_go:
         yield _over_share(task, ahead)
-    yield _full(engine, task, reachable, ahead)
+    has_slots = any(each.free > 0 for each in usable)
+    if has_slots and not any(each.has_room(handler) for each in usable):
+        yield _capped(task, usable, ahead)
+    else:
+        yield _full(engine, task, usable, ahead)
+
+
+def _left_out(task: TaskState, spared: Sequence[ExecutorState]) -> Reason:
+    """Who has room is given no work for its health; who is well has none."""
+    worst = spared[0]
+    backs = [each.health.left_out_until_ms for each in spared]
+    return Reason(
+        cause=BlockingCause.EXECUTORS_LEFT_OUT,
+        sentence=f"{worst.facts.node} has room and is left out for now: {worst.health.reason}",
+        since_ms=task.due_ms,
+        next_check_ms=min((back for back in backs if back is not None), default=None),
+        next_check="it is let back",
+        details=(("handler", task.spec.handler), ("executors", _names(spared))),
+    )
+
+
+def _capped(task: TaskState, usable: Sequence[ExecutorState], ahead: str) -> Reason:
+    """There are slots, but no more for this handler."""
+    handler = task.spec.handler
+    caps = sum(each.caps.get(handler, 0) for each in usable)
+    return Reason(
+        cause=BlockingCause.HANDLER_CAP,
+        sentence=(
+            f"executors have slots, but run as much of {handler} as its caps allow, {caps} at "
+            f"once; tasks that go before it: {ahead}"
+        ),
+        since_ms=task.due_ms,
+        next_check=f"an attempt of {handler} ends",
+        details=(
+            *(("handler", handler), ("executors", _names(usable)), ("cap", str(caps))),
+            *(("ahead", ahead), *_start_by(task)),
+        ),
+    )
 
 
 def _over_share(task: TaskState, ahead: str) -> Reason:
@@ -140,7 +184,7 @@ def _full(
     spec, urgency = task.spec, _urgency(engine, task)
     own = preferred_strength(reachable, urgency)
     spill_ms = task.due_ms + SPILL_UP_MS
-    has_room = any(each.free > 0 for each in reachable)
+    has_room = any(each.has_room(spec.handler) for each in reachable)
     for_tier = has_room and spill_ms > engine.now_ms
     who = f"executors of strength {own} that serve" if for_tier else "all executors that serve"
     return Reason(

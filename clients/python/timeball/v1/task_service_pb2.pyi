@@ -93,6 +93,10 @@ class _BlockingCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Blockin
     """No scheduler node owns its shard."""
     BLOCKING_CAUSE_OWNER_SILENT: _BlockingCause.ValueType  # 19
     """The scheduler node that owns its shard does not answer."""
+    BLOCKING_CAUSE_EXECUTORS_LEFT_OUT: _BlockingCause.ValueType  # 20
+    """An executor has room and is left out for its health, and those that are well are busy."""
+    BLOCKING_CAUSE_HANDLER_CAP: _BlockingCause.ValueType  # 21
+    """Executors have slots, but run as much of its handler as its caps allow."""
 
 class BlockingCause(_BlockingCause, metaclass=_BlockingCauseEnumTypeWrapper):
     """What can hold a task back. Clients must tolerate values they do not know."""
@@ -137,6 +141,10 @@ BLOCKING_CAUSE_SHARD_NOT_OWNED: BlockingCause.ValueType  # 18
 """No scheduler node owns its shard."""
 BLOCKING_CAUSE_OWNER_SILENT: BlockingCause.ValueType  # 19
 """The scheduler node that owns its shard does not answer."""
+BLOCKING_CAUSE_EXECUTORS_LEFT_OUT: BlockingCause.ValueType  # 20
+"""An executor has room and is left out for its health, and those that are well are busy."""
+BLOCKING_CAUSE_HANDLER_CAP: BlockingCause.ValueType  # 21
+"""Executors have slots, but run as much of its handler as its caps allow."""
 Global___BlockingCause: _TypeAlias = BlockingCause  # noqa: Y015
 
 @_typing.final
