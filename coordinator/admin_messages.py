@@ -90,4 +90,6 @@ def letter_message(letter: Letter) -> pb.DeadLetter:
     if task.cause is not None:
         message.cause = CAUSES[task.cause]
     set_timestamp(message.fail_time, letter.failed_ms)
+    if letter.redriven_as is not None:
+        message.redriven_as = task_name(task.spec.namespace, letter.redriven_as)
     return message

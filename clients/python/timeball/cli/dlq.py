@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from timeball.v1 import admin_service_pb2
 
-LETTERS = ("id", "handler", "owner", "cause", "attempts", "failed", "message")
+LETTERS = ("id", "handler", "owner", "cause", "attempts", "failed", "redriven as", "message")
 PAGE_MOST = 1_000
 
 
@@ -107,5 +107,6 @@ def _row(letter: admin_service_pb2.DeadLetter) -> tuple[str, ...]:
         word(letter.DESCRIPTOR, "cause", letter.cause),
         str(letter.attempts),
         instant(letter.fail_time, letter.HasField("fail_time")),
+        short(letter.redriven_as),
         letter.message,
     )

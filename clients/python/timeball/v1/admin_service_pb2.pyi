@@ -373,6 +373,7 @@ class DeadLetter(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     FAIL_TIME_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    REDRIVEN_AS_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """namespaces/{namespace}/tasks/{id}."""
     handler: _builtins.str
@@ -385,6 +386,8 @@ class DeadLetter(_message.Message):
     """What its last attempt said."""
     attempts: _builtins.int
     """Attempts that it used."""
+    redriven_as: _builtins.str
+    """namespaces/{namespace}/tasks/{id} of the task that does it again; empty if none does."""
     @_builtins.property
     def fail_time(self) -> _timestamp_pb2.Timestamp:
         """When it failed."""
@@ -399,10 +402,11 @@ class DeadLetter(_message.Message):
         message: _builtins.str = ...,
         fail_time: _timestamp_pb2.Timestamp | None = ...,
         attempts: _builtins.int = ...,
+        redriven_as: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fail_time", b"fail_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause", b"cause", "fail_time", b"fail_time", "handler", b"handler", "message", b"message", "owner", b"owner", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause", b"cause", "fail_time", b"fail_time", "handler", b"handler", "message", b"message", "owner", b"owner", "redriven_as", b"redriven_as", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
