@@ -425,3 +425,16 @@ def test_whoever_follows_a_task_hears_of_its_changes() -> None:
     assert watch.view.spec.payload.data == b"new"
     reschedule(node, call.task_id, 5_000)
     assert watch.view.due_ms == START_MS + 5_000
+
+
+def test_a_hint_that_is_written_again_is_what_it_was() -> None:
+    """Under one key there is one content (rule R7): the priority is that of the time's event."""
+    world = World()
+    _, node = begun(world)
+    call = node.create(in_ms=HOUR_MS)
+    update(node, call.task_id, fields=("priority",), priority=8)
+    node.frozen = True
+    assert world.owner().read(call.task_id).view.effective_priority == 8
+    assert world.disk.kinds(call.task_id) == [K.CREATED, K.UPDATED, K.ADOPTED]
+    hints = [row for rows in world.disk.due.values() for row in rows]
+    assert [(row.task_id, row.priority) for row in hints] == [(call.task_id, 4)]

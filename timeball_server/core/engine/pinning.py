@@ -6,6 +6,8 @@ on none that a scan reads; so a live task's hint is written again with the confi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.engine.state import AnyCommand, Engine, ShardState, TaskState
 from timeball_server.core.engine.writing import adopted_event, begin, due_row, scan_floor
@@ -35,4 +37,7 @@ def _hint_again(shard: ShardState, task: TaskState) -> DueRow | None:
     alarm = task.head.alarm
     if alarm is None:
         return None
-    return due_row(shard, task, task.head, max(minute_of(alarm.due_ms), scan_floor(shard)))
+    # As it was written first: under one key there is one content, and an update may lie between.
+    said = (row for row in task.chain if (row.seq, row.epoch) == (alarm.seq, alarm.epoch))
+    row = replace(next(said, task.head), alarm=alarm)
+    return due_row(shard, task, row, max(minute_of(alarm.due_ms), scan_floor(shard)))
