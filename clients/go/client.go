@@ -1,4 +1,4 @@
-// Package timeball is a small client of Timeball: it creates, reads, awaits, lists and cancels tasks.
+// Package timeball is a small client of Timeball: it creates, reads, awaits, lists, changes and cancels tasks.
 //
 // Messages are those of package timeballv1, which is generated from proto/ alone. Calls that may
 // succeed later are repeated until their deadline, with one request id and marked as repetitions, so
@@ -74,10 +74,14 @@ func (c *Client) Close() error {
 	return c.connection.Close()
 }
 
-// Option changes one creation or cancellation.
+// Option changes one creation, change or cancellation.
 type Option func(*change)
 
-type change struct{ requestID string }
+type change struct {
+	requestID string
+	etag      string
+	terminate bool
+}
 
 // WithRequestID makes a call the same wish as every other one with this UUID: it has the same
 // answer, and nothing happens twice. Without it each call is a wish of its own.
@@ -87,13 +91,29 @@ func WithRequestID(id string) Option {
 	return func(made *change) { made.requestID = id }
 }
 
-// wish is the request id of a call, and whether it may have been used before.
-func wish(options []Option) (id string, resend bool) {
+// WithEtag makes a change hold only if the task still is as it was when this etag was read; else it
+// fails with [StaleEtag], and nothing was changed. Update takes the etag of its task instead.
+func WithEtag(etag string) Option {
+	return func(made *change) { made.etag = etag }
+}
+
+// WithTermination makes a cancellation end a running attempt too: nothing it says counts any more.
+func WithTermination() Option {
+	return func(made *change) { made.terminate = true }
+}
+
+// saying is what the options say.
+func saying(options []Option) change {
 	var made change
 	for _, option := range options {
 		option(&made)
 	}
-	if made.requestID != "" {
+	return made
+}
+
+// wish is the request id of a call, and whether it may have been used before.
+func wish(options []Option) (id string, resend bool) {
+	if made := saying(options); made.requestID != "" {
 		return made.requestID, true
 	}
 	return NewRequestID(time.Now()), false
@@ -120,7 +140,9 @@ func (c *Client) Get(ctx context.Context, task string) (*timeballv1.Task, error)
 // their executors vanished.
 func (c *Client) Cancel(ctx context.Context, task, reason string, options ...Option) (*timeballv1.Task, error) {
 	id, resend := wish(options)
-	request := &timeballv1.CancelTaskRequest{Name: c.name(task), Reason: reason, RequestId: id, Resend: resend}
+	request := &timeballv1.CancelTaskRequest{
+		Name: c.name(task), Reason: reason, Terminate: saying(options).terminate, RequestId: id, Resend: resend,
+	}
 	answer, err := call(ctx, c, c.tasks.CancelTask, request)
 	return answer.GetTask(), err
 }

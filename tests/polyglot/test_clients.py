@@ -115,6 +115,46 @@ async def test_a_cancelled_task_never_starts(client: Probe, sdk: timeball.AsyncC
     assert (ended.refusal.metadata or {})["state"] == "CANCELLED"
 
 
+async def test_a_task_that_waits_is_changed_moved_and_run(
+    client: Probe, sdk: timeball.AsyncClient
+) -> None:
+    made = (await client.create(ECHO, arguments={"value": "x"}, delay_ms=HOUR_MS)).task
+    wish = str(uuid.uuid4())
+    for _ in range(2):
+        changed = await client.ask("update", task=made.name, priority=8, request_id=wish)
+    assert (await sdk.get(made.name)).priority == 8
+    assert changed.task.etag != made.etag
+    for verb in ("update", "reschedule"):
+        stale = await client.ask(verb, task=made.name, priority=1, etag=made.etag)
+        assert stale.refusal.reason == "STALE_ETAG"
+    run_ms = made.due_ms + 1_000
+    moved = await client.ask("reschedule", task=made.name, run_ms=run_ms, etag=changed.task.etag)
+    assert (moved.task.due_ms, moved.task.state) == (run_ms, "SCHEDULED")
+    assert (await client.ask("delete", task=made.name)).refusal.reason == "FAILED_PRECONDITION"
+    assert (await client.ask("retry", task=made.name)).task.name == made.name
+    ended = await client.ask("wait", task=made.name, timeout_ms=PATIENCE_MS)
+    assert ended.result == "x"
+    assert (await client.ask("reschedule", task=made.name)).refusal.reason == "TOO_LATE"
+    stale = await client.ask("delete", task=made.name, etag=made.etag)
+    assert stale.refusal.reason == "STALE_ETAG"
+    assert (await client.ask("delete", task=made.name, etag=ended.task.etag)).error is None
+    assert (await client.ask("get", task=made.name)).refusal.reason == "TASK_NOT_FOUND"
+
+
+async def test_a_failed_task_is_done_again_by_a_new_one(client: Probe) -> None:
+    made = (await client.create("it.refuse", arguments={"why": "closed"})).task
+    waited = await client.ask("wait", task=made.name, timeout_ms=PATIENCE_MS)
+    assert waited.refusal.reason == "TASK_FAILED"
+    again = (await client.ask("retry", task=made.name)).task
+    assert again.name != made.name
+    assert (await client.ask("retry", task=made.name)).task.name == again.name
+
+
+async def test_a_cancel_may_terminate(client: Probe) -> None:
+    made = (await client.create(ECHO, arguments={"value": ""}, delay_ms=HOUR_MS)).task
+    assert (await client.ask("cancel", task=made.name, terminate=True)).task.state == "TERMINATED"
+
+
 async def test_a_retried_task_says_so(client: Probe) -> None:
     made = (await client.create("it.flaky", arguments={"failures": 1})).task
     ended = await client.ask("wait", task=made.name, timeout_ms=PATIENCE_MS)
@@ -124,7 +164,9 @@ async def test_a_retried_task_says_so(client: Probe) -> None:
 # What goes wrong ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["get", "wait", "cancel"])
+@pytest.mark.parametrize(
+    "verb", ["get", "wait", "cancel", "update", "reschedule", "retry", "delete"]
+)
 async def test_a_task_that_never_was_is_not_found(client: Probe, verb: str) -> None:
     wish, now_ms = uuid.uuid4().bytes, SystemClock().now().wall_ms
     time = CreateTime(run_ms=now_ms)

@@ -35,6 +35,7 @@ class Seen:
     owner: str
     attempt: int
     due_ms: int
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)

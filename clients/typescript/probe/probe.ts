@@ -18,6 +18,10 @@ interface Order {
   page_size?: number;
   reason?: string;
   request_id?: string;
+  etag?: string;
+  terminate?: boolean;
+  priority?: number;
+  run_ms?: number;
   timeout_ms?: number;
 }
 
@@ -33,6 +37,7 @@ const client = new Client();
 async function carryOut(order: Order, made: Outcome): Promise<void> {
   const signal = order.timeout_ms ? AbortSignal.timeout(order.timeout_ms) : undefined;
   const wish = { requestId: order.request_id, signal };
+  const change = { ...wish, etag: order.etag };
   switch (order.verb) {
     case "create": {
       const { handler, owner } = order;
@@ -45,7 +50,25 @@ async function carryOut(order: Order, made: Outcome): Promise<void> {
       made.tasks.push(seen(await client.get(order.task, { signal })));
       break;
     case "cancel":
-      made.tasks.push(seen(await client.cancel(order.task, { ...wish, reason: order.reason ?? "" })));
+      made.tasks.push(
+        seen(await client.cancel(order.task, { ...wish, reason: order.reason ?? "", terminate: order.terminate ?? false })),
+      );
+      break;
+    case "update": {
+      const changes = { priority: order.priority ?? 0 };
+      made.tasks.push(seen(await client.update(order.task, changes, { ...change, fields: ["priority"] })));
+      break;
+    }
+    case "reschedule": {
+      const at = order.run_ms ? { at: new Date(order.run_ms) } : {};
+      made.tasks.push(seen(await client.reschedule(order.task, { ...change, ...at })));
+      break;
+    }
+    case "retry":
+      made.tasks.push(seen(await client.retry(order.task, wish)));
+      break;
+    case "delete":
+      await client.delete(order.task, change);
       break;
     case "wait": {
       const limit = order.timeout_ms ? { timeoutMs: order.timeout_ms } : {};
@@ -64,9 +87,9 @@ async function carryOut(order: Order, made: Outcome): Promise<void> {
   }
 }
 
-function seen({ name, state, owner, attempt, dueTime }: Task): object {
+function seen({ name, state, owner, attempt, dueTime, etag }: Task): object {
   const due_ms = dueTime ? timestampDate(dueTime).getTime() : 0;
-  return { name, state: TaskState[state], owner, attempt, due_ms };
+  return { name, state: TaskState[state], owner, attempt, due_ms, etag };
 }
 
 function refusal(error: unknown): object {

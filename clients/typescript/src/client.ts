@@ -1,4 +1,5 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { ChannelCredentials } from "@grpc/grpc-js";
 
 import { Channel, type Limits } from "./channel.js";
@@ -7,9 +8,13 @@ import type { Task, TaskSchema } from "./gen/timeball/v1/task_pb.js";
 import {
   CancelTaskRequestSchema,
   CreateTaskRequestSchema,
+  DeleteTaskRequestSchema,
   GetTaskRequestSchema,
   ListTasksRequestSchema,
+  RescheduleTaskRequestSchema,
+  RetryTaskRequestSchema,
   TaskService,
+  UpdateTaskRequestSchema,
 } from "./gen/timeball/v1/task_service_pb.js";
 import { newRequestId } from "./request-id.js";
 import { call } from "./retry.js";
@@ -55,8 +60,13 @@ interface Wish extends Abortable {
   readonly requestId?: string | undefined;
 }
 
+interface Change extends Wish {
+  /** As it was read: the change holds only if nobody else has changed the task since. */
+  readonly etag?: string | undefined;
+}
+
 /**
- * Creates, reads, awaits, lists and cancels tasks.
+ * Creates, reads, awaits, lists, changes and cancels tasks.
  *
  * Calls that may succeed later are repeated until the deadline, with one request id and marked as
  * repetitions, so that repeating never does a thing twice. Every failure is a TimeballError.
@@ -97,12 +107,65 @@ export class Client {
    *
    * Rejects with `TOO_LATE` when an attempt has started or the task has ended; nothing was changed
    * then. `unaccounted` of the answer names attempts that may start nevertheless, because their
-   * executors vanished.
+   * executors vanished. `terminate` ends a running attempt too: nothing it says counts any more.
    */
-  async cancel(task: string, options: Wish & { readonly reason?: string } = {}): Promise<Task> {
-    const { reason = "" } = options;
-    const request = create(CancelTaskRequestSchema, { name: this.#name(task), reason, ...wish(options) });
+  async cancel(
+    task: string,
+    options: Wish & { readonly reason?: string; readonly terminate?: boolean } = {},
+  ): Promise<Task> {
+    const { reason = "", terminate = false } = options;
+    const request = create(CancelTaskRequestSchema, { name: this.#name(task), reason, terminate, ...wish(options) });
     return found(await call(this.#channel, TaskService.method.cancelTask, request, this.#limits(options)));
+  }
+
+  /**
+   * Changes what a task that waits will do; nothing starts as it was before the answer. Each of
+   * `payload`, `priority`, `labels`, `selector`, `retry` and `timeouts` is changed as a whole;
+   * without `fields` those that `changes` sets are.
+   *
+   * Rejects with `TOO_LATE` when an attempt has started or the task has ended, and with
+   * `STALE_ETAG` when somebody else has changed it since; nothing was changed then.
+   */
+  async update(
+    task: string,
+    changes: NewTask,
+    options: Change & { readonly fields?: readonly string[] } = {},
+  ): Promise<Task> {
+    const { etag = "", fields = [] } = options;
+    const request = create(UpdateTaskRequestSchema, {
+      task: { ...changes, name: this.#name(task), etag },
+      updateMask: { paths: [...fields] },
+      ...wish(options),
+    });
+    return found(await call(this.#channel, TaskService.method.updateTask, request, this.#limits(options)));
+  }
+
+  /** Moves the next attempt of a task that waits, to now without `at`. Rejects as `update` does. */
+  async reschedule(task: string, options: Change & { readonly at?: Date } = {}): Promise<Task> {
+    const { etag = "", at } = options;
+    const when = at ? ({ case: "runTime", value: timestampFromDate(at) } as const) : { case: undefined };
+    const request = create(RescheduleTaskRequestSchema, { name: this.#name(task), when, etag, ...wish(options) });
+    return found(await call(this.#channel, TaskService.method.rescheduleTask, request, this.#limits(options)));
+  }
+
+  /**
+   * Removes a task that has ended; what it did is not undone. Rejects with `FAILED_PRECONDITION`
+   * when it has not ended: cancel it first.
+   */
+  async delete(task: string, options: Change = {}): Promise<void> {
+    const { etag = "" } = options;
+    const request = create(DeleteTaskRequestSchema, { name: this.#name(task), etag, ...wish(options) });
+    await call(this.#channel, TaskService.method.deleteTask, request, this.#limits(options));
+  }
+
+  /**
+   * Has a task done now, and answers who does it: the task itself if it waits, a new one, made
+   * once, if it FAILED. Rejects with `TOO_LATE` when an attempt runs, and with
+   * `FAILED_PRECONDITION` when it has ended and did not fail.
+   */
+  async retry(task: string, options: Wish = {}): Promise<Task> {
+    const request = create(RetryTaskRequestSchema, { name: this.#name(task), ...wish(options) });
+    return found(await call(this.#channel, TaskService.method.retryTask, request, this.#limits(options)));
   }
 
   /**

@@ -31,6 +31,10 @@ type order struct {
 	PageSize  int32          `json:"page_size"`
 	Reason    string         `json:"reason"`
 	RequestID string         `json:"request_id"`
+	Etag      string         `json:"etag"`
+	Terminate bool           `json:"terminate"`
+	Priority  int32          `json:"priority"`
+	RunMs     int64          `json:"run_ms"`
 	TimeoutMs int64          `json:"timeout_ms"`
 }
 
@@ -47,6 +51,7 @@ type seen struct {
 	Owner   string `json:"owner"`
 	Attempt int32  `json:"attempt"`
 	DueMs   int64  `json:"due_ms"`
+	Etag    string `json:"etag"`
 }
 
 type refusal struct {
@@ -96,7 +101,26 @@ func do(ctx context.Context, client *timeball.Client, given *order, made *outcom
 	if given.RequestID != "" {
 		options = append(options, timeball.WithRequestID(given.RequestID))
 	}
+	if given.Etag != "" {
+		options = append(options, timeball.WithEtag(given.Etag))
+	}
+	if given.Terminate {
+		options = append(options, timeball.WithTermination())
+	}
 	switch given.Verb {
+	case "update":
+		task := &timeballv1.Task{Name: given.Task, Etag: given.Etag, Priority: &given.Priority}
+		return made.take(client.Update(ctx, task, []string{"priority"}, options...))
+	case "reschedule":
+		var at time.Time
+		if given.RunMs > 0 {
+			at = time.UnixMilli(given.RunMs)
+		}
+		return made.take(client.Reschedule(ctx, given.Task, at, options...))
+	case "retry":
+		return made.take(client.Retry(ctx, given.Task, options...))
+	case "delete":
+		return client.Delete(ctx, given.Task, options...)
 	case "create":
 		task, err := timeball.NewTask(given.Handler, given.Arguments)
 		if err != nil {
@@ -137,6 +161,7 @@ func (made *outcome) take(task *timeballv1.Task, err error) error {
 			Owner:   task.Owner,
 			Attempt: task.Attempt,
 			DueMs:   task.DueTime.AsTime().UnixMilli(),
+			Etag:    task.Etag,
 		})
 	}
 	return err
