@@ -423,6 +423,37 @@ def test_everybody_is_busy_and_it_is_told_how_many_go_before_it() -> None:
     assert fact(blocking(node, task, BlockingCause.EXECUTORS_FULL), "ahead") == "0"
 
 
+def test_slots_are_free_but_the_handler_s_cap_is_reached() -> None:
+    world = World()
+    executor = ScriptedExecutor(world, "x1", slots=10, caps=(("charge", 2),))
+    node = world.owner()
+    running = [node.create() for _ in range(2)]
+    assert len(executor.orders) == len(running)
+    task = node.create().task_id
+    reason = blocking(node, task, BlockingCause.HANDLER_CAP)
+    assert (fact(reason, "cap"), fact(reason, "executors")) == ("2", "x1")
+    executor.succeeds(executor.orders[0])
+    assert causes(node, task) == [BlockingCause.DISPATCHED]
+
+
+def test_who_has_room_is_left_out_and_who_is_well_is_busy() -> None:
+    world = World()
+    sick = ScriptedExecutor(world, "sick", slots=1)
+    well = ScriptedExecutor(world, "well", slots=1)
+    node = world.owner()
+    memory = node.engine.executors[sick.facts.incarnation]
+    memory.health.leave_out(world.wall_ms, "all of its attempts failed")
+    memory.left_out = True
+    node.create()
+    assert len(well.orders) == 1
+    task = node.create().task_id
+    reason = blocking(node, task, BlockingCause.EXECUTORS_LEFT_OUT)
+    assert "sick has room and is left out for now: all of its attempts failed" in reason.sentence
+    assert reason.next_check_ms == memory.health.left_out_until_ms
+    assert causes(node, task)[1:] == [BlockingCause.EXECUTORS_FULL]
+    assert fact(explanation(node, task).reasons[1], "executors") == "well"
+
+
 def test_its_own_tier_is_busy_until_it_may_use_a_stronger_one() -> None:
     world = World()
     weak = ScriptedExecutor(world, "weak", strength=1, slots=1)

@@ -182,7 +182,9 @@ def _of_attempt(task: TaskState) -> tuple[tuple[str, str], ...]:
 
 
 def _sent_ms(task: TaskState) -> int:
-    """When the run in hand was sent, or a moment before: claim and due time had come."""
+    """When the run in hand was sent; if that was another owner, when it might have been."""
+    if task.sent_ms:
+        return task.sent_ms
     run = task.head.run
     claims = (row.at_ms for row in task.chain if (row.seq, row.epoch) == run)
     return max(next(claims, 0), 0 if task.renewed else task.due_ms)
