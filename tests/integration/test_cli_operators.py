@@ -95,6 +95,10 @@ def test_dead_letters_name_the_task_and_what_it_said(dev: DevServer) -> None:
     assert (letters[0]["attempts"], letters[0]["message"]) == (1, "no such account")
     table = run(dev, "dlq", "list").stdout.splitlines()
     assert task["name"].rpartition("/")[2] in table[1]
+    (done,) = answer(dev, "dlq", "redrive", task["name"].rpartition("/")[2])["results"]
+    letters = answer(dev, "dlq", "list")["deadLetters"]
+    again = {each["task"]: each.get("redrivenAs") for each in letters}
+    assert again[task["name"]] == done["task"]
     wrong = run(dev, "dlq", "list", "--from", "2030-01-01T00:00:00Z")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "failed_from" in wrong.stderr

@@ -366,10 +366,12 @@ def test_dlq_list_shows_why_tasks_failed(door: Door) -> None:
         attempts=3,
         message="the bank\nsleeps",
         fail_time=DUE,
+        redriven_as="namespaces/default/tasks/again",
     )
     sent.answer(admin_service_pb2.ListDeadLettersResponse(dead_letters=[letter]))
     line = door.finish(running).stdout.splitlines()[1]
     assert line.split()[:5] == [door.task_id, "billing.charge", "clerk", "EXHAUSTED", "3"]
+    assert line.split()[6] == "again"
     assert line.endswith("the bank sleeps")
 
 
