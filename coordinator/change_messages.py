@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from timeball.errors import InvalidRequest, Violation
+from timeball.errors import refused
 from timeball.v1 import task_pb2
 from timeball.v1 import task_service_pb2 as pb
 
@@ -111,17 +111,17 @@ def changed_fields(task: task_pb2.Task, paths: Sequence[str]) -> tuple[str, ...]
     if paths and list(paths) != _ALL:
         for path in paths:
             if path not in UPDATABLE_FIELDS:
-                raise _refused("update_mask", f"{path} {_why_not(path)}")
+                raise refused("update_mask", f"{path} {_why_not(path)}")
         return tuple(name for name in UPDATABLE_FIELDS if name in paths)
     given = {field.name for field, _ in task.ListFields()}
     for name, sentence in FIXED.items():
         if name in given:
             hint = "leave it out, or name in update_mask what is to change"
-            raise _refused(f"task.{name}", f"{sentence}; {hint}")
+            raise refused(f"task.{name}", f"{sentence}; {hint}")
     found = tuple(name for name in UPDATABLE_FIELDS if paths or name in given)
     if not found:
         names = ", ".join(UPDATABLE_FIELDS)
-        raise _refused("update_mask", f"names nothing, and the task sets none of {names}")
+        raise refused("update_mask", f"names nothing, and the task sets none of {names}")
     return found
 
 
@@ -135,7 +135,7 @@ def revision_of(etag: str, field: str) -> int | None:
         return None
     found = _ETAG.fullmatch(etag)
     if found is None:
-        raise _refused(field, "must be the etag of the task as it was read, or empty")
+        raise refused(field, "must be the etag of the task as it was read, or empty")
     return int(found[1])
 
 
@@ -147,7 +147,3 @@ def _why_not(path: str) -> str:
     if dot and whole in UPDATABLE_FIELDS:
         return f"cannot be changed by itself; name {whole}, which is changed as a whole"
     return f"cannot be changed; name some of {', '.join(UPDATABLE_FIELDS)}"
-
-
-def _refused(field: str, sentence: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {sentence}", violations=[Violation(field, sentence)])
