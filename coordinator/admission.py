@@ -16,8 +16,8 @@ from timeball_server.core.overload import LearnedLimit
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.metrics import Family, counter, gauge
 
-BULK_PATIENCE_MS: Final = 250
-"""How long what comes in bulk waits for room, from its arrival on."""
+BULK_PATIENCE_MS: Final = 5_000
+"""How long what comes in bulk waits for room; meanwhile its sender is read no further."""
 REFUSED: Final = Rejected(
     RejectionReason.OVERLOADED,
     "the owner of the task's shard has as much to do as it can; nothing was created, so repeat "
@@ -36,14 +36,14 @@ class Admission:
         self._waiting = 0
         self._refused = 0
 
-    async def let_in(self, address: str, items: int, patience_ms: int) -> int:
+    async def let_in(self, address: str, items: int, patience_ms: int, *, bulk: bool) -> int:
         """How many of so many creations may be sent, now or within the patience.
 
         As soon as it is one, that is the answer; `done` must follow for them.
         """
         limit = self._limit(address)
         until_ms = self._clock.now().mono_ms + patience_ms
-        while not (count := limit.let_in(items)):
+        while not (count := limit.let_in(items, bulk=bulk)):
             left_ms = until_ms - self._clock.now().mono_ms
             if left_ms <= 0 or not await self._room_within(left_ms):
                 break

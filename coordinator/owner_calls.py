@@ -215,7 +215,10 @@ class OwnerCalls:
     async def _send(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
         """One try with one owner, of what is let in."""
         new = [call for call in calls if call.may_be_refused]
-        count = await self.admission.let_in(target.address, len(new), 0) if new else 0
+        bulk = len(new) > 1 or any(call.on_answer is not None for call in new)
+        count = 0
+        if new:
+            count = await self.admission.let_in(target.address, len(new), 0, bulk=bulk)
         if count == len(new) == len(calls):
             await self._send_new(target, new, deadline)
         else:
@@ -223,16 +226,19 @@ class OwnerCalls:
             await asyncio.gather(
                 self._try(target, old, deadline),
                 self._send_new(target, new[:count], deadline),
-                self._send_later(target, new[count:], deadline),
+                self._send_later(target, new[count:], deadline, bulk=bulk),
             )
 
-    async def _send_later(self, target: Target, new: list[_Call], deadline: Deadline) -> None:
+    async def _send_later(
+        self, target: Target, new: list[_Call], deadline: Deadline, *, bulk: bool
+    ) -> None:
         """Creations that there was no room for: bulk work waits a little, piece by piece."""
-        is_bulk = len(new) > 1 or any(call.on_answer is not None for call in new)
-        patience = deadline.within(BULK_PATIENCE_MS if is_bulk else 0)
+        patience = deadline.within(BULK_PATIENCE_MS if bulk else 0)
         sends = []
         while new:
-            count = await self.admission.let_in(target.address, len(new), patience.left_ms())
+            count = await self.admission.let_in(
+                target.address, len(new), patience.left_ms(), bulk=bulk
+            )
             if not count:
                 break
             sends.append(asyncio.ensure_future(self._send_new(target, new[:count], deadline)))

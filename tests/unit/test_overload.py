@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timeball_server.core.overload import (
+    BULK_SHARE,
     FIRST_LIMIT,
     INTERVAL_MS,
     LEAST_LIMIT,
@@ -82,6 +83,18 @@ def test_of_a_request_beyond_the_limit_a_part_is_let_in() -> None:
     assert limit.let_in(1) == 0
     limit.done(10, 10, 10)
     assert limit.let_in(30) == 10
+
+
+def test_bulk_work_goes_in_large_pieces_and_leaves_a_share_to_single_ones() -> None:
+    limit = LearnedLimit(0)
+    bulk = int(FIRST_LIMIT * BULK_SHARE)
+    assert limit.let_in(10 * bulk, bulk=True) == bulk
+    limit.done(bulk // 4 - 1, 10, 10)
+    assert limit.let_in(bulk, bulk=True) == 0
+    assert limit.let_in(5, bulk=True) == 5
+    limit.done(6, 10, 10)
+    assert limit.let_in(bulk, bulk=True) == bulk // 4
+    assert limit.let_in(FIRST_LIMIT) == FIRST_LIMIT - bulk
 
 
 def test_a_large_request_is_not_taken_for_a_slow_server() -> None:

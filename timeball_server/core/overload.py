@@ -13,13 +13,17 @@ from __future__ import annotations
 from typing import Final
 
 FIRST_LIMIT: Final = 2_000
-LEAST_LIMIT: Final = 50
+LEAST_LIMIT: Final = 200
+"""Enough to keep a full machine busy: at the worst these wait for about a second."""
 MOST_LIMIT: Final = 20_000
 INTERVAL_MS: Final = 250
 TARGET_MS: Final = 250
 """An answer that took longer has waited in a line."""
 ITEM_MS: Final = 1.0
 """What each further item of a request may add to that."""
+BULK_SHARE: Final = 0.8
+"""Of the limit, for items of which somebody sends many at a time; the rest is for single ones."""
+_LEAST_PIECE: Final = 0.25
 _GROWTH: Final = 0.1
 _SHRINKING: Final = 0.7
 
@@ -41,9 +45,12 @@ class LearnedLimit:
         self._least_wait_ms: float | None = None
         self._full = False
 
-    def let_in(self, items: int) -> int:
+    def let_in(self, items: int, *, bulk: bool = False) -> int:
         """How many of so many may be under way from now on; those must be `done` later."""
-        count = min(items, max(0, int(self.limit) - self.under_way))
+        limit = self.limit * BULK_SHARE if bulk else self.limit
+        count = min(items, max(0, int(limit) - self.under_way))
+        if bulk and count < min(items, limit * _LEAST_PIECE):
+            count = 0  # many small pieces would cost more than they bring
         self._full = self._full or count < items
         self.under_way += count
         return count

@@ -8,16 +8,18 @@ from timeball.errors import OutcomeUnknown, ResourceExhausted, TimeballError
 
 from coordinator.admission import BULK_PATIENCE_MS
 from coordinator.api import TaskApi
+from coordinator.owner_calls import TRY_MS
 from coordinator.requests import Caller, CreateRequest
 from tests.support.fake_owners import FakeOwner, Fault, Rig, on_rig
 from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import PublicState, TaskSpec, TaskView
-from timeball_server.core.overload import FIRST_LIMIT, LEAST_LIMIT
+from timeball_server.core.overload import BULK_SHARE, FIRST_LIMIT, LEAST_LIMIT
 
 CLERK = Caller("shop", "clerk")
 SPEC = TaskSpec(namespace="shop", owner="clerk", handler="billing.charge")
 SHARDS = (0, 1, 2, 3)
 SLOW_MS = 900
+PIECE = int(LEAST_LIMIT * BULK_SHARE)
 
 
 def request(rig: Rig) -> CreateRequest:
@@ -94,24 +96,33 @@ async def test_bulk_work_waits_for_room_and_goes_out_piece_by_piece(rig: Rig) ->
     first = asyncio.ensure_future(crowd(rig, LEAST_LIMIT))
     await rig.clock.sleep_ms(1)
     sent = len(owner.calls)
-    results = await rig.api.create(CLERK, [request(rig) for _ in range(4 * LEAST_LIMIT)])
+    results = await rig.api.create(CLERK, [request(rig) for _ in range(4 * PIECE)])
     assert refused(list(results)) == 0
-    assert [len(call) for call in owner.calls[sent:]] == [LEAST_LIMIT] * 4
+    assert [len(call) for call in owner.calls[sent:]] == [PIECE] * 4
     assert refused(await first) == 0
 
 
 @on_rig
-async def test_bulk_work_waits_only_so_long(rig: Rig) -> None:
+async def test_bulk_work_waits_no_longer_than_its_caller(rig: Rig) -> None:
     owner = await rig.node("west", *SHARDS)
     await grown_slow(rig, owner)
-    owner.delay_ms = 3 * BULK_PATIENCE_MS
-    first = asyncio.ensure_future(crowd(rig, LEAST_LIMIT - 10))
+    owner.delay_ms = TRY_MS - 1
+    first = asyncio.ensure_future(crowd(rig, PIECE - 10))
     await rig.clock.sleep_ms(1)
-    began_ms = rig.clock.now().mono_ms
-    results = list(await rig.api.create(CLERK, [request(rig) for _ in range(200)]))
-    assert refused(results) == 190
-    assert rig.clock.now().mono_ms - began_ms == owner.delay_ms
+    results = list(await rig.api.create(CLERK, [request(rig) for _ in range(PIECE)], 2_000))
+    assert refused(results) == PIECE
     await first
+
+
+@on_rig
+async def test_bulk_work_leaves_room_for_single_callers(rig: Rig) -> None:
+    owner = await rig.node("west", *SHARDS)
+    await grown_slow(rig, owner)
+    wishes = [request(rig) for _ in range(LEAST_LIMIT)]
+    bulk = asyncio.ensure_future(rig.api.create(CLERK, wishes))
+    await rig.clock.sleep_ms(1)
+    assert refused(await crowd(rig, LEAST_LIMIT - PIECE)) == 0
+    assert refused(list(await bulk)) == 0
 
 
 @on_rig
