@@ -18,6 +18,7 @@ from timeball.errors import (
 from timeball_server.core.commands import Done, Outcome, Rejected, RejectionReason, ScheduleDone
 from timeball_server.core.ids import TaskId
 from timeball_server.core.model import ScheduleView, TaskView
+from timeball_server.rpc.convert import etag_of
 
 RETRY_AFTER_S: Final = 1.0
 """What callers are told to wait while a shard has no owner."""
@@ -35,6 +36,8 @@ def error_of(rejected: Rejected, field: str = "task.run_time") -> TimeballError:
         violation = Violation(field, rejected.message)
         return InvalidRequest(rejected.message, violations=[violation])
     metadata = {} if rejected.task is None else {"state": rejected.task.state.value}
+    if rejected.task is not None and rejected.reason is RejectionReason.STALE_ETAG:
+        metadata["etag"] = etag_of(rejected.task.revision)
     pause = RETRY_AFTER_S if rejected.reason in _WITH_PAUSE else None
     return _ERRORS[rejected.reason](rejected.message, metadata=metadata, retry_after_s=pause)
 

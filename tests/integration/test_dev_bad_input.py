@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from timeball.errors import InvalidRequest, TimeballError
 from timeball.v1 import (
@@ -59,6 +60,12 @@ def channel(dev: DevServer) -> Iterator[grpc.Channel]:
 @pytest.fixture(scope="module")
 def tasks(channel: grpc.Channel) -> Any:
     return task_service_pb2_grpc.TaskServiceStub(channel)
+
+
+def update(*paths: str, **task: Any) -> task_service_pb2.UpdateTaskRequest:
+    """An update with this mask of a task that says so."""
+    mask = FieldMask(paths=paths)
+    return task_service_pb2.UpdateTaskRequest(task=task_pb2.Task(**task), update_mask=mask)
 
 
 def row_counts(dev: DevServer) -> dict[str, int]:
@@ -203,6 +210,63 @@ def test_metadata_over_its_limit_is_refused(tasks: Any) -> None:
             "INVALID_ARGUMENT",
             "reason",
         ),
+        ("UpdateTask", update(), "INVALID_ARGUMENT", "task.name"),
+        ("UpdateTask", update(name=DAMAGED_TASK, priority=1), "INVALID_ARGUMENT", "task.name"),
+        ("UpdateTask", update(name=UNKNOWN_TASK), "INVALID_ARGUMENT", "update_mask"),
+        ("UpdateTask", update("state", name=UNKNOWN_TASK), "INVALID_ARGUMENT", "update_mask"),
+        ("UpdateTask", update("run_time", name=UNKNOWN_TASK), "INVALID_ARGUMENT", "update_mask"),
+        (
+            "UpdateTask",
+            update(name=UNKNOWN_TASK, handler="it.echo"),
+            "INVALID_ARGUMENT",
+            "task.handler",
+        ),
+        (
+            "UpdateTask",
+            update("*", name=UNKNOWN_TASK, owner="me"),
+            "INVALID_ARGUMENT",
+            "task.owner",
+        ),
+        (
+            "UpdateTask",
+            update(name=UNKNOWN_TASK, priority=1, etag="1"),
+            "INVALID_ARGUMENT",
+            "task.etag",
+        ),
+        ("UpdateTask", update(name=UNKNOWN_TASK, priority=1), "NOT_FOUND", ""),
+        (
+            "RescheduleTask",
+            task_service_pb2.RescheduleTaskRequest(name="../x"),
+            "INVALID_ARGUMENT",
+            "name",
+        ),
+        (
+            "RescheduleTask",
+            task_service_pb2.RescheduleTaskRequest(name=UNKNOWN_TASK, etag="yesterday"),
+            "INVALID_ARGUMENT",
+            "etag",
+        ),
+        (
+            "RescheduleTask",
+            task_service_pb2.RescheduleTaskRequest(name=UNKNOWN_TASK, delay=Duration(seconds=-1)),
+            "INVALID_ARGUMENT",
+            "delay",
+        ),
+        (
+            "RescheduleTask",
+            task_service_pb2.RescheduleTaskRequest(name=UNKNOWN_TASK),
+            "NOT_FOUND",
+            "",
+        ),
+        ("DeleteTask", task_service_pb2.DeleteTaskRequest(name=""), "INVALID_ARGUMENT", "name"),
+        ("DeleteTask", task_service_pb2.DeleteTaskRequest(name=UNKNOWN_TASK), "NOT_FOUND", ""),
+        (
+            "RetryTask",
+            task_service_pb2.RetryTaskRequest(name=UNKNOWN_TASK, request_id="x"),
+            "INVALID_ARGUMENT",
+            "request_id",
+        ),
+        ("RetryTask", task_service_pb2.RetryTaskRequest(name=UNKNOWN_TASK), "NOT_FOUND", ""),
         (
             "WaitTask",
             task_service_pb2.WaitTaskRequest(name=UNKNOWN_TASK, timeout=Duration(seconds=-1)),

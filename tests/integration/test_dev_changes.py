@@ -108,8 +108,9 @@ async def test_an_etag_that_was_overtaken_changes_nothing(client: timeball.Async
         handle.update(priority=9, etag=first),
         handle.reschedule(after="2h", etag=first),
     ):
-        with pytest.raises(errors.StaleEtag):
+        with pytest.raises(errors.StaleEtag) as caught:
             await change
+        assert caught.value.metadata == {"state": "SCHEDULED", "etag": second}
     found = await client.get(handle.id)
     assert (found.priority, found.etag) == (1, second)
     assert await handle.reschedule(after="2h", etag=second) is TaskState.SCHEDULED

@@ -100,6 +100,21 @@ class Tasks(task_service_pb2_grpc.TaskServiceServicer):
     async def CancelTask(self, request: Any, context: Any) -> Any:  # noqa: N802
         return task_service_pb2.CancelTaskResponse()
 
+    async def UpdateTask(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return task_service_pb2.UpdateTaskResponse()
+
+    async def RescheduleTask(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return task_service_pb2.RescheduleTaskResponse()
+
+    async def DeleteTask(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return task_service_pb2.DeleteTaskResponse()
+
+    async def RetryTask(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return task_service_pb2.RetryTaskResponse()
+
+    async def ExplainTask(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return task_service_pb2.ExplainTaskResponse()
+
     async def BatchGetTasks(self, request: Any, context: Any) -> Any:  # noqa: N802
         return task_service_pb2.BatchGetTasksResponse()
 
@@ -242,12 +257,16 @@ async def test_nobody_gets_in_without_a_credential_and_refusals_are_counted() ->
             "GetTask": task_service_pb2.GetTaskRequest(name=NAME),
             "ListTasks": task_service_pb2.ListTasksRequest(),
             "CancelTask": task_service_pb2.CancelTaskRequest(name=NAME),
+            "UpdateTask": task_service_pb2.UpdateTaskRequest(task=task_pb2.Task(name=NAME)),
+            "RescheduleTask": task_service_pb2.RescheduleTaskRequest(name=NAME),
+            "DeleteTask": task_service_pb2.DeleteTaskRequest(name=NAME),
+            "RetryTask": task_service_pb2.RetryTaskRequest(name=NAME),
             "WaitTask": task_service_pb2.WaitTaskRequest(name=NAME),
             "BatchCreateTasks": task_service_pb2.BatchCreateTasksRequest(requests=[create()]),
         }.items():
             with pytest.raises(errors.Unauthenticated):
                 await it.call(verb, request)
-        assert it.gate.refused["UNAUTHENTICATED"] == 6
+        assert it.gate.refused["UNAUTHENTICATED"] == 10
         assert it.servicer.seen == []
 
 
@@ -309,10 +328,16 @@ async def test_another_namespace_looks_like_nothing() -> None:
         for verb, kind in {
             "GetTask": task_service_pb2.GetTaskRequest,
             "CancelTask": task_service_pb2.CancelTaskRequest,
+            "RescheduleTask": task_service_pb2.RescheduleTaskRequest,
+            "DeleteTask": task_service_pb2.DeleteTaskRequest,
+            "RetryTask": task_service_pb2.RetryTaskRequest,
             "WaitTask": task_service_pb2.WaitTaskRequest,
         }.items():
             with pytest.raises(errors.TaskNotFound):
                 await it.call(verb, kind(name=foreign))
+        foreign_task = task_pb2.Task(name=foreign, priority=1)
+        with pytest.raises(errors.TaskNotFound):
+            await it.call("UpdateTask", task_service_pb2.UpdateTaskRequest(task=foreign_task))
         request = create()
         request.parent = "namespaces/bank"
         with pytest.raises(errors.PermissionDenied):

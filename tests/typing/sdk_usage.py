@@ -68,6 +68,25 @@ async def submitted() -> None:
     handle.result().number  # type: ignore[attr-defined] # noqa: B018
 
 
+async def changed() -> None:
+    handle = await charge.submit("u1", amount=5)
+    assert_type(await handle.update(charge.prepare("u2", 7), priority=8, etag="r1"), TaskState)
+    assert_type(await handle.update({"user": "u2"}, timeout=None, labels={}), TaskState)
+    assert_type(await handle.reschedule(at=NEW_YEAR), TaskState)
+    assert_type(await handle.reschedule(after="5m", etag="r2"), TaskState)
+    assert_type(await handle.retry(), Handle[Receipt])
+    assert_type(await handle.cancel(terminate=True), TaskState)
+    await handle.delete(etag="r2")
+    sums = add.submit_sync(1, 2)
+    assert_type(sums.update(retry=timeball.RetryPolicy(max_attempts=2)), TaskState)
+    assert_type(sums.retry(), SyncHandle[int])
+    await handle.update(charge.prepare(7))  # type: ignore[arg-type]
+    await handle.update(priority="high")  # type: ignore[arg-type]
+    await handle.update(owner="me")  # type: ignore[call-arg]
+    await handle.reschedule(at="5m")  # type: ignore[arg-type]
+    sums.retry().result() + "one"  # type: ignore[operator]
+
+
 async def with_options() -> None:
     call = charge.options(run_at=NEW_YEAR, priority=3, labels={"team": "billing"})
     assert_type(await call.submit("u1"), Handle[Receipt])

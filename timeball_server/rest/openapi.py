@@ -26,6 +26,7 @@ _ERRORS: Final[Mapping[str, str]] = {
     "403": "The credential does not allow this.",
     "404": "There is no such thing in your namespace.",
     "409": "The thing is not in a state that allows this, or the request id was used before.",
+    "412": "It has changed since the etag was read.",
     "429": "A limit was reached; wait as told.",
     "503": "Not now; the same request may succeed in a moment.",
 }

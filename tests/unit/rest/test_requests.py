@@ -65,6 +65,20 @@ def parsed(method: str, target: str, body: Any = None, key: str | None = None) -
          tasks.CancelTaskRequest(name="namespaces/shop/tasks/1")),
         ("POST", f"{TASK}:cancel", {"reason": "late", "name": "namespaces/shop/tasks/1"},
          tasks.CancelTaskRequest(name="namespaces/shop/tasks/1", reason="late")),
+        ("PATCH", f"{TASK}?updateMask=priority,retry", {"priority": 7, "etag": "r1"},
+         tasks.UpdateTaskRequest(
+             task=TaskMessage(name="namespaces/shop/tasks/1", priority=7, etag="r1"),
+             update_mask={"paths": ["priority", "retry"]})),
+        ("PATCH", f"{TASK}?requestId={UUID}", {"name": "namespaces/shop/tasks/1"},
+         tasks.UpdateTaskRequest(
+             task=TaskMessage(name="namespaces/shop/tasks/1"), request_id=UUID)),
+        ("POST", f"{TASK}:reschedule", {"delay": "2s", "etag": "r1"},
+         tasks.RescheduleTaskRequest(
+             name="namespaces/shop/tasks/1", delay={"seconds": 2}, etag="r1")),
+        ("POST", f"{TASK}:retry", None,
+         tasks.RetryTaskRequest(name="namespaces/shop/tasks/1")),
+        ("DELETE", f"{TASK}?etag=r1", None,
+         tasks.DeleteTaskRequest(name="namespaces/shop/tasks/1", etag="r1")),
         ("DELETE", "/v1/namespaces/shop/schedules/1", None,
          schedules.DeleteScheduleRequest(name="namespaces/shop/schedules/1")),
     ],

@@ -35,6 +35,8 @@ SEGMENT = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable(
         (f"{NAME}:cancel", "/v1/namespaces/s/tasks/1:wait", None),
         (f"{NAME}:cancel", "/v1/namespaces/s/tasks/1", None),
         (f"{NAME}:cancel", "/v1/namespaces/s/tasks/1%3Acancel", None),
+        ("/v1/{task.name=namespaces/*/tasks/*}", "/v1/namespaces/s/tasks/1",
+         {"task.name": "namespaces/s/tasks/1"}),
         ("/v1/{parent=namespaces/*}/tasks:batchCreate", "/v1/namespaces/s/tasks:batchCreate",
          {"parent": "namespaces/s"}),
     ],
@@ -45,7 +47,16 @@ def test_a_template_matches(template: str, path: str, values: dict[str, str] | N
 
 @pytest.mark.parametrize(
     "text",
-    ["", "v1/tasks", "/v1/{name=**}", "/v1/{name", "/v1//x", "/v1/{Name}", "/v1/{name=a//b}"],
+    [
+        "",
+        "v1/tasks",
+        "/v1/{name=**}",
+        "/v1/{name",
+        "/v1//x",
+        "/v1/{Name}",
+        "/v1/{name=a//b}",
+        "/v1/{task.}",
+    ],
 )
 def test_other_forms_are_refused(text: str) -> None:
     with pytest.raises(InvalidTemplate):
