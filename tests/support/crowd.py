@@ -126,6 +126,7 @@ class Worker:
         speed: float = 1.0,
         spread: float = 0.0,
         handlers: tuple[str, ...] = ("charge",),
+        caps: tuple[tuple[str, int], ...] = (),
     ) -> None:
         self.facts = ExecutorFacts(
             node=NodeId(name),
@@ -134,6 +135,7 @@ class Worker:
             slots=slots,
             labels=(),
             handlers=handlers,
+            caps=caps,
         )
         self.speed = speed
         self.spread = spread
@@ -380,6 +382,12 @@ class Crowd:
     def in_turn(self) -> list[Start]:
         """All starts in the order in which the engine chose them."""
         return sorted(self.starts, key=lambda start: start.turn)
+
+    def due_and_waiting(self) -> list[tuple[int, int]]:
+        """Base priority and age, in ms, of tasks that are due and have been given to nobody."""
+        classes = self.engine.ready.classes()
+        waiting = [task for each in classes for task in each.tasks()]
+        return [(task.spec.priority, self.now_ms - task.due_ms) for task in waiting]
 
     def create(self, kinds: Iterable[Kind], *, due_ms: int | None = None) -> None:
         """Tasks that are due now, or at `due_ms` from the beginning; in this order."""

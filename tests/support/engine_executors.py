@@ -43,6 +43,7 @@ class ScriptedExecutor:
         handlers: tuple[str, ...] = ("charge",),
         labels: tuple[tuple[str, str], ...] = (),
         answers_fences: bool = True,
+        caps: tuple[tuple[str, int], ...] = (),
     ) -> None:
         self.world = world
         self.facts = ExecutorFacts(
@@ -52,6 +53,7 @@ class ScriptedExecutor:
             slots=slots,
             labels=labels,
             handlers=handlers,
+            caps=caps,
         )
         self.answers_fences = answers_fences
         self.heard: list[ToExecutor] = []
@@ -177,9 +179,11 @@ class ScriptedExecutor:
         started = self.world.wall_ms if answer is RevokeAnswer.RUNNING else None
         self.tell(RevokeReply(revoke.run, answer, started), node)
 
-    def says_capacity(self, free: int, *, draining: bool = False) -> None:
+    def says_capacity(
+        self, free: int, *, draining: bool = False, full: tuple[str, ...] = ()
+    ) -> None:
         """Tell how much room there is."""
-        self.tell(Capacity(slots=self.facts.slots, free=free, draining=draining))
+        self.tell(Capacity(slots=self.facts.slots, free=free, draining=draining, full=full))
 
     def vanishes(self) -> None:
         """The session ends."""

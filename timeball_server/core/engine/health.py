@@ -80,7 +80,9 @@ class Health:
 
     def turn(self, now_ms: int) -> None:
         """Forget what is older than the window."""
-        if now_ms >= self._half_ms + HALF_WINDOW_MS:
+        if self._half_ms == 0:
+            self._half_ms = now_ms
+        elif now_ms >= self._half_ms + HALF_WINDOW_MS:
             fresh = now_ms < self._half_ms + 2 * HALF_WINDOW_MS
             self._past, self._now, self._half_ms = self._now if fresh else {}, {}, now_ms
 
