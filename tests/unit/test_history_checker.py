@@ -349,6 +349,11 @@ WRONG: dict[str, tuple[Promise, Sequence[Line], Terms]] = {
         [*without(PLANNED, Final), Final(task="s1", seen=DONE)],
         TERMS,
     ),
+    "a version that nobody asked for": (
+        Promise.REVISION,
+        [create(), start(5 * S, version="other"), end(6 * S), final()],
+        TERMS,
+    ),
     "launched and early": (
         Promise.NOT_EARLY,
         [MADE, *run(10 * S, "s1", 10 * S), *run(20 * S, "s2", 20 * S - 9), ENDED],

@@ -32,6 +32,10 @@ class Call(StrEnum):
     WAIT = "wait"
     WATCH = "watch"
     CANCEL = "cancel"
+    TERMINATE = "terminate"
+    UPDATE = "update"
+    RESCHEDULE = "reschedule"
+    DELETE = "delete"
     CREATE_SCHEDULE = "create schedule"
     END_SCHEDULE = "end schedule"
 
@@ -98,7 +102,13 @@ class Seen(Record, frozen=True, kw_only=True):
 
 
 class Op(Record, frozen=True, kw_only=True, tag="op"):
-    """One operation of a client, all its repetitions included."""
+    """One operation of a client, all its repetitions included.
+
+    Attributes:
+        version: of an update: the name of the payload that it brings.
+        etag: of a change: the revision that it is meant for; 0 = any.
+        due_us: of a reschedule, or None: `delay_us` after the service has taken it.
+    """
 
     client: str
     call: Call
@@ -111,10 +121,18 @@ class Op(Record, frozen=True, kw_only=True, tag="op"):
     wish: Wish | None = None
     rhythm: Rhythm | None = None
     seen: Seen | None = None
+    version: str = ""
+    etag: int = 0
+    due_us: int | None = None
+    delay_us: int = 0
 
 
 class Start(Record, frozen=True, kw_only=True, tag="start"):
-    """A handler began, as a sink outside saw it before anything else happened."""
+    """A handler began, as a sink outside saw it before anything else happened.
+
+    Attributes:
+        version: of its payload; empty = as the task was created.
+    """
 
     task: str
     attempt: int
@@ -122,6 +140,7 @@ class Start(Record, frozen=True, kw_only=True, tag="start"):
     process: str
     at_us: int
     payload: str = ""
+    version: str = ""
 
 
 class End(Record, frozen=True, kw_only=True, tag="end"):
@@ -209,6 +228,7 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
         healed_us: when the last fault was over.
         recover_us: so long after that everything overdue has started; None = not judged.
         read_us: when the last reads began.
+        forget_us: so long after its deletion a task that has ended may still be shown.
     """
 
     calm: bool
@@ -217,6 +237,7 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
     healed_us: int = 0
     recover_us: int | None = None
     read_us: int = NEVER_US
+    forget_us: int = 0
 
 
 Line = (

@@ -1,9 +1,9 @@
 """Is what clients were told of one task possible at all, in some order that time allows (I8)?
 
-A task is a small register: absent, then open, then ended in one way for ever; or void, so that it
-never exists. Every operation takes effect at one instant between its call and its answer; one
-without an answer may take effect at any time after its call, or never. The service's own doing,
-that a task ends, is an operation without an answer, too.
+A task is a small register: absent, then open, then ended in one way for ever, or at last deleted;
+or void, so that it never exists. Every operation takes effect at one instant between its call and
+its answer; one without an answer may take effect at any time after its call, or never. The
+service's own doing, that a task ends, is an operation without an answer, too.
 
 The search is that of Wing and Gong, with a memory of what was tried. One task at a time, because
 what is possible for each is possible for all.
@@ -19,10 +19,16 @@ from tests.support.checker.history import NEVER_US, Call, Kind, Op
 ABSENT: Final = "absent"
 OPEN: Final = "open"
 VOID: Final = "void"
+DELETED: Final = "deleted"
+ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TERMINATED"})
+HIDDEN: Final = frozenset({ABSENT, VOID, DELETED})
 NOT_FOUND: Final = frozenset({"TASK_NOT_FOUND", "NOT_FOUND"})
 TOO_LATE: Final = "TOO_LATE"
+STALE: Final = "STALE_ETAG"
+NOT_ENDED: Final = "FAILED_PRECONDITION"
+ASKED_TO_END: Final = frozenset({Call.CANCEL, Call.TERMINATE})
 EXISTS: Final = "exists"
-"""No state but a question: the register is neither absent nor void."""
+"""No state but a question: the register is neither absent nor void nor deleted."""
 
 
 class Step(NamedTuple):
@@ -55,14 +61,38 @@ def steps_of(ops: Sequence[Op], ends: Sequence[tuple[str, int]]) -> list[Step]:
 def _steps(op: Op) -> list[Step]:
     if op.call is Call.CREATE:
         return _creation(op)
-    if op.call is Call.CANCEL:
+    if op.call in ASKED_TO_END:
         return _cancellation(op)
+    if op.call is Call.DELETE and op.kind is not Kind.FAIL:
+        return _deletion(op)
     if op.kind is Kind.FAIL and op.reason in NOT_FOUND:
-        return [Step(op.inv_us, op.ret_us, frozenset({ABSENT, VOID}), None, must=True)]
+        return [Step(op.inv_us, op.ret_us, HIDDEN, None, must=True)]
+    if op.call in (Call.UPDATE, Call.RESCHEDULE, Call.DELETE):
+        return _change(op)
     if op.kind is not Kind.OK or op.seen is None:
         return []
     state = op.seen.state if op.seen.ended else OPEN
     return [Step(op.inv_us, op.ret_us, frozenset({state}), None, must=True)]
+
+
+def _change(op: Op) -> list[Step]:
+    """A change took effect while the task was open; what is answered then is how it stands."""
+    if op.kind is Kind.OK and op.seen is not None:
+        state = op.seen.state if op.seen.ended else OPEN
+        held = Step(op.inv_us, op.ret_us, frozenset({OPEN}), None, must=True)
+        return [held, Step(op.inv_us, op.ret_us, frozenset({state}), None, must=True)]
+    if op.kind is Kind.FAIL and op.reason in (TOO_LATE, STALE):
+        return [Step(op.inv_us, op.ret_us, None, EXISTS, must=True)]
+    if op.kind is Kind.FAIL and op.reason == NOT_ENDED:
+        return [Step(op.inv_us, op.ret_us, frozenset({OPEN}), None, must=True)]
+    return []
+
+
+def _deletion(op: Op) -> list[Step]:
+    hide = Step(op.inv_us, op.ret_us, ENDED, DELETED, must=False)
+    if op.kind is Kind.OK:
+        return [hide, Step(op.inv_us, op.ret_us, frozenset({DELETED}), None, must=True)]
+    return [hide._replace(ret_us=NEVER_US)]
 
 
 def _creation(op: Op) -> list[Step]:
@@ -83,13 +113,15 @@ def _cancellation(op: Op) -> list[Step]:
         change = Step(op.inv_us, op.ret_us, frozenset({OPEN}), end, must=False)
         return [change, Step(op.inv_us, op.ret_us, frozenset({end}), None, must=True)]
     if op.kind is Kind.INFO:
+        end = "CANCELLED" if op.call is Call.CANCEL else "TERMINATED"
         return [
-            Step(op.inv_us, NEVER_US, frozenset({OPEN}), "CANCELLED", must=False),
+            Step(op.inv_us, NEVER_US, frozenset({OPEN}), end, must=False),
             Step(op.inv_us, NEVER_US, frozenset({ABSENT}), VOID, must=False),
         ]
     if op.reason in NOT_FOUND:
         change = Step(op.inv_us, op.ret_us, frozenset({ABSENT}), VOID, must=False)
-        return [change, Step(op.inv_us, op.ret_us, frozenset({VOID}), None, must=True)]
+        gone = frozenset({VOID, DELETED})
+        return [change, Step(op.inv_us, op.ret_us, gone, None, must=True)]
     if op.reason == TOO_LATE:
         return [Step(op.inv_us, op.ret_us, None, EXISTS, must=True)]
     return []
@@ -154,7 +186,7 @@ def _is_over(steps: Sequence[Step], done: int, step: Step) -> bool:
 def _after(state: str, step: Step) -> str | None:
     """The state after a step, None if it cannot happen now."""
     if step.after == EXISTS:
-        return None if state in (ABSENT, VOID) else state
+        return None if state in HIDDEN else state
     if step.before is not None and state not in step.before:
         return None
     return state if step.after is None else step.after

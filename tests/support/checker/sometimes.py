@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from tests.support.checker.history import Call, History, Kind, Op, Start
 from tests.support.checker.schedules import LAUNCHED
 
+CHANGES = frozenset({Call.UPDATE, Call.RESCHEDULE, Call.TERMINATE, Call.DELETE})
+BEGUN = frozenset({"FAILED", "LOST", "RUNNING", "SUCCEEDED"})
 SITUATIONS = (
     "a creation whose outcome nobody knew was there",
     "a creation whose outcome nobody knew was not there",
@@ -18,6 +20,12 @@ SITUATIONS = (
     "a cancellation won against the start",
     "a cancellation came too late",
     "a cancellation named attempts in doubt",
+    "an update won against the start",
+    "an update came too late",
+    "a move to another time won against the start",
+    "a change of an old revision was refused",
+    "an attempt that ran was terminated",
+    "a deleted task stayed hidden",
     "a task ran again after its executor was given up",
     "an at-most-once task was lost",
     "a failed attempt was repeated",
@@ -35,6 +43,7 @@ def shown(history: History) -> Counter[str]:
     found: Counter[str] = Counter()
     found.update(_creations(history))
     found.update(_cancellations(history))
+    found.update(_changes(history))
     found.update(_runs(history))
     found.update(_cluster(history))
     return found
@@ -68,6 +77,33 @@ def _cancellations(history: History) -> Counter[str]:
             found["a cancellation named attempts in doubt"] += bool(op.seen.doubts)
         elif op.reason == "TOO_LATE":
             found["a cancellation came too late"] += 1
+    return found
+
+
+def _changes(history: History) -> Counter[str]:
+    found: Counter[str] = Counter()
+    ran = {(start.task, start.version) for start in history.starts}
+    gone = {task for task, last in history.final.items() if last.seen is None}
+    for op in history.ops:
+        if op.call not in CHANGES:
+            continue
+        if op.reason == "TOO_LATE":
+            found["an update came too late"] += op.call is Call.UPDATE
+        elif op.reason == "STALE_ETAG":
+            found["a change of an old revision was refused"] += 1
+        if op.kind is not Kind.OK or op.seen is None:
+            continue
+        found["an update won against the start"] += (op.task, op.version) in ran and (
+            op.call is Call.UPDATE
+        )
+        begun = any(each.outcome in BEGUN for each in op.seen.tries)
+        found["a move to another time won against the start"] += (
+            op.call is Call.RESCHEDULE and not begun
+        )
+        found["an attempt that ran was terminated"] += op.call is Call.TERMINATE and bool(
+            op.seen.tries
+        )
+        found["a deleted task stayed hidden"] += op.call is Call.DELETE and op.task in gone
     return found
 
 

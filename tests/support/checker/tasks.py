@@ -18,13 +18,20 @@ from tests.support.checker.history import (
     Terms,
     Wish,
 )
-from tests.support.checker.register import NOT_FOUND, is_possible, steps_of
+from tests.support.checker.register import (
+    ASKED_TO_END,
+    NOT_FOUND,
+    is_possible,
+    steps_of,
+)
 from tests.support.checker.verdicts import Promise, Violation
+from tests.support.checker.versions import Versions, of_one_revision
 
 CANCELLED = frozenset({"CANCELLED", "TERMINATED"})
 COUNTED = frozenset({"FAILED", "LOST"})
 SETTLED = frozenset({"FAILED", "LOST", "SUCCEEDED"})
 """Outcomes of attempts that stay what they are."""
+LOOKS = frozenset({Call.GET, Call.WAIT, Call.WATCH})
 NOWHERE = (0, 0)
 """The place of an answer that does not say how far a task had come."""
 
@@ -61,8 +68,10 @@ class Life:
         yield from self._cancelled()
         yield from self._backwards()
         yield from self._impossible()
+        for text in of_one_revision(self.ops):
+            yield self.broken(Promise.REVISION, text)
         if self.wish is not None:
-            yield from self._early(self.wish)
+            yield from self._versions(self.wish)
             yield from self._foreign(self.wish)
             if self.wish.mode is Mode.AT_MOST_ONCE and len(self.starts) > 1:
                 began = ", ".join(f"{each.attempt} on {each.process}" for each in self.starts)
@@ -74,18 +83,16 @@ class Life:
 
     # Starts -------------------------------------------------------------------------------------
 
-    def _early(self, wish: Wish) -> Iterator[Violation]:
-        early_us = self.terms.early_us
-        if wish.due_us is None:
-            # One owner adds the delay to its own now, another one may see the instant come.
-            early_us *= 2
-            due_us = self.made_us + wish.delay_us
-        else:
-            due_us = wish.due_us
+    def _versions(self, wish: Wish) -> Iterator[Violation]:
+        """Nothing begins before the due time, nor as it was, that is not in force any more."""
+        versions = Versions(self.terms, self.ops, wish, self.made_us)
         for start in self.starts:
-            if start.at_us < due_us - early_us:
-                text = f"attempt {start.attempt} began {due_us - start.at_us} us early"
+            early_us = versions.early_us(start)
+            if early_us:
+                text = f"attempt {start.attempt} began {early_us} us early"
                 yield self.broken(Promise.NOT_EARLY, text)
+            for text in versions.wrong(start):
+                yield self.broken(Promise.REVISION, text)
 
     def _foreign(self, wish: Wish) -> Iterator[Violation]:
         for start in self.starts:
@@ -116,7 +123,7 @@ class Life:
     def _cancelled(self) -> Iterator[Violation]:
         """Nothing begins after "cancelled", nor after "there is no such task"."""
         for op in self.ops:
-            if op.call is not Call.CANCEL or op.kind is Kind.INFO:
+            if op.call not in ASKED_TO_END or op.kind is Kind.INFO:
                 continue
             if op.kind is Kind.FAIL and op.reason not in NOT_FOUND:
                 continue
@@ -161,17 +168,28 @@ class Life:
 
     def _impossible(self) -> Iterator[Violation]:
         """Whether the answers can be explained by one register (I8)."""
-        ops = [op for op in self.ops if not (op.call is Call.CREATE and op.kind is Kind.FAIL)]
+        ops = [op for op in self.ops if not self._says_nothing(op)]
         made = any(op.call is Call.CREATE for op in ops)
         steps = steps_of(ops, self._endings())
         if made and not is_possible(steps):
             said = "; ".join(_said(op) for op in ops)
             yield self.broken(Promise.LINEAR, f"no order explains: {said}")
 
+    def _says_nothing(self, op: Op) -> bool:
+        """A creation that failed; or what ended and is deleted, shown by whoever still knew it."""
+        if op.call is Call.CREATE and op.kind is Kind.FAIL:
+            return True
+        if op.call not in LOOKS or op.seen is None or not op.seen.ended:
+            return False
+        gone = [each for each in self.ops if each.call is Call.DELETE]
+        if not gone or op.ret_us < min(each.inv_us for each in gone):
+            return False
+        return op.inv_us <= max(each.ret_us for each in gone) + self.terms.forget_us
+
     def _endings(self) -> list[tuple[str, int]]:
         """Ways in which the service may have ended it by itself, and not before when."""
         well = [end.at_us for end in self.ends.values() if end.ok]
-        asked = [op.inv_us for op in self.ops if op.call is Call.CANCEL]
+        asked = [op.inv_us for op in self.ops if op.call in ASKED_TO_END]
         found = [("FAILED", self.made_us)]
         if well:
             found.append(("SUCCEEDED", min(well)))
@@ -183,7 +201,16 @@ class Life:
 
     def _at_last(self) -> Iterator[Violation]:
         seen = None if self.final is None else self.final.seen
-        if seen is None:
+        deletions = [op for op in self.ops if op.call is Call.DELETE]
+        removed = next((op for op in deletions if op.kind is Kind.OK), None)
+        if removed is not None and seen is not None:
+            yield self.broken(Promise.TRUTH, f"deleted by {removed.client} and shown at last")
+        elif removed is not None and removed.seen is not None:
+            yield from self._ended(removed.seen)
+            yield from self._late(removed.seen)
+        elif seen is None and any(op.kind is Kind.INFO for op in deletions):
+            return  # it may have been deleted
+        elif seen is None:
             why = "never read" if self.final is None else f"the last read says {self.final.reason}"
             yield self.broken(Promise.DURABLE, f"acknowledged, but {why}")
         elif not seen.ended:
@@ -204,7 +231,7 @@ class Life:
         well = [start for start in self.starts if self._ended_well(start)]
         if seen.state == "SUCCEEDED" and not well:
             yield self.broken(Promise.TRUTH, "SUCCEEDED but no attempt ended well")
-        if seen.state in CANCELLED and not any(op.call is Call.CANCEL for op in self.ops):
+        if seen.state in CANCELLED and not any(op.call in ASKED_TO_END for op in self.ops):
             yield self.broken(Promise.TRUTH, "CANCELLED but nobody asked")
         if seen.state == "FAILED" and self.wish is not None:
             yield from self._failed(self.wish, seen)
@@ -234,9 +261,13 @@ class Life:
                 if each.late_us is not None and each.late_us > terms.late_us:
                     text = f"attempt {each.number} began {each.late_us} us late without any fault"
                     yield self.broken(Promise.PUNCTUAL, text)
-        if terms.recover_us is None or wish is None or wish.due_us is None or not self.starts:
+        moved = any(op.call is Call.RESCHEDULE for op in self.ops)
+        if terms.recover_us is None or wish is None or not self.starts:
             return
-        soonest_us = max(wish.due_us, terms.healed_us, self.known_us)
+        if wish.due_us is None and not moved:
+            return
+        last_due_us = Versions(terms, self.ops, wish, self.made_us).last_due_us()
+        soonest_us = max(last_due_us, terms.healed_us, self.known_us)
         first_us = min(start.at_us for start in self.starts)
         if first_us > soonest_us + terms.recover_us:
             text = f"began {first_us - soonest_us} us after it was due and all was healed"

@@ -22,6 +22,7 @@ class Promise(StrEnum):
     PUNCTUAL = "I11 punctual"
     TRUTH = "I12 status truth"
     HYGIENE = "I14 hygiene"
+    REVISION = "I15 revision"
     SANITY = "sanity"
 
 

@@ -16,7 +16,9 @@ from typing import Any
 import msgspec
 from timeball.errors import (
     AlreadyExists,
+    FailedPrecondition,
     OutcomeUnknown,
+    StaleEtag,
     TaskNotFound,
     TimeballError,
     TooLate,
@@ -29,6 +31,7 @@ from coordinator.requests import Caller, CancelRequest, CreateRequest
 from tests.support.checker.history import Call, Kind, Mode, Wish
 from tests.support.sim.handlers import WORK
 from tests.support.sim.history import Op
+from tests.support.sim.revisers import Reviser
 from tests.support.sim.world import LAYOUT, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock
 from timeball_server.core.ids import TaskId
@@ -53,6 +56,7 @@ TRIES = 12
 PATIENCE = (1, 2, TRIES, TRIES)
 """How often clients try to create a task before they give up not knowing."""
 COORDINATORS = ("coordinator-1:1", "coordinator-2:1")
+EXPECTED = (TooLate, TaskNotFound, AlreadyExists, StaleEtag)
 Ask = Callable[[Any, bool], Coroutine[Any, Any, Any]]
 
 
@@ -84,6 +88,7 @@ class Client:
         self._follows = random.Random(f"{world.seed} {name} follows")
         self._clock = VirtualClock(world.loop)
         self._caller = Caller(NAMESPACE, name)
+        self._reviser = Reviser(world, self)
 
     async def run(self, creates: int, until_us: int) -> None:
         """Create that many tasks, spread over the time, and do other things in between."""
@@ -101,6 +106,7 @@ class Client:
         if created is None:
             return
         self.tasks.append(created)
+        self._reviser.maybe(wanted, created)
         if rng.random() < 0.25:
             await self.get(rng.choice(self.tasks))
         if rng.random() < 0.1:
@@ -273,7 +279,7 @@ class Client:
             for each in seen:
                 if isinstance(each, TaskView):
                     op.view = each
-                else:
+                elif not history.was_deleted(task_id):
                     history.problem(self.name, f"{task_id} was created and then {each!r}")
             self._end(op, Kind.OK if seen else Kind.FAIL)
             await self._clock.sleep_ms(self._follows.uniform(1, 200))
@@ -358,8 +364,10 @@ class Client:
         what = f"{op.call} {op.task_id} {kind} {op.reason if kind is not Kind.OK else ''}"
         state = f"{op.view.state} rev {op.view.revision}" if isinstance(op.view, TaskView) else ""
         self._world.history.trace(self.name, f"{what} {state}")
-        if isinstance(error, (TooLate, TaskNotFound, AlreadyExists)) or error is None:
+        if isinstance(error, EXPECTED) or error is None:
             return
+        if op.call is Call.DELETE and isinstance(error, FailedPrecondition):
+            return  # it has not ended
         if op.call is Call.CREATE_SCHEDULE and "would never fire" in str(error):
             return  # its end came before its creation did
         self._world.history.problem(self.name, f"{what}: unexpected {error.reason}: {error}")

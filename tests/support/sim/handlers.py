@@ -40,7 +40,13 @@ def handlers(
             history.trace(process, f"END {context.task_id} {context.attempt} {ok}")
 
     async def work(
-        context: Context, mark: str, fails: int, work_ms: int, fatal: bool, poison: int
+        context: Context,
+        mark: str,
+        fails: int,
+        work_ms: int,
+        fatal: bool,
+        poison: int,
+        version: str = "",
     ) -> int:
         if history.is_open:
             start = Start(
@@ -50,6 +56,7 @@ def handlers(
                 process=process,
                 at_us=history.now_us(),
                 payload=mark,
+                version=version,
             )
             history.starts.append(start)
             history.trace(process, f"START {context.task_id} {context.attempt} {context.epoch}")

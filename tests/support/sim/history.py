@@ -46,6 +46,9 @@ class Op:
     reason: str = ""
     view: TaskView | ScheduleView | None = None
     tries: int = 0
+    version: str = ""
+    etag: int = 0
+    delay_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -101,6 +104,10 @@ class History:
         if self.is_open:
             self.trace(who, f"PROBLEM {what}")
             self.problems.append(f"{who}: {what}")
+
+    def was_deleted(self, task_id: str) -> bool:
+        """Whether anybody has tried to delete a task."""
+        return any(op.call is Call.DELETE and op.task_id == task_id for op in self.ops)
 
     def digest(self) -> str:
         """The hash of the trace."""

@@ -28,6 +28,7 @@ class Profile:
         twice_share: of requests that arrive a second time.
         poison_share: of tasks that take their executor with them.
         cancel_share: of tasks that somebody cancels.
+        revise_share: of tasks that somebody updates, moves, terminates or deletes.
         long_share: of tasks that work for minutes.
         old_share: of requests that were made minutes before they are sent.
         pause_before: scheduler nodes freeze before writes to the store that are called so.
@@ -62,6 +63,7 @@ class Profile:
     twice_share: float = 0.0
     poison_share: float = 0.0
     cancel_share: float = 0.2
+    revise_share: float = 0.12
     long_share: float = 0.0
     long_s: float = 90.0
     old_share: float = 0.0

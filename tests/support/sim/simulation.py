@@ -164,13 +164,14 @@ async def _finish(world: World, planner: Planner) -> None:
 
 
 def _latest_due_ms(op: Op) -> int:
-    """The latest instant at which a creation may have wanted its task to start."""
-    if op.wish is None or op.call is not Call.CREATE:
+    """The latest instant at which a creation or a move may have wanted its task to start."""
+    if op.call not in (Call.CREATE, Call.RESCHEDULE):
         return 0
     if op.due_ms is not None:
         return op.due_ms
     ended_us = 0 if op.ret_us == NEVER_US else op.ret_us
-    return START_WALL_MS + (max(op.inv_us, ended_us) + op.wish.delay_us) // 1_000
+    delay_us = op.delay_ms * 1_000 if op.wish is None else op.wish.delay_us
+    return START_WALL_MS + (max(op.inv_us, ended_us) + delay_us) // 1_000
 
 
 def _silence() -> None:

@@ -22,11 +22,16 @@ from tests.support.checker.history import Op as Told
 from tests.support.sim.history import History as Run
 from tests.support.sim.history import Op
 from tests.support.sim.profile import SLOTS, Profile
+from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.model import TaskView
 
 CALM_LATENESS_US = 200_000
 """What planned moves may cost; nothing else goes wrong in a calm run."""
 RECOVER_US = 30_000_000
+FORGET_US = 5_500_000
+"""So long a coordinator shows an ended task that another one has deleted."""
+LONGEST_FORGET_US = 30_000_000
+"""The same, if it freezes between reading the task and remembering it."""
 SLOT_CHANGES_US = 5_000
 """From the end of a run to the start of the next one in its slot, at most."""
 Attempt = tuple[str, int]
@@ -46,6 +51,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
         healed_us=run.healed_us,
         recover_us=RECOVER_US,
         read_us=run.read_us,
+        forget_us=FORGET_US if profile.calm else LONGEST_FORGET_US,
     )
     waited = _waited(run)
     yield from (_told(op, waited) for op in run.ops)
@@ -76,6 +82,10 @@ def _told(op: Op, waited: frozenset[Attempt]) -> Told:
         wish=op.wish,
         rhythm=op.rhythm,
         seen=_seen(op, waited) if op.kind is Kind.OK else None,
+        version=op.version,
+        etag=op.etag,
+        due_us=None if op.due_ms is None else (op.due_ms - START_WALL_MS) * 1_000,
+        delay_us=op.delay_ms * 1_000,
     )
 
 
