@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from timeball.cli.instants import time_option
-from timeball.cli.output import as_json, instant, output_option, print_json, print_table
+from timeball.cli.output import as_json, output_option, print_json, print_table, time_of
 from timeball.cli.session import Session
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def list_entries(
 
 def _row(entry: admin_service_pb2.AuditEntry) -> tuple[str, ...]:
     return (
-        instant(entry.time, entry.HasField("time")),
+        time_of(entry, "time"),
         entry.actor,
         entry.action,
         entry.target,

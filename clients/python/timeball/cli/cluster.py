@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from timeball.cli.output import as_json, instant, output_option, print_json, print_table
+from timeball.cli.output import as_json, output_option, print_json, print_table, time_of
 from timeball.cli.session import Session
 
 if TYPE_CHECKING:
@@ -89,9 +89,18 @@ def node_row(node: admin_service_pb2.Node) -> tuple[str, ...]:
         str(node.strength or ""),
         str(node.slots or ""),
         " ".join(map(str, node.owned_shards)) if is_owner else "",
-        "draining" if node.draining else "ok",
+        _state(node),
         _uptime(node.uptime.seconds) if node.HasField("uptime") else "",
     )
+
+
+def _state(node: admin_service_pb2.Node) -> str:
+    """What keeps work from it, in a few words."""
+    if node.draining:
+        return "draining"
+    if node.left_out_by:
+        return f"left out by {' '.join(node.left_out_by)}: {node.left_out_reason}"
+    return "ok"
 
 
 def shard_row(shard: admin_service_pb2.Shard) -> tuple[str, ...]:
@@ -133,6 +142,6 @@ def _node(node: admin_service_pb2.Node) -> tuple[str, ...]:
         node.address,
         str(node.strength or ""),
         str(node.slots or ""),
-        instant(node.start_time, node.HasField("start_time")),
+        time_of(node, "start_time"),
         node.version,
     )

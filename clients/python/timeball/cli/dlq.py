@@ -10,12 +10,12 @@ from timeball.cli.failures import OTHER
 from timeball.cli.instants import time_option
 from timeball.cli.output import (
     as_json,
-    instant,
     output_option,
     print_json,
     print_table,
     request_id_option,
     short,
+    time_of,
     word,
 )
 from timeball.cli.session import Session
@@ -106,7 +106,7 @@ def _row(letter: admin_service_pb2.DeadLetter) -> tuple[str, ...]:
         letter.owner,
         word(letter.DESCRIPTOR, "cause", letter.cause),
         str(letter.attempts),
-        instant(letter.fail_time, letter.HasField("fail_time")),
+        time_of(letter, "fail_time"),
         short(letter.redriven_as),
         letter.message,
     )

@@ -10,12 +10,12 @@ import click
 from timeball.cli.instants import time_option
 from timeball.cli.output import (
     as_json,
-    instant,
     output_option,
     print_json,
     print_table,
     request_id_option,
     short,
+    time_of,
     word,
 )
 from timeball.cli.session import Session
@@ -145,7 +145,7 @@ def _row(key: admin_service_pb2.Key) -> tuple[str, ...]:
         key.subject,
         " ".join(word(key.DESCRIPTOR, "roles", role).lower() for role in key.roles),
         "live" if key.live else revoked,
-        instant(key.create_time, key.HasField("create_time")),
-        instant(key.expire_time, key.HasField("expire_time")),
+        time_of(key, "create_time"),
+        time_of(key, "expire_time"),
         key.creator,
     )

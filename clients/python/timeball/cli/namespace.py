@@ -9,12 +9,12 @@ import click
 
 from timeball.cli.output import (
     as_json,
-    instant,
     output_option,
     print_json,
     print_table,
     request_id_option,
     short,
+    time_of,
 )
 from timeball.cli.session import Session
 
@@ -101,6 +101,6 @@ def _row(namespace: admin_service_pb2.Namespace) -> tuple[str, ...]:
         short(namespace.name),
         namespace.title,
         "enabled" if namespace.enabled else "disabled",
-        instant(namespace.create_time, namespace.HasField("create_time")),
-        instant(namespace.update_time, namespace.HasField("update_time")),
+        time_of(namespace, "create_time"),
+        time_of(namespace, "update_time"),
     )

@@ -99,10 +99,13 @@ def draw(header: Row, rows: Sequence[Row]) -> None:
     Console().print(table)
 
 
-def instant(stamp: Timestamp, is_set: bool = True) -> str:
-    """An instant in UTC to the millisecond, or nothing."""
-    if not is_set:
-        return ""
+def time_of(message: Message, field: str) -> str:
+    """The instant in a field of a message; nothing where it is not set."""
+    return instant(getattr(message, field)) if message.HasField(field) else ""
+
+
+def instant(stamp: Timestamp) -> str:
+    """An instant in UTC to the millisecond."""
     from datetime import UTC
 
     when: datetime = stamp.ToDatetime(tzinfo=UTC)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from timeball.cli.output import instant, print_table, short, word
+from timeball.cli.output import instant, print_table, short, time_of, word
 from timeball.durations import format_duration
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def schedule_row(schedule: pb.Schedule) -> tuple[str, ...]:
         schedule.task.handler,
         when(schedule),
         state(schedule),
-        instant(schedule.next_time, schedule.HasField("next_time")),
+        time_of(schedule, "next_time"),
         str(schedule.runs),
     )
 
@@ -48,8 +48,8 @@ def _facts(schedule: pb.Schedule) -> list[tuple[str, str]]:
         ("handler", task.handler),
         ("arguments", task.payload.data.decode(errors="replace")),
         ("when", when(schedule)),
-        ("start", instant(schedule.start_time, has("start_time"))),
-        ("end", instant(schedule.end_time, has("end_time"))),
+        ("start", time_of(schedule, "start_time")),
+        ("end", time_of(schedule, "end_time")),
         ("max runs", str(schedule.max_runs or "")),
         ("overlap", overlap(schedule)),
         ("catch-up", _catch_up(schedule)),
@@ -58,18 +58,18 @@ def _facts(schedule: pb.Schedule) -> list[tuple[str, str]]:
         ("window", _length(schedule.flexible_window)),
         ("labels", ", ".join(f"{k}={v}" for k, v in sorted(schedule.labels.items()))),
         ("state", state(schedule)),
-        ("ended", instant(schedule.ended_time, has("ended_time"))),
+        ("ended", time_of(schedule, "ended_time")),
         ("ended because", schedule.ended_cause),
         ("paused", f"{instant(pause.time)} by {pause.actor}" if has("pause") else ""),
         ("pause reason", pause.reason),
-        ("next", instant(schedule.next_time, has("next_time"))),
+        ("next", time_of(schedule, "next_time")),
         ("runs", str(schedule.runs)),
         ("in hand", " ".join(map(short, schedule.open_tasks))),
         ("waiting", " ".join(instant(each) for each in schedule.buffered_times)),
         ("recent tasks", " ".join(map(short, schedule.recent_tasks))),
         ("version", f"{schedule.version} (etag {schedule.etag})"),
-        ("created", instant(schedule.create_time, has("create_time"))),
-        ("updated", instant(schedule.update_time, has("update_time"))),
+        ("created", time_of(schedule, "create_time")),
+        ("updated", time_of(schedule, "update_time")),
     ]
 
 
@@ -122,7 +122,7 @@ def print_preview(answer: pb.PreviewScheduleResponse, zone: str) -> None:
         (
             instant(each.nominal_time),
             local(each.nominal_time, zone),
-            instant(each.due_time, each.HasField("due_time")),
+            time_of(each, "due_time"),
             " ".join(each.marks),
         )
         for each in answer.times
@@ -158,7 +158,7 @@ def occurrence_row(row: pb.Occurrence) -> tuple[str, ...]:
     """One row of the ledger."""
     return (
         instant(row.nominal_time),
-        instant(row.last_nominal_time, row.HasField("last_nominal_time")),
+        time_of(row, "last_nominal_time"),
         str(row.times),
         word(row.DESCRIPTOR, "verdict", row.verdict),
         _lateness(row),
@@ -186,7 +186,7 @@ def backfill_row(backfill: pb.Backfill) -> tuple[str, ...]:
         instant(backfill.end_time),
         word(backfill.DESCRIPTOR, "state", backfill.state),
         str(backfill.launched),
-        instant(backfill.next_time, backfill.HasField("next_time")),
+        time_of(backfill, "next_time"),
     )
 
 

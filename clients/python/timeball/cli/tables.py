@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from timeball.cli.output import instant, print_table, short, word
+from timeball.cli.output import print_table, short, time_of, word
 from timeball.states import state_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def row(task: task_pb2.Task) -> tuple[str, ...]:
         short(task.name),
         task.handler,
         state_of(task.state).value,
-        instant(task.due_time, task.HasField("due_time")),
+        time_of(task, "due_time"),
         str(task.attempt),
         str(task.effective_priority),
     )
@@ -47,9 +47,9 @@ def _facts(task: task_pb2.Task) -> list[tuple[str, str]]:
         ("state", state_of(task.state).value),
         ("cause", word(task.DESCRIPTOR, "cause", task.cause)),
         ("failure", _failure(task.failure)),
-        ("due", instant(task.due_time, task.HasField("due_time"))),
-        ("created", instant(task.create_time, task.HasField("create_time"))),
-        ("updated", instant(task.update_time, task.HasField("update_time"))),
+        ("due", time_of(task, "due_time")),
+        ("created", time_of(task, "create_time")),
+        ("updated", time_of(task, "update_time")),
         ("priority", f"{task.priority} (now {task.effective_priority})"),
         ("attempts", str(task.attempt)),
         ("owner", task.owner),
@@ -81,8 +81,8 @@ def _attempt(attempt: task_pb2.Attempt) -> tuple[str, ...]:
         str(attempt.number),
         attempt.executor,
         str(attempt.priority),
-        instant(attempt.due_time, attempt.HasField("due_time")),
-        instant(attempt.start_time, attempt.HasField("start_time")),
+        time_of(attempt, "due_time"),
+        time_of(attempt, "start_time"),
         f"{late} ms" if attempt.HasField("lateness") else "",
         word(attempt.DESCRIPTOR, "outcome", attempt.outcome),
         _failure(attempt.failure),
@@ -93,7 +93,7 @@ def _entry(entry: task_pb2.JournalEntry) -> tuple[str, ...]:
     return (
         str(entry.seq),
         str(entry.epoch),
-        instant(entry.time, entry.HasField("time")),
+        time_of(entry, "time"),
         entry.event,
         entry.state,
         entry.actor,

@@ -9,12 +9,12 @@ import click
 
 from timeball.cli.output import (
     as_json,
-    instant,
     output_option,
     print_json,
     print_table,
     request_id_option,
     short,
+    time_of,
 )
 from timeball.cli.session import Session
 
@@ -139,5 +139,5 @@ def _row(user: admin_service_pb2.User) -> tuple[str, ...]:
         user.email,
         ", ".join(user.channels),
         "enabled" if user.enabled else "disabled",
-        instant(user.update_time, user.HasField("update_time")),
+        time_of(user, "update_time"),
     )
