@@ -94,7 +94,7 @@ def write_changes(task: task_pb2.Task, options: UpdateOptions) -> list[str]:
     Raises:
         InvalidRequest: a duration cannot be read, or an option has a wrong type.
     """
-    fields = [name for name in ("priority", "labels", "selector") if name in options]
+    fields: list[str] = [name for name in ("priority", "labels", "selector") if name in options]
     try:
         plain = task_pb2.Task(
             priority=options.get("priority"),
