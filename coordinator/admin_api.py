@@ -19,22 +19,39 @@ from coordinator.access_api import Rows, page_of_rows
 from coordinator.dead_letters import DeadLetters
 from coordinator.overview import Overview, ShardOverview
 from coordinator.requests import Cluster
-from timeball_server.core.ids import NodeId, ShardId
+from timeball_server.core.ids import Incarnation, NodeId, ShardId
 from timeball_server.ports.coordination import Member, Role
-from timeball_server.ports.owners import OwnerInspector, ShardFigures
+from timeball_server.ports.owners import (
+    ExecutorFigures,
+    OwnerInspector,
+    OwnerObserver,
+    ShardFigures,
+)
 
 log = structlog.stdlib.get_logger("coordinator")
 REPORT_MS: Final = 1_000
 """How long the whole picture waits for a node."""
+NO_SECONDS: Final = 1 << 40
+"""A second that never comes: what a node did in past ones is not asked for."""
+
+
+Look = tuple[Sequence[ShardFigures], Sequence[ExecutorFigures]]
+"""What a scheduler node says of its shards and of the executors."""
+LeftOut = Sequence[tuple[NodeId, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """The cluster, and the figures of those shards whose owners answered."""
+    """The cluster, and the figures of those shards whose owners answered.
+
+    `left_out` are executors that get no work now because they do far worse than their peers: which
+    scheduler nodes say so, and why.
+    """
 
     overview: Overview
     figures: Mapping[ShardId, ShardFigures]
     now_ms: int
+    left_out: Mapping[Incarnation, LeftOut]
 
 
 class AdminApi:
@@ -67,16 +84,20 @@ class AdminApi:
             CoordinationUnavailable: the coordination service cannot be reached now.
         """
         overview = await self._overview()
-        nodes = [each for each in overview.members if each.role is Role.SCHEDULER_NODE]
-        reports = await asyncio.gather(*(self._report(node) for node in nodes))
+        looks = await self._looks(overview)
         owned = {(each.shard, each.epoch, each.owner) for each in overview.shards}
         figures = {
             each.shard: each
-            for node, report in zip(nodes, reports, strict=True)
-            for each in report
-            if (each.shard, each.epoch, node.node) in owned
+            for node, (shards, _) in looks
+            for each in shards
+            if (each.shard, each.epoch, node) in owned
         }
-        return Picture(overview=overview, figures=figures, now_ms=self._clock.now().wall_ms)
+        return Picture(
+            overview=overview,
+            figures=figures,
+            now_ms=self._clock.now().wall_ms,
+            left_out=_left_out(looks),
+        )
 
     async def drain(self, name: str) -> Member:
         """Give a scheduler node no more work; the answer is the member as it is now.
@@ -136,7 +157,13 @@ class AdminApi:
         page = await page_of_rows(
             _slices(sorted(by_name)), str, ["nodes", role], self._token_key, page_size, page_token
         )
-        picture = Picture(overview=overview, figures={}, now_ms=self._clock.now().wall_ms)
+        asks = any(by_name[name].role is Role.EXECUTOR for name in page.rows)
+        picture = Picture(
+            overview=overview,
+            figures={},
+            now_ms=self._clock.now().wall_ms,
+            left_out=_left_out(await self._looks(overview)) if asks else {},
+        )
         return picture, Rows([by_name[name] for name in page.rows], page.next_token)
 
     async def shards(
@@ -162,16 +189,39 @@ class AdminApi:
         await self._wish(shard, node)
         return await self.picture()
 
-    async def _report(self, node: Member) -> Sequence[ShardFigures]:
-        """What a node says of its shards; nothing if it does not answer in time."""
+    async def _looks(self, overview: Overview) -> list[tuple[NodeId, Look]]:
+        """What every scheduler node says."""
+        nodes = [each for each in overview.members if each.role is Role.SCHEDULER_NODE]
+        looks = await asyncio.gather(*(self._look(node) for node in nodes))
+        return [(node.node, look) for node, look in zip(nodes, looks, strict=True)]
+
+    async def _look(self, node: Member) -> Look:
+        """What a node says; nothing if it does not answer in time."""
         if self._inspect is None:
-            return ()
+            return (), ()
         try:
             async with asyncio.timeout(REPORT_MS / 1_000):
-                return await self._inspect(node.address).report()
+                return await _asked(self._inspect(node.address))
         except (TimeballError, TimeoutError) as error:
             log.info("a scheduler node did not report", silent=node.node, error=str(error))
-            return ()
+            return (), ()
+
+
+async def _asked(node: OwnerInspector) -> Look:
+    """Shards and executors where the node can be observed, else shards alone."""
+    if not isinstance(node, OwnerObserver):
+        return await node.report(), ()
+    seen = await node.observe(NO_SECONDS)
+    return seen.shards, seen.executors
+
+
+def _left_out(looks: Sequence[tuple[NodeId, Look]]) -> Mapping[Incarnation, LeftOut]:
+    by_executor: dict[Incarnation, list[tuple[NodeId, str]]] = {}
+    for node, (_, executors) in looks:
+        for each in executors:
+            if each.left_out_ms > 0:
+                by_executor.setdefault(each.incarnation, []).append((node, each.left_out_reason))
+    return by_executor
 
 
 def _check_shard(overview: Overview, shard: int) -> None:

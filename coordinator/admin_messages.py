@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from timeball.errors import TimeballError
 from timeball.v1 import admin_service_pb2 as pb
@@ -11,16 +11,22 @@ from coordinator.dead_letters import Letter
 from coordinator.overview import Overview, ShardOverview
 from coordinator.redrive import Redriven
 from coordinator.task_messages import item_error
-from timeball_server.core.ids import ShardId
+from timeball_server.core.ids import NodeId, ShardId
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.owners import ShardFigures
 from timeball_server.rpc.convert import CAUSES, set_duration, set_timestamp, task_name
 
 
 def node_message(
-    member: Member, overview: Overview | None = None, now_ms: int | None = None
+    member: Member,
+    overview: Overview | None = None,
+    now_ms: int | None = None,
+    left_out: Sequence[tuple[NodeId, str]] = (),
 ) -> pb.Node:
-    """A member; leader, shards and uptime where the rest of the cluster is known."""
+    """A member; leader, shards and uptime where the rest of the cluster is known.
+
+    `left_out` are the scheduler nodes that give an executor no work now, and why.
+    """
     node = pb.Node(
         name=member.node,
         role=member.role.value,
@@ -31,6 +37,9 @@ def node_message(
         handlers=member.handlers,
         version=member.version,
         draining=member.draining,
+        caps=dict(member.caps),
+        left_out_by=[node for node, _ in left_out],
+        left_out_reason=left_out[0][1] if left_out else "",
     )
     if member.started_ms:
         set_timestamp(node.start_time, member.started_ms)

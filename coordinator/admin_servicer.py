@@ -28,6 +28,7 @@ from coordinator.dead_letters import LettersPage
 from coordinator.task_messages import task_ids_of
 from timeball_server.core.ids import TaskId
 from timeball_server.ports.clock import Clock
+from timeball_server.ports.coordination import Member
 from timeball_server.rpc.convert import ms_from_timestamp
 
 log = structlog.stdlib.get_logger("audit")
@@ -56,7 +57,7 @@ class AdminServicer(AccessMethods, stubs.AdminServiceServicer):
         picture = await self._api.picture()
         overview = picture.overview
         return pb.GetClusterResponse(
-            nodes=[node_message(each, overview, picture.now_ms) for each in overview.members],
+            nodes=[_node(picture, each) for each in overview.members],
             shards=[shard_message(each, picture.figures) for each in overview.shards],
             leader=overview.leader or "",
             assignment_version=overview.assignment_version,
@@ -70,7 +71,7 @@ class AdminServicer(AccessMethods, stubs.AdminServiceServicer):
         """A page of living processes."""
         picture, page = await self._api.nodes(request.role, request.page_size, request.page_token)
         return pb.ListNodesResponse(
-            nodes=[node_message(each, picture.overview, picture.now_ms) for each in page.rows],
+            nodes=[_node(picture, each) for each in page.rows],
             next_page_token=page.next_token,
         )
 
@@ -166,6 +167,11 @@ def _deed(action: str, target: str, request: Any, detail: str = "") -> Deed:
         request_id=request.request_id,
         detail=detail,
     )
+
+
+def _node(picture: Picture, member: Member) -> pb.Node:
+    left_out = picture.left_out.get(member.incarnation, ())
+    return node_message(member, picture.overview, picture.now_ms, left_out)
 
 
 def _shard(picture: Picture, number: int) -> pb.Shard:

@@ -158,11 +158,15 @@ def _memory(engine: Engine) -> Iterator[Family]:
     """What is in memory now."""
     shards = engine.shards.values()
     ready = sum(1 for each in engine.executors.values() if each.ready)
+    left_out = sum(1 for each in engine.executors.values() if each.left_out)
     tasks = sum(len(shard.tasks) for shard in shards)
     yield gauge("timeball_ready_tasks", "Due tasks that wait for an executor.",
                 engine.ready.count())  # fmt: skip
     yield gauge("timeball_memory_tasks", "Tasks and schedules in memory.", tasks)
     yield gauge("timeball_executors_ready", "Executors that take orders from this node.", ready)
+    yield gauge("timeball_executors_left_out",
+                "Executors that get no work from this node because they do far worse than others.",
+                left_out)  # fmt: skip
     yield gauge("timeball_shards_owned", "Shards that this node owns.", len(shards))
     yield Figures(
         name="timeball_shard_epoch",

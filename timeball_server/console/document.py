@@ -201,6 +201,8 @@ def _runs(figures: NodeFigures, member: Member) -> tuple[int, str]:
     """How many runs of a node an executor has, and how its stream to that node stands."""
     for each in figures.executors:
         if each.incarnation == member.incarnation:
+            if each.left_out_ms > 0:
+                return each.runs, f"left out: {each.left_out_reason}"
             if each.ready:
                 return each.runs, "ready"
             return each.runs, "opening" if each.stream_open else "closed"

@@ -27,7 +27,13 @@ from timeball_server.core.journal import DeadLetterRow, EventKind, OutcomeDetail
 from timeball_server.core.minting import CreateTime
 from timeball_server.core.model import Failure, FailureCause, TaskSpec
 from timeball_server.ports.coordination import Member, Role
-from timeball_server.ports.owners import OwnerInspector, ShardFigures
+from timeball_server.ports.owners import (
+    ExecutorFigures,
+    NodeFigures,
+    OwnerInspector,
+    OwnerObserver,
+    ShardFigures,
+)
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -69,6 +75,22 @@ class Node(OwnerInspector):
             raise Unavailable("not reached")
         self.drains += 1
         await self.rig.sessions[self.name].drain()
+
+
+class Observed(Node, OwnerObserver):
+    """A scheduler node that says how it sees the executors, too."""
+
+    executors: tuple[ExecutorFigures, ...] = ()
+
+    async def observe(self, from_s: int) -> NodeFigures:
+        return NodeFigures(
+            shards=tuple(await self.report()),
+            executors=self.executors,
+            seconds=(),
+            since_s=0,
+            until_s=from_s,
+            lease_left_ms=1,
+        )
 
 
 class Operators:
@@ -126,6 +148,42 @@ async def test_members_show_who_leads_what_they_own_and_how_long_they_live(rig: 
     assert list(nodes["east"].owned_shards) == [2, 3]
     assert nodes["front"].uptime.ToMilliseconds() == picture.now_ms - 5
     assert not nodes["west"].HasField("uptime")  # it never said when it started
+
+
+@on_rig
+async def test_executors_show_their_caps_and_who_leaves_them_out(rig: Rig) -> None:
+    operators = Operators(rig)
+    api = await operators.start()
+    session = await rig.service.connect(10_000)
+    incarnation = await session.join(
+        Member(
+            role=Role.EXECUTOR,
+            node=NodeId("red"),
+            address="red:1",
+            handlers=("charge",),
+            caps=(("charge", 3),),
+        )
+    )
+    sad = ExecutorFigures(
+        incarnation=incarnation,
+        runs=2,
+        stream_open=True,
+        ready=True,
+        left_out_ms=9_000,
+        left_out_reason="100% of its attempts failed, 0% elsewhere",
+    )
+    west, east = (Observed(rig, name) for name in ("west", "east"))
+    west.executors, east.executors = (sad,), (replace(sad, left_out_ms=0),)
+    operators.nodes |= {"west": west, "east": east}
+    for picture in (await api.picture(), (await api.nodes("executor", 10, ""))[0]):
+        assert picture.left_out == {incarnation: [("west", sad.left_out_reason)]}
+    picture = await api.picture()
+    assert len(picture.figures) == 4
+    (member,) = [each for each in picture.overview.members if each.node == "red"]
+    message = node_message(member, left_out=picture.left_out[incarnation])
+    assert dict(message.caps) == {"charge": 3}
+    assert list(message.left_out_by) == ["west"]
+    assert message.left_out_reason == sad.left_out_reason
 
 
 @on_rig
