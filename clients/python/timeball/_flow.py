@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -57,6 +57,18 @@ class Pause:
 
 Step = Send | Pause
 Flow = Generator[Step, Any, R]
+
+
+class Run(Protocol):
+    """Performs a flow, for threads."""
+
+    def __call__(self, flow: Flow[R], /) -> R: ...
+
+
+class AsyncRun(Protocol):
+    """Performs a flow, for coroutines."""
+
+    async def __call__(self, flow: Flow[R], /) -> R: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from timeball import _admin
 from timeball._admin import LIMIT_DEFAULT
 
 if TYPE_CHECKING:
-    from timeball._flow import Flow, Kit
+    from timeball._flow import Kit, Run
     from timeball.v1 import admin_service_pb2 as pb
-
-R = TypeVar("R")
-
-
-class _Run(Protocol):
-    """Performs a flow."""
-
-    def __call__(self, flow: Flow[R], /) -> R: ...
 
 
 class Admin:
@@ -29,7 +21,7 @@ class Admin:
     empty means the client's own.
     """
 
-    def __init__(self, kit: Kit, run: _Run) -> None:
+    def __init__(self, kit: Kit, run: Run) -> None:
         self._kit = kit
         self._run = run
 

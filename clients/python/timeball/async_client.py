@@ -29,7 +29,7 @@ from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
 from timeball.explanation import Explanation, explain
 from timeball.handle import Handle, outcome
-from timeball.options import Submission, SubmitOptions, UpdateOptions, submission
+from timeball.options import Submission, SubmitOptions, UpdateOptions, prepared
 from timeball.schedule_handle import ScheduleHandle
 from timeball.states import TaskState
 from timeball.timings import Timing
@@ -134,7 +134,7 @@ class AsyncClient(ClientBase):
 
         Answers when the promise is durable.
         """
-        ready = submission(task, arguments, **options) if isinstance(task, str) else task
+        ready = prepared(task, arguments, **options)
         made = await self._run(_verbs.submit(self._kit, ready))
         return Handle(self, made, ready.result_type)
 
@@ -368,7 +368,7 @@ class AsyncClient(ClientBase):
         **options: Unpack[SubmitOptions],
     ) -> ScheduleHandle:
         """Starts a task at each nominal time; `title` becomes its label. See also `schedules`."""
-        ready = submission(task, arguments, **options) if isinstance(task, str) else task
+        ready = prepared(task, arguments, **options)
         made = await self._run(_schedules.create(self._kit, timing, ready, name="", title=title))
         return ScheduleHandle(self, made)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from timeball import _schedules
 from timeball._schedules import LIMIT_DEFAULT
-from timeball.options import Submission, SubmitOptions, submission
+from timeball.options import Submission, SubmitOptions, prepared
 from timeball.schedule_handle import ScheduleHandle
 from timeball.timings import Timing
 from timeball.v1 import schedule_service_pb2 as pb
@@ -16,16 +16,8 @@ from timeball.v1 import schedule_service_pb2 as pb
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from timeball._flow import Flow, Kit
+    from timeball._flow import AsyncRun, Kit
     from timeball.async_client import AsyncClient
-
-R = TypeVar("R")
-
-
-class _Run(Protocol):
-    """Performs a flow."""
-
-    async def __call__(self, flow: Flow[R], /) -> R: ...
 
 
 class AsyncSchedules:
@@ -35,7 +27,7 @@ class AsyncSchedules:
     of timeball.errors; what the server refuses names the field, the position and what to write.
     """
 
-    def __init__(self, client: AsyncClient, kit: Kit, run: _Run) -> None:
+    def __init__(self, client: AsyncClient, kit: Kit, run: AsyncRun) -> None:
         self._client = client
         self._kit = kit
         self._run = run
@@ -64,7 +56,7 @@ class AsyncSchedules:
             timing: when, say `cron("0 9 * * mon-fri", tz="Europe/Berlin")`.
             task: a prepared task, or a handler's name with `arguments` and `options`.
         """
-        ready = submission(task, arguments, **options) if isinstance(task, str) else task
+        ready = prepared(task, arguments, **options)
         made = await self._run(_schedules.put(self._kit, name, timing, ready))
         return ScheduleHandle(self._client, made)
 
@@ -83,7 +75,7 @@ class AsyncSchedules:
         Raises:
             AlreadyExists: there is one of this name.
         """
-        ready = submission(task, arguments, **options) if isinstance(task, str) else task
+        ready = prepared(task, arguments, **options)
         made = await self._run(_schedules.create(self._kit, timing, ready, name=name, title=name))
         return ScheduleHandle(self._client, made)
 

@@ -27,7 +27,7 @@ from timeball.durations import DurationLike, parse_duration
 from timeball.errors import TimeballError
 from timeball.explanation import Explanation, explain
 from timeball.handle import SyncHandle, outcome
-from timeball.options import Submission, SubmitOptions, UpdateOptions, submission
+from timeball.options import Submission, SubmitOptions, UpdateOptions, prepared
 from timeball.schedule_handle import SyncScheduleHandle
 from timeball.schedules import Schedules
 from timeball.states import TaskState
@@ -133,7 +133,7 @@ class Client(ClientBase):
 
         Answers when the promise is durable.
         """
-        ready = submission(task, arguments, **options) if isinstance(task, str) else task
+        ready = prepared(task, arguments, **options)
         made = self._run(_verbs.submit(self._kit, ready))
         return SyncHandle(self, made, ready.result_type)
 
@@ -358,7 +358,7 @@ class Client(ClientBase):
         **options: Unpack[SubmitOptions],
     ) -> SyncScheduleHandle:
         """Starts a task at each nominal time; `title` becomes its label. See also `schedules`."""
-        ready = submission(task, arguments, **options) if isinstance(task, str) else task
+        ready = prepared(task, arguments, **options)
         made = self._run(_schedules.create(self._kit, timing, ready, name="", title=title))
         return SyncScheduleHandle(self, made)
 

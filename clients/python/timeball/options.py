@@ -141,6 +141,16 @@ def submission(
     return Submission(handler=handler, data=encode_arguments(arguments or {}), options=options)
 
 
+def prepared(
+    task: Submission[Any] | str,
+    arguments: Mapping[str, object] | None = None,
+    /,
+    **options: Unpack[SubmitOptions],
+) -> Submission[Any]:
+    """A prepared task as it is, or one from a handler's name, as `submission` makes it."""
+    return submission(task, arguments, **options) if isinstance(task, str) else task
+
+
 def check_option_names(
     given: Iterable[str], accepted: Iterable[str] = SubmitOptions.__optional_keys__
 ) -> None:
