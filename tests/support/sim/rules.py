@@ -380,8 +380,8 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I6", "I1 ", "I11", "sanity"),
-            nemesis="schedules",
-            within=10,
+            nemesis="torn ticks",
+            within=20,
         ),
         "S2": Switch(
             says="the hint of the next tick is not written",
@@ -413,7 +413,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             ),
             breaks=("I6", "sanity"),
             nemesis="torn ticks",
-            within=10,
+            within=40,
         ),
         "S5": Switch(
             says="verdicts on what was passed over are not written before the tick",
