@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -32,7 +34,7 @@ CALM = Terms(calm=True, read_us=100 * S, forget_us=5 * S)
 WISH = Wish(mode=Mode.AT_LEAST_ONCE, due_us=5 * S, max_attempts=3, payload="p")
 
 
-def op(call: Call, inv_us: int, seen: Seen | None = OPEN, **facts: object) -> Op:
+def op(call: Call, inv_us: int, seen: Seen | None = OPEN, **facts: Any) -> Op:
     """An operation that was answered at once."""
     known: dict[str, object] = {
         "client": "clerk",
@@ -45,22 +47,22 @@ def op(call: Call, inv_us: int, seen: Seen | None = OPEN, **facts: object) -> Op
     return msgspec.convert({"is": "op", "call": call, "inv_us": inv_us, **known, **facts}, Op)
 
 
-def refused(call: Call, inv_us: int, reason: str, **facts: object) -> Op:
+def refused(call: Call, inv_us: int, reason: str, **facts: Any) -> Op:
     """An operation that did not hold."""
     return op(call, inv_us, None, kind=Kind.FAIL, reason=reason, **facts)
 
 
-def unknown(call: Call, inv_us: int, **facts: object) -> Op:
+def unknown(call: Call, inv_us: int, **facts: Any) -> Op:
     """An operation of which nobody knows."""
     return op(call, inv_us, None, kind=Kind.INFO, ret_us=2**62, **facts)
 
 
-def update(inv_us: int, version: str, **facts: object) -> Op:
+def update(inv_us: int, version: str, **facts: Any) -> Op:
     """An update that holds."""
     return op(Call.UPDATE, inv_us, version=version, **facts)
 
 
-def move(inv_us: int, due_us: int, **facts: object) -> Op:
+def move(inv_us: int, due_us: int, **facts: Any) -> Op:
     """A move that holds."""
     return op(Call.RESCHEDULE, inv_us, due_us=due_us, **facts)
 
@@ -150,7 +152,8 @@ def test_what_is_wrong_is_named(name: str) -> None:
 
 
 def test_a_refused_version_runs_only_where_a_refusal_is_not_certain() -> None:
-    lines = [CREATE, refused(Call.UPDATE, 2, "TOO_LATE", version="a"), start(5 * S, "a"), END]
+    lines: list[Line] = [CREATE]
+    lines += [refused(Call.UPDATE, 2, "TOO_LATE", version="a"), start(5 * S, "a"), END]
     assert broken([*lines, FINAL]) == set()
     assert broken([*lines, FINAL], CALM) == {Promise.REVISION}
 

@@ -7,34 +7,13 @@ programmer might have written instead of the rule.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from tests.support.sim.rewriting import Rewrite
+from tests.support.sim.schedule_rules import SCHEDULE_RULES
+from tests.support.sim.switches import ENGINE, Switch
 
-ENGINE = "timeball_server.core.engine"
 NOT_LOADED = "str(task.loading) != 'PRESENT'"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switch:
-    """A rule switched off.
-
-    Attributes:
-        says: what is done instead.
-        rewrites: how.
-        breaks: beginnings of promises, of which one at least must be found broken.
-        nemesis: the name of a profile in nemeses.py under which it shows.
-        within: so many seeds must be enough.
-        masked: why other rules keep it from being seen; empty = it must be seen.
-    """
-
-    says: str
-    rewrites: tuple[Rewrite, ...]
-    breaks: tuple[str, ...]
-    nemesis: str
-    within: int
-    masked: str = ""
 
 
 RULES: Mapping[str, Switch] = MappingProxyType(
@@ -110,6 +89,45 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             within=30,
             masked="too rare: three epochs must write one task in the wrong order",
         ),
+        "R6": Switch(
+            says="a hint is due when it says, whatever has become of the task",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.loading",
+                    "_enter",
+                    "task.alarm_minute = hint.minute",
+                    "task.alarm_minute = hint.minute\n"
+                    "    from dataclasses import replace\n"
+                    "    moved = head.state is not None and head.alarm is not None\n"
+                    "    rows = [replace(row, alarm=row.alarm._replace(due_ms=hint.due_ms)) "
+                    "if moved and row == head else row for row in rows]",
+                ),
+                Rewrite(
+                    f"{ENGINE}.loading",
+                    "_enter",
+                    "not _follows(engine, shard, head) and "
+                    "(not settling.unsettled(shard, hint, head))",
+                    "head.state in CLOSED",
+                ),
+            ),
+            breaks=("I2",),
+            nemesis="changes and crashes",
+            within=5,
+        ),
+        "R8 changes": Switch(
+            says="the request of a change is not looked for in the journal",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.revising",
+                    "_answer_at_once",
+                    "_repeated(task, command) or _too_late(task)",
+                    "_too_late(task)",
+                ),
+            ),
+            breaks=("I2", "I8", "I15", "I12"),
+            nemesis="changes",
+            within=10,
+        ),
         "R9": Switch(
             says="a task for later is left to the scan, though its slice was read already",
             rewrites=(
@@ -127,7 +145,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
         "R10": Switch(
             says="a task with a mutation in flight is handed out",
             rewrites=(
-                Rewrite(f"{ENGINE}.dispatching", "_serve_top", "not task.idle", NOT_LOADED),
+                Rewrite(f"{ENGINE}.dispatching", "_serve", "not task.idle", NOT_LOADED),
                 Rewrite(
                     f"{ENGINE}.dispatching",
                     "advance",
@@ -140,12 +158,26 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             nemesis="cancels",
             within=10,
         ),
+        "R10 supersede": Switch(
+            says="an update is written, and what is in memory stays as it was",
+            rewrites=(
+                Rewrite(
+                    f"{ENGINE}.state",
+                    "TaskState.append",
+                    "isinstance(row.detail, SpecDetail)",
+                    "isinstance(row.detail, SpecDetail) and row.seq == 1",
+                ),
+            ),
+            breaks=("I15",),
+            nemesis="changes",
+            within=1,
+        ),
         "R11 executor": Switch(
             says="a claimed task goes to any executor with room",
             rewrites=(
                 Rewrite(
                     f"{ENGINE}.dispatching",
-                    "_serve_top",
+                    "_serve",
                     "task.state is State.CLAIMED and "
                     "task.head.incarnation == executor.facts.incarnation",
                     "task.state is State.CLAIMED",
@@ -160,7 +192,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                     f"{ENGINE}.dispatching",
                     "_target",
                     "if task.state is State.CLAIMED and claimed in eligible and "
-                    "(claimed.free > 0):\n        return claimed",
+                    "claimed.has_room(handler):\n        return claimed",
                     "claimed",
                 ),
             ),
@@ -253,6 +285,13 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             breaks=("I3", "I4", "I5"),
             nemesis="cancels",
             within=20,
+        ),
+        "R14 revise": Switch(
+            says="a sent run is updated and moved without asking its executor",
+            rewrites=(Rewrite(f"{ENGINE}.revising", "revise", "task.sent", "False"),),
+            breaks=("I2", "I4", "I5", "I15"),
+            nemesis="changes",
+            within=5,
         ),
         "R15": Switch(
             says="vanished attempts are not named",
@@ -368,75 +407,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             nemesis="calm",
             within=1,
         ),
-        "S1": Switch(
-            says="the id of a run depends on who launches it",
-            rewrites=(
-                Rewrite(
-                    f"{ENGINE}.occurrences",
-                    "occurrence_id",
-                    "unique_of_occurrence(task.task_id, nominal_ms)",
-                    "unique_of_occurrence(task.task_id, nominal_ms * 1000 + "
-                    "(task.head.epoch % 1000 if task.chain else 0))",
-                ),
-            ),
-            breaks=("I6", "I1 ", "I11", "sanity"),
-            nemesis="torn ticks",
-            within=20,
-        ),
-        "S2": Switch(
-            says="the hint of the next tick is not written",
-            rewrites=(
-                Rewrite(f"{ENGINE}.ticking", "_hint", "row.alarm == task.hinted", "True"),
-                Rewrite(f"{ENGINE}.ticking", "_hint_ahead", "following_ms is None or", "True or"),
-            ),
-            breaks=("I11", "I6"),
-            nemesis="long schedules",
-            within=5,
-            masked="not known yet: something else brings the schedule back to memory",
-        ),
-        "S3": Switch(
-            says="a new owner does not look for the run of an earlier one",
-            rewrites=(Rewrite(f"{ENGINE}.settling", "settle", "if runs:", "if False:"),),
-            breaks=("I1 ", "I6", "I11", "sanity"),
-            nemesis="torn ticks",
-            within=20,
-        ),
-        "S4": Switch(
-            says="what is passed over after a take-over is not fenced off",
-            rewrites=(
-                Rewrite(
-                    f"{ENGINE}.occurrences",
-                    "needs_fence",
-                    "epoch != shard.epoch and standing in (Standing.ABSENT, Standing.VOID)",
-                    "False",
-                ),
-            ),
-            breaks=("I6", "sanity"),
-            nemesis="torn ticks",
-            within=40,
-        ),
-        "S5": Switch(
-            says="verdicts on what was passed over are not written before the tick",
-            rewrites=(Rewrite(f"{ENGINE}.ticking", "after", "if not ahead:", "if True:"),),
-            breaks=("I11", "I6"),
-            nemesis="schedules",
-            within=5,
-        ),
-        "S6": Switch(
-            says="an end is acknowledged and the next tick still comes",
-            rewrites=(
-                Rewrite(
-                    f"{ENGINE}.placing",
-                    "place",
-                    "task.state in CLOSED or task.state is State.ABSENT",
-                    "(task.state in CLOSED and task.state is not State.ENDED) or "
-                    "task.state is State.ABSENT",
-                ),
-            ),
-            breaks=("I6", "I14", "sanity"),
-            nemesis="schedules",
-            within=5,
-        ),
+        **SCHEDULE_RULES,
     }
 )
 """By rule. R1, R3, R7 and R8 are broken from outside, in bugs.py."""
