@@ -13,9 +13,16 @@ import pytest_asyncio
 import timeball
 from timeball import AsyncClient, BlockingCause, Client, Explanation, errors
 from timeball.cli.explain import lines
+from timeball.registry import Handler
 
 from tests.support import dev_tasks
-from tests.support.cluster_in_process import GATED, ClusterInProcess, client_of, cluster_in_process
+from tests.support.cluster_in_process import (
+    CAPPED,
+    GATED,
+    ClusterInProcess,
+    client_of,
+    cluster_in_process,
+)
 from tests.support.dev_server import DevServer, ExecutorServer, dev_server, ending
 from tests.support.polls import eventually
 
@@ -23,6 +30,8 @@ pytestmark = pytest.mark.asyncio
 PATIENCE = "20s"
 NOBODY_S = "it.nobody"
 SLOW = timeball.RetryPolicy(initial_delay="1h", coefficient=1.0, jitter=0.0)
+UNEVEN = "it.uneven"
+ONCE = timeball.RetryPolicy(max_attempts=1)
 NODES = ("scheduler-1", "scheduler-2")
 
 
@@ -225,6 +234,61 @@ async def test_an_executor_that_is_waited_for_asked_and_then_missed() -> None:
         assert await other.result(timeout=PATIENCE) == 2
         await asyncio.wait((cancelling,))
         assert isinstance(cancelling.exception(), errors.TimeballError | None)
+
+
+async def test_a_handler_that_runs_as_often_as_its_cap_allows() -> None:
+    async with cluster_on_a_leash() as (cluster, client):
+        first = await client.submit(CAPPED, {"number": 1})
+        await held_by(client, first.id, BlockingCause.RUNNING)
+        second = await client.submit(CAPPED, {"number": 2})
+        found = await held_by(client, second.id, BlockingCause.HANDLER_CAP)
+        assert found.blocking.details["cap"] == "1"
+        cluster.gate.set()
+        assert await second.result(timeout=PATIENCE) == 2
+
+
+async def test_an_executor_that_is_left_out_while_the_other_one_is_busy() -> None:
+    async def well(hold: bool) -> None:
+        if hold:
+            await cluster.gate.wait()
+
+    async def sick(hold: bool) -> None:
+        raise ConnectionError("no")
+
+    async def many_end() -> None:
+        wishes = [timeball.submission(UNEVEN, {"hold": False}, retry=ONCE) for _ in range(100)]
+        handles = await client.batch_submit(wishes)
+        for handle in handles:
+            assert isinstance(handle, timeball.Handle)
+            await client.wait(handle.id, timeout=PATIENCE)
+
+    async def look() -> Explanation | None:
+        await many_end()
+        held = [await client.submit(UNEVEN, {"hold": True}, retry=ONCE) for _ in range(4)]
+        told = [await handle.explain() for handle in held]
+        found = [each for each in told if each.blocking.cause is BlockingCause.EXECUTORS_LEFT_OUT]
+        cluster.gate.set()
+        for handle in held:
+            await client.wait(handle.id, timeout=PATIENCE)
+        cluster.gate.clear()
+        return found[0] if found else None
+
+    async with cluster_on_a_leash() as (cluster, client):
+        executors = [
+            cluster.another_executor(run.__name__, Handler(UNEVEN, run), slots=1)
+            for run in (well, sick)
+        ]
+        for executor in executors:
+            await executor.start()
+        try:
+            found = await eventually(look, "the sick one is left out", 60.0)
+            assert found.blocking.details["executors"] == "sick"
+            assert "of its attempts failed" in found.blocking.description
+            assert [each.cause for each in found.also] == [BlockingCause.EXECUTORS_FULL]
+        finally:
+            cluster.gate.set()
+            for executor in executors:
+                await executor.stop()
 
 
 async def test_an_owner_that_does_not_answer() -> None:

@@ -1,7 +1,7 @@
 """A cluster in this process: two coordinators, two scheduler nodes, an executor, real gRPC.
 
 Memory instead of a store, in-process coordination, and a wire to each coordinator that a test can
-cut. Its one handler waits until the test lets it go on.
+cut. Its handlers wait until the test lets them go on.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ SESSION_MS: Final = 4_000
 LISTEN: Final = "127.0.0.1:0"
 LAYOUT: Final = Layout((LayoutRow(from_minute=Minute(0), shard_count=SHARDS),))
 GATED: Final = "it.gated"
+CAPPED: Final = "it.capped"
+"""As the other one, but no more than one at a time."""
 
 
 class WiredMemberships(SessionMemberships):
@@ -154,12 +156,19 @@ class ClusterInProcess:
             await self.gate.wait()
             return number
 
-        async def connect() -> LocalSession:
-            return await self.service.connect(SESSION_MS)
+        handlers = {name: Handler(name, gated) for name in (GATED, CAPPED)}
+        memberships = self._executor_membership = WiredMemberships(self._connect)
+        config = ExecutorConfig(node=NodeId("executor-1"), drain_ms=1_000, caps=((CAPPED, 1),))
+        return ExecutorService(config, handlers, memberships, self.clock)
 
-        config = ExecutorConfig(node=NodeId("executor-1"), drain_ms=1_000)
-        memberships = self._executor_membership = WiredMemberships(connect)
-        return ExecutorService(config, {GATED: Handler(GATED, gated)}, memberships, self.clock)
+    def another_executor(self, name: str, handler: Handler, slots: int) -> ExecutorService:
+        """One that has not been started and serves a handler of the test's."""
+        memberships = SessionMemberships(self._connect)
+        config = ExecutorConfig(node=NodeId(name), slots=slots, drain_ms=1_000)
+        return ExecutorService(config, {handler.name: handler}, memberships, self.clock)
+
+    async def _connect(self) -> LocalSession:
+        return await self.service.connect(SESSION_MS)
 
 
 @asynccontextmanager

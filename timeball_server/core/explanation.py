@@ -18,20 +18,23 @@ Details = tuple[tuple[str, str], ...]
 
 
 class BlockingCause(StrEnum):
-    """What a task waits for. ENDED, RUNNING and STARTING hold nothing back, and are told too.
+    """What a task waits for, in the order in which causes hold.
 
-    UNKNOWN is one that a newer owner told of and this version does not know.
+    ENDED, RUNNING and STARTING hold nothing back, and are told too. UNKNOWN is one that a
+    newer owner told of and this version does not know.
     """
 
     ENDED = "ENDED"
-    RUNNING = "RUNNING"
-    DISPATCHED = "DISPATCHED"
+    SHARD_NOT_OWNED = "SHARD_NOT_OWNED"
+    OWNER_SILENT = "OWNER_SILENT"
     REVOKE_ASKED = "REVOKE_ASKED"
     ATTEMPT_UNRESOLVED = "ATTEMPT_UNRESOLVED"
+    RUNNING = "RUNNING"
+    DISPATCHED = "DISPATCHED"
     NOT_DUE = "NOT_DUE"
     BACKOFF = "BACKOFF"
-    MUTATION_IN_FLIGHT = "MUTATION_IN_FLIGHT"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    MUTATION_IN_FLIGHT = "MUTATION_IN_FLIGHT"
     OWNER_SUSPENDED = "OWNER_SUSPENDED"
     SHARD_LOADING = "SHARD_LOADING"
     NO_HANDLER = "NO_HANDLER"
@@ -42,8 +45,6 @@ class BlockingCause(StrEnum):
     HANDLER_CAP = "HANDLER_CAP"
     EXECUTORS_FULL = "EXECUTORS_FULL"
     STARTING = "STARTING"
-    SHARD_NOT_OWNED = "SHARD_NOT_OWNED"
-    OWNER_SILENT = "OWNER_SILENT"
     UNKNOWN = "UNKNOWN"
 
 

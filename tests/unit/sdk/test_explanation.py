@@ -105,7 +105,7 @@ def test_a_person_reads_one_sentence(door: Door) -> None:
     assert result.exit_code == 0
     first, second = result.stdout.splitlines()
     assert first == (
-        "waits: no executor with label zone=eu serves billing.charge, since 11:56:50Z (3 min ago); "
+        "waits: no executor with label zone=eu serves billing.charge, since 11:56:50Z (3 min 10 s ago); "
         "looks again: when one joins"
     )
     assert second == "also: the backoff"
@@ -143,13 +143,16 @@ def test_instants_are_told_from_the_moment_of_the_answer() -> None:
     due = NOON + timedelta(days=2, hours=1)
     waits = reason(BlockingCause.NOT_DUE, "not\ndue", next_check_at=due, next_check="it is due")
     (line,) = lines(told(waits))
-    expected = "waits: not due; looks again: at 2030-01-03T13:00:00Z (in 2 d), when it is due"
+    expected = "waits: not due; looks again: at 2030-01-03T13:00:00Z (in 2 d 1 h), when it is due"
     assert line == expected
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-5, "0 s"), (0.9, "0 s"), (59, "59 s"), (60, "1 min"), (7_199, "1 h"), (200_000, "2 d")],
+    [
+        *((-5, "0 s"), (0.9, "0 s"), (59, "59 s"), (60, "1 min"), (190, "3 min 10 s")),
+        *((3_600, "1 h"), (7_199, "1 h 59 min"), (200_000, "2 d 7 h")),
+    ],
 )
-def test_lengths_are_rounded_down_to_their_largest_unit(seconds: float, words: str) -> None:
+def test_lengths_are_told_in_their_two_largest_units(seconds: float, words: str) -> None:
     assert length(timedelta(seconds=seconds)) == words

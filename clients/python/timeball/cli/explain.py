@@ -56,7 +56,12 @@ def clock_time(instant: datetime, at: datetime) -> str:
 
 
 def length(duration: timedelta) -> str:
-    """A length in its largest unit, rounded down; clocks that disagree make it 0."""
-    seconds = max(0, int(duration.total_seconds()))
-    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
-    return f"{seconds // size} {unit}"
+    """A length in its two largest units, rounded down; clocks that disagree make it 0."""
+    left_s = max(0, int(duration.total_seconds()))
+    parts = []
+    for size_s, unit in _UNITS:
+        parts.append((left_s // size_s, unit))
+        left_s %= size_s
+    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    rest = [f"{count} {unit}" for count, unit in parts[first + 1 : first + 2] if count]
+    return " ".join([f"{parts[first][0]} {parts[first][1]}", *rest])
