@@ -20,16 +20,9 @@ from timeball.states import TaskState, state_of
 from timeball.v1 import task_pb2
 
 from tests.support import dev_tasks
-from tests.support.dev_server import (
-    DevServer,
-    ExecutorServer,
-    Start,
-    dev_server,
-    early,
-    ending,
-    repeated,
-)
+from tests.support.dev_server import DevServer, ExecutorServer, dev_server, early, ending, repeated
 from tests.support.polls import eventually, moment
+from tests.support.start_logs import Start
 
 pytestmark = pytest.mark.asyncio
 PATIENCE = "30s"
