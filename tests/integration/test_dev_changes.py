@@ -261,6 +261,8 @@ async def test_an_ended_task_is_deleted_for_every_reader(
     (found,) = await client.get_many([handle.id])
     assert isinstance(found, errors.TaskNotFound)
     assert [task async for task in client.list(owner="deleter")] == []
+    everybodys = client.list(owner="-", states=["SUCCEEDED"], page_size=1_000)
+    assert handle.name not in [task.name async for task in everybodys]
     told = [change async for change in client.watch([handle.id], timeout=PATIENCE)]
     assert [(change.done, type(change.error)) for change in told] == [(True, errors.TaskNotFound)]
 

@@ -79,6 +79,16 @@ def test_everything_described_has_a_sentence() -> None:
         assert schema["description"], name
 
 
+def test_who_changes_a_part_need_not_send_the_rest() -> None:
+    path = DOCUMENT["paths"]["/v1/namespaces/{namespace}/tasks/{task}"]
+    body = path["patch"]["requestBody"]["content"]["application/json"]["schema"]
+    assert "required" not in body
+    assert body["properties"] == DOCUMENT["components"]["schemas"]["Task"]["properties"]
+    assert DOCUMENT["components"]["schemas"]["Task"]["required"] == ["handler"]
+    queries = [each["name"] for each in path["patch"]["parameters"] if each["in"] == "query"]
+    assert queries == ["updateMask", "requestId", "resend"]
+
+
 def test_every_route_is_one_that_the_gate_knows() -> None:
     assert {route.rpc_path for route in ROUTES} <= set(ACCESS)
 
