@@ -104,6 +104,17 @@ def test_a_task_that_waits_is_changed_and_moved_and_run(shell: Shell) -> None:
     assert "hint:" in late.stderr
 
 
+def test_why_a_task_waits_is_told_in_a_sentence_and_as_json(shell: Shell) -> None:
+    task = shell.created("it.echo", '{"value": "never"}', "--selector", "zone=moon")
+    done = shell.run("task", "explain", task)
+    assert done.returncode == 0
+    assert done.stdout.startswith("waits: no executor with label zone=moon serves it.echo, since ")
+    assert done.stdout.endswith(" ago); looks again: when one joins\n")
+    told = shell.json("task", "explain", task)
+    assert told["blocking"]["cause"] == "BLOCKING_CAUSE_NO_LABEL"
+    assert told["explainTime"]
+
+
 def test_several_are_retried_or_deleted_each_by_itself(shell: Shell) -> None:
     failed = shell.created("it.refuse", '{"why": "closed"}')
     assert shell.run("task", "wait", failed).returncode == 10

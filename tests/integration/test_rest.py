@@ -114,6 +114,18 @@ def test_a_task_is_cancelled_and_only_once(dev: str) -> None:
     assert ask(dev, "GET", f"{TASKS}?pageSize=1&pageToken={token}").json["tasks"] != page["tasks"]
 
 
+def test_why_a_task_waits_is_told_over_http(dev: str) -> None:
+    wish = echo("never", selector={"zone": "moon"})
+    path = ask(dev, "POST", TASKS, wish).headers["location"]
+    told = ask(dev, "GET", f"{path}:explain")
+    assert told.status == 200
+    assert f"/v1/{told.json['name']}" == path
+    assert told.json["blocking"]["cause"] == "BLOCKING_CAUSE_NO_LABEL"
+    assert told.json["blocking"]["details"]["label"] == "zone=moon"
+    absent = ask(dev, "GET", f"{path[:-4]}0000:explain")
+    assert (absent.status, absent.reason) == (404, "TASK_NOT_FOUND")
+
+
 def test_a_task_is_changed_over_http(dev: str) -> None:
     made = ask(dev, "POST", TASKS, echo("before", delay="3600s", labels={"team": "a"}))
     path, etag = made.headers["location"], made.json["etag"]

@@ -12,6 +12,8 @@ from timeball_server.core.commands import (
     CreateTask,
     DeleteTask,
     Done,
+    Explained,
+    ExplainTask,
     Outcome,
     OwnerHint,
     ReadTask,
@@ -20,6 +22,7 @@ from timeball_server.core.commands import (
     RescheduleTask,
     UpdateTask,
 )
+from timeball_server.core.explanation import BlockingCause, Explanation, Reason
 from timeball_server.core.ids import (
     Bucket,
     Epoch,
@@ -219,10 +222,30 @@ commands: SearchStrategy[Command] = (
         resend=st.booleans(),
     )
     | st.builds(ReadTask, task_id=task_ids, namespace=words)
+    | st.builds(ExplainTask, task_id=task_ids, namespace=words)
 )
 hints = st.builds(OwnerHint, node=words.map(NodeId), address=words, epoch=bigs.map(Epoch))
-outcomes: SearchStrategy[Outcome] = st.builds(Done, views, st.booleans()) | st.builds(
-    Rejected, st.sampled_from(RejectionReason), words, st.none() | views, st.none() | hints
+reasons = st.builds(
+    Reason,
+    cause=st.sampled_from(BlockingCause),
+    sentence=words,
+    since_ms=st.none() | instants,
+    next_check_ms=st.none() | instants,
+    next_check=words,
+    details=labels,
+)
+explanations = st.builds(
+    Explanation,
+    task_id=task_ids,
+    at_ms=instants,
+    reasons=st.lists(reasons, min_size=1, max_size=3).map(tuple),
+)
+outcomes: SearchStrategy[Outcome] = (
+    st.builds(Done, views, st.booleans())
+    | st.builds(
+        Rejected, st.sampled_from(RejectionReason), words, st.none() | views, st.none() | hints
+    )
+    | st.builds(Explained, explanations)
 )
 
 
