@@ -17,14 +17,13 @@ from timeball_server.core.commands import (
     StopBackfill,
 )
 from timeball_server.core.engine import launching, occurrences, schedules, ticking
-from timeball_server.core.engine.pinning import pinned
+from timeball_server.core.engine.pinning import answer
 from timeball_server.core.engine.state import (
     Engine,
     ScheduleState,
     ShardState,
     Standing,
 )
-from timeball_server.core.engine.writing import reply
 from timeball_server.core.ids import Epoch
 from timeball_server.core.journal import EventKind, ScheduleDetail
 from timeball_server.core.model import Backfill, BackfillState
@@ -46,13 +45,11 @@ def begin(
     detail = launching.detail_of(task)
     known = _find(detail, command.backfill_id)
     if known is not None:
-        if pinned(engine, shard, task, token, command):
-            reply(engine, token, _again(task, known, command))
+        answer(engine, shard, task, token, command, _again(task, known, command))
         return
     refusal = _refusal(engine, detail, command)
     if refusal is not None:
-        if pinned(engine, shard, task, token, command):
-            reply(engine, token, refusal)
+        answer(engine, shard, task, token, command, refusal)
         return
     next_ms = next_nominal_ms(detail.spec.when, command.from_ms - 1)
     some = next_ms is not None and next_ms <= command.to_ms
@@ -100,11 +97,10 @@ def stop(
     detail = launching.detail_of(task)
     known = _find(detail, command.backfill_id)
     if known is None or known.next_ms is None:
-        if pinned(engine, shard, task, token, command):
-            missing = f"the schedule remembers no backfill {command.backfill_id}"
-            rejected = Rejected(RejectionReason.NOT_FOUND, missing)
-            done = ScheduleDone(schedules.view_of(task), fresh=False)
-            reply(engine, token, rejected if known is None else done)
+        missing = f"the schedule remembers no backfill {command.backfill_id}"
+        rejected = Rejected(RejectionReason.NOT_FOUND, missing)
+        done = ScheduleDone(schedules.view_of(task), fresh=False)
+        answer(engine, shard, task, token, command, rejected if known is None else done)
         return
     run = occurrences.backfill_run_id(task, known, known.next_ms)
     standing = ticking.look_at(engine, shard, task, run)

@@ -19,7 +19,7 @@ from timeball_server.core.commands import (
     UpdateSchedule,
 )
 from timeball_server.core.engine import launching, occurrences, schedules, ticking
-from timeball_server.core.engine.pinning import pinned
+from timeball_server.core.engine.pinning import answer
 from timeball_server.core.engine.state import (
     Engine,
     ScheduleState,
@@ -49,9 +49,8 @@ def update(
     stale = command.revision is not None and command.revision != task.head.revision
     known = command.request_id in detail.requests
     if known or stale or spec == detail.spec:
-        if pinned(engine, shard, task, token, command):
-            refused = stale and not known
-            reply(engine, token, _stale(task) if refused else _unchanged(task))
+        outcome = _stale(task) if stale and not known else _unchanged(task)
+        answer(engine, shard, task, token, command, outcome)
         return
     if _what_is_due_first(engine, shard, task, token, command):
         return
@@ -109,8 +108,7 @@ def pause(
     """Launch nothing from now on. Pausing what is paused changes nothing."""
     detail = launching.detail_of(task)
     if detail.paused is not None:
-        if pinned(engine, shard, task, token, command):
-            reply(engine, token, _unchanged(task))
+        answer(engine, shard, task, token, command, _unchanged(task))
         return
     if _what_is_due_first(engine, shard, task, token, command):
         return
@@ -124,8 +122,7 @@ def resume(
 ) -> None:
     """Go on; what was due until now is PAUSED in the ledger before."""
     if launching.detail_of(task).paused is None:
-        if pinned(engine, shard, task, token, command):
-            reply(engine, token, _unchanged(task))
+        answer(engine, shard, task, token, command, _unchanged(task))
         return
     if _what_is_due_first(engine, shard, task, token, command):
         return

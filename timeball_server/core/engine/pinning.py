@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from timeball_server.core.buckets import minute_of
+from timeball_server.core.commands import Outcome
 from timeball_server.core.engine.state import AnyCommand, Engine, ShardState, TaskState
-from timeball_server.core.engine.writing import adopted_event, begin, due_row, scan_floor
+from timeball_server.core.engine.writing import adopted_event, begin, due_row, reply, scan_floor
 from timeball_server.core.journal import DueRow
 
 
@@ -23,6 +24,19 @@ def pinned(
     task.waiting.insert(0, (token, command))
     adopt(engine, shard, task)
     return False
+
+
+def answer(
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    token: int,
+    command: AnyCommand,
+    outcome: Outcome,
+) -> None:
+    """Tell a caller what the head says; the command waits if that must be confirmed first."""
+    if pinned(engine, shard, task, token, command):
+        reply(engine, token, outcome)
 
 
 def adopt(engine: Engine, shard: ShardState, task: TaskState) -> None:

@@ -36,7 +36,7 @@ from timeball_server.core.engine import (
     triggering,
 )
 from timeball_server.core.engine.firsts import first_row
-from timeball_server.core.engine.pinning import pinned
+from timeball_server.core.engine.pinning import answer, pinned
 from timeball_server.core.engine.state import (
     Engine,
     Mutation,
@@ -279,8 +279,8 @@ def _decide(
         reply(engine, token, commands.not_found())
     elif active and isinstance(command, EndSchedule | ChangeSchedule):
         _change(engine, shard, task, token, command)
-    elif pinned(engine, shard, task, token, command):
-        reply(engine, token, _answer(task, command))
+    else:
+        answer(engine, shard, task, token, command, _answer(task, command))
 
 
 def _answer(task: ScheduleState, command: TaskCommand | ScheduleCommand) -> ScheduleDone | Rejected:
@@ -304,8 +304,7 @@ def _update_missing(
     """An update of what is not there creates it; one that ended is there, unless it is named."""
     detail = task.detail
     if detail is not None and command.request_id in detail.requests:
-        if pinned(engine, shard, task, token, command):
-            reply(engine, token, ScheduleDone(view_of(task), fresh=False))
+        answer(engine, shard, task, token, command, ScheduleDone(view_of(task), fresh=False))
     else:
         create(engine, shard, task, token, command)
 

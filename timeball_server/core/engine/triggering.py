@@ -15,7 +15,7 @@ from timeball_server.core.commands import (
     TriggerSchedule,
 )
 from timeball_server.core.engine import creating, launching, occurrences, schedules, ticking
-from timeball_server.core.engine.pinning import pinned
+from timeball_server.core.engine.pinning import answer
 from timeball_server.core.engine.state import (
     Engine,
     Mutation,
@@ -39,8 +39,8 @@ def trigger(
         occurrences.look_for(engine, shard, task, (run,))
     elif standing is Standing.ABSENT:
         _launch(engine, shard, task, token, command, run)
-    elif pinned(engine, shard, task, token, command):
-        reply(engine, token, _again(task, run, standing))
+    else:
+        answer(engine, shard, task, token, command, _again(task, run, standing))
 
 
 def _standing(
