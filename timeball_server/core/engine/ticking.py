@@ -270,6 +270,7 @@ def _waits_its_turn(engine: Engine, shard: ShardState, task: ScheduleState, at_m
     return True
 
 
+# Moves look into `launching` when they are made: it may be imported first, and import us half-way.
 def _launch(
     engine: Engine, shard: ShardState, task: ScheduleState, at_ms: int, decision: Decision
 ) -> launching.Launch:
