@@ -145,6 +145,27 @@ def test_another_namespace_finds_nothing(events: tuple[EventKind, ...]) -> None:
     on_rig(main)()
 
 
+class CountingStore(MemoryStore):
+    """Counts reads of journals."""
+
+    reads = 0
+
+    async def read_journals(self, task_ids: Sequence[TaskId]) -> Mapping[TaskId, list[EventRow]]:
+        self.reads += 1
+        return await super().read_journals(task_ids)
+
+
+@on_rig
+async def test_an_end_is_read_once_for_all_who_ask_soon(rig: Rig) -> None:
+    task = await made(rig, EventKind.CANCELLED)
+    store = CountingStore(rig.database)
+    explainer = Explainer(Reader(store, rig.calls, rig.clock), rig.calls, rig.clock)
+    for _ in range(3):
+        deadline = Deadline.after(rig.clock, OWNER_PATIENCE_MS)
+        assert causes(await explainer.explain(task, "shop", deadline)) == [BlockingCause.ENDED]
+    assert store.reads == 1
+
+
 class AbsentStore(MemoryStore):
     """Cannot be read."""
 

@@ -167,6 +167,22 @@ def test_a_predecessor_s_claim_is_unresolved_until_its_executor_answers() -> Non
     assert causes(second, task) == [BlockingCause.DISPATCHED]
 
 
+def test_who_asks_for_a_task_to_be_read_does_not_wait_until_it_is_resolved() -> None:
+    world = World()
+    executor = ScriptedExecutor(world, "x1")
+    first = world.owner()
+    task = first.create().task_id
+    first.frozen = True
+    executor.answers_fences = False
+    second = world.node("s2")
+    second.hold_reads = True
+    second.acquire()
+    call = second.ask(ExplainTask(task_id=task, namespace="shop"), task)
+    second.feed(*[read for read in second.reads if isinstance(read, ev.TasksRead)])
+    assert isinstance(call.outcome, Explained)
+    assert call.outcome.explanation.blocking.cause is BlockingCause.ATTEMPT_UNRESOLVED
+
+
 def test_a_cancel_that_waits_for_the_executor_s_word_comes_first() -> None:
     world = World()
     executor = ScriptedExecutor(world, "x1")
