@@ -20,7 +20,17 @@ from tests.support.executor_words import acknowledge, dispatch, hello, order
 from tests.support.polls import eventually
 from timeball_server.coordination.local import LocalCoordinator, LocalSession
 from timeball_server.coordination.remote.servicer import MembershipServicer
-from timeball_server.core.messages import Dispatch, Finished, RunResult, Started, ToExecutor
+from timeball_server.core.messages import (
+    Capacity,
+    Dispatch,
+    Finished,
+    RefusalReason,
+    Refused,
+    RunId,
+    RunResult,
+    Started,
+    ToExecutor,
+)
 from timeball_server.internal.v1 import membership_service_pb2_grpc as pb_grpc
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.rpc.executor_transport import GrpcExecutorDialer, GrpcExecutorStream
@@ -149,6 +159,55 @@ async def test_it_joins_serves_logs_and_hands_back_on_sigterm(tmp_path: Path) ->
             assert await executor.wait() == 0
         assert await session.members(Role.EXECUTOR) == ()
         await stream.close()
+
+
+CAPPED = (
+    APP
+    + """
+register(Handler("single", double, max_concurrent=1))
+register(Handler("pair", forever, max_concurrent=9))
+"""
+)
+
+
+async def test_caps_are_told_at_joining_and_kept(tmp_path: Path) -> None:
+    """Declared with the handler or chosen for this executor, which wins."""
+    app = tmp_path / "app.py"
+    app.write_text(CAPPED)
+    arguments = ("--app", str(app), "--name", "x1", "--max-concurrent", "pair=2")
+    async with cluster() as (address, session), process("--server", address, *arguments):
+        member = await joined(session)
+        assert member.caps == (("pair", 2), ("single", 1))
+        stream = await reached(member)
+        runs = [order(number, handler="pair") for number in range(1, 5)]
+        last = order(9, handler="double", data=b'{"number":21}')
+        stream.send(addressed(dispatch(*runs, last), member))
+        begun: set[RunId] = set()
+        refused: list[RunId] = []
+        full: tuple[str, ...] = ()
+        async with asyncio.timeout(DEADLINE_S):
+            while last.run not in begun or not refused or not full:
+                match await stream.receive():
+                    case Started(runs=some):
+                        begun |= {run for run, _ in some}
+                    case Refused(runs=some, reason=RefusalReason.HANDLER_FULL):
+                        refused += [run for run, _ in some]
+                    case Capacity() as told:
+                        full = told.full
+        assert begun == {runs[0].run, runs[1].run, last.run}
+        assert (refused, full) == ([runs[3].run], ("pair",))
+        await stream.close()
+
+
+async def test_a_cap_of_a_handler_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    app = tmp_path / "app.py"
+    app.write_text(APP)
+    arguments = ("--app", str(app), "--max-concurrent", "absent=2")
+    async with cluster() as (address, _), process("--server", address, *arguments) as executor:
+        async with asyncio.timeout(DEADLINE_S):
+            _, complaint = await executor.communicate()
+        assert executor.returncode == 2
+        assert b"has no handler 'absent'" in complaint
 
 
 async def test_two_executors_never_share_a_data_directory(tmp_path: Path) -> None:

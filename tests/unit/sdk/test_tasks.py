@@ -33,6 +33,18 @@ def add(left: int, right: int) -> int:
     return left + right
 
 
+def test_a_cap_belongs_to_the_handler_and_is_no_option_of_a_submission() -> None:
+    @timeball.task("sdk.capped", max_concurrent=3, priority=2)
+    def capped() -> None: ...
+
+    assert capped.handler.max_concurrent == 3
+    assert charge.handler.max_concurrent is None
+    with pytest.raises(TypeError, match="max_concurrent"):
+        capped.options(max_concurrent=2)  # type: ignore[call-arg]
+    with pytest.raises(errors.InvalidRequest, match="at least 1"):
+        timeball.task("sdk.stopped", max_concurrent=0)(lambda: None)
+
+
 def test_a_task_is_still_its_function() -> None:
     assert add(1, 2) == 3
     assert asyncio.run(charge("u1", 5)) == Receipt(5)
