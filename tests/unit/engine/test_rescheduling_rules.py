@@ -162,7 +162,7 @@ def test_r18_no_sweep_passes_the_bucket_that_a_task_is_being_moved_to() -> None:
 def test_r18_a_task_whose_move_lands_late_is_not_voided_by_the_sweep_that_finds_it(
     lands_ms: int, starts_ms: int
 ) -> None:
-    """Nobody acknowledged the move, but the creation was acknowledged (ADR 12).
+    """Nobody acknowledged the move, but the creation was acknowledged (ADR 14).
 
     What lands behind the sweep is found by the hint of the time before (rule R6).
     """
