@@ -34,6 +34,16 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             slow_share=0.2,
             slow_s=0.3,
         ),
+        "changes twice": replace(
+            _BASE,
+            tasks=300,
+            revise_share=0.9,
+            cancel_share=0.0,
+            twice_share=0.5,
+            late_share=1.0,
+            slow_share=0.3,
+            slow_s=1.5,
+        ),
         "changes and crashes": replace(_BASE, revise_share=0.8, crashes=14.0, snaps=10.0),
         "late writes": replace(
             STORMS["late writes"], tasks=300, freezes=10.0, freeze_s=10.0, store_late_s=30.0

@@ -125,8 +125,8 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I2", "I8", "I15", "I12"),
-            nemesis="changes",
-            within=10,
+            nemesis="changes twice",
+            within=3,
         ),
         "R9": Switch(
             says="a task for later is left to the scan, though its slice was read already",
