@@ -7,13 +7,14 @@ import pytest
 from tests.support.engine_executors import ScriptedExecutor
 from tests.support.engine_revisions import ran, reschedule, update
 from tests.support.engine_world import START_MS, Node, World
+from tests.support.schedule_world import with_rule, words
 from timeball_server.core.commands import RejectionReason
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.ids import TaskId
 from timeball_server.core.journal import DueRow
 from timeball_server.core.journal import EventKind as K
 from timeball_server.core.messages import RevokeAnswer
-from timeball_server.core.model import PublicState, RetryPolicy, Timeouts
+from timeball_server.core.model import OverlapPolicy, PublicState, RetryPolicy, Timeouts
 
 HOUR_MS = 3_600_000
 
@@ -194,3 +195,27 @@ def test_r18_a_run_that_is_given_back_after_its_alarm_was_renewed_is_due_now() -
     world.run(10)
     assert ran(executor.orders) == [b"", b"new"]
     assert len(alarm_hints(world, call.task_id)) == 1
+
+
+def test_a_run_of_a_schedule_is_moved_and_updated_like_any_task_and_is_in_hand_meanwhile() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node, schedule_id = with_rule(world, OverlapPolicy.SKIP)
+    world.run(11_000)
+    run = executor.last.run.task_id
+    executor.fails(executor.last, delay_ms=HOUR_MS)
+    assert update(node, run, b"new").view.spec.schedule_id == schedule_id
+    assert reschedule(node, run, 2 * HOUR_MS).view.state is PublicState.RETRYING
+    world.run(20_000)
+    moved = reschedule(node, run, 5_000, request_id="closer")
+    world.run(5_000)
+    assert moved.view.due_ms == executor.last.due_ms
+    assert ran(executor.orders[-1:]) == [b"new"]
+    executor.succeeds(executor.last)
+    world.run(5_000)
+    assert [word for _, word in words(world, schedule_id)] == [
+        "LAUNCHED",
+        "SKIPPED_OVERLAP",
+        "SKIPPED_OVERLAP",
+        "LAUNCHED",
+    ]
