@@ -10,6 +10,7 @@ import pytest
 from tests.support.checker.history import (
     Call,
     End,
+    Fault,
     Final,
     History,
     Kind,
@@ -167,6 +168,15 @@ def test_a_deleted_task_is_gone() -> None:
     assert Promise.TRUTH in broken([*RUN, DELETE, FINAL])
     assert broken([*RUN, unknown(Call.DELETE, 10 * S), GONE]) == set()
     assert broken([*RUN, unknown(Call.DELETE, 10 * S), FINAL]) == set()
+
+
+def test_an_attempt_in_doubt_may_begin_after_the_deletion_that_named_it() -> None:
+    doubtful = msgspec.structs.replace(DONE, doubts=(2,))
+    none = refused(Call.CANCEL, 12 * S, "TASK_NOT_FOUND")
+    crash = Fault(name="crash", scope="x", at_us=1, until_us=1, gives_up=True)
+    lines: list[Line] = [*RUN, crash, none, start(13 * S, "", 2), GONE]
+    assert broken([*lines, op(Call.DELETE, 10 * S, doubtful)]) == set()
+    assert broken([*lines, DELETE]) == {Promise.CANCEL}
 
 
 def test_a_task_that_nobody_deleted_is_there() -> None:

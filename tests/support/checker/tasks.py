@@ -127,11 +127,21 @@ class Life:
                 continue
             if op.kind is Kind.FAIL and op.reason not in NOT_FOUND:
                 continue
-            doubts = () if op.seen is None else op.seen.doubts
+            doubts = self._doubts_of_deletions() if op.seen is None else op.seen.doubts
             for start in self.starts:
                 if start.at_us > op.ret_us and start.attempt not in doubts:
                     text = f"attempt {start.attempt} began after the cancel of {op.client}"
                     yield self.broken(Promise.CANCEL, text)
+
+    def _doubts_of_deletions(self) -> tuple[int, ...]:
+        """Attempts that may begin after "no such task", because a deletion's answer named them.
+
+        Whoever does not know the outcome of a deletion has not heard which.
+        """
+        gone = [op for op in self.ops if op.call is Call.DELETE and op.kind is not Kind.FAIL]
+        if any(op.seen is None for op in gone):
+            return tuple(start.attempt for start in self.starts)
+        return tuple(each for op in gone if op.seen is not None for each in op.seen.doubts)
 
     # Answers ------------------------------------------------------------------------------------
 
