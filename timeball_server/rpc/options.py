@@ -20,8 +20,9 @@ ACCEPTED_KEY: Final = "timeball-accepted"
 that fails because of a refusal hides the refusal behind an internal error of grpc.aio."""
 KEEPALIVE_TIME_MS: Final = 10_000
 """How long a connection may be silent before either end asks for a sign of life."""
-KEEPALIVE_TIMEOUT_MS: Final = 3_000
-"""How long the sign of life may take before the connection counts as broken."""
+KEEPALIVE_TIMEOUT_MS: Final = 5_000
+"""How long the sign of life may take before the connection counts as broken. gRPC has a timeout of
+pings too, of a minute by default, and goes by that one."""
 MIN_PING_INTERVAL_MS: Final = 5_000
 """Clients that ping more often are cut off; half of our own interval leaves room for jitter."""
 MAX_STREAMS_PER_CONNECTION: Final = 1_000
@@ -46,6 +47,8 @@ def server_options(*, internal: bool = False) -> Options:
         ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
         ("grpc.http2.max_ping_strikes", 2),
@@ -59,6 +62,8 @@ def internal_channel_options() -> Options:
         ("grpc.max_send_message_length", MAX_INTERNAL_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", FIRST_BACKOFF_MS),
         ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
         ("grpc.max_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
