@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import structlog
@@ -85,6 +86,7 @@ class Ownership:
         self._releasing: dict[ShardId, Epoch] = {}
         self._ended: list[tuple[ShardId, Epoch]] = []
         self._wished: frozenset[ShardId] = frozenset()
+        self._entries: dict[ShardId, Epoch] = {}
         self._preparing: dict[ShardId, asyncio.Task[None]] = {}
         self._standing: dict[ShardId, Heads] = {}
         self._taking: dict[ShardId, asyncio.Task[None]] = {}
@@ -150,6 +152,7 @@ class Ownership:
         await self._stand_down(scene)
         # What was taken, or let go, while we looked is no longer as the scene has it.
         busy = {*self._held, *self._releasing, *self._taking, *(shard for shard, _ in self._ended)}
+        self._ended += self._left_behind(busy | scene.wished)
         for shard in to_take(scene, busy):
             self._begin_to_take(shard)
         self._moved_in = {shard for shard in self._moved_in if self._is_under_way(shard)}
@@ -168,6 +171,7 @@ class Ownership:
         assignment, owners, standbys = await asyncio.gather(
             session.read_assignment(), session.ownerships(), session.standbys()
         )
+        self._entries = {each.shard: each.epoch for each in owners if each.node == self._node}
         return Scene(
             node=self._node,
             assignment={} if assignment is None else assignment.shards,
@@ -176,6 +180,14 @@ class Ownership:
             held=[shard for shard in self._held if shard not in self._releasing],
             leaving=self._draining,
         )
+
+    def _left_behind(self, busy: AbstractSet[ShardId]) -> list[tuple[ShardId, Epoch]]:
+        """Entries of this node that nobody here knows any more.
+
+        A take-over that is not wished any more removes its entry. If it cannot just then, nobody
+        else would, and the next owner would wait for as long as our session lives.
+        """
+        return [entry for entry in self._entries.items() if entry[0] not in busy]
 
     # Letting go ---------------------------------------------------------------------------------
 

@@ -342,3 +342,15 @@ async def test_a_node_that_stops_waits_for_slow_next_owners_but_not_for_ever(duo
     assert await duo.owners() == {}
     await mute.close()
     await duo.end(leading, west)
+
+
+@on_duo
+async def test_an_entry_that_a_take_over_left_behind_is_removed(duo: Duo) -> None:
+    """It was broken off, and its entry could not be removed just then: nobody holds it."""
+    west, east, leading = await duo.pair()
+    stray = ShardId(9)
+    assert await duo.sessions["west"].take_ownership(stray) is not None
+    assert (await duo.owners())[stray] == "west"
+    await duo.clock.sleep_ms(3_000)
+    assert set(await duo.owners()) == set(SHARDS)
+    await duo.end(leading, west, east)
