@@ -292,3 +292,39 @@ def test_those_who_have_left_are_let_go_of() -> None:
         task.waits = False
     assert queue.entries <= 8_192
     assert served(queue, 9) == [first]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(0, 2), st.integers(0, 90)),
+        max_size=25,
+    )
+)
+def test_a_round_names_the_same_turns_as_one_look_after_the_other(
+    tasks: list[tuple[str, int, int, int]],
+) -> None:
+    def made() -> list[TaskState]:
+        return [
+            waiting_task(n, handler=handler, priority=base, failed=failed, due_ms=NOW_MS - late_ms)
+            for n, (handler, base, failed, late_ms) in enumerate(tasks)
+        ]
+
+    queue = queue_of(*made())
+    turns, at_once = queue.round(anything, NOW_MS), []
+    while (turn := turns.next()) is not None:
+        queue.take(turn)
+        at_once.append(turn.task.task_id)
+    assert at_once == [task.task_id for task in served(queue_of(*made()), 99)]
+    assert len(at_once) == len(tasks)
+
+
+def test_in_a_round_who_leaves_meanwhile_is_passed_over() -> None:
+    first, second, third = (waiting_task(n, due_ms=NOW_MS + n) for n in range(3))
+    queue = queue_of(first, second, third)
+    turns = queue.round(anything, NOW_MS)
+    second.waits = False
+    order = []
+    while (turn := turns.next()) is not None:
+        queue.take(turn)
+        order.append(turn.task)
+    assert order == [first, third]

@@ -135,6 +135,8 @@ def _claimed(engine: Engine, mutation: Mutation) -> None:
 def _match(engine: Engine) -> None:
     """Serve waiting tasks in order for as long as somebody suitable has room."""
     engine.spill_at_ms = None
+    if not any(executor.free > 0 for executor in engine.executors.values()):
+        return
     eligible: Eligible = {}
     blocked: set[WaitingClass] = set()
 
@@ -146,7 +148,8 @@ def _match(engine: Engine) -> None:
             known = eligible[waiting.key] = eligible_for(engine, waiting.spec)
         return _has_room(known, waiting)
 
-    while (turn := engine.ready.next(usable, engine.now_ms)) is not None:
+    turns = engine.ready.round(usable, engine.now_ms)
+    while (turn := turns.next()) is not None:
         if not _serve(engine, turn, eligible[turn.waiting.key]):
             blocked.add(turn.waiting)
 

@@ -13,7 +13,7 @@ so the first of a heap is always its most urgent one: nothing is moved as time p
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -94,18 +94,25 @@ class Budget:
         self._credit = min(self._cost, left + 1)
 
 
+Usable = Callable[["WaitingClass"], bool]
+"""Whether somebody has room for a task of the class."""
+
+
 class WaitingClass:
     """Waiting tasks of one handler and selector. `spec` is that of one of them."""
 
-    __slots__ = ("_heaps", "key", "spec")
+    __slots__ = ("_heaps", "_turns", "_turns_ms", "key", "spec")
 
     def __init__(self, key: ClassKey, spec: TaskSpec) -> None:
         self.key = key
         self.spec = spec
         self._heaps: dict[tuple[Lane, int], list[_Entry]] = {}
+        self._turns: dict[Lane, Turn] | None = None
+        self._turns_ms = 0
 
     def push(self, task: TaskState) -> None:
         """Put a task into the line of its level."""
+        self._turns = None
         lane = lane_of(task)
         level = effective_priority(task.spec.priority, task.failed_attempts, 0)
         entry = _Entry(task.due_ms, task.ready_number, task)
@@ -113,10 +120,21 @@ class WaitingClass:
 
     def take(self, turn: Turn) -> None:
         """Take the task of a turn out of its line."""
+        self._turns = None
         heapq.heappop(self._heaps[turn.lane, turn.level])
 
     def turns(self, now_ms: int) -> dict[Lane, Turn]:
-        """The first task of each lane in which somebody waits."""
+        """The first task of each lane in which somebody waits.
+
+        Remembered within an instant: of many classes one changes from turn to turn.
+        """
+        known = self._turns
+        if known is not None and self._turns_ms == now_ms and all(map(_holds, known.values())):
+            return known
+        self._turns, self._turns_ms = self._first_of_lanes(now_ms), now_ms
+        return self._turns
+
+    def _first_of_lanes(self, now_ms: int) -> dict[Lane, Turn]:
         best: dict[Lane, Turn] = {}
         for (lane, level), heap in list(self._heaps.items()):
             while heap and not heap[0].is_current:
@@ -146,6 +164,56 @@ class WaitingClass:
             heapq.heapify(kept)
             self._heaps[place] = kept
         return sum(map(len, self._heaps.values()))
+
+
+class Round:
+    """Turns of one instant. Costs a look at each class once, and little for each turn.
+
+    A turn that was named is to be taken or dropped, or its class to cease to be usable.
+    """
+
+    def __init__(
+        self,
+        classes: Iterable[WaitingClass],
+        usable: Usable,
+        now_ms: int,
+        choose: Callable[[dict[Lane, Turn]], Turn | None],
+    ) -> None:
+        self._usable = usable
+        self._now_ms = now_ms
+        self._choose = choose
+        self._lines: dict[Lane, list[tuple[tuple[int, int, int], Turn]]] = {}
+        for waiting in classes:
+            for lane, turn in waiting.turns(now_ms).items():
+                self._lines.setdefault(lane, []).append((turn.rank, turn))
+        for line in self._lines.values():
+            heapq.heapify(line)
+
+    def next(self) -> Turn | None:
+        """Who goes next; None when nobody of the usable classes waits."""
+        best: dict[Lane, Turn] = {}
+        for lane, line in self._lines.items():
+            turn = self._first(lane, line)
+            if turn is not None:
+                best[lane] = turn
+        chosen = self._choose(best)
+        return None if chosen is None else chosen._replace(contested=len(best) > 1)
+
+    def _first(self, lane: Lane, line: list[tuple[tuple[int, int, int], Turn]]) -> Turn | None:
+        """The first turn that holds; each class has one place in a line."""
+        while line:
+            turn = line[0][1]
+            if not _holds(turn):
+                following = turn.waiting.turns(self._now_ms).get(lane)
+                if following is None:
+                    heapq.heappop(line)
+                else:
+                    heapq.heapreplace(line, (following.rank, following))
+            elif self._usable(turn.waiting):
+                return turn
+            else:
+                heapq.heappop(line)
+        return None
 
 
 class ReadyQueue:
@@ -212,21 +280,17 @@ class ReadyQueue:
                 over.append(entry.task)
         return over
 
-    def next(self, usable: Callable[[WaitingClass], bool], now_ms: int) -> Turn | None:
+    def next(self, usable: Usable, now_ms: int) -> Turn | None:
         """Who goes next among the usable classes; None when nobody of them waits."""
-        best: dict[Lane, Turn] = {}
-        for key, waiting in list(self._classes.items()):
-            turns = waiting.turns(now_ms)
-            if not turns:
-                del self._classes[key]
-            elif usable(waiting):
-                for lane, turn in turns.items():
-                    if lane not in best or turn.rank < best[lane].rank:
-                        best[lane] = turn
-        chosen = self._choose(best)
-        return None if chosen is None else chosen._replace(contested=len(best) > 1)
+        return self.round(usable, now_ms).next()
 
-    def _choose(self, best: dict[Lane, Turn]) -> Turn | None:
+    def round(self, usable: Usable, now_ms: int) -> Round:
+        """Several turns of one instant, in order. Who may be usable once, may only cease to be."""
+        for key in [key for key, waiting in self._classes.items() if not waiting.turns(now_ms)]:
+            del self._classes[key]
+        return Round(self._classes.values(), usable, now_ms, self.choose)
+
+    def choose(self, best: dict[Lane, Turn]) -> Turn | None:
         """Between the lanes: their shares decide, then what was asked for."""
         if len(best) < 2:
             return next(iter(best.values()), None)
@@ -279,6 +343,11 @@ def start_expired(task: TaskState, now_ms: int) -> bool:
 def _outranks(raised: Turn, normal: Turn) -> bool:
     """Whether a raised retry goes before work that asked for less, however long that waited."""
     return raised.rank < (-normal.level, *normal.rank[1:])
+
+
+def _holds(turn: Turn) -> bool:
+    """Whether the task of a turn still waits in that place."""
+    return turn.task.waits and turn.task.ready_number == turn.rank[2]
 
 
 def _aged(level: int, waited_ms: int) -> int:
