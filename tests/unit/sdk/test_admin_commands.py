@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from google.protobuf import timestamp_pb2
 from timeball import errors
+from timeball.cli.cluster import node_row
 from timeball.cli.root import root
 from timeball.cli.session import Session
 from timeball.v1 import admin_service_pb2 as pb
@@ -238,3 +239,10 @@ def test_the_audit_log_is_read_for_the_cluster_or_a_namespace(door: Door) -> Non
 def test_an_unknown_role_is_refused_before_anything_is_sent(door: Door) -> None:
     with pytest.raises(errors.InvalidRequest, match="viewer, submitter"):
         door.client.admin.create_key("x", roles=["king"])
+
+
+def test_a_node_that_is_left_out_says_by_whom_and_why() -> None:
+    node = pb.Node(name="red", role="executor", left_out_by=["west", "east"])
+    node.left_out_reason = "90% of its attempts failed, 1% elsewhere"
+    assert f"left out by west east: {node.left_out_reason}" in node_row(node)
+    assert "ok" in node_row(pb.Node(name="blue", role="executor"))
