@@ -130,7 +130,9 @@ class Peer:
     def _say(self, key: xr.StreamKey, message: FromExecutor) -> None:
         said = ev.ExecutorSaid(self.facts.incarnation, message)
         node = self._nodes[key]
-        self._carry(key, False, lambda: node.feed(said) if not node.frozen else None)
+        if node is not self._races.owner:
+            return  # nobody is there to hear it
+        self._carry(key, False, lambda: node.feed(said))
 
     def _start(self, order: RunOrder) -> None:
         races = self._races
@@ -244,7 +246,7 @@ class Races:
                 and not isinstance(outcome, Done)
                 and (call.refusal in (RejectionReason.UNKNOWN, RejectionReason.NOT_OWNED))
             )
-            if unknown or (outcome is None and call.node.frozen):
+            if unknown or (outcome is None and call.node is not self.owner):
                 entry.call = again(call, self.owner)
             if unknown or outcome is None:
                 self._open.append(entry)
@@ -255,14 +257,23 @@ class Races:
     def _run(self, ms: int) -> None:
         end_ms = self.world.wall_ms + ms
         while self.world.wall_ms < end_ms or (self._agenda and self._agenda[0][0] <= end_ms):
-            while self._agenda and self._agenda[0][0] <= self.world.wall_ms:
-                heapq.heappop(self._agenda)[2]()
-                self._settle_later()
-                self._note()
+            self._act()
             soon_ms = min([end_ms, next_wake_ms(self.owner.engine), *self._next()])
             self.world.jump(max(1, soon_ms - self.world.wall_ms))
             self._settle_later()
             self._note()
+
+    def _act(self) -> None:
+        """All that happens in a millisecond is one step of the owner, as in a turn of its loop."""
+        owner, now_ms = self.owner, self.world.wall_ms
+        while self._agenda and self._agenda[0][0] <= now_ms:
+            owner.frozen = True
+            heapq.heappop(self._agenda)[2]()
+        if owner is self.owner and owner.frozen:
+            owner.frozen = False
+            owner.feed()
+        self._settle_later()
+        self._note()
 
     def _next(self) -> Iterator[int]:
         if self._agenda:
