@@ -28,8 +28,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Streams may be silent for hours; a host that vanished is noticed all the same. gRPC goes by its
-    # timeout of pings, which is a minute when nobody says otherwise.
+    # Streams may be silent for hours; a host that vanished is noticed all the same. gRPC goes by
+    # its timeout of pings, which is a minute when nobody says otherwise.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),

@@ -105,8 +105,8 @@ def test_a_person_reads_one_sentence(door: Door) -> None:
     assert result.exit_code == 0
     first, second = result.stdout.splitlines()
     assert first == (
-        "waits: no executor with label zone=eu serves billing.charge, since 11:56:50Z (3 min 10 s ago); "
-        "looks again: when one joins"
+        "waits: no executor with label zone=eu serves billing.charge, "
+        "since 11:56:50Z (3 min 10 s ago); looks again: when one joins"
     )
     assert second == "also: the backoff"
 
