@@ -15,7 +15,7 @@ from tests.support.sim.rules import NAMED, RULES
 
 ROOT = Path(__file__).parents[2]
 ALL = {**RULES, **NAMED}
-FARM_S = 100
+FARM_S = 80
 
 
 @pytest.mark.timeout(FARM_S + 200)

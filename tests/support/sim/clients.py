@@ -18,6 +18,7 @@ from timeball.errors import (
     AlreadyExists,
     FailedPrecondition,
     OutcomeUnknown,
+    ResourceExhausted,
     StaleEtag,
     TaskNotFound,
     TimeballError,
@@ -326,8 +327,8 @@ class Client:
             except (OutcomeUnknown, TimeoutError):
                 doubt = True
                 op.reason = "OUTCOME_UNKNOWN"
-            except Unavailable:
-                op.reason = "UNAVAILABLE"
+            except (Unavailable, ResourceExhausted) as refusal:
+                op.reason = refusal.reason
             except TimeballError as error:
                 self._end(op, Kind.FAIL, error)
                 return
