@@ -127,7 +127,7 @@ def server_steps() -> list[Step]:
 CAP_SECONDS = 26 * 60
 LONG_CAP_SECONDS = 50 * 60
 TIERS = (
-    Tier(name="check", cap_seconds=90, long_cap_seconds=150, steps=check_steps),
+    Tier(name="check", cap_seconds=90, long_cap_seconds=110, steps=check_steps),
     Tier(
         name="unit",
         cap_seconds=180,
@@ -137,7 +137,7 @@ TIERS = (
     Tier(
         name="conformance",
         cap_seconds=60,
-        long_cap_seconds=100,
+        long_cap_seconds=80,
         steps=pytest_steps("tests/conformance"),
     ),
     Tier(
@@ -149,7 +149,7 @@ TIERS = (
     Tier(
         name="integration",
         cap_seconds=240,
-        long_cap_seconds=400,
+        long_cap_seconds=440,
         steps=pytest_steps("tests/integration"),
     ),
     Tier(
@@ -192,7 +192,7 @@ TIERS = (
     Tier(
         name="other-clients",
         cap_seconds=60,
-        long_cap_seconds=60,
+        long_cap_seconds=80,
         steps=pytest_steps("tests/polyglot"),
         prepare=other_clients.build,
         gap=other_clients.gap,
