@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final
 
+from coordinator.deadline import Deadline
 from timeball_server.core.commands import Rejected, RejectionReason
 from timeball_server.core.overload import LearnedLimit
 from timeball_server.ports.clock import Clock
@@ -36,16 +37,14 @@ class Admission:
         self._waiting = 0
         self._refused = 0
 
-    async def let_in(self, address: str, items: int, patience_ms: int, *, bulk: bool) -> int:
-        """How many of so many creations may be sent, now or within the patience.
+    def let_in(self, address: str, items: int, *, bulk: bool) -> int:
+        """How many of so many creations may be sent now; `done` must follow for them."""
+        return self._limit(address).let_in(items, bulk=bulk)
 
-        As soon as it is one, that is the answer; `done` must follow for them.
-        """
-        limit = self._limit(address)
-        until_ms = self._clock.now().mono_ms + patience_ms
-        while not (count := limit.let_in(items, bulk=bulk)):
-            left_ms = until_ms - self._clock.now().mono_ms
-            if left_ms <= 0 or not await self._room_within(left_ms):
+    async def wait_in(self, address: str, items: int, patience: Deadline, *, bulk: bool) -> int:
+        """The same as soon as it is one or more; none if the patience ends before."""
+        while not (count := self.let_in(address, items, bulk=bulk)):
+            if patience.passed() or not await self._room_within(patience.left_ms()):
                 break
         return count
 

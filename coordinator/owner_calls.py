@@ -215,11 +215,12 @@ class OwnerCalls:
     async def _send(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
         """One try with one owner, of what is let in."""
         new = [call for call in calls if call.may_be_refused]
+        if not new:
+            await self._try(target, calls, deadline)
+            return
         bulk = len(new) > 1 or any(call.on_answer is not None for call in new)
-        count = 0
-        if new:
-            count = await self.admission.let_in(target.address, len(new), 0, bulk=bulk)
-        if count == len(new) == len(calls):
+        count = self.admission.let_in(target.address, len(new), bulk=bulk)
+        if count == len(calls):
             await self._send_new(target, new, deadline)
         else:
             old = [call for call in calls if not call.may_be_refused]
@@ -236,9 +237,7 @@ class OwnerCalls:
         patience = deadline.within(BULK_PATIENCE_MS if bulk else 0)
         sends = []
         while new:
-            count = await self.admission.let_in(
-                target.address, len(new), patience.left_ms(), bulk=bulk
-            )
+            count = await self.admission.wait_in(target.address, len(new), patience, bulk=bulk)
             if not count:
                 break
             sends.append(asyncio.ensure_future(self._send_new(target, new[:count], deadline)))
