@@ -159,7 +159,7 @@ class ExecutorState:
         return bool(
             self._started_due
             or self._finished_due
-            or self._startable(1)
+            or self._places.within_caps(self._in_line())
             or self._capacity_told != self.capacity()
         )
 
@@ -395,7 +395,8 @@ class ExecutorState:
         A run accepted under an epoch that is no longer the highest waits until the new owner has
         seen it in an inventory.
         """
-        chosen = self._startable(self._slots - self._busy)
+        urgent_first = sorted(self._in_line(), key=lambda order: (-order.priority, order.due_ms))
+        chosen = self._places.within_caps(urgent_first)[: self._slots - self._busy]
         for order in chosen:
             self._runs[order.run].move(RunMove.START)
             del self._waiting[order.run]
@@ -403,13 +404,11 @@ class ExecutorState:
         self._busy += len(chosen)
         return [StartRuns(tuple(chosen))] if chosen else []
 
-    def _startable(self, most: int) -> list[RunOrder]:
-        """The waiting runs that may begin now, most urgent first; within the handlers' caps."""
-        if min(most, self._slots - self._busy) <= 0 or not self._waiting:
+    def _in_line(self) -> list[RunOrder]:
+        """The waiting runs that a slot is free for, in the order of their acceptance."""
+        if self._busy >= self._slots:
             return []
-        current = (o for o in self._waiting.values() if o.epoch >= self._shards[o.shard].epoch)
-        in_order = sorted(current, key=lambda order: (-order.priority, order.due_ms))
-        return self._places.within_caps(in_order)[:most]
+        return [o for o in self._waiting.values() if o.epoch >= self._shards[o.shard].epoch]
 
     def _adopt(self, shards: set[ShardId]) -> None:
         """Waiting runs of fenced shards belong to the new owner now."""
