@@ -6,6 +6,8 @@ own epoch are shown), R21 (below the watermark), R24 (the owner's now).
 
 from __future__ import annotations
 
+from typing import Final
+
 from timeball_server.core.commands import (
     CancelTask,
     CreateSchedule,
@@ -63,7 +65,8 @@ from timeball_server.core.messages import CancelRun
 from timeball_server.core.model import TaskView
 from timeball_server.core.view import task_view
 
-_HIDDEN = frozenset({State.ABSENT, State.VOID, State.DELETED})
+HIDDEN: Final = frozenset({State.ABSENT, State.VOID, State.DELETED})
+"""States in which there is nothing for callers to see."""
 
 
 def arrive(engine: Engine, token: int, command: AnyCommand) -> None:
@@ -149,7 +152,7 @@ def _decide_task(
     elif isinstance(command, WatchTask):
         watching.follow(engine, shard, task, token, command)
     elif pinned(engine, shard, task, token, command):
-        hidden = task.state in _HIDDEN
+        hidden = task.state in HIDDEN
         reply(engine, token, not_found() if hidden else Done(view_of(task), fresh=False))
 
 
@@ -171,7 +174,7 @@ def _cancel(
 def _cancel_after_end(task: TaskState) -> Outcome:
     if task.state in (State.CANCELLED, State.TERMINATED):
         return Done(view_of(task), fresh=False)
-    if task.state in _HIDDEN:
+    if task.state in HIDDEN:
         return not_found()
     return has_ended(task)
 
@@ -229,9 +232,7 @@ def _cancel_sent(
 ) -> None:
     """The run was sent: if it runs its handler is told, else its executor is asked (R14)."""
     run = task.run_id
-    executor = engine.executors.get(task.head.incarnation)
-    reachable = executor is not None and executor.stream_open
-    if run is None or task.started_ms is None or not reachable:
+    if run is None or task.started_ms is None or engine.reached(task) is None:
         revoking.ask(engine, shard, task, token, command)
         return
     fence = command.terminate

@@ -115,10 +115,9 @@ def _reasons(engine: Engine, shard: ShardState, task: TaskState) -> Iterator[Rea
 
 
 def _attempt(engine: Engine, task: TaskState) -> Iterator[Reason]:
-    executor = engine.executors.get(task.head.incarnation)
     if task.revokes:
         yield _revoke_asked(task)
-    if executor is None or not executor.stream_open:
+    if engine.reached(task) is None:
         yield _unresolved(task, None, "and its stream is gone")
     elif task.started_ms is not None:
         yield _running(task, task.started_ms)

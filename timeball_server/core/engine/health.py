@@ -88,12 +88,7 @@ class Health:
 
     def sums(self) -> Sums:
         """What counts now."""
-        total = {handler: list(sums) for handler, sums in self._past.items()}
-        for handler, sums in self._now.items():
-            known = total.setdefault(handler, [0, 0, 0])
-            for place, value in enumerate(sums):
-                known[place] += value
-        return total
+        return _total((self._past, self._now))
 
     def leave_out(self, now_ms: int, reason: str) -> None:
         """No work for a while, longer each time."""

@@ -41,7 +41,6 @@ from timeball_server.core.view import task_view
 
 KEPT_EVENTS: Final = 100
 """The last events of a journal are kept for attempts and the end: nobody revises the task then."""
-_HIDDEN: Final = frozenset({State.VOID, State.DELETED})
 _KINDS: Final = {
     UpdateTask: EventKind.UPDATED,
     RescheduleTask: EventKind.RESCHEDULED,
@@ -67,7 +66,7 @@ def revise(
 
 def _answer_at_once(engine: Engine, task: TaskState, command: ReviseTask) -> Outcome | None:
     """What is said without an event: it was done before, or can not be done; None = do it."""
-    if task.state in _HIDDEN:
+    if task.state in commands.HIDDEN:
         return commands.not_found()
     return (
         _repeated(task, command)
@@ -205,7 +204,7 @@ def delete(
 def _not_deleted(task: TaskState, command: DeleteTask) -> Outcome | None:
     if task.state is State.DELETED and any(_events_of(task, command)):
         return Done(_last_shown(task), fresh=False)
-    if task.state in _HIDDEN:
+    if task.state in commands.HIDDEN:
         return commands.not_found()
     if task.state not in TERMINAL:
         message = "the task has not ended; cancel it first, then delete it"

@@ -17,8 +17,8 @@ def ask(
     engine: Engine, shard: ShardState, task: TaskState, token: int, command: ChangeTask
 ) -> None:
     """Ask for the run back and hold the command until its executor has answered."""
-    executor = engine.executors.get(task.head.incarnation)
-    if executor is None or not executor.stream_open:
+    executor = engine.reached(task)
+    if executor is None:
         why = f"attempt {task.head.attempt} was sent to {task.head.executor}, which cannot be asked"
         reply(engine, token, unknown(why))
         return

@@ -414,6 +414,11 @@ class Engine:
         """Rule R3: whether this node may still act as an owner."""
         return self.mono_ms < self.lease_until_mono_ms
 
+    def reached(self, task: TaskState) -> ExecutorState | None:
+        """The executor that a claimed task was given to, None if it cannot be spoken to now."""
+        executor = self.executors.get(task.head.incarnation)
+        return executor if executor is not None and executor.stream_open else None
+
     def send(self, incarnation: Incarnation, message: ToExecutor) -> None:
         """Queue a message behind the orders that this step has already handed out (rule R12)."""
         orders = self.outbox.pop(incarnation, None)
