@@ -15,12 +15,12 @@ from tests.support.sim.rules import NAMED, RULES
 
 ROOT = Path(__file__).parents[2]
 ALL = {**RULES, **NAMED}
-FARM_S = 80
+FARM_S = 60
 
 
 @pytest.mark.timeout(FARM_S + 200)
 def test_what_is_put_in_or_switched_off_is_found(capfd: pytest.CaptureFixture[str]) -> None:
-    """A few in the usual run, all in the long one, for as long as there is time."""
+    """A few in the usual run, all that are sure in the long one, for as long as there is time."""
     command = [sys.executable, "tools/farm.py", "--tier", "--budget", str(FARM_S)]
     with capfd.disabled():
         ended = subprocess.run(command, cwd=ROOT, check=False)

@@ -29,7 +29,7 @@ STORMY = {
     ("everything", 0): "",
     ("moves", 0): "",
 }
-MANY_S = 180
+MANY_S = 120
 FEW = Least(tasks=60)
 
 
