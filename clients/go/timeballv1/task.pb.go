@@ -440,7 +440,7 @@ type Timeouts struct {
 	StartToClose *durationpb.Duration `protobuf:"bytes,2,opt,name=start_to_close,json=startToClose,proto3" json:"start_to_close,omitempty"`
 	// All attempts together, from due time.
 	ScheduleToClose *durationpb.Duration `protobuf:"bytes,3,opt,name=schedule_to_close,json=scheduleToClose,proto3" json:"schedule_to_close,omitempty"`
-	// Longest silence of a running attempt that reports progress.
+	// Longest silence of a running attempt; one that is silent for longer is given up and retried.
 	Heartbeat     *durationpb.Duration `protobuf:"bytes,4,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -577,6 +577,79 @@ func (x *Failure) GetRetriable() bool {
 	return false
 }
 
+// How far an attempt has come, in its handler's words.
+type Progress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 to 1; absent = the handler did not say.
+	Fraction *float64 `protobuf:"fixed64,1,opt,name=fraction,proto3,oneof" json:"fraction,omitempty"`
+	// A few words.
+	Note string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
+	// When this was last heard of, by the owner's clock; absent = not in this attempt.
+	HeartbeatTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=heartbeat_time,json=heartbeatTime,proto3" json:"heartbeat_time,omitempty"`
+	// Where the next attempt could go on, at most 32 KiB: what handlers get (view FULL).
+	Checkpoint    *Payload `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_timeball_v1_task_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_timeball_v1_task_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_timeball_v1_task_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Progress) GetFraction() float64 {
+	if x != nil && x.Fraction != nil {
+		return *x.Fraction
+	}
+	return 0
+}
+
+func (x *Progress) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Progress) GetHeartbeatTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HeartbeatTime
+	}
+	return nil
+}
+
+func (x *Progress) GetCheckpoint() *Payload {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
 // One numbered try, from 1.
 type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -606,7 +679,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_timeball_v1_task_proto_msgTypes[4]
+	mi := &file_timeball_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -618,7 +691,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_timeball_v1_task_proto_msgTypes[4]
+	mi := &file_timeball_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,7 +704,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_timeball_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_timeball_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -727,7 +800,7 @@ type JournalEntry struct {
 
 func (x *JournalEntry) Reset() {
 	*x = JournalEntry{}
-	mi := &file_timeball_v1_task_proto_msgTypes[5]
+	mi := &file_timeball_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +812,7 @@ func (x *JournalEntry) String() string {
 func (*JournalEntry) ProtoMessage() {}
 
 func (x *JournalEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_timeball_v1_task_proto_msgTypes[5]
+	mi := &file_timeball_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +825,7 @@ func (x *JournalEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalEntry.ProtoReflect.Descriptor instead.
 func (*JournalEntry) Descriptor() ([]byte, []int) {
-	return file_timeball_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_timeball_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *JournalEntry) GetSeq() int64 {
@@ -864,14 +937,16 @@ type Task struct {
 	// The schedule's nominal time for it.
 	NominalTime *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=nominal_time,json=nominalTime,proto3" json:"nominal_time,omitempty"`
 	// Task that failed for good and that this one does again: namespaces/{namespace}/tasks/{id}.
-	RedriveOf     string `protobuf:"bytes,29,opt,name=redrive_of,json=redriveOf,proto3" json:"redrive_of,omitempty"`
+	RedriveOf string `protobuf:"bytes,29,opt,name=redrive_of,json=redriveOf,proto3" json:"redrive_of,omitempty"`
+	// How far the running attempt has come, or the last one that failed had.
+	Progress      *Progress `protobuf:"bytes,30,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_timeball_v1_task_proto_msgTypes[6]
+	mi := &file_timeball_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +958,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_timeball_v1_task_proto_msgTypes[6]
+	mi := &file_timeball_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +971,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_timeball_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_timeball_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Task) GetName() string {
@@ -1102,6 +1177,13 @@ func (x *Task) GetRedriveOf() string {
 	return ""
 }
 
+func (x *Task) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
 var File_timeball_v1_task_proto protoreflect.FileDescriptor
 
 const file_timeball_v1_task_proto_rawDesc = "" +
@@ -1129,7 +1211,15 @@ const file_timeball_v1_task_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
 	"\x05stack\x18\x03 \x01(\tR\x05stack\x12\x1c\n" +
-	"\tretriable\x18\x04 \x01(\bR\tretriable\"\xdb\x03\n" +
+	"\tretriable\x18\x04 \x01(\bR\tretriable\"\xc5\x01\n" +
+	"\bProgress\x12\x1f\n" +
+	"\bfraction\x18\x01 \x01(\x01H\x00R\bfraction\x88\x01\x01\x12\x12\n" +
+	"\x04note\x18\x02 \x01(\tR\x04note\x12A\n" +
+	"\x0eheartbeat_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\rheartbeatTime\x124\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\v2\x14.timeball.v1.PayloadR\n" +
+	"checkpointB\v\n" +
+	"\t_fraction\"\xdb\x03\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x1a\n" +
 	"\bexecutor\x18\x02 \x01(\tR\bexecutor\x12\x1a\n" +
@@ -1151,7 +1241,7 @@ const file_timeball_v1_task_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x06 \x01(\tR\x05actor\x12 \n" +
-	"\vdescription\x18\a \x01(\tR\vdescription\"\x83\v\n" +
+	"\vdescription\x18\a \x01(\tR\vdescription\"\xb6\v\n" +
 	"\x04Task\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\ahandler\x18\x02 \x01(\tR\ahandler\x12.\n" +
@@ -1185,7 +1275,8 @@ const file_timeball_v1_task_proto_rawDesc = "" +
 	"\bschedule\x18\x1b \x01(\tR\bschedule\x12=\n" +
 	"\fnominal_time\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\vnominalTime\x12\x1d\n" +
 	"\n" +
-	"redrive_of\x18\x1d \x01(\tR\tredriveOf\x1a9\n" +
+	"redrive_of\x18\x1d \x01(\tR\tredriveOf\x121\n" +
+	"\bprogress\x18\x1e \x01(\v2\x15.timeball.v1.ProgressR\bprogress\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
@@ -1235,7 +1326,7 @@ func file_timeball_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_timeball_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_timeball_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_timeball_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_timeball_v1_task_proto_goTypes = []any{
 	(DeliveryMode)(0),             // 0: timeball.v1.DeliveryMode
 	(TaskState)(0),                // 1: timeball.v1.TaskState
@@ -1245,53 +1336,57 @@ var file_timeball_v1_task_proto_goTypes = []any{
 	(*RetryPolicy)(nil),           // 5: timeball.v1.RetryPolicy
 	(*Timeouts)(nil),              // 6: timeball.v1.Timeouts
 	(*Failure)(nil),               // 7: timeball.v1.Failure
-	(*Attempt)(nil),               // 8: timeball.v1.Attempt
-	(*JournalEntry)(nil),          // 9: timeball.v1.JournalEntry
-	(*Task)(nil),                  // 10: timeball.v1.Task
-	nil,                           // 11: timeball.v1.Task.LabelsEntry
-	nil,                           // 12: timeball.v1.Task.SelectorEntry
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*Progress)(nil),              // 8: timeball.v1.Progress
+	(*Attempt)(nil),               // 9: timeball.v1.Attempt
+	(*JournalEntry)(nil),          // 10: timeball.v1.JournalEntry
+	(*Task)(nil),                  // 11: timeball.v1.Task
+	nil,                           // 12: timeball.v1.Task.LabelsEntry
+	nil,                           // 13: timeball.v1.Task.SelectorEntry
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_timeball_v1_task_proto_depIdxs = []int32{
-	13, // 0: timeball.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
-	13, // 1: timeball.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
-	13, // 2: timeball.v1.RetryPolicy.max_age:type_name -> google.protobuf.Duration
-	13, // 3: timeball.v1.Timeouts.schedule_to_start:type_name -> google.protobuf.Duration
-	13, // 4: timeball.v1.Timeouts.start_to_close:type_name -> google.protobuf.Duration
-	13, // 5: timeball.v1.Timeouts.schedule_to_close:type_name -> google.protobuf.Duration
-	13, // 6: timeball.v1.Timeouts.heartbeat:type_name -> google.protobuf.Duration
-	14, // 7: timeball.v1.Attempt.due_time:type_name -> google.protobuf.Timestamp
-	14, // 8: timeball.v1.Attempt.claim_time:type_name -> google.protobuf.Timestamp
-	14, // 9: timeball.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	14, // 10: timeball.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	13, // 11: timeball.v1.Attempt.lateness:type_name -> google.protobuf.Duration
-	3,  // 12: timeball.v1.Attempt.outcome:type_name -> timeball.v1.AttemptOutcome
-	7,  // 13: timeball.v1.Attempt.failure:type_name -> timeball.v1.Failure
-	14, // 14: timeball.v1.JournalEntry.time:type_name -> google.protobuf.Timestamp
-	4,  // 15: timeball.v1.Task.payload:type_name -> timeball.v1.Payload
-	14, // 16: timeball.v1.Task.run_time:type_name -> google.protobuf.Timestamp
-	13, // 17: timeball.v1.Task.delay:type_name -> google.protobuf.Duration
-	11, // 18: timeball.v1.Task.labels:type_name -> timeball.v1.Task.LabelsEntry
-	12, // 19: timeball.v1.Task.selector:type_name -> timeball.v1.Task.SelectorEntry
-	5,  // 20: timeball.v1.Task.retry:type_name -> timeball.v1.RetryPolicy
-	6,  // 21: timeball.v1.Task.timeouts:type_name -> timeball.v1.Timeouts
-	0,  // 22: timeball.v1.Task.delivery_mode:type_name -> timeball.v1.DeliveryMode
-	1,  // 23: timeball.v1.Task.state:type_name -> timeball.v1.TaskState
-	2,  // 24: timeball.v1.Task.cause:type_name -> timeball.v1.FailureCause
-	14, // 25: timeball.v1.Task.due_time:type_name -> google.protobuf.Timestamp
-	14, // 26: timeball.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	14, // 27: timeball.v1.Task.update_time:type_name -> google.protobuf.Timestamp
-	4,  // 28: timeball.v1.Task.result:type_name -> timeball.v1.Payload
-	7,  // 29: timeball.v1.Task.failure:type_name -> timeball.v1.Failure
-	8,  // 30: timeball.v1.Task.attempts:type_name -> timeball.v1.Attempt
-	9,  // 31: timeball.v1.Task.journal:type_name -> timeball.v1.JournalEntry
-	14, // 32: timeball.v1.Task.nominal_time:type_name -> google.protobuf.Timestamp
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	14, // 0: timeball.v1.RetryPolicy.initial_delay:type_name -> google.protobuf.Duration
+	14, // 1: timeball.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	14, // 2: timeball.v1.RetryPolicy.max_age:type_name -> google.protobuf.Duration
+	14, // 3: timeball.v1.Timeouts.schedule_to_start:type_name -> google.protobuf.Duration
+	14, // 4: timeball.v1.Timeouts.start_to_close:type_name -> google.protobuf.Duration
+	14, // 5: timeball.v1.Timeouts.schedule_to_close:type_name -> google.protobuf.Duration
+	14, // 6: timeball.v1.Timeouts.heartbeat:type_name -> google.protobuf.Duration
+	15, // 7: timeball.v1.Progress.heartbeat_time:type_name -> google.protobuf.Timestamp
+	4,  // 8: timeball.v1.Progress.checkpoint:type_name -> timeball.v1.Payload
+	15, // 9: timeball.v1.Attempt.due_time:type_name -> google.protobuf.Timestamp
+	15, // 10: timeball.v1.Attempt.claim_time:type_name -> google.protobuf.Timestamp
+	15, // 11: timeball.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	15, // 12: timeball.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	14, // 13: timeball.v1.Attempt.lateness:type_name -> google.protobuf.Duration
+	3,  // 14: timeball.v1.Attempt.outcome:type_name -> timeball.v1.AttemptOutcome
+	7,  // 15: timeball.v1.Attempt.failure:type_name -> timeball.v1.Failure
+	15, // 16: timeball.v1.JournalEntry.time:type_name -> google.protobuf.Timestamp
+	4,  // 17: timeball.v1.Task.payload:type_name -> timeball.v1.Payload
+	15, // 18: timeball.v1.Task.run_time:type_name -> google.protobuf.Timestamp
+	14, // 19: timeball.v1.Task.delay:type_name -> google.protobuf.Duration
+	12, // 20: timeball.v1.Task.labels:type_name -> timeball.v1.Task.LabelsEntry
+	13, // 21: timeball.v1.Task.selector:type_name -> timeball.v1.Task.SelectorEntry
+	5,  // 22: timeball.v1.Task.retry:type_name -> timeball.v1.RetryPolicy
+	6,  // 23: timeball.v1.Task.timeouts:type_name -> timeball.v1.Timeouts
+	0,  // 24: timeball.v1.Task.delivery_mode:type_name -> timeball.v1.DeliveryMode
+	1,  // 25: timeball.v1.Task.state:type_name -> timeball.v1.TaskState
+	2,  // 26: timeball.v1.Task.cause:type_name -> timeball.v1.FailureCause
+	15, // 27: timeball.v1.Task.due_time:type_name -> google.protobuf.Timestamp
+	15, // 28: timeball.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	15, // 29: timeball.v1.Task.update_time:type_name -> google.protobuf.Timestamp
+	4,  // 30: timeball.v1.Task.result:type_name -> timeball.v1.Payload
+	7,  // 31: timeball.v1.Task.failure:type_name -> timeball.v1.Failure
+	9,  // 32: timeball.v1.Task.attempts:type_name -> timeball.v1.Attempt
+	10, // 33: timeball.v1.Task.journal:type_name -> timeball.v1.JournalEntry
+	15, // 34: timeball.v1.Task.nominal_time:type_name -> google.protobuf.Timestamp
+	8,  // 35: timeball.v1.Task.progress:type_name -> timeball.v1.Progress
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_timeball_v1_task_proto_init() }
@@ -1300,14 +1395,15 @@ func file_timeball_v1_task_proto_init() {
 		return
 	}
 	file_timeball_v1_task_proto_msgTypes[1].OneofWrappers = []any{}
-	file_timeball_v1_task_proto_msgTypes[6].OneofWrappers = []any{}
+	file_timeball_v1_task_proto_msgTypes[4].OneofWrappers = []any{}
+	file_timeball_v1_task_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_timeball_v1_task_proto_rawDesc), len(file_timeball_v1_task_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -269,6 +269,7 @@ class ExecutorMessage(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     REVOKE_REPLY_FIELD_NUMBER: _builtins.int
     INVENTORY_FIELD_NUMBER: _builtins.int
+    BEATS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def capacity(self) -> Global___Capacity:
         """What the executor offers now."""
@@ -293,6 +294,10 @@ class ExecutorMessage(_message.Message):
     def inventory(self) -> Global___Inventory:
         """The answer to a fence."""
 
+    @_builtins.property
+    def beats(self) -> Global___Beats:
+        """Signs of life of running handlers."""
+
     def __init__(
         self,
         *,
@@ -302,12 +307,13 @@ class ExecutorMessage(_message.Message):
         refused: Global___Refused | None = ...,
         revoke_reply: Global___RevokeReply | None = ...,
         inventory: Global___Inventory | None = ...,
+        beats: Global___Beats | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "finished", b"finished", "inventory", b"inventory", "kind", b"kind", "refused", b"refused", "revoke_reply", b"revoke_reply", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beats", b"beats", "capacity", b"capacity", "finished", b"finished", "inventory", b"inventory", "kind", b"kind", "refused", b"refused", "revoke_reply", b"revoke_reply", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "finished", b"finished", "inventory", b"inventory", "kind", b"kind", "refused", b"refused", "revoke_reply", b"revoke_reply", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beats", b"beats", "capacity", b"capacity", "finished", b"finished", "inventory", b"inventory", "kind", b"kind", "refused", b"refused", "revoke_reply", b"revoke_reply", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capacity", "started", "finished", "refused", "revoke_reply", "inventory"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capacity", "started", "finished", "refused", "revoke_reply", "inventory", "beats"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -485,6 +491,8 @@ class RunOrder(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     NOMINAL_MS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Number of the attempt, from 1."""
     handler: _builtins.str
@@ -501,6 +509,8 @@ class RunOrder(_message.Message):
     """The user to whom the task belongs."""
     nominal_ms: _builtins.int
     """The nominal time, wall-clock milliseconds, if a schedule made the task."""
+    heartbeat_ms: _builtins.int
+    """Longest silence of the handler in milliseconds."""
     @_builtins.property
     def run(self) -> Global___OwnedRun:
         """The run and the epoch under which it is dispatched."""
@@ -508,6 +518,10 @@ class RunOrder(_message.Message):
     @_builtins.property
     def payload(self) -> Global___RunPayload:
         """The handler's arguments."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___RunPayload:
+        """The last checkpoint of the attempts before."""
 
     def __init__(
         self,
@@ -522,15 +536,21 @@ class RunOrder(_message.Message):
         namespace: _builtins.str = ...,
         owner: _builtins.str = ...,
         nominal_ms: _builtins.int | None = ...,
+        heartbeat_ms: _builtins.int | None = ...,
+        checkpoint: Global___RunPayload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "nominal_ms", b"nominal_ms", "payload", b"payload", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms", "_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "checkpoint", b"checkpoint", "heartbeat_ms", b"heartbeat_ms", "nominal_ms", b"nominal_ms", "payload", b"payload", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "attempt", b"attempt", "due_ms", b"due_ms", "handler", b"handler", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms", "_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "attempt", b"attempt", "checkpoint", b"checkpoint", "due_ms", b"due_ms", "handler", b"handler", "heartbeat_ms", b"heartbeat_ms", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__heartbeat_ms: _TypeAlias = _typing.Literal["heartbeat_ms"]  # noqa: Y015
+    _WhichOneofArgType__heartbeat_ms: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms"]  # noqa: Y015
     _WhichOneofReturnType__nominal_ms: _TypeAlias = _typing.Literal["nominal_ms"]  # noqa: Y015
     _WhichOneofArgType__nominal_ms: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms"]  # noqa: Y015
     _WhichOneofReturnType__start_to_close_ms: _TypeAlias = _typing.Literal["start_to_close_ms"]  # noqa: Y015
     _WhichOneofArgType__start_to_close_ms: _TypeAlias = _typing.Literal["_start_to_close_ms", b"_start_to_close_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__heartbeat_ms) -> _WhichOneofReturnType__heartbeat_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nominal_ms) -> _WhichOneofReturnType__nominal_ms | None: ...
     @_typing.overload
@@ -624,8 +644,11 @@ class CancelRun(_message.Message):
 
     RUN_FIELD_NUMBER: _builtins.int
     TERMINATE_FIELD_NUMBER: _builtins.int
+    IF_SILENT_FIELD_NUMBER: _builtins.int
     terminate: _builtins.bool
     """Fence the run at once instead of leaving the end to the handler."""
+    if_silent: _builtins.bool
+    """Nothing is cancelled: give the run up as failed if its handler has been silent for too long."""
     @_builtins.property
     def run(self) -> Global___OwnedRun:
         """The run."""
@@ -635,10 +658,11 @@ class CancelRun(_message.Message):
         *,
         run: Global___OwnedRun | None = ...,
         terminate: _builtins.bool = ...,
+        if_silent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "terminate", b"terminate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_silent", b"if_silent", "run", b"run", "terminate", b"terminate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -795,6 +819,7 @@ class RunResult(_message.Message):
     CANCELLED_FIELD_NUMBER: _builtins.int
     INTERRUPTED_FIELD_NUMBER: _builtins.int
     UNCOUNTED_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The task's shard."""
     started_ms: _builtins.int
@@ -819,6 +844,10 @@ class RunResult(_message.Message):
     def failure(self) -> Global___RunFailure:
         """What went wrong."""
 
+    @_builtins.property
+    def checkpoint(self) -> Global___RunPayload:
+        """The last checkpoint of a run that did not succeed."""
+
     def __init__(
         self,
         *,
@@ -831,14 +860,79 @@ class RunResult(_message.Message):
         cancelled: _builtins.bool = ...,
         interrupted: _builtins.bool = ...,
         uncounted: _builtins.bool = ...,
+        checkpoint: Global___RunPayload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "result", b"result", "run", b"run"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "failure", b"failure", "result", b"result", "run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "ended_ms", b"ended_ms", "failure", b"failure", "interrupted", b"interrupted", "result", b"result", "run", b"run", "shard", b"shard", "started_ms", b"started_ms", "uncounted", b"uncounted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "checkpoint", b"checkpoint", "ended_ms", b"ended_ms", "failure", b"failure", "interrupted", b"interrupted", "result", b"result", "run", b"run", "shard", b"shard", "started_ms", b"started_ms", "uncounted", b"uncounted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunResult: _TypeAlias = RunResult  # noqa: Y015
+
+@_typing.final
+class Beats(_message.Message):
+    """Signs of life; at most one of each run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEATS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def beats(self) -> _containers.RepeatedCompositeFieldContainer[Global___Beat]:
+        """The runs."""
+
+    def __init__(
+        self,
+        *,
+        beats: _abc.Iterable[Global___Beat] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beats", b"beats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Beats: _TypeAlias = Beats  # noqa: Y015
+
+@_typing.final
+class Beat(_message.Message):
+    """What a running handler last said of itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    fraction: _builtins.float
+    """How far it has come, 0 to 1."""
+    note: _builtins.str
+    """The same in words."""
+    @_builtins.property
+    def run(self) -> Global___RunKey:
+        """The run."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___RunPayload:
+        """Where the next attempt could go on; absent = as it was told before."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___RunKey | None = ...,
+        fraction: _builtins.float | None = ...,
+        note: _builtins.str = ...,
+        checkpoint: Global___RunPayload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "checkpoint", b"checkpoint", "fraction", b"fraction", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "checkpoint", b"checkpoint", "fraction", b"fraction", "note", b"note", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
+
+Global___Beat: _TypeAlias = Beat  # noqa: Y015
 
 @_typing.final
 class Refused(_message.Message):

@@ -2077,6 +2077,7 @@ class TaskView(_message.Message):
     JOURNAL_FIELD_NUMBER: _builtins.int
     UNACCOUNTED_FIELD_NUMBER: _builtins.int
     TERMINAL_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Id."""
     state: Global___PublicState.ValueType
@@ -2121,6 +2122,10 @@ class TaskView(_message.Message):
     def unaccounted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Attempts whose executor vanished and that may still start."""
 
+    @_builtins.property
+    def progress(self) -> Global___Progress:
+        """How far it has come."""
+
     def __init__(
         self,
         *,
@@ -2140,11 +2145,55 @@ class TaskView(_message.Message):
         journal: _abc.Iterable[Global___EventView] | None = ...,
         unaccounted: _abc.Iterable[_builtins.str] | None = ...,
         terminal: _builtins.bool = ...,
+        progress: Global___Progress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "result", b"result", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "progress", b"progress", "result", b"result", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "cause", b"cause", "created_ms", b"created_ms", "due_ms", b"due_ms", "effective_priority", b"effective_priority", "failure", b"failure", "journal", b"journal", "result", b"result", "revision", b"revision", "spec", b"spec", "state", b"state", "task_id", b"task_id", "terminal", b"terminal", "unaccounted", b"unaccounted", "updated_ms", b"updated_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "cause", b"cause", "created_ms", b"created_ms", "due_ms", b"due_ms", "effective_priority", b"effective_priority", "failure", b"failure", "journal", b"journal", "progress", b"progress", "result", b"result", "revision", b"revision", "spec", b"spec", "state", b"state", "task_id", b"task_id", "terminal", b"terminal", "unaccounted", b"unaccounted", "updated_ms", b"updated_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskView: _TypeAlias = TaskView  # noqa: Y015
+
+@_typing.final
+class Progress(_message.Message):
+    """How far an attempt has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRACTION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    HEARD_MS_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    fraction: _builtins.float
+    """0 to 1."""
+    note: _builtins.str
+    """A few words."""
+    heard_ms: _builtins.int
+    """When it was heard of."""
+    @_builtins.property
+    def checkpoint(self) -> Global___Payload:
+        """Where the next attempt could go on."""
+
+    def __init__(
+        self,
+        *,
+        fraction: _builtins.float | None = ...,
+        note: _builtins.str = ...,
+        heard_ms: _builtins.int | None = ...,
+        checkpoint: Global___Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "_heard_ms", b"_heard_ms", "checkpoint", b"checkpoint", "fraction", b"fraction", "heard_ms", b"heard_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "_heard_ms", b"_heard_ms", "checkpoint", b"checkpoint", "fraction", b"fraction", "heard_ms", b"heard_ms", "note", b"note"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__heard_ms: _TypeAlias = _typing.Literal["heard_ms"]  # noqa: Y015
+    _WhichOneofArgType__heard_ms: _TypeAlias = _typing.Literal["_heard_ms", b"_heard_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__heard_ms) -> _WhichOneofReturnType__heard_ms | None: ...
+
+Global___Progress: _TypeAlias = Progress  # noqa: Y015

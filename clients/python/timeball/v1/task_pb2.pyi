@@ -274,7 +274,7 @@ class Timeouts(_message.Message):
 
     @_builtins.property
     def heartbeat(self) -> _duration_pb2.Duration:
-        """Longest silence of a running attempt that reports progress."""
+        """Longest silence of a running attempt; one that is silent for longer is given up and retried."""
 
     def __init__(
         self,
@@ -325,6 +325,46 @@ class Failure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Failure: _TypeAlias = Failure  # noqa: Y015
+
+@_typing.final
+class Progress(_message.Message):
+    """How far an attempt has come, in its handler's words."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRACTION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_TIME_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    fraction: _builtins.float
+    """0 to 1; absent = the handler did not say."""
+    note: _builtins.str
+    """A few words."""
+    @_builtins.property
+    def heartbeat_time(self) -> _timestamp_pb2.Timestamp:
+        """When this was last heard of, by the owner's clock; absent = not in this attempt."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___Payload:
+        """Where the next attempt could go on, at most 32 KiB: what handlers get (view FULL)."""
+
+    def __init__(
+        self,
+        *,
+        fraction: _builtins.float | None = ...,
+        note: _builtins.str = ...,
+        heartbeat_time: _timestamp_pb2.Timestamp | None = ...,
+        checkpoint: Global___Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "checkpoint", b"checkpoint", "fraction", b"fraction", "heartbeat_time", b"heartbeat_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "checkpoint", b"checkpoint", "fraction", b"fraction", "heartbeat_time", b"heartbeat_time", "note", b"note"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
+
+Global___Progress: _TypeAlias = Progress  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
@@ -519,6 +559,7 @@ class Task(_message.Message):
     SCHEDULE_FIELD_NUMBER: _builtins.int
     NOMINAL_TIME_FIELD_NUMBER: _builtins.int
     REDRIVE_OF_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """namespaces/{namespace}/tasks/{id}; the id is also the occurrence id that handlers see."""
     handler: _builtins.str
@@ -609,6 +650,10 @@ class Task(_message.Message):
     def nominal_time(self) -> _timestamp_pb2.Timestamp:
         """The schedule's nominal time for it."""
 
+    @_builtins.property
+    def progress(self) -> Global___Progress:
+        """How far the running attempt has come, or the last one that failed had."""
+
     def __init__(
         self,
         *,
@@ -641,10 +686,11 @@ class Task(_message.Message):
         schedule: _builtins.str = ...,
         nominal_time: _timestamp_pb2.Timestamp | None = ...,
         redrive_of: _builtins.str = ...,
+        progress: Global___Progress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "create_time", b"create_time", "delay", b"delay", "due_time", b"due_time", "failure", b"failure", "nominal_time", b"nominal_time", "payload", b"payload", "priority", b"priority", "result", b"result", "retry", b"retry", "run_time", b"run_time", "timeouts", b"timeouts", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "create_time", b"create_time", "delay", b"delay", "due_time", b"due_time", "failure", b"failure", "nominal_time", b"nominal_time", "payload", b"payload", "priority", b"priority", "progress", b"progress", "result", b"result", "retry", b"retry", "run_time", b"run_time", "timeouts", b"timeouts", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "attempt", b"attempt", "attempts", b"attempts", "cause", b"cause", "create_time", b"create_time", "delay", b"delay", "delivery_mode", b"delivery_mode", "due_time", b"due_time", "effective_priority", b"effective_priority", "etag", b"etag", "failure", b"failure", "handler", b"handler", "journal", b"journal", "labels", b"labels", "name", b"name", "nominal_time", b"nominal_time", "owner", b"owner", "payload", b"payload", "priority", b"priority", "redrive_of", b"redrive_of", "result", b"result", "retry", b"retry", "run_time", b"run_time", "schedule", b"schedule", "selector", b"selector", "stale", b"stale", "state", b"state", "timeouts", b"timeouts", "unaccounted", b"unaccounted", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "attempt", b"attempt", "attempts", b"attempts", "cause", b"cause", "create_time", b"create_time", "delay", b"delay", "delivery_mode", b"delivery_mode", "due_time", b"due_time", "effective_priority", b"effective_priority", "etag", b"etag", "failure", b"failure", "handler", b"handler", "journal", b"journal", "labels", b"labels", "name", b"name", "nominal_time", b"nominal_time", "owner", b"owner", "payload", b"payload", "priority", b"priority", "progress", b"progress", "redrive_of", b"redrive_of", "result", b"result", "retry", b"retry", "run_time", b"run_time", "schedule", b"schedule", "selector", b"selector", "stale", b"stale", "state", b"state", "timeouts", b"timeouts", "unaccounted", b"unaccounted", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
