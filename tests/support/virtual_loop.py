@@ -17,7 +17,7 @@ import inspect
 import random
 import selectors
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from timeball_server.ports.clock import Now
 
@@ -27,6 +27,10 @@ START_WALL_MS = 1_750_000_020_000
 """Where virtual wall clocks start: a whole minute."""
 PROCESS: contextvars.ContextVar[str | None] = contextvars.ContextVar("process", default=None)
 """The process in whose name the running code acts; None is the test itself."""
+
+
+FEW_TASKS = 1_000
+"""So many tasks, ended ones too, are kept before the loop looks which of them have ended."""
 
 
 class Deadlock(AssertionError):
@@ -55,6 +59,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._held: dict[str, list[asyncio.Handle]] = {}
         self._killed: set[str] = set()
         self._living: dict[asyncio.Future[Any], None] = {}
+        self._living_most = FEW_TASKS
         self.set_task_factory(self._make_task)
         self.set_exception_handler(self._note_problem)
 
@@ -93,26 +98,43 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def waiting(self) -> int:
         """How many tasks have not ended, the caller's included."""
-        return len(self._living)
+        return sum(not task.done() for task in self._living)
 
     def wind_up(self) -> None:
         """The run is over: cancel all tasks in the order of their making, the held ones too."""
         self._killed.clear()
         for process in tuple(self._held):
             self.thaw(process)
-        while pending := tuple(self._living):
+        while pending := tuple(task for task in self._living if not task.done()):
             for task in pending:
                 task.cancel()
             self.run_until_complete(_all_done(pending))
+        self._living.clear()
 
     def drop_unstarted(self) -> None:
         """Tasks that a history without an end left before their first step: no warning of them."""
         for task in self._living:
             coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
-            if inspect.iscoroutine(coroutine):
+            if inspect.iscoroutine(coroutine) and not task.done():
                 state = inspect.getcoroutinestate(coroutine)
                 if state == inspect.CORO_CREATED:
                     coroutine.close()
+
+    def call_soon(  # type: ignore[override]  # as below
+        self, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.Handle:
+        """Call back in the next round."""
+        if context is None:
+            context = contextvars.copy_context()
+        handle = _Soon(self, callback, args, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]  # as below
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Call back after so many virtual seconds."""
+        return self._ring_at(self._now_us + round(delay * MICROSECONDS), callback, args, context)
 
     def call_at(  # type: ignore[override]  # no need to bind the callback's parameters to args
         self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
@@ -121,28 +143,38 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
         Numbers are compared much faster than the stock loop's handles.
         """
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        return self._ring_at(round(when * MICROSECONDS), callback, args, context)
+
+    def _ring_at(
+        self, at_us: int, callback: Callable[..., object], args: tuple[Any, ...], context: Any
+    ) -> asyncio.TimerHandle:
+        if context is None:
+            context = contextvars.copy_context()
+        timer = _Later(self, at_us, callback, args, context)
         self._timers_made += 1
-        entry = (round(when * MICROSECONDS), self._timers_made, timer)
-        heapq.heappush(self._timers, entry)
+        heapq.heappush(self._timers, (at_us, self._timers_made, timer))
         return timer
 
     def _run_once(self) -> None:
-        """One round, as the stock loop makes it, but without files."""
-        ready, held = self._ready, self._held
-        if not ready and not self._stopping:
-            self._go_on()
-        self._ring_due_timers()
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            if held:
-                waiting = held.get(handle._context.get(PROCESS) or "")
-                if waiting is not None:
-                    waiting.append(handle)
+        """Rounds as the stock loop makes them, but without files, until somebody stops the loop."""
+        ready, held, timers = self._ready, self._held, self._timers
+        while True:
+            if not ready and not self._stopping:
+                self._go_on()
+            if timers and timers[0][0] <= self._now_us:
+                self._ring_due_timers()
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if handle._cancelled:
                     continue
-            handle._run()
+                if held:
+                    waiting = held.get(handle._context.get(PROCESS) or "")
+                    if waiting is not None:
+                        waiting.append(handle)
+                        continue
+                handle._run()
+            if self._stopping:
+                return
 
     def _go_on(self) -> None:
         """Nothing is ready: move the clock to the next timer."""
@@ -165,9 +197,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _make_task(self, _: object, main: Any, **options: Any) -> asyncio.Task[Any]:
         """A task that is kept until it is done, so that no collector decides when it ends."""
         task: asyncio.Task[Any] = asyncio.Task(main, loop=self, **options)
-        self._living[task] = None
-        task.add_done_callback(self._living.pop)
+        living = self._living
+        living[task] = None
+        if len(living) > self._living_most:
+            self.forget_ended()
         return task
+
+    def forget_ended(self) -> None:
+        """Let go of tasks that have ended; what nobody has asked about complains as it goes."""
+        living = self._living
+        for each in [each for each in living if each.done()]:
+            del living[each]
+        self._living_most = max(FEW_TASKS, 2 * len(living))
 
     def _note_problem(self, _: object, context: dict[str, Any]) -> None:
         """Remember what nobody handled; `run_virtual` fails with it."""
@@ -175,7 +216,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _who_waits(self) -> str:
         """Names of the living tasks and where each one waits."""
-        return "; ".join(_where(task) for task in self._living if isinstance(task, asyncio.Task))
+        return "; ".join(_where(task) for task in self._living if _waits(task))
 
 
 class VirtualClock:
@@ -193,7 +234,7 @@ class VirtualClock:
 
     def now(self) -> Now:
         """Both times at once."""
-        passed_ms = self._loop.now_us // 1_000
+        passed_ms = self._loop._now_us // 1_000
         return Now(START_WALL_MS + passed_ms + self.skew_ms, passed_ms + self.mono_offset_ms)
 
     async def sleep_ms(self, duration_ms: float) -> None:
@@ -220,6 +261,7 @@ def run_virtual(
     loop = VirtualLoop(seed, limit_s)
     try:
         result = loop.run_until_complete(main(loop))
+        loop.forget_ended()
         problems = tuple(loop.problems)
     finally:
         _close(loop)
@@ -248,11 +290,69 @@ def _wake(wake: asyncio.Future[None]) -> None:
         wake.set_result(None)
 
 
+def _waits(task: asyncio.Future[Any]) -> TypeGuard[asyncio.Task[Any]]:
+    return isinstance(task, asyncio.Task) and not task.done()
+
+
 def _where(task: asyncio.Task[Any]) -> str:
     """The task's name and the line where it waits."""
     frames = task.get_stack(limit=1)
     place = f" at {frames[0].f_code.co_qualname}:{frames[0].f_lineno}" if frames else ""
     return f"{task.get_name()}{place}"
+
+
+class _Soon(asyncio.Handle):
+    """A call that is ready. The stock one asks the loop for more than is needed here."""
+
+    __slots__ = ()
+    _source_traceback = None
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: contextvars.Context,
+    ) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self._cancelled = True
+
+
+class _Later(asyncio.TimerHandle):
+    """A call at its time, made like `_Soon`."""
+
+    __slots__ = ("_at_us",)
+    _source_traceback = None
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        at_us: int,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: contextvars.Context,
+    ) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._cancelled = False
+        self._at_us = at_us
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self._cancelled = True
+
+    def when(self) -> float:
+        """The virtual second of the call."""
+        return self._at_us / MICROSECONDS
 
 
 class _Selector(selectors.BaseSelector):
