@@ -7,7 +7,6 @@ owner has not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from timeball.errors import TimeballError
 
@@ -28,6 +27,7 @@ from coordinator.requests import (
     DeleteRequest,
     RescheduleRequest,
     UpdateRequest,
+    request_id_text,
 )
 from coordinator.resuming import WatchBook
 from coordinator.waiting import Waiter
@@ -276,7 +276,7 @@ class TaskApi:
         return view_of(answer, field)
 
     def _request_id(self, request_id: bytes | None) -> str:
-        return str(UUID(bytes=request_id or self._cluster.fresh_request_id()))
+        return request_id_text(request_id or self._cluster.fresh_request_id())
 
     def _deadline(self, patience_ms: int | None) -> Deadline:
         chosen_ms = DEFAULT_PATIENCE_MS if patience_ms is None else patience_ms

@@ -17,7 +17,7 @@ from timeball.errors import RequestIdReused, TimeballError
 from coordinator.deadline import Deadline
 from coordinator.outcomes import view_or_error
 from coordinator.owner_calls import Answer, OnAnswer
-from coordinator.requests import Caller, Cluster, CreateRequest
+from coordinator.requests import Caller, Cluster, CreateRequest, request_id_text
 from timeball_server.core.commands import CreateTask
 from timeball_server.core.ids import Bucket, IdParts, decode_id, encode_id
 from timeball_server.core.minting import mint, request_name
@@ -66,8 +66,9 @@ class Creator:
         """The commands of requests, with their addresses; few need to settle one by name."""
         commands: list[CreateTask | TimeballError] = []
         unsettled: list[int] = []
+        now_ms = self._cluster.clock.now().wall_ms
         for request in requests:
-            command, needs_name = self._command(caller, request)
+            command, needs_name = self._command(caller, request, now_ms)
             if needs_name:
                 unsettled.append(len(commands))
             commands.append(command)
@@ -78,7 +79,9 @@ class Creator:
                 commands[place] = command_or_error
         return commands
 
-    def _command(self, caller: Caller, request: CreateRequest) -> tuple[CreateTask, bool]:
+    def _command(
+        self, caller: Caller, request: CreateRequest, now_ms: int
+    ) -> tuple[CreateTask, bool]:
         """The command of a request, and whether its address needs a name."""
         request_id = request.request_id or self._cluster.fresh_request_id()
         minted = mint(
@@ -86,7 +89,7 @@ class Creator:
             request_id,
             request.time,
             resend=request.resend,
-            now_ms=self._cluster.clock.now().wall_ms,
+            now_ms=now_ms,
             layout=self._cluster.layout,
         )
         command = CreateTask(
@@ -96,7 +99,7 @@ class Creator:
             spec=request.spec,
             due_ms=request.time.run_ms,
             delay_ms=request.time.delay_ms,
-            request_id=str(UUID(bytes=request_id)),
+            request_id=request_id_text(request_id),
             actor=caller.subject,
             resend=request.resend,
         )

@@ -97,3 +97,9 @@ class Cluster:
     def fresh_request_id(self) -> bytes:
         """A request id for a caller who brought none and therefore cannot repeat."""
         return fresh_request_id(self.clock.now().wall_ms, self.entropy.randbytes(10))
+
+
+def request_id_text(request_id: bytes) -> str:
+    """The 16 bytes of a request id as a UUID is written."""
+    digits = request_id.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

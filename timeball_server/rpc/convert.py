@@ -8,6 +8,7 @@ nothing: requests come here validated. Instants round up to the next millisecond
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
@@ -32,6 +33,8 @@ from timeball_server.core.model import (
 )
 
 _NANOS_PER_MS: Final = 1_000_000
+_FEW: Final = 1_024
+"""Parts of tasks that are remembered in their wire form: tasks by the thousand share one."""
 _DEFAULT_RETRY: Final = RetryPolicy()
 _NO_TIMEOUTS: Final = Timeouts()
 _NO_PAYLOAD: Final = Payload()
@@ -150,8 +153,8 @@ def spec_from_task(task: task_pb2.Task, *, namespace: str, subject: str) -> Task
         handler=task.handler,
         payload=_payload_back(task.payload) if task.HasField("payload") else _NO_PAYLOAD,
         priority=task.priority if task.HasField("priority") else DEFAULT_PRIORITY,
-        labels=tuple(sorted(task.labels.items())),
-        selector=tuple(sorted(task.selector.items())),
+        labels=tuple(sorted(task.labels.items())) if task.labels else (),
+        selector=tuple(sorted(task.selector.items())) if task.selector else (),
         retry=_retry_back(task.retry) if task.HasField("retry") else _DEFAULT_RETRY,
         timeouts=_timeouts_back(task.timeouts) if task.HasField("timeouts") else _NO_TIMEOUTS,
         mode=_MODES_BACK.get(task.delivery_mode, DeliveryMode.AT_LEAST_ONCE),
@@ -178,7 +181,8 @@ def task_from_view(view: TaskView, *, full: bool) -> task_pb2.Task:
     task.effective_priority = view.effective_priority
     if view.failure is not None:
         _set_failure(task.failure, view.failure)
-    task.unaccounted.extend(view.unaccounted)
+    if view.unaccounted:
+        task.unaccounted.extend(view.unaccounted)
     if full:
         _set_history(task, view)
     return task
@@ -186,19 +190,10 @@ def task_from_view(view: TaskView, *, full: bool) -> task_pb2.Task:
 
 def task_from_spec(spec: TaskSpec, *, full: bool) -> task_pb2.Task:
     """The part of a task that the caller wrote; the payload only when `full`."""
-    task = task_pb2.Task(
-        handler=spec.handler,
-        owner=spec.owner,
-        priority=spec.priority,
-        labels=dict(spec.labels),
-        selector=dict(spec.selector),
-        delivery_mode=MODES[spec.mode],
-    )
+    parts = (spec.handler, spec.owner, spec.priority, spec.labels, spec.selector)
+    task = task_pb2.Task.FromString(_wish(*parts, spec.mode, spec.retry, spec.timeouts))
     if full:
         _set_payload(task.payload, spec.payload)
-    _set_retry(task.retry, spec.retry)
-    if spec.timeouts != _NO_TIMEOUTS:
-        _set_timeouts(task.timeouts, spec.timeouts)
     if spec.schedule_id is not None:
         task.schedule = schedule_name(spec.namespace, spec.schedule_id)
     if spec.nominal_ms is not None:
@@ -206,6 +201,32 @@ def task_from_spec(spec: TaskSpec, *, full: bool) -> task_pb2.Task:
     if spec.redrive_of is not None:
         task.redrive_of = task_name(spec.namespace, spec.redrive_of)
     return task
+
+
+@lru_cache(maxsize=_FEW)
+def _wish(
+    handler: str,
+    owner: str,
+    priority: int,
+    labels: tuple[tuple[str, str], ...],
+    selector: tuple[tuple[str, str], ...],
+    mode: DeliveryMode,
+    retry: RetryPolicy,
+    timeouts: Timeouts,
+) -> bytes:
+    """What many tasks have in common, as it stands in their messages."""
+    task = task_pb2.Task(
+        handler=handler,
+        owner=owner,
+        priority=priority,
+        labels=dict(labels),
+        selector=dict(selector),
+        delivery_mode=MODES[mode],
+    )
+    _set_retry(task.retry, retry)
+    if timeouts != _NO_TIMEOUTS:
+        _set_timeouts(task.timeouts, timeouts)
+    return task.SerializeToString()
 
 
 def _set_history(task: task_pb2.Task, view: TaskView) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from timeball_server.core.ids import TaskId
@@ -10,6 +12,9 @@ from timeball_server.internal.v1 import shard_service_pb2 as pb
 
 _MODES: Final = {mode: pb.DeliveryMode.Value(f"DELIVERY_MODE_{mode}") for mode in DeliveryMode}
 _MODES_BACK: Final = {number: mode for mode, number in _MODES.items()}
+_NO_TIMEOUTS: Final = Timeouts()
+FEW: Final = 1_024
+"""Retry policies that are remembered both ways: tasks by the thousand share one."""
 
 
 def write_spec(target: pb.TaskSpec, spec: TaskSpec) -> None:
@@ -23,8 +28,9 @@ def write_spec(target: pb.TaskSpec, spec: TaskSpec) -> None:
         target.labels.add(key=key, value=value)
     for key, value in spec.selector:
         target.selector.add(key=key, value=value)
-    _write_retry(target.retry, spec.retry)
-    _write_timeouts(target.timeouts, spec.timeouts)
+    target.retry.MergeFromString(_retry_bytes(spec.retry))
+    if spec.timeouts != _NO_TIMEOUTS:
+        _write_timeouts(target.timeouts, spec.timeouts)
     target.mode = _MODES[spec.mode]
     if spec.schedule_id is not None:
         target.schedule_id = spec.schedule_id
@@ -36,34 +42,46 @@ def write_spec(target: pb.TaskSpec, spec: TaskSpec) -> None:
 
 def read_spec(message: pb.TaskSpec) -> TaskSpec:
     """The specification in a message."""
+    has = message.HasField
     return TaskSpec(
         namespace=message.namespace,
         owner=message.owner,
         handler=message.handler,
         payload=read_payload(message.payload),
         priority=message.priority,
-        labels=tuple([(label.key, label.value) for label in message.labels]),
-        selector=tuple([(label.key, label.value) for label in message.selector]),
-        retry=_read_retry(message.retry),
-        timeouts=_read_timeouts(message.timeouts),
+        labels=_read_labels(message.labels) if message.labels else (),
+        selector=_read_labels(message.selector) if message.selector else (),
+        retry=_retry_of(message.retry.SerializeToString()),
+        timeouts=_read_timeouts(message.timeouts) if has("timeouts") else _NO_TIMEOUTS,
         mode=_MODES_BACK[message.mode],
-        schedule_id=TaskId(message.schedule_id) if message.HasField("schedule_id") else None,
-        nominal_ms=message.nominal_ms if message.HasField("nominal_ms") else None,
-        redrive_of=TaskId(message.redrive_of) if message.HasField("redrive_of") else None,
+        schedule_id=TaskId(message.schedule_id) if has("schedule_id") else None,
+        nominal_ms=message.nominal_ms if has("nominal_ms") else None,
+        redrive_of=TaskId(message.redrive_of) if has("redrive_of") else None,
     )
 
 
-def _write_retry(target: pb.RetryPolicy, retry: RetryPolicy) -> None:
-    target.max_attempts = retry.max_attempts
-    target.initial_delay_ms = retry.initial_delay_ms
-    target.coefficient = retry.coefficient
-    target.max_delay_ms = retry.max_delay_ms
-    if retry.max_age_ms is not None:
-        target.max_age_ms = retry.max_age_ms
-    target.jitter = retry.jitter
+def _read_labels(labels: Iterable[pb.Label]) -> tuple[tuple[str, str], ...]:
+    return tuple([(label.key, label.value) for label in labels])
 
 
-def _read_retry(message: pb.RetryPolicy) -> RetryPolicy:
+@lru_cache(maxsize=FEW)
+def _retry_bytes(retry: RetryPolicy) -> bytes:
+    """A policy as it stands in a message."""
+    target = pb.RetryPolicy(
+        max_attempts=retry.max_attempts,
+        initial_delay_ms=retry.initial_delay_ms,
+        coefficient=retry.coefficient,
+        max_delay_ms=retry.max_delay_ms,
+        max_age_ms=retry.max_age_ms,
+        jitter=retry.jitter,
+    )
+    return target.SerializeToString()
+
+
+@lru_cache(maxsize=FEW)
+def _retry_of(wire: bytes) -> RetryPolicy:
+    """The policy in a message's bytes."""
+    message = pb.RetryPolicy.FromString(wire)
     return RetryPolicy(
         max_attempts=message.max_attempts,
         initial_delay_ms=message.initial_delay_ms,

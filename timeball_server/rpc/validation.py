@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError, Message
 from timeball.errors import InvalidRequest, PayloadTooLarge, Violation
 
 from timeball_server.ports.clock import Clock
+from timeball_server.rpc.plain_requests import PlainRequests
 from timeball_server.rpc.request_rules import RequestRules
 from timeball_server.rpc.sentences import sentence_for
 from timeball_server.rpc.wire import first_bad_text
@@ -71,6 +72,7 @@ class RequestValidator:
 
     def __init__(self, clock: Clock, rules: bytes) -> None:
         self._own = RequestRules(clock)
+        self._plain = PlainRequests(clock)
         self._validator = protovalidate.Validator()
         self._pool = descriptor_pool.DescriptorPool()
         self._twins: dict[str, type[Message]] = {}
@@ -91,6 +93,19 @@ class RequestValidator:
             InvalidRequest: it can never succeed; names every field that is wrong.
         """
         message = _parsed(raw, kind)
+        if self._plain.knows(message):
+            return Checked(message, _NO_ERRORS)
+        checked = self._closely(message, raw)
+        if not checked.item_errors:
+            self._plain.learn(message)
+        return checked
+
+    def closely(self, raw: bytes, kind: type[M]) -> Checked[M]:
+        """The same by the rules alone, however plain the request is; raises the same."""
+        return self._closely(_parsed(raw, kind), raw)
+
+    def _closely(self, message: M, raw: bytes) -> Checked[M]:
+        kind = type(message)
         found = self._own.violations(message)
         twin = self._twins[kind.DESCRIPTOR.full_name].FromString(raw)
         broken = self._validator.collect_violations(twin)
