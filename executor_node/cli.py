@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 from timeball._version import __version__
+from timeball.apps import load_handlers
 from timeball.errors import TimeballError, Unavailable
 from timeball.settings import DEFAULT_ADDRESS
 
-from executor_node.apps import load_handlers
 from executor_node.service import ExecutorConfig
 from executor_node.wiring import ClusterAddress, DataDirectoryLock, run_executor
 from timeball_server.core.ids import NodeId

@@ -230,6 +230,62 @@ def test_a_file_is_applied_once_and_again_changes_nothing(verbs: Verbs, tmp_path
     assert verbs.json("get", "by-hand")["state"] == "SCHEDULE_STATE_ACTIVE"
 
 
+APP = """
+import timeball
+from timeball import cron, every
+
+@timeball.task("it.echo")
+def echo(value: str) -> str:
+    return value
+
+@timeball.task("it.other")
+def other() -> None: ...
+
+echo.declare_schedule("in-code", cron("0 9 * * *", tz="Europe/Berlin"), value="x")
+other.declare_schedule("in-code-too", every("1h"))
+"""
+
+
+def test_an_app_s_code_is_applied_once_and_again_changes_nothing(
+    verbs: Verbs, tmp_path: Path
+) -> None:
+    path = tmp_path / "echoes.py"
+    path.write_text(APP)
+    app = ("apply", "--app", str(path))
+    planned = verbs.json(*app, "--plan")
+    assert actions(planned) == {"in-code": "create", "in-code-too": "create"}
+    assert verbs.run("get", "in-code").returncode == 3
+    assert verbs.json(*app, "--yes")["applied"]
+    before = verbs.json("get", "in-code")
+    assert before["labels"] == {"applied": "echoes"}
+    assert set(actions(verbs.json(*app, "--yes", "--prune")).values()) == {"unchanged"}
+    assert verbs.json("get", "in-code")["etag"] == before["etag"]
+
+    only = verbs.json("apply", "--app", f"{path}:echo", "--plan")
+    assert set(actions(only)) == {"in-code"}
+    path.write_text(APP.replace("0 9 *", "0 8 *").partition("other.declare")[0])
+    changed = verbs.json(*app, "--yes", "--prune")
+    assert actions(changed) == {"in-code": "update", "in-code-too": "delete"}
+    assert verbs.json("get", "in-code")["version"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("FILE, or --app", ()),
+        ("FILE, or --app", ("a.toml", "--app", "a.py")),
+        ("--group goes with --app", ("a.toml", "--group", "g")),
+        ("there is no file", ("--app", "absent.py")),
+    ],
+)
+def test_a_source_that_cannot_be_meant_is_refused(
+    verbs: Verbs, said: str, words: tuple[str, ...]
+) -> None:
+    done = verbs.run("apply", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from timeball.apps import load_handlers
 from timeball.errors import InvalidRequest, Unavailable
 
-from executor_node.apps import load_handlers
 from tests.support.executor_words import acknowledge, dispatch, hello, order
 from tests.support.polls import eventually
 from timeball_server.coordination.local import LocalCoordinator, LocalSession

@@ -53,6 +53,13 @@ async def declared() -> None:
     timeball.task("typing.wrong", retry="often")  # type: ignore[arg-type]
 
 
+report_daily = cron("0 9 * * *")
+charge.declare_schedule("daily", report_daily, "u1", amount=5)
+charge.options(priority=7).declare_schedule("urgent", every("1h"), "u1")
+charge.declare_schedule("wrong", report_daily, "u1", amount="five")  # type: ignore[arg-type]
+charge.declare_schedule("wrong", report_daily)  # type: ignore[call-arg]
+
+
 async def submitted() -> None:
     handle = await charge.submit("u1", amount=5)
     assert_type(handle, Handle[Receipt])

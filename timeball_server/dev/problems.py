@@ -10,10 +10,10 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from timeball.apps import load_handlers
 from timeball.errors import TimeballError
 from timeball.registry import Handler
 
-from executor_node.apps import load_handlers
 from timeball_server.rpc.auth import NotLoopback, OpenLoopback
 
 _PORT_MAX = 65_535

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
+from timeball.declared import Declared, declare
 from timeball.defaults import default_async_client, default_client
 from timeball.options import (
     Submission,
@@ -83,6 +84,23 @@ class _Verbs(Generic[P, R]):
         """As schedule, blocking the thread."""
         ready = self.prepare(*args, **kwargs)
         return default_client().schedules.put(name, timing, ready)
+
+    def declare_schedule(
+        self, name: str, timing: Timing, /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Declares a schedule next to the task; `timeball schedule apply --app` makes it so.
+
+        Sends nothing. Raises as prepare, and:
+
+        Raises:
+            ValueError: this process has declared another schedule of this name.
+
+        Args:
+            name: begins with a letter; a-z, 0-9, dot, dash and underscore; at most 100.
+            timing: when; its options say what happens to misses and overlaps.
+        """
+        ready = self.prepare(*args, **kwargs)
+        declare(Declared(name=name, timing=timing, submission=ready))
 
 
 class TaskCall(_Verbs[P, R]):

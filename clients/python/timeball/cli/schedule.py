@@ -42,7 +42,10 @@ class _Group(VerbGroup):
 
     joining = "timeball.schedule_commands"
     own = {  # noqa: RUF012 - never changed
-        "apply": ("timeball.cli.schedule_apply:apply", "Apply schedules declared in a TOML file."),
+        "apply": (
+            "timeball.cli.schedule_apply:apply",
+            "Apply schedules declared in a TOML file or in code.",
+        ),
     }
 
 

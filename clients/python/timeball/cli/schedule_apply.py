@@ -1,14 +1,15 @@
-"""`timeball schedule apply`: schedules declared in a file, made so, with a plan shown first."""
+"""`timeball schedule apply`: schedules declared in a file or in code, with a plan shown first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from timeball.cli.output import output_option, print_json, print_table, short
-from timeball.cli.schedule_plan import Step, changes, read_file
+from timeball.cli.schedule_plan import Step, changes, read_code, read_file
 from timeball.cli.session import Session
 from timeball.errors import TaskNotFound
 
@@ -21,16 +22,20 @@ LIST_MOST = 100_000
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", required=False)
+@click.option("--app", help="Instead: module[:object] or file.py whose code declares them.")
+@click.option("--group", help="With --app: the group that they carry; default: the app's name.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would change, change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--prune", is_flag=True, help="Delete what this file's group had and has no more.")
+@click.option("--prune", is_flag=True, help="Delete what this group had and has no more.")
 @output_option
 @click.pass_obj
 def apply(
-    session: Session, /, file: str, only_plan: bool, yes: bool, prune: bool, output: str
+    session: Session, /, only_plan: bool, yes: bool, prune: bool, output: str, **source: str | None
 ) -> None:
     """Make schedules what the TOML FILE declares ("-" reads it); doing it twice changes nothing.
+
+    With --app they are those that code declares: `report.declare_schedule("nightly", cron(...))`.
 
     \b
     group = "shop"                    # --prune looks at this group alone
@@ -45,7 +50,7 @@ def apply(
     tables where they repeat: exclude_dates = ["2026-12-25"], labels = { team = "billing" }. A
     schedule that is paused stays paused.
     """  # noqa: D301 - click wants the character itself
-    group, wished = read_file(_bytes(file))
+    group, wished = _declared(**source)
     schedules = session.client.schedules
     steps = [_step(schedules, name, each) for name, each in wished.items()]
     if prune:
@@ -64,6 +69,31 @@ def apply(
         print_json({"plan": [step.told() for step in steps], "applied": not only_plan})
     else:
         _tell(todo, only_plan)
+
+
+def _declared(
+    file: str | None, app: str | None, group: str | None
+) -> tuple[str, dict[str, pb.Schedule]]:
+    if (file is None) == (app is None):
+        raise click.UsageError("say a FILE, or --app")
+    if app is not None:
+        return _of_app(app, group)
+    if group is not None:
+        raise click.UsageError('--group goes with --app; a FILE says: group = "shop"')
+    return read_file(_bytes(file or ""))
+
+
+def _of_app(app: str, group: str | None) -> tuple[str, dict[str, pb.Schedule]]:
+    """The group and the schedules of an app's tasks; a file is called by its stem."""
+    from timeball.apps import load_handlers
+    from timeball.declared import declared
+
+    handlers = load_handlers(app)
+    place, _, attribute = app.partition(":")
+    stem = Path(place).stem if place.endswith(".py") else place
+    chosen = group or ".".join(filter(None, (stem, attribute)))
+    mine = [each for each in declared.values() if each.submission.handler in handlers]
+    return chosen, read_code(chosen, mine)
 
 
 def _bytes(file: str) -> bytes:

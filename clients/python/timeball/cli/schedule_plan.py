@@ -1,4 +1,4 @@
-"""What a file of schedules declares, and how that differs from what is there.
+"""What a file or an app's code declares of schedules, and how that differs from what is there.
 
 Pure: reads bytes and messages, asks nobody.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from timeball.cli.schedule_words import (
 from timeball.errors import InvalidRequest, TimeballError, Violation, refused
 
 if TYPE_CHECKING:
+    from timeball.declared import Declared
     from timeball.v1 import schedule_service_pb2 as pb
 
 KNOWN_WORDS = (
@@ -121,13 +123,41 @@ def _wished(name: str, group: str, words: Any) -> pb.Schedule:
     for word in words:
         if word not in KNOWN_WORDS:
             raise refused(f"{path}.{word}", f"is not known; there are {', '.join(KNOWN_WORDS)}")
-    try:
+    with _said_of(path):
         return _message(name, group, words)
+
+
+@contextmanager
+def _said_of(path: str) -> Iterator[None]:
+    """Whatever is refused inside is refused of this schedule."""
+    try:
+        yield
     except TimeballError as error:
         found = [Violation(f"{path}.{v.field}", v.description) for v in error.violations]
         raise InvalidRequest(f"{path}.{error.message}", violations=found) from error
     except (TypeError, ValueError) as error:
         raise refused(path, str(error)) from error
+
+
+def read_code(group: str, declared: Iterable[Declared]) -> dict[str, pb.Schedule]:
+    """The schedules by name that code declares with `declare_schedule`.
+
+    Raises:
+        InvalidRequest: a value cannot be sent; violations name the schedule and the field.
+    """
+    found: dict[str, pb.Schedule] = {}
+    for each in declared:
+        with _said_of(f"schedules.{each.name}"):
+            found[each.name] = _grouped(each, group)
+    return found
+
+
+def _grouped(each: Declared, group: str) -> pb.Schedule:
+    from timeball._timings import schedule_of
+
+    wished = schedule_of(each.timing, each.submission, each.name)
+    wished.labels[GROUP_LABEL] = group
+    return wished
 
 
 def _message(name: str, group: str, words: Mapping[str, Any]) -> pb.Schedule:

@@ -1,4 +1,7 @@
-"""Finds the handlers that an executor is asked to serve: by module, object or file."""
+"""Finds the handlers of an app, for executors and the command line: by module, object or file.
+
+Importing is the whole of it: what the app's own code does then is its own.
+"""
 
 from __future__ import annotations
 
