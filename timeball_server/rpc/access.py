@@ -57,6 +57,9 @@ ACCESS: Final[Mapping[str, Role]] = {
     "/timeball.v1.AdminService/UnpinShard": Role.OPERATOR,
     "/timeball.v1.AdminService/RedriveDeadLetters": Role.OPERATOR,
     "/timeball.v1.AdminService/ListAudit": Role.OPERATOR,
+    "/timeball.v1.AdminService/SetLimit": Role.OPERATOR,
+    "/timeball.v1.AdminService/ListLimits": Role.OPERATOR,
+    "/timeball.v1.AdminService/DeleteLimit": Role.OPERATOR,
     "/timeball.v1.AdminService/CreateNamespace": Role.ADMIN,
     "/timeball.v1.AdminService/GetNamespace": Role.ADMIN,
     "/timeball.v1.AdminService/ListNamespaces": Role.ADMIN,
@@ -83,6 +86,7 @@ ADMINISTERED: Final = frozenset(
         *("GetNamespace", "DisableNamespace", "EnableNamespace"),
         *("CreateUser", "GetUser", "ListUsers", "DisableUser", "EnableUser"),
         *("CreateKey", "ListKeys", "RevokeKey", "ListAudit"),
+        *("SetLimit", "ListLimits", "DeleteLimit"),
     )
 )
 """Requests in which an administrator may name any namespace."""

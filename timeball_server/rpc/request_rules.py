@@ -199,16 +199,7 @@ def _ordered(first: str, last: str, message: Any, path: str, found: Found) -> No
             found.append(Violation(f"{path}{last}", f"must not lie before {first}"))
 
 
-def _timeouts(timeouts: Any, path: str, found: Found) -> None:
-    """What nothing enforces yet is refused: an accepted promise is kept."""
-    if timeouts.HasField("heartbeat"):
-        found.append(
-            Violation(f"{path}heartbeat", "is not served yet; leave it out and use start_to_close")
-        )
-
-
 _PAIRS: Final[Mapping[str, Check]] = {
-    "timeball.v1.Timeouts": _timeouts,
     "timeball.v1.RetryPolicy": _retry,
     "timeball.v1.Interval": _interval,
     "timeball.v1.Task": _task,

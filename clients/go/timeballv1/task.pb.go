@@ -939,9 +939,12 @@ type Task struct {
 	// Task that failed for good and that this one does again: namespaces/{namespace}/tasks/{id}.
 	RedriveOf string `protobuf:"bytes,29,opt,name=redrive_of,json=redriveOf,proto3" json:"redrive_of,omitempty"`
 	// How far the running attempt has come, or the last one that failed had.
-	Progress      *Progress `protobuf:"bytes,30,opt,name=progress,proto3" json:"progress,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Progress *Progress `protobuf:"bytes,30,opt,name=progress,proto3" json:"progress,omitempty"`
+	// Of tasks with one key no more run at once than the namespace's limits allow, one if they say
+	// nothing of it. Cannot be changed later. Empty = no key.
+	ConcurrencyKey string `protobuf:"bytes,31,opt,name=concurrency_key,json=concurrencyKey,proto3" json:"concurrency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
@@ -1184,6 +1187,13 @@ func (x *Task) GetProgress() *Progress {
 	return nil
 }
 
+func (x *Task) GetConcurrencyKey() string {
+	if x != nil {
+		return x.ConcurrencyKey
+	}
+	return ""
+}
+
 var File_timeball_v1_task_proto protoreflect.FileDescriptor
 
 const file_timeball_v1_task_proto_rawDesc = "" +
@@ -1241,7 +1251,7 @@ const file_timeball_v1_task_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x06 \x01(\tR\x05actor\x12 \n" +
-	"\vdescription\x18\a \x01(\tR\vdescription\"\xb6\v\n" +
+	"\vdescription\x18\a \x01(\tR\vdescription\"\xdf\v\n" +
 	"\x04Task\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\ahandler\x18\x02 \x01(\tR\ahandler\x12.\n" +
@@ -1276,7 +1286,8 @@ const file_timeball_v1_task_proto_rawDesc = "" +
 	"\fnominal_time\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\vnominalTime\x12\x1d\n" +
 	"\n" +
 	"redrive_of\x18\x1d \x01(\tR\tredriveOf\x121\n" +
-	"\bprogress\x18\x1e \x01(\v2\x15.timeball.v1.ProgressR\bprogress\x1a9\n" +
+	"\bprogress\x18\x1e \x01(\v2\x15.timeball.v1.ProgressR\bprogress\x12'\n" +
+	"\x0fconcurrency_key\x18\x1f \x01(\tR\x0econcurrencyKey\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +

@@ -125,6 +125,10 @@ const (
 	BlockingCause_BLOCKING_CAUSE_EXECUTORS_LEFT_OUT BlockingCause = 20
 	// Executors have slots, but run as much of its handler as its caps allow.
 	BlockingCause_BLOCKING_CAUSE_HANDLER_CAP BlockingCause = 21
+	// As many tasks of its concurrency key run as may.
+	BlockingCause_BLOCKING_CAUSE_KEY_LIMIT BlockingCause = 22
+	// As many tasks of its key or handler have started as its rate allows.
+	BlockingCause_BLOCKING_CAUSE_RATE_LIMIT BlockingCause = 23
 )
 
 // Enum value maps for BlockingCause.
@@ -152,6 +156,8 @@ var (
 		19: "BLOCKING_CAUSE_OWNER_SILENT",
 		20: "BLOCKING_CAUSE_EXECUTORS_LEFT_OUT",
 		21: "BLOCKING_CAUSE_HANDLER_CAP",
+		22: "BLOCKING_CAUSE_KEY_LIMIT",
+		23: "BLOCKING_CAUSE_RATE_LIMIT",
 	}
 	BlockingCause_value = map[string]int32{
 		"BLOCKING_CAUSE_UNSPECIFIED":           0,
@@ -176,6 +182,8 @@ var (
 		"BLOCKING_CAUSE_OWNER_SILENT":          19,
 		"BLOCKING_CAUSE_EXECUTORS_LEFT_OUT":    20,
 		"BLOCKING_CAUSE_HANDLER_CAP":           21,
+		"BLOCKING_CAUSE_KEY_LIMIT":             22,
+		"BLOCKING_CAUSE_RATE_LIMIT":            23,
 	}
 )
 
@@ -2623,7 +2631,7 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\bTaskView\x12\x19\n" +
 	"\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n" +
-	"\x0eTASK_VIEW_FULL\x10\x02*\xe9\x05\n" +
+	"\x0eTASK_VIEW_FULL\x10\x02*\xa6\x06\n" +
 	"\rBlockingCause\x12\x1e\n" +
 	"\x1aBLOCKING_CAUSE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BLOCKING_CAUSE_ENDED\x10\x01\x12\x1a\n" +
@@ -2647,7 +2655,9 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\x1eBLOCKING_CAUSE_SHARD_NOT_OWNED\x10\x12\x12\x1f\n" +
 	"\x1bBLOCKING_CAUSE_OWNER_SILENT\x10\x13\x12%\n" +
 	"!BLOCKING_CAUSE_EXECUTORS_LEFT_OUT\x10\x14\x12\x1e\n" +
-	"\x1aBLOCKING_CAUSE_HANDLER_CAP\x10\x152\xfd\b\n" +
+	"\x1aBLOCKING_CAUSE_HANDLER_CAP\x10\x15\x12\x1c\n" +
+	"\x18BLOCKING_CAUSE_KEY_LIMIT\x10\x16\x12\x1d\n" +
+	"\x19BLOCKING_CAUSE_RATE_LIMIT\x10\x172\xfd\b\n" +
 	"\vTaskService\x12M\n" +
 	"\n" +
 	"CreateTask\x12\x1e.timeball.v1.CreateTaskRequest\x1a\x1f.timeball.v1.CreateTaskResponse\x12_\n" +

@@ -493,6 +493,7 @@ class RunOrder(_message.Message):
     NOMINAL_MS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Number of the attempt, from 1."""
     handler: _builtins.str
@@ -511,6 +512,8 @@ class RunOrder(_message.Message):
     """The nominal time, wall-clock milliseconds, if a schedule made the task."""
     heartbeat_ms: _builtins.int
     """Longest silence of the handler in milliseconds."""
+    concurrency_key: _builtins.str
+    """The task's concurrency key; empty = none."""
     @_builtins.property
     def run(self) -> Global___OwnedRun:
         """The run and the epoch under which it is dispatched."""
@@ -538,10 +541,11 @@ class RunOrder(_message.Message):
         nominal_ms: _builtins.int | None = ...,
         heartbeat_ms: _builtins.int | None = ...,
         checkpoint: Global___RunPayload | None = ...,
+        concurrency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms", "_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "checkpoint", b"checkpoint", "heartbeat_ms", b"heartbeat_ms", "nominal_ms", b"nominal_ms", "payload", b"payload", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms", "_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "attempt", b"attempt", "checkpoint", b"checkpoint", "due_ms", b"due_ms", "handler", b"handler", "heartbeat_ms", b"heartbeat_ms", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms", "_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "attempt", b"attempt", "checkpoint", b"checkpoint", "concurrency_key", b"concurrency_key", "due_ms", b"due_ms", "handler", b"handler", "heartbeat_ms", b"heartbeat_ms", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__heartbeat_ms: _TypeAlias = _typing.Literal["heartbeat_ms"]  # noqa: Y015
     _WhichOneofArgType__heartbeat_ms: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms"]  # noqa: Y015
@@ -1010,12 +1014,18 @@ class InventoryEntry(_message.Message):
     SHARD_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
     STARTED_MS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The task's shard."""
     phase: Global___RunPhase.ValueType
     """Where it stands."""
     started_ms: _builtins.int
     """When the handler began, if it did; wall-clock milliseconds."""
+    namespace: _builtins.str
+    """The namespace of its key."""
+    concurrency_key: _builtins.str
+    """Its task's concurrency key; empty = none."""
     @_builtins.property
     def run(self) -> Global___RunKey:
         """The run."""
@@ -1027,10 +1037,12 @@ class InventoryEntry(_message.Message):
         shard: _builtins.int = ...,
         phase: Global___RunPhase.ValueType = ...,
         started_ms: _builtins.int | None = ...,
+        namespace: _builtins.str = ...,
+        concurrency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_started_ms", b"_started_ms", "run", b"run", "started_ms", b"started_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_started_ms", b"_started_ms", "phase", b"phase", "run", b"run", "shard", b"shard", "started_ms", b"started_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_started_ms", b"_started_ms", "concurrency_key", b"concurrency_key", "namespace", b"namespace", "phase", b"phase", "run", b"run", "shard", b"shard", "started_ms", b"started_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__started_ms: _TypeAlias = _typing.Literal["started_ms"]  # noqa: Y015
     _WhichOneofArgType__started_ms: _TypeAlias = _typing.Literal["_started_ms", b"_started_ms"]  # noqa: Y015

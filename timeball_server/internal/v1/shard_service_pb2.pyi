@@ -1830,6 +1830,7 @@ class TaskSpec(_message.Message):
     SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     NOMINAL_MS_FIELD_NUMBER: _builtins.int
     REDRIVE_OF_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace."""
     owner: _builtins.str
@@ -1846,6 +1847,8 @@ class TaskSpec(_message.Message):
     """The schedule's nominal time for it."""
     redrive_of: _builtins.str
     """Task that failed for good and that this one does again."""
+    concurrency_key: _builtins.str
+    """Of tasks with one key no more run at once than the namespace allows; empty = no key."""
     @_builtins.property
     def payload(self) -> Global___Payload:
         """What the handler receives."""
@@ -1882,10 +1885,11 @@ class TaskSpec(_message.Message):
         schedule_id: _builtins.str | None = ...,
         nominal_ms: _builtins.int | None = ...,
         redrive_of: _builtins.str | None = ...,
+        concurrency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms", "_redrive_of", b"_redrive_of", "_schedule_id", b"_schedule_id", "nominal_ms", b"nominal_ms", "payload", b"payload", "redrive_of", b"redrive_of", "retry", b"retry", "schedule_id", b"schedule_id", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms", "_redrive_of", b"_redrive_of", "_schedule_id", b"_schedule_id", "handler", b"handler", "labels", b"labels", "mode", b"mode", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "redrive_of", b"redrive_of", "retry", b"retry", "schedule_id", b"schedule_id", "selector", b"selector", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms", "_redrive_of", b"_redrive_of", "_schedule_id", b"_schedule_id", "concurrency_key", b"concurrency_key", "handler", b"handler", "labels", b"labels", "mode", b"mode", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "redrive_of", b"redrive_of", "retry", b"retry", "schedule_id", b"schedule_id", "selector", b"selector", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__nominal_ms: _TypeAlias = _typing.Literal["nominal_ms"]  # noqa: Y015
     _WhichOneofArgType__nominal_ms: _TypeAlias = _typing.Literal["_nominal_ms", b"_nominal_ms"]  # noqa: Y015

@@ -101,6 +101,21 @@ class AdminServiceStub(object):
                 request_serializer=timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceRequest.SerializeToString,
                 response_deserializer=timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceResponse.FromString,
                 _registered_method=True)
+        self.SetLimit = channel.unary_unary(
+                '/timeball.v1.AdminService/SetLimit',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.SetLimitRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.SetLimitResponse.FromString,
+                _registered_method=True)
+        self.ListLimits = channel.unary_unary(
+                '/timeball.v1.AdminService/ListLimits',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.ListLimitsRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListLimitsResponse.FromString,
+                _registered_method=True)
+        self.DeleteLimit = channel.unary_unary(
+                '/timeball.v1.AdminService/DeleteLimit',
+                request_serializer=timeball_dot_v1_dot_admin__service__pb2.DeleteLimitRequest.SerializeToString,
+                response_deserializer=timeball_dot_v1_dot_admin__service__pb2.DeleteLimitResponse.FromString,
+                _registered_method=True)
         self.CreateUser = channel.unary_unary(
                 '/timeball.v1.AdminService/CreateUser',
                 request_serializer=timeball_dot_v1_dot_admin__service__pb2.CreateUserRequest.SerializeToString,
@@ -244,6 +259,27 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetLimit(self, request, context):
+        """Sets what a namespace allows of a key, a handler or itself; replaces what was set before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimits(self, request, context):
+        """Lists what a namespace has set, by kind and pattern.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLimit(self, request, context):
+        """Takes a limit back: what holds then is what would without it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateUser(self, request, context):
         """Makes a user.
         """
@@ -374,6 +410,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.EnableNamespace,
                     request_deserializer=timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceRequest.FromString,
                     response_serializer=timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceResponse.SerializeToString,
+            ),
+            'SetLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLimit,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.SetLimitRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.SetLimitResponse.SerializeToString,
+            ),
+            'ListLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimits,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.ListLimitsRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.ListLimitsResponse.SerializeToString,
+            ),
+            'DeleteLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLimit,
+                    request_deserializer=timeball_dot_v1_dot_admin__service__pb2.DeleteLimitRequest.FromString,
+                    response_serializer=timeball_dot_v1_dot_admin__service__pb2.DeleteLimitResponse.SerializeToString,
             ),
             'CreateUser': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateUser,
@@ -774,6 +825,87 @@ class AdminService(object):
             '/timeball.v1.AdminService/EnableNamespace',
             timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceRequest.SerializeToString,
             timeball_dot_v1_dot_admin__service__pb2.EnableNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/SetLimit',
+            timeball_dot_v1_dot_admin__service__pb2.SetLimitRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.SetLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/ListLimits',
+            timeball_dot_v1_dot_admin__service__pb2.ListLimitsRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.ListLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/timeball.v1.AdminService/DeleteLimit',
+            timeball_dot_v1_dot_admin__service__pb2.DeleteLimitRequest.SerializeToString,
+            timeball_dot_v1_dot_admin__service__pb2.DeleteLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

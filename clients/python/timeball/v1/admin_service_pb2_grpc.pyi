@@ -61,6 +61,12 @@ class AdminServiceStub:
     """Refuses the namespace's keys within a minute; its tasks go on."""
     EnableNamespace: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.EnableNamespaceRequest, _admin_service_pb2.EnableNamespaceResponse]
     """Lets the namespace's keys in again."""
+    SetLimit: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetLimitRequest, _admin_service_pb2.SetLimitResponse]
+    """Sets what a namespace allows of a key, a handler or itself; replaces what was set before."""
+    ListLimits: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListLimitsRequest, _admin_service_pb2.ListLimitsResponse]
+    """Lists what a namespace has set, by kind and pattern."""
+    DeleteLimit: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteLimitRequest, _admin_service_pb2.DeleteLimitResponse]
+    """Takes a limit back: what holds then is what would without it."""
     CreateUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateUserRequest, _admin_service_pb2.CreateUserResponse]
     """Makes a user."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]
@@ -113,6 +119,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Refuses the namespace's keys within a minute; its tasks go on."""
     EnableNamespace: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.EnableNamespaceRequest, _admin_service_pb2.EnableNamespaceResponse]  # type: ignore[assignment]
     """Lets the namespace's keys in again."""
+    SetLimit: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetLimitRequest, _admin_service_pb2.SetLimitResponse]  # type: ignore[assignment]
+    """Sets what a namespace allows of a key, a handler or itself; replaces what was set before."""
+    ListLimits: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListLimitsRequest, _admin_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
+    """Lists what a namespace has set, by kind and pattern."""
+    DeleteLimit: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteLimitRequest, _admin_service_pb2.DeleteLimitResponse]  # type: ignore[assignment]
+    """Takes a limit back: what holds then is what would without it."""
     CreateUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateUserRequest, _admin_service_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Makes a user."""
     GetUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]  # type: ignore[assignment]
@@ -240,6 +252,30 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.EnableNamespaceResponse, _abc.Awaitable[_admin_service_pb2.EnableNamespaceResponse]]:
         """Lets the namespace's keys in again."""
+
+    @_abc_1.abstractmethod
+    def SetLimit(
+        self,
+        request: _admin_service_pb2.SetLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetLimitResponse, _abc.Awaitable[_admin_service_pb2.SetLimitResponse]]:
+        """Sets what a namespace allows of a key, a handler or itself; replaces what was set before."""
+
+    @_abc_1.abstractmethod
+    def ListLimits(
+        self,
+        request: _admin_service_pb2.ListLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListLimitsResponse, _abc.Awaitable[_admin_service_pb2.ListLimitsResponse]]:
+        """Lists what a namespace has set, by kind and pattern."""
+
+    @_abc_1.abstractmethod
+    def DeleteLimit(
+        self,
+        request: _admin_service_pb2.DeleteLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteLimitResponse, _abc.Awaitable[_admin_service_pb2.DeleteLimitResponse]]:
+        """Takes a limit back: what holds then is what would without it."""
 
     @_abc_1.abstractmethod
     def CreateUser(

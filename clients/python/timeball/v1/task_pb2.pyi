@@ -560,6 +560,7 @@ class Task(_message.Message):
     NOMINAL_TIME_FIELD_NUMBER: _builtins.int
     REDRIVE_OF_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """namespaces/{namespace}/tasks/{id}; the id is also the occurrence id that handlers see."""
     handler: _builtins.str
@@ -586,6 +587,10 @@ class Task(_message.Message):
     """Schedule that made it: namespaces/{namespace}/schedules/{id}."""
     redrive_of: _builtins.str
     """Task that failed for good and that this one does again: namespaces/{namespace}/tasks/{id}."""
+    concurrency_key: _builtins.str
+    """Of tasks with one key no more run at once than the namespace's limits allow, one if they say
+    nothing of it. Cannot be changed later. Empty = no key.
+    """
     @_builtins.property
     def payload(self) -> Global___Payload:
         """What the handler receives."""
@@ -687,10 +692,11 @@ class Task(_message.Message):
         nominal_time: _timestamp_pb2.Timestamp | None = ...,
         redrive_of: _builtins.str = ...,
         progress: Global___Progress | None = ...,
+        concurrency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "create_time", b"create_time", "delay", b"delay", "due_time", b"due_time", "failure", b"failure", "nominal_time", b"nominal_time", "payload", b"payload", "priority", b"priority", "progress", b"progress", "result", b"result", "retry", b"retry", "run_time", b"run_time", "timeouts", b"timeouts", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "attempt", b"attempt", "attempts", b"attempts", "cause", b"cause", "create_time", b"create_time", "delay", b"delay", "delivery_mode", b"delivery_mode", "due_time", b"due_time", "effective_priority", b"effective_priority", "etag", b"etag", "failure", b"failure", "handler", b"handler", "journal", b"journal", "labels", b"labels", "name", b"name", "nominal_time", b"nominal_time", "owner", b"owner", "payload", b"payload", "priority", b"priority", "progress", b"progress", "redrive_of", b"redrive_of", "result", b"result", "retry", b"retry", "run_time", b"run_time", "schedule", b"schedule", "selector", b"selector", "stale", b"stale", "state", b"state", "timeouts", b"timeouts", "unaccounted", b"unaccounted", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "attempt", b"attempt", "attempts", b"attempts", "cause", b"cause", "concurrency_key", b"concurrency_key", "create_time", b"create_time", "delay", b"delay", "delivery_mode", b"delivery_mode", "due_time", b"due_time", "effective_priority", b"effective_priority", "etag", b"etag", "failure", b"failure", "handler", b"handler", "journal", b"journal", "labels", b"labels", "name", b"name", "nominal_time", b"nominal_time", "owner", b"owner", "payload", b"payload", "priority", b"priority", "progress", b"progress", "redrive_of", b"redrive_of", "result", b"result", "retry", b"retry", "run_time", b"run_time", "schedule", b"schedule", "selector", b"selector", "stale", b"stale", "state", b"state", "timeouts", b"timeouts", "unaccounted", b"unaccounted", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015

@@ -97,6 +97,10 @@ class _BlockingCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Blockin
     """An executor has room and is left out for its health, and those that are well are busy."""
     BLOCKING_CAUSE_HANDLER_CAP: _BlockingCause.ValueType  # 21
     """Executors have slots, but run as much of its handler as its caps allow."""
+    BLOCKING_CAUSE_KEY_LIMIT: _BlockingCause.ValueType  # 22
+    """As many tasks of its concurrency key run as may."""
+    BLOCKING_CAUSE_RATE_LIMIT: _BlockingCause.ValueType  # 23
+    """As many tasks of its key or handler have started as its rate allows."""
 
 class BlockingCause(_BlockingCause, metaclass=_BlockingCauseEnumTypeWrapper):
     """What can hold a task back. Clients must tolerate values they do not know."""
@@ -145,6 +149,10 @@ BLOCKING_CAUSE_EXECUTORS_LEFT_OUT: BlockingCause.ValueType  # 20
 """An executor has room and is left out for its health, and those that are well are busy."""
 BLOCKING_CAUSE_HANDLER_CAP: BlockingCause.ValueType  # 21
 """Executors have slots, but run as much of its handler as its caps allow."""
+BLOCKING_CAUSE_KEY_LIMIT: BlockingCause.ValueType  # 22
+"""As many tasks of its concurrency key run as may."""
+BLOCKING_CAUSE_RATE_LIMIT: BlockingCause.ValueType  # 23
+"""As many tasks of its key or handler have started as its rate allows."""
 Global___BlockingCause: _TypeAlias = BlockingCause  # noqa: Y015
 
 @_typing.final
