@@ -15,6 +15,7 @@ from timeball.errors import OutcomeUnknown, Unavailable
 
 from scheduler_node.finding import Finder
 from scheduler_node.paging import TakePage, each_page
+from scheduler_node.removing import Remover
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import FindTask, LoadSlice, MoveScanFrom, SweepBucket
 from timeball_server.core.ids import (
@@ -91,6 +92,14 @@ class Readers:
         self._room = asyncio.Semaphore(_CONCURRENT_READS)
         self._search_room = asyncio.Semaphore(_CONCURRENT_SEARCHES)
         self._finder = Finder(store, post=post, insist=self._insist_on_search, start=self._start)
+        self.remover = Remover(
+            store,
+            clock,
+            post=post,
+            insist=self._insist,
+            publish=publish,
+            start=self._start,
+        )
         self._wanted: dict[tuple[ShardId, Epoch], list[TaskId]] = {}
         self._ended: dict[ShardId, Ended] = {}
         self.sums = Reads()

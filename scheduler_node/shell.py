@@ -26,8 +26,11 @@ from timeball_server.core.engine.effects import (
     FindTask,
     GiveUp,
     LoadSlice,
+    MoveDeletedBelow,
     MoveScanFrom,
+    ReadForRemoval,
     ReadTasks,
+    RemoveBuckets,
     Reply,
     Send,
     ShardQuiet,
@@ -179,6 +182,8 @@ class EngineShell:
             self.calls.answer(each.token, OVERLOADED)
         if self._line:
             self._wake.set()
+        if any(shard.phase is Phase.RELEASING for shard in self.engine.shards.values()):
+            self.committer.hurry()  # a hand-over waits for it, and what is due meanwhile
         self.committer.flush()
         self._readers.flush()
         self.calls.flush()
@@ -244,6 +249,15 @@ class EngineShell:
     def _perform_move(self, effect: MoveScanFrom) -> None:
         self._readers.move(effect)
 
+    def _perform_read_for_removal(self, effect: ReadForRemoval) -> None:
+        self._readers.remover.read(effect)
+
+    def _perform_move_deleted_below(self, effect: MoveDeletedBelow) -> None:
+        self._readers.remover.move(effect)
+
+    def _perform_remove(self, effect: RemoveBuckets) -> None:
+        self._readers.remover.remove(effect)
+
 
 def _may_wait(engine: Engine, event: events.Event) -> bool:
     """Whether nobody minds a few milliseconds: a task for later, a result no one waits for."""
@@ -269,4 +283,7 @@ _PERFORM: Final[dict[type[Effect], Callable[[EngineShell, Any], None]]] = {
     SweepBucket: EngineShell._perform_sweep,
     FindTask: EngineShell._perform_find,
     MoveScanFrom: EngineShell._perform_move,
+    ReadForRemoval: EngineShell._perform_read_for_removal,
+    MoveDeletedBelow: EngineShell._perform_move_deleted_below,
+    RemoveBuckets: EngineShell._perform_remove,
 }

@@ -15,6 +15,7 @@ from timeball.errors import OutcomeUnknown, Unavailable
 
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId
+from timeball_server.core.retention import first_home
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession
 from timeball_server.ports.store import Applied, NotApplied, OwnerRow, ShardRow, Store
@@ -115,10 +116,11 @@ class Taker:
 
     async def _raise_epoch(self, shard: ShardId, epoch: Epoch) -> ShardRow | None:
         """Rule R1: one conditional write; ambiguity is resolved by a serial read."""
-        first = Minute(minute_of(self._clock.now().wall_ms) - _LOOK_BACK_MINUTES)
+        now_ms = self._clock.now().wall_ms
+        first = Minute(minute_of(now_ms) - _LOOK_BACK_MINUTES)
         outcome: Applied | NotApplied = Applied()
         try:
-            outcome = await self._store.raise_epoch(shard, epoch, first)
+            outcome = await self._store.raise_epoch(shard, epoch, first, first_home(now_ms))
         except Unavailable:
             await self._clock.sleep_ms(PAUSE_MS)
             return None

@@ -36,7 +36,7 @@ from timeball_server.core.model import TaskSpec, TaskView
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.executors import ExecutorStream
 from timeball_server.ports.owners import OwnerClient
-from timeball_server.ports.store import Applied, NotApplied
+from timeball_server.ports.store import NEVER, Applied, NotApplied
 from timeball_server.runtime.clock import SystemClock
 from timeball_server.store.memory import MemoryStore
 
@@ -69,10 +69,10 @@ class CountingStore(MemoryStore):
         await super().append(rows)
 
     async def raise_epoch(
-        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+        self, shard: ShardId, epoch: Epoch, scan_from: Minute, deleted_below: Minute = NEVER
     ) -> Applied | NotApplied:
         self.conditional += 1
-        return await super().raise_epoch(shard, epoch, scan_from)
+        return await super().raise_epoch(shard, epoch, scan_from, deleted_below)
 
     async def move_scan_from(
         self, shard: ShardId, epoch: Epoch, old: Minute, new: Minute

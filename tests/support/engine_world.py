@@ -49,9 +49,11 @@ from timeball_server.core.journal import (
     Row,
     State,
     fold,
+    head_of,
 )
 from timeball_server.core.messages import ToExecutor
 from timeball_server.core.model import TaskSpec, TaskView
+from timeball_server.core.retention import EMPTY, with_heads
 
 START_MS = 1_800_000_000_000
 SHARD = ShardId(3)
@@ -105,6 +107,21 @@ class Disk:
             if same and parts.unique == unique:
                 return self.rows(task_id)
         return []
+
+    def heads(self, minute: int, shard: ShardId) -> list[EventRow]:
+        """Heads of the tasks whose home is this bucket."""
+        homes = {task_id: decode_id(task_id).home for task_id in self.journal}
+        here = [
+            each for each, home in homes.items() if (home.minute, home.shard) == (minute, shard)
+        ]
+        heads = [head_of(self.rows(task_id)) for task_id in here]
+        return [head for head in heads if head is not None]
+
+    def remove(self, minute: int, shard: ShardId) -> None:
+        """Forget a bucket's tasks and hints."""
+        for head in self.heads(minute, shard):
+            del self.journal[head.task_id]
+        self.due.pop((minute, shard), None)
 
     def history(self, task_id: TaskId) -> History:
         """The journal of a task that exists, with every link checked against the table."""
@@ -402,6 +419,8 @@ def _answer_read(disk: Disk, effect: fx.Effect) -> ev.Event:
             return ev.TaskFound(effect.shard, effect.epoch, effect.unique, rows)
         case fx.MoveScanFrom():
             return _move(disk, effect)
+        case fx.ReadForRemoval() | fx.MoveDeletedBelow() | fx.RemoveBuckets():
+            return _answer_removal(disk, effect)
         case _:
             raise AssertionError(f"not a read: {effect}")
 
@@ -412,6 +431,26 @@ def _move(disk: Disk, effect: fx.MoveScanFrom) -> ev.ScanFromMoved:
         return ev.ScanFromMoved(effect.shard, effect.epoch, None)
     disk.scan_from[effect.shard] = effect.new
     return ev.ScanFromMoved(effect.shard, effect.epoch, effect.new)
+
+
+def _answer_removal(
+    disk: Disk, effect: fx.ReadForRemoval | fx.MoveDeletedBelow | fx.RemoveBuckets
+) -> ev.Event:
+    shard, epoch = effect.shard, effect.epoch
+    match effect:
+        case fx.ReadForRemoval():
+            contents = with_heads(EMPTY, disk.heads(effect.minute, shard))
+            return ev.BucketRead(shard, epoch, effect.minute, contents)
+        case fx.MoveDeletedBelow():
+            stands = (disk.epochs.get(shard), disk.deleted_below.get(shard))
+            if stands != (epoch, effect.old):
+                return ev.DeletedBelowMoved(shard, epoch, None)
+            disk.deleted_below[shard] = effect.new
+            return ev.DeletedBelowMoved(shard, epoch, effect.new)
+        case fx.RemoveBuckets():
+            for minute in range(effect.first, effect.below):
+                disk.remove(minute, shard)
+            return ev.BucketsRemoved(shard, epoch, effect.first, effect.below)
 
 
 def task_spec(**values: Any) -> TaskSpec:

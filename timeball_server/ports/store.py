@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.ids import Bucket, Epoch, Minute, NodeId, ShardId, TaskId
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from timeball_server.ports.access import AccessStore
 
 RowT = TypeVar("RowT")
+NEVER: Final = Minute(0)
+"""The deleted_below of a shard whose first home nobody knows: nothing of it is removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,12 +151,12 @@ class Store(Protocol):
         ...
 
     async def raise_epoch(
-        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+        self, shard: ShardId, epoch: Epoch, scan_from: Minute, deleted_below: Minute = NEVER
     ) -> Applied | NotApplied:
         """Set the epoch if it is lower than this one (rule R1).
 
-        Creates the row with `scan_from` and deleted_below 0 if there is none. NotApplied carries
-        the row with an equal or higher epoch.
+        Creates the row with `scan_from` and `deleted_below` if there is none; otherwise they stay
+        as they are. NotApplied carries the row with an equal or higher epoch.
         """
         ...
 

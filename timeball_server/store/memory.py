@@ -26,6 +26,7 @@ from timeball_server.core.journal import (
     VersionRow,
 )
 from timeball_server.ports.store import (
+    NEVER,
     Applied,
     DuePage,
     ListPage,
@@ -154,7 +155,7 @@ class MemoryStore:
         return self._open().shards.get(shard)
 
     async def raise_epoch(
-        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+        self, shard: ShardId, epoch: Epoch, scan_from: Minute, deleted_below: Minute = NEVER
     ) -> Applied | NotApplied:
         """Set the epoch if it is lower; create the row if there is none."""
         shards = self._open().shards
@@ -162,7 +163,9 @@ class MemoryStore:
         if row is not None and row.epoch >= epoch:
             return NotApplied(row)
         if row is None:
-            row = ShardRow(shard=shard, epoch=epoch, scan_from=scan_from, deleted_below=Minute(0))
+            row = ShardRow(
+                shard=shard, epoch=epoch, scan_from=scan_from, deleted_below=deleted_below
+            )
         shards[shard] = replace(row, epoch=epoch)
         return Applied()
 

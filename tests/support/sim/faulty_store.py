@@ -27,7 +27,15 @@ from timeball_server.core.journal import (
     StateListRow,
     VersionRow,
 )
-from timeball_server.ports.store import Applied, DuePage, ListPage, NotApplied, OwnerRow, ShardRow
+from timeball_server.ports.store import (
+    NEVER,
+    Applied,
+    DuePage,
+    ListPage,
+    NotApplied,
+    OwnerRow,
+    ShardRow,
+)
 from timeball_server.store.memory import MemoryStore
 
 T = TypeVar("T")
@@ -78,12 +86,12 @@ class FaultyStore:
         await self._write("append", parts, lambda: self._inner.append(rows))
 
     async def raise_epoch(
-        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+        self, shard: ShardId, epoch: Epoch, scan_from: Minute, deleted_below: Minute = NEVER
     ) -> Applied | NotApplied:
         """A conditional write."""
         return await self._conditional(
             f"raise_epoch {shard} {epoch}",
-            lambda: self._inner.raise_epoch(shard, epoch, scan_from),
+            lambda: self._inner.raise_epoch(shard, epoch, scan_from, deleted_below),
         )
 
     async def move_scan_from(

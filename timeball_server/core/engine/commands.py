@@ -27,6 +27,7 @@ from timeball_server.core.engine import (
     creating,
     explaining,
     placing,
+    removing,
     revising,
     revoking,
     schedules,
@@ -78,6 +79,8 @@ def arrive(engine: Engine, token: int, command: AnyCommand) -> None:
     elif SCHEDULES_MINUTE < home.minute < shard.deleted_below:
         message = "the task's bucket was removed after its retention"
         reply(engine, token, Rejected(RejectionReason.EXPIRED, message))
+    elif removing.is_barred(shard, home.minute):
+        removing.hold(engine, shard, token, command)
     elif isinstance(command, CreateTask):
         creating.arrive(engine, shard, token, command)
     elif isinstance(command, CreateSchedule):

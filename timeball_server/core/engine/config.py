@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from timeball_server.core.retention import DEFAULT_RETENTION_MS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
@@ -20,3 +22,5 @@ class EngineConfig:
     catch_up_per_s: int = 250
     part_rows: int = 50_000
     part_bytes: int = 32 * 1024 * 1024
+    retention_ms: int = DEFAULT_RETENTION_MS
+    removal_every_ms: int = 300_000

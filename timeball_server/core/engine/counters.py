@@ -28,3 +28,4 @@ class Counters:
     schedules_held: int = 0
     given_up: int = 0
     left_out: int = 0
+    buckets_removed: int = 0

@@ -92,6 +92,35 @@ class MoveScanFrom:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadForRemoval:
+    """Read the heads of all tasks whose home is a bucket (rule R19)."""
+
+    shard: ShardId
+    epoch: Epoch
+    minute: Minute
+
+
+@dataclass(frozen=True, slots=True)
+class MoveDeletedBelow:
+    """Raise the watermark below which every id has expired, conditionally (rule R20)."""
+
+    shard: ShardId
+    epoch: Epoch
+    old: Minute
+    new: Minute
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBuckets:
+    """Remove the buckets of [first, below), all below deleted_below, until that is durable."""
+
+    shard: ShardId
+    epoch: Epoch
+    first: Minute
+    below: Minute
+
+
+@dataclass(frozen=True, slots=True)
 class ShardQuiet:
     """Nothing of this shard is in flight: its ownership may be released now.
 
@@ -121,6 +150,9 @@ Effect = (
     | ReadTasks
     | FindTask
     | MoveScanFrom
+    | ReadForRemoval
+    | MoveDeletedBelow
+    | RemoveBuckets
     | ShardQuiet
     | GiveUp
 )

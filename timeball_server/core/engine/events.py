@@ -10,6 +10,7 @@ from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.ids import Epoch, Incarnation, Minute, ShardId, TaskId
 from timeball_server.core.journal import DueRow, EventRow
 from timeball_server.core.messages import FromExecutor
+from timeball_server.core.retention import BucketContents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +132,35 @@ class ScanFromMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class BucketRead:
+    """What a bucket held when all of it was read for its removal (rule R19)."""
+
+    shard: ShardId
+    epoch: Epoch
+    minute: Minute
+    contents: BucketContents
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedBelowMoved:
+    """This watermark stands at this minute now; None = the write found another epoch (rule R4)."""
+
+    shard: ShardId
+    epoch: Epoch
+    deleted_below: Minute | None
+
+
+@dataclass(frozen=True, slots=True)
+class BucketsRemoved:
+    """The buckets of [first, below) are gone, durably."""
+
+    shard: ShardId
+    epoch: Epoch
+    first: Minute
+    below: Minute
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutorsSeen:
     """All living executors, from one snapshot of the membership."""
 
@@ -174,6 +204,9 @@ Event = (
     | SliceLoaded
     | BucketSwept
     | ScanFromMoved
+    | BucketRead
+    | DeletedBelowMoved
+    | BucketsRemoved
     | ExecutorsSeen
     | StreamUp
     | StreamDown

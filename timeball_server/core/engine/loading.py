@@ -26,7 +26,7 @@ from timeball_server.core.engine.state import (
     memory_for,
 )
 from timeball_server.core.engine.writing import drop_shard
-from timeball_server.core.ids import Minute, TaskId
+from timeball_server.core.ids import Minute, TaskId, home_of
 from timeball_server.core.journal import CLOSED, DueRow, EventRow, fold
 
 SLICES_AHEAD: Final = 2
@@ -58,6 +58,7 @@ def acquired(engine: Engine, event: ShardAcquired) -> None:
         unread_until_ms=around_now_ms,
         swept_below=event.scan_from,
         next_sweep_mono_ms=engine.mono_ms + engine.config.sweep_every_ms,
+        next_removal_mono_ms=engine.mono_ms + engine.config.removal_every_ms,
     )
     engine.shards[event.shard] = shard
     engine.fences.append(event.shard)
@@ -176,7 +177,7 @@ def take_hints(
     entered = 0
     for hint in hints:
         task_id = hint.task_id
-        if task_id in shard.tasks:
+        if task_id in shard.tasks or shard.has_expired(home_of(task_id).minute):
             continue
         if task_id in shard.touched:
             commands.read_into_memory(engine, shard, task_id)

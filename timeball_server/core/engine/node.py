@@ -14,6 +14,7 @@ from timeball_server.core.engine import (
     leaving,
     loading,
     placing,
+    removing,
     sweeping,
     watching,
     writing,
@@ -48,6 +49,7 @@ def handle(
     _end_without_lease(engine)
     loading.issue(engine)
     sweeping.issue(engine)
+    removing.issue(engine)
     dispatching.advance(engine)
     leaving.advance(engine)
     watching.tell(engine)
@@ -174,6 +176,9 @@ _HANDLERS: Final[Mapping[type, Callable[[Engine, Any], None]]] = MappingProxyTyp
         e.SliceLoaded: loading.loaded,
         e.BucketSwept: sweeping.swept,
         e.ScanFromMoved: sweeping.moved,
+        e.BucketRead: removing.read,
+        e.DeletedBelowMoved: removing.moved,
+        e.BucketsRemoved: removing.removed,
         e.ExecutorsSeen: _executors_seen,
         e.StreamUp: _stream_up,
         e.StreamDown: _stream_down,

@@ -33,6 +33,7 @@ from timeball_server.core.ids import (
     TaskId,
     decode_id,
     encode_id,
+    home_of,
     unique_of_backfill,
     unique_of_occurrence,
 )
@@ -109,6 +110,8 @@ def standing(shard: ShardState, task: ScheduleState, run: TaskId) -> Standing:
     present = shard.tasks.get(run)
     if present is not None:
         return _standing_of(shard, present)
+    if shard.has_expired(home_of(run).minute):
+        return Standing.FENCED  # nothing that is written there can ever run (rule R21)
     if decode_id(run).unique in shard.recent:
         return Standing.UNKNOWN
     return task.known.get(run, Standing.ABSENT)
@@ -138,6 +141,9 @@ def look_for(
     task.asked = set(runs)
     task.loading = Loading.UNRESOLVED
     for run in sorted(task.asked):
+        if shard.has_expired(home_of(run).minute):
+            _learn_expired(task, run)
+            continue
         shard.recent.pop(decode_id(run).unique, None)
         present = shard.tasks.get(run)
         if present is not None and present.loading is not Loading.READING:
@@ -149,6 +155,13 @@ def look_for(
     if not task.asked:
         task.loading = Loading.PRESENT
         let_go(engine, shard, task)
+
+
+def _learn_expired(task: ScheduleState, run: TaskId) -> None:
+    """A run whose bucket was removed had ended: nothing else lets a bucket go (rule R19)."""
+    task.asked.discard(run)
+    task.ended.add(run)
+    task.known[run] = Standing.EXISTS
 
 
 def learn(shard: ShardState, task: ScheduleState, occurrence: TaskState) -> None:

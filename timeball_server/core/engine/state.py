@@ -27,8 +27,11 @@ from timeball_server.core.engine.config import EngineConfig as EngineConfig  # n
 from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.executor_memory import ExecutorState as ExecutorState  # noqa: PLC0414 - users of the state want it
+from timeball_server.core.engine.removal import Removal, RemovalStage
+from timeball_server.core.engine.pulse import Pulse
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
+    SCHEDULES_MINUTE,
     Bucket,
     Epoch,
     Incarnation,
@@ -350,6 +353,10 @@ class ShardState:
         """Whether memory holds a live task that is due then: what is overdue it always does.
 
         The hint of an overdue task may lie in an earlier bucket than its due time, its home,
+    removal: Removal | None = None
+    removals_finished: bool = False
+    barred: list[Waiting] = field(default_factory=list)
+    next_removal_mono_ms: int = 0
         so nobody can wait for the slice of its due time (rule R22).
         """
         return due_ms < self.issued_until_ms or due_ms <= now_ms
@@ -358,6 +365,21 @@ class ShardState:
     def has_unread(self) -> bool:
         """Whether a take-over has not asked for all of the past yet."""
         return self.unread_from_ms < self.unread_until_ms
+
+    def has_expired(self, minute: Minute) -> bool:
+        """Whether ids with this home have expired, or surely will: nothing is written there (R21).
+
+        Schedules with names live at minute 0, which is no time.
+        """
+        return SCHEDULES_MINUTE < minute < self.expired_below
+
+    @property
+    def expired_below(self) -> Minute:
+        """Homes below this have expired, or surely will: their bucket is being removed."""
+        removal = self.removal
+        if removal is not None and removal.stage is RemovalStage.MOVING:
+            return removal.below
+        return self.deleted_below
 
     def touch(self, task_id: TaskId) -> None:
         """A task changed: reads of several tasks that are under way may show its past (R9)."""
@@ -394,6 +416,7 @@ class Engine:
         self.members_known = False
         self.inflight: dict[int, Mutation] = {}
         self.out: list[Effect] = []
+        self.next_removal_mono_ms = 0
         self.outbox: dict[Incarnation, list[RunOrder]] = {}
         self.fences: list[ShardId] = []
         self.changed: dict[TaskId, TaskState] = {}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from timeball_server.core.buckets import minute_of
+from timeball_server.core.buckets import minute_of, start_ms
 from timeball_server.core.engine import backfilling, launching, occurrences, overlapping, placing
 from timeball_server.core.engine.state import (
     Engine,
@@ -231,6 +231,7 @@ def _facts(
         waiting=len(detail.buffered),
         paused=detail.paused is not None,
         buffered=buffered,
+        kept_from_ms=start_ms(shard.expired_below),
     )
 
 

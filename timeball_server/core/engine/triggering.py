@@ -32,6 +32,10 @@ def trigger(
     engine: Engine, shard: ShardState, task: ScheduleState, token: int, command: TriggerSchedule
 ) -> None:
     """Launch the run that the request names, unless it is there."""
+    if shard.has_expired(command.minute):
+        message = "the run's bucket was removed after its retention"
+        answer(engine, shard, task, token, command, Rejected(RejectionReason.EXPIRED, message))
+        return
     run = encode_id(IdParts(Bucket(command.minute, task.shard), command.unique))
     standing = _standing(engine, shard, task, run, command)
     if standing is Standing.UNKNOWN:

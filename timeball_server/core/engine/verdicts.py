@@ -59,6 +59,7 @@ class Facts:
 
     `absent_until_ms`: times before it passed while nobody was there to launch them. `runs` are in
     hand, `waiting` nominal times wait for them. `buffered`: this is the first of those itself.
+    Ids of times before `kept_from_ms` have expired: nothing can be launched under them.
     """
 
     spec: ScheduleSpec
@@ -70,6 +71,7 @@ class Facts:
     waiting: int
     paused: bool
     buffered: bool = False
+    kept_from_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,9 @@ _BLOCKED: Final = "an earlier run has not ended"
 
 def decide(facts: Facts) -> Decision:
     """What becomes of one nominal time, and of those that share its fate."""
+    if facts.at_ms < facts.kept_from_ms:
+        until_ms = facts.at_ms if facts.buffered else facts.kept_from_ms - 1
+        return _span(facts, Verdict.MISSED_WINDOW, "longer ago than tasks are kept", until_ms)
     if facts.standing is Standing.EXISTS:
         return Decision(move=Move.RECORD, cause="fail-over", last_ms=facts.at_ms)
     if facts.buffered:

@@ -64,6 +64,7 @@ def ended(engine: Engine, token: int, task_id: TaskId) -> None:
     shard = engine.shards.get(home_of(task_id).shard)
     if shard is None:
         return
+    shard.barred = [waiting for waiting in shard.barred if waiting[0] != token]
     task = shard.tasks.get(task_id)
     if task is not None:
         task.waiting = [waiting for waiting in task.waiting if waiting[0] != token]

@@ -405,6 +405,7 @@ def _waiting_tokens(shard: ShardState) -> list[int]:
     return tokens
 
 
+    tokens += [token for token, _ in shard.barred]
 def give_up(engine: Engine, shard: ShardState, reason: str) -> None:
     """End our epoch of a shard: forget it and have its ownership released (rules R4, R7)."""
     engine.counters.given_up += 1

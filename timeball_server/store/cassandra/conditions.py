@@ -37,19 +37,19 @@ class Conditions:
             return await self._read_shard(shard)
 
     async def raise_epoch(
-        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+        self, shard: ShardId, epoch: Epoch, watermarks: tuple[Minute, Minute]
     ) -> Applied | NotApplied:
-        """Set the epoch if it is lower; create the row if there is none."""
+        """Set the epoch if it is lower; create the row with these watermarks if there is none."""
         async with self._lane("shards", shard):
             standing = await self._session.conditional("raise_epoch", (epoch, shard, epoch))
             if standing is not None and standing.get("epoch") is None:
-                return await self._add_shard(shard, epoch, scan_from)
+                return await self._add_shard(shard, epoch, watermarks)
             return await self._answer(shard, standing)
 
     async def _add_shard(
-        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+        self, shard: ShardId, epoch: Epoch, watermarks: tuple[Minute, Minute]
     ) -> Applied | NotApplied:
-        standing = await self._session.conditional("add_shard", (shard, epoch, scan_from))
+        standing = await self._session.conditional("add_shard", (shard, epoch, *watermarks))
         if standing is not None and standing["epoch"] < epoch:
             # Another process made the row in between: now there is one to raise.
             standing = await self._session.conditional("raise_epoch", (epoch, shard, epoch))

@@ -130,7 +130,7 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     ),
     "raise_epoch": _conditional("UPDATE shards SET epoch = ? WHERE shard = ? IF epoch < ?"),
     "add_shard": _conditional(
-        "INSERT INTO shards (shard, epoch, scan_from, deleted_below) VALUES (?, ?, ?, 0)"
+        "INSERT INTO shards (shard, epoch, scan_from, deleted_below) VALUES (?, ?, ?, ?)"
         " IF NOT EXISTS"
     ),
     "move_scan_from": _conditional(

@@ -28,6 +28,7 @@ from timeball_server.core.journal import (
 )
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import (
+    NEVER,
     Applied,
     DuePage,
     ListPage,
@@ -148,10 +149,10 @@ class CassandraStore:
         return await self._conditions.read_shard(shard)
 
     async def raise_epoch(
-        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+        self, shard: ShardId, epoch: Epoch, scan_from: Minute, deleted_below: Minute = NEVER
     ) -> Applied | NotApplied:
         """Set the epoch if it is lower; create the row if there is none."""
-        return await self._conditions.raise_epoch(shard, epoch, scan_from)
+        return await self._conditions.raise_epoch(shard, epoch, (scan_from, deleted_below))
 
     async def move_scan_from(
         self, shard: ShardId, epoch: Epoch, old: Minute, new: Minute

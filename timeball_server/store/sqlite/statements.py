@@ -57,7 +57,7 @@ STATEMENTS: Final[dict[str, str]] = {
     # The fenced row: each statement is a compare-and-set.
     "read_shard": f"{_SHARD} WHERE shard = ?",
     "raise_epoch": "INSERT INTO shards (shard, epoch, scan_from, deleted_below)"
-    " VALUES (?, ?, ?, 0) ON CONFLICT (shard)"
+    " VALUES (?, ?, ?, ?) ON CONFLICT (shard)"
     " DO UPDATE SET epoch = excluded.epoch WHERE shards.epoch < excluded.epoch",
     "move_scan_from": "UPDATE shards SET scan_from = ?"
     " WHERE shard = ? AND epoch = ? AND scan_from = ?",

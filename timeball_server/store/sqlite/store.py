@@ -27,6 +27,7 @@ from timeball_server.core.journal import (
     VersionRow,
 )
 from timeball_server.ports.store import (
+    NEVER,
     Applied,
     DuePage,
     ListPage,
@@ -127,10 +128,11 @@ class SqliteStore:
         return await self.writer.submit(lambda connection: queries.read_shard(connection, shard))
 
     async def raise_epoch(
-        self, shard: ShardId, epoch: Epoch, scan_from: Minute
+        self, shard: ShardId, epoch: Epoch, scan_from: Minute, deleted_below: Minute = NEVER
     ) -> Applied | NotApplied:
         """Set the epoch if it is lower; create the row if there is none."""
-        return await self._compare_and_set("raise_epoch", shard, (shard, epoch, scan_from))
+        values = (shard, epoch, scan_from, deleted_below)
+        return await self._compare_and_set("raise_epoch", shard, values)
 
     async def move_scan_from(
         self, shard: ShardId, epoch: Epoch, old: Minute, new: Minute
