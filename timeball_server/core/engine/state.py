@@ -28,7 +28,6 @@ from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.executor_memory import ExecutorState as ExecutorState  # noqa: PLC0414 - users of the state want it
 from timeball_server.core.engine.removal import Removal, RemovalStage
-from timeball_server.core.engine.pulse import Pulse
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
     SCHEDULES_MINUTE,
