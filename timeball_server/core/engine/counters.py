@@ -27,5 +27,5 @@ class Counters:
     ticks: int = 0
     schedules_held: int = 0
     given_up: int = 0
-    left_out: int = 0
     buckets_removed: int = 0
+    left_out: int = 0

@@ -347,23 +347,18 @@ class ShardState:
     swept_below: Minute
     moving_scan_from: bool = False
     next_sweep_mono_ms: int = 0
+    removal: Removal | None = None
+    removals_finished: bool = False
+    barred: list[Waiting] = field(default_factory=list)
+    next_removal_mono_ms: int = 0
 
     def follows(self, due_ms: int, now_ms: int) -> bool:
         """Whether memory holds a live task that is due then: what is overdue it always does.
 
         The hint of an overdue task may lie in an earlier bucket than its due time, its home,
-    removal: Removal | None = None
-    removals_finished: bool = False
-    barred: list[Waiting] = field(default_factory=list)
-    next_removal_mono_ms: int = 0
         so nobody can wait for the slice of its due time (rule R22).
         """
         return due_ms < self.issued_until_ms or due_ms <= now_ms
-
-    @property
-    def has_unread(self) -> bool:
-        """Whether a take-over has not asked for all of the past yet."""
-        return self.unread_from_ms < self.unread_until_ms
 
     def has_expired(self, minute: Minute) -> bool:
         """Whether ids with this home have expired, or surely will: nothing is written there (R21).
@@ -379,6 +374,11 @@ class ShardState:
         if removal is not None and removal.stage is RemovalStage.MOVING:
             return removal.below
         return self.deleted_below
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether a take-over has not asked for all of the past yet."""
+        return self.unread_from_ms < self.unread_until_ms
 
     def touch(self, task_id: TaskId) -> None:
         """A task changed: reads of several tasks that are under way may show its past (R9)."""
@@ -410,12 +410,12 @@ class Engine:
         self.resumed_ms = 0
         self.next_turn_ms = 0
         self.next_health_ms = 0
+        self.next_removal_mono_ms = 0
         self.shards: dict[ShardId, ShardState] = {}
         self.executors: dict[Incarnation, ExecutorState] = {}
         self.members_known = False
         self.inflight: dict[int, Mutation] = {}
         self.out: list[Effect] = []
-        self.next_removal_mono_ms = 0
         self.outbox: dict[Incarnation, list[RunOrder]] = {}
         self.fences: list[ShardId] = []
         self.changed: dict[TaskId, TaskState] = {}

@@ -402,10 +402,10 @@ def _waiting_tokens(shard: ShardState) -> list[int]:
         tokens += [token for token, _ in task.revokes]
     for watchers in shard.watchers.values():
         tokens += watchers
+    tokens += [token for token, _ in shard.barred]
     return tokens
 
 
-    tokens += [token for token, _ in shard.barred]
 def give_up(engine: Engine, shard: ShardState, reason: str) -> None:
     """End our epoch of a shard: forget it and have its ownership released (rules R4, R7)."""
     engine.counters.given_up += 1
