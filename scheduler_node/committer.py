@@ -2,8 +2,9 @@
 
 Owns resending: the same rows until they are durable or the shard is not ours any more (rule
 R7), and waiting for company: a write whose asker is patient begins when the last batch is as old
-as that allows. Must never report a write that the store has not acknowledged, and never begin one
-without the lease (rule R3).
+as that allows. What nobody waits for has a lane of its own: there it meets more rows of its own
+partitions, which is what a row costs a database, and holds up nobody. Must never report a write
+that the store has not acknowledged, and never begin one without the lease (rule R3).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from timeball.errors import OutcomeUnknown, Unavailable
@@ -24,14 +25,43 @@ from timeball_server.ports.store import Store
 _RESEND_FIRST_MS: Final = 20
 _RESEND_MOST_MS: Final = 1_000
 _EVER_MS: Final = 2**31
+PATIENT_FROM_MS: Final = 50
+"""Writes that may wait so long do not go along with those that may not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitLimits:
-    """How large a batch may be and how many may be under way at once."""
+    """How large a batch may be and how many may be under way at once, besides a patient one."""
 
     rows: int = 500
     batches_in_flight: int = 2
+
+
+@dataclass(slots=True, kw_only=True)
+class _Lane:
+    """Writes that go together.
+
+    Attributes:
+        slots: batches that may be under way at once.
+        linger_ms: of its most hurried write.
+        begun_ms: when the last batch began.
+        failing: batches under way that the store has refused at least once.
+    """
+
+    slots: int
+    queue: deque[Write] = field(default_factory=deque)
+    rows: int = 0
+    linger_ms: int = _EVER_MS
+    begun_ms: int = -_EVER_MS
+    timer: asyncio.TimerHandle | None = None
+    in_flight: int = 0
+    failing: int = 0
+
+    def add(self, write: Write) -> None:
+        """Queue a write."""
+        self.queue.append(write)
+        self.rows += len(write.rows)
+        self.linger_ms = min(self.linger_ms, write.linger_ms)
 
 
 class Committer:
@@ -60,13 +90,8 @@ class Committer:
         self._on_durable = on_durable
         self._spawn = spawn
         self._limits = limits or CommitLimits()
-        self._queue: deque[Write] = deque()
-        self._queued_rows = 0
-        self._linger_ms = _EVER_MS
-        self._begun_ms = -_EVER_MS
-        self._timer: asyncio.TimerHandle | None = None
-        self._in_flight = 0
-        self._failing = 0
+        self._soon = _Lane(slots=self._limits.batches_in_flight)
+        self._patient = _Lane(slots=1)
         self.batches = 0
         self.rows = 0
         self.resends = 0
@@ -74,68 +99,76 @@ class Committer:
     @property
     def is_stuck(self) -> bool:
         """Whether every batch under way was refused by the store at least once: nothing moves."""
-        return self._failing >= self._limits.batches_in_flight
+        soon, patient = self._soon, self._patient
+        failing = soon.failing + patient.failing
+        all_fail = failing == soon.in_flight + patient.in_flight
+        return soon.failing >= soon.slots or (all_fail and failing >= soon.slots)
 
     def add(self, write: Write) -> None:
         """Queue a write; `flush` begins it."""
-        self._queue.append(write)
-        self._queued_rows += len(write.rows)
-        self._linger_ms = min(self._linger_ms, write.linger_ms)
+        lane = self._patient if write.linger_ms >= PATIENT_FROM_MS else self._soon
+        lane.add(write)
+
+    def hurry(self) -> None:
+        """Somebody waits for all that is queued: let `flush` begin it."""
+        self._soon.linger_ms = self._patient.linger_ms = 0
 
     def flush(self) -> None:
         """Begin batches while it is time for them and there is room for another one."""
-        while self._queue and self._in_flight < self._limits.batches_in_flight:
-            if not self._is_time():
-                return
-            batch = self._next_batch()
-            if batch:
-                self._in_flight += 1
-                self._spawn("commit", self._commit(batch))
+        self._flush(self._soon)
+        self._flush(self._patient)
 
-    def _is_time(self) -> bool:
-        """Whether the most hurried write of the queue waits no longer; else look again then."""
+    def _flush(self, lane: _Lane) -> None:
+        while lane.queue and lane.in_flight < lane.slots and self._is_time(lane):
+            batch = self._next_batch(lane)
+            if batch:
+                lane.in_flight += 1
+                self._spawn("commit", self._commit(lane, batch))
+
+    def _is_time(self, lane: _Lane) -> bool:
+        """Whether the most hurried write of the lane waits no longer; else look again then."""
         now_ms = self._clock.now().mono_ms
-        left_ms = self._begun_ms + self._linger_ms - now_ms
-        if left_ms > 0 and self._queued_rows < self._limits.rows:
-            if self._timer is None:
+        left_ms = lane.begun_ms + lane.linger_ms - now_ms
+        if left_ms > 0 and lane.rows < self._limits.rows:
+            if lane.timer is None:
                 loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(left_ms / 1_000, self._look_again)
+                lane.timer = loop.call_later(left_ms / 1_000, self._look_again, lane)
             return False
-        self._begun_ms = now_ms
+        lane.begun_ms = now_ms
         return True
 
-    def _look_again(self) -> None:
-        self._timer = None
-        self.flush()
+    def _look_again(self, lane: _Lane) -> None:
+        lane.timer = None
+        self._flush(lane)
 
-    def _next_batch(self) -> list[Write]:
+    def _next_batch(self, lane: _Lane) -> list[Write]:
         batch: list[Write] = []
         rows = 0
-        while self._queue and (not batch or rows < self._limits.rows):
-            write = self._queue.popleft()
-            self._queued_rows -= len(write.rows)
+        while lane.queue and (not batch or rows < self._limits.rows):
+            write = lane.queue.popleft()
+            lane.rows -= len(write.rows)
             if self._may_write(write):
                 batch.append(write)
                 rows += len(write.rows)
-        if not self._queue:
-            self._linger_ms = _EVER_MS
+        if not lane.queue:
+            lane.linger_ms = _EVER_MS
         return batch
 
-    async def _commit(self, batch: list[Write]) -> None:
+    async def _commit(self, lane: _Lane, batch: list[Write]) -> None:
         try:
-            await self._until_durable(batch)
+            await self._until_durable(lane, batch)
         finally:
-            self._in_flight -= 1
-        self.flush()
+            lane.in_flight -= 1
+        self._flush(lane)
 
-    async def _until_durable(self, batch: list[Write]) -> None:
+    async def _until_durable(self, lane: _Lane, batch: list[Write]) -> None:
         if await self._append(batch):
             return
-        self._failing += 1
+        lane.failing += 1
         try:
             await self._resend(batch)
         finally:
-            self._failing -= 1
+            lane.failing -= 1
 
     async def _resend(self, batch: list[Write]) -> None:
         """The same rows, for as long as their shards are ours."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from scheduler_node.committer import CommitLimits, Committer
+from scheduler_node.committer import PATIENT_FROM_MS, CommitLimits, Committer
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
 from timeball_server.core.engine.effects import Write
 from timeball_server.core.ids import Epoch, ShardId, TaskId
@@ -101,6 +101,36 @@ def test_a_full_batch_waits_for_nobody() -> None:
             world.write(number, LINGER_MS)
         await world.clock.sleep_ms(1)
         assert world.appends == [(0, 1), (0, 3), (0, 3)]
+
+    run_virtual(story)
+
+
+def test_what_nobody_waits_for_gathers_by_itself_and_holds_up_nobody() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        world = World(loop)
+        for number in range(60):
+            world.write(number, (0, LINGER_MS, PATIENT_FROM_MS)[number % 3])
+            await world.clock.sleep_ms(1)
+        await world.clock.sleep_ms(PATIENT_FROM_MS)
+        hurried = [(at_ms, count) for at_ms, count in world.appends if count <= 2]
+        patient = [(at_ms, count) for at_ms, count in world.appends if count > 2]
+        assert [at_ms for at_ms, _ in hurried if at_ms % 3 == 0] == [*range(0, 60, 3)]
+        assert patient == [(52, 16), (102, 3)]
+        assert sorted(each for numbers, _ in world.durable for each in numbers) == [*range(60)]
+
+    run_virtual(story)
+
+
+def test_a_hand_over_waits_for_no_company() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        world = World(loop)
+        for number in range(3):
+            world.write(number, PATIENT_FROM_MS)
+        await world.clock.sleep_ms(1)
+        world.committer.hurry()
+        world.committer.flush()
+        await world.clock.sleep_ms(1)
+        assert world.appends == [(0, 1), (1, 2)]
 
     run_virtual(story)
 

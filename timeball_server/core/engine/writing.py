@@ -48,15 +48,17 @@ _CLAIM_EVENTS = frozenset({EventKind.CLAIMED, EventKind.BORN_CLAIMED})
 _UNCLAIM_EVENTS = frozenset({EventKind.RELEASED, EventKind.UPDATED, EventKind.RESCHEDULED})
 _LINGER_MS: Mapping[EventKind, int] = MappingProxyType(
     {
-        EventKind.CREATED: 10,
-        EventKind.CLAIMED: 50,
-        EventKind.SUCCEEDED: 20,
+        EventKind.CREATED: 20,
+        EventKind.CLAIMED: 100,
+        EventKind.SUCCEEDED: 100,
         EventKind.RETRY: 20,
         EventKind.DEAD: 20,
     }
 )
 """How long an event may wait for company. A caller waits for its creation, but nobody for a start
 of it; a claim is made a second ahead; a result stays with its executor until it is durable."""
+_RUN_LINGER_MS = 20
+"""The same for a run of a schedule: its next one may wait for the end of this one."""
 _SOON_MS = 200
 """What is due within this is in a hurry."""
 _USER_EVENTS = frozenset(
@@ -227,7 +229,8 @@ def _linger_ms(
         return 0
     if row.alarm is not None and row.alarm.due_ms < row.at_ms + _SOON_MS:
         return 0
-    return _LINGER_MS.get(row.kind, 0)
+    linger_ms = _LINGER_MS.get(row.kind, 0)
+    return linger_ms if task.spec.nominal_ms is None else min(linger_ms, _RUN_LINGER_MS)
 
 
 def write_rows(
