@@ -29,7 +29,7 @@ from timeball_server.core.executor_runs import (
 )
 from timeball_server.core.executor_state import ExecutorState
 from timeball_server.core.ids import Incarnation
-from timeball_server.core.messages import RunId, RunResult, StreamHello
+from timeball_server.core.messages import Beat, RunId, RunResult, StreamHello
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Member
 from timeball_server.ports.executors import ExecutorServer
@@ -171,6 +171,8 @@ class ExecutorNode:
                     self._streams[effect.stream].send(effect.message)
                 case StartRuns():
                     self._runner.start(effect.orders)
+                case CancelHandler(if_silent=True):
+                    self._runner.give_up_silent(effect.run)
                 case CancelHandler():
                     self._runner.cancel(effect.run, terminate=effect.terminate)
                 case EndStream() | RefuseStream():
@@ -184,6 +186,12 @@ class ExecutorNode:
         """The handler is about to be called."""
         if self._state is not None:
             self._state.started(run, started_ms)
+            self._flush_soon()
+
+    def run_beat(self, beat: Beat) -> None:
+        """The handler says that it lives."""
+        if self._state is not None:
+            self._state.beat(beat)
             self._flush_soon()
 
     def run_ended(self, result: RunResult, slot_held: bool) -> None:

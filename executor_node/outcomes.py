@@ -34,6 +34,12 @@ class Outcome:
 TIMED_OUT: Final = Outcome(
     failure=Failure(kind="TIMEOUT", message="the handler ran longer than its start-to-close limit")
 )
+SILENT: Final = Outcome(
+    failure=Failure(
+        kind="HEARTBEAT_TIMEOUT",
+        message="the handler was silent for longer than its heartbeat timeout",
+    )
+)
 TERMINATED: Final = Outcome(
     failure=Failure(kind="CANCELLED", message="the run was terminated", retriable=False),
     cancelled=True,

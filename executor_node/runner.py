@@ -16,10 +16,12 @@ from typing import Final, Protocol
 
 from timeball.context import Cancellation, Context, running_as
 from timeball.errors import InvalidRequest
+from timeball.heartbeats import Checkpoint, Heartbeat
 from timeball.registry import Call, Handler
 
 from executor_node.outcomes import (
     INTERRUPTED,
+    SILENT,
     TERMINATED,
     TIMED_OUT,
     Outcome,
@@ -27,9 +29,10 @@ from executor_node.outcomes import (
     raised,
     returned,
 )
+from executor_node.pulses import Pulses, RunPulse
 from executor_node.start_log import StartLog
 from executor_node.threads import HandlerThreads, LoopMail
-from timeball_server.core.messages import RunId, RunOrder, RunResult
+from timeball_server.core.messages import Beat, RunId, RunOrder, RunResult
 from timeball_server.ports.clock import Clock
 
 USERS_ERRORS: Final = (Exception, SystemExit)
@@ -41,6 +44,10 @@ class RunListener(Protocol):
 
     def run_started(self, run: RunId, started_ms: int) -> None:
         """The handler is about to be called."""
+        ...
+
+    def run_beat(self, beat: Beat) -> None:
+        """The handler says that it lives."""
         ...
 
     def run_ended(self, result: RunResult, slot_held: bool) -> None:
@@ -58,11 +65,20 @@ class _Active:
 
     order: RunOrder
     handler: Handler
+    pulses: Pulses
     cancellation: Cancellation = field(default_factory=Cancellation)
     started_ms: int | None = None
     given_up: bool = False
+    pulse: RunPulse | None = None
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
+
+    def beat(self, beat: Heartbeat) -> None:
+        """The handler says that it lives; from any thread."""
+        if self.pulse is None:
+            with self.pulses.lock:
+                self.pulse = self.pulse or self.pulses.begin(self.order)
+        self.pulse.beat(beat)
 
 
 class Runner:
@@ -92,6 +108,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._threads = HandlerThreads(slots)
         self._mail = LoopMail(self._loop)
+        self._pulses = Pulses(self._loop, self._mail, listener.run_beat)
         self._active: dict[RunId, _Active] = {}
 
     @property
@@ -107,7 +124,7 @@ class Runner:
     def start(self, orders: Iterable[RunOrder]) -> None:
         """Begin these runs now, in this order."""
         for order in orders:
-            active = _Active(order, self._handlers[order.handler])
+            active = _Active(order, self._handlers[order.handler], self._pulses)
             self._active[order.run] = active
             if active.handler.is_async:
                 active.task = self._loop.create_task(self._run_async(active))
@@ -123,6 +140,15 @@ class Runner:
         if terminate:
             self._give_up(active, TERMINATED)
 
+    def give_up_silent(self, run: RunId) -> None:
+        """Give a run up if its handler has been silent for too long; say what it said, if not."""
+        active = self._active.get(run)
+        if active is None or active.pulse is None:
+            return
+        self._pulses.say_now(active.pulse)
+        if active.pulse.is_silent(self._loop.time()):
+            self._give_up(active, SILENT)
+
     def interrupt_all(self) -> None:
         """Give up every run because the executor shuts down."""
         for active in tuple(self._active.values()):
@@ -136,6 +162,7 @@ class Runner:
     def close(self) -> None:
         """Give everything up and let the threads go; waits for nothing. Safe to call twice."""
         self.abandon_all()
+        self._pulses.close()
         self._threads.close()
 
     # Async handlers -----------------------------------------------------------------------------
@@ -197,7 +224,9 @@ class Runner:
         started_ms = self._clock.now().wall_ms
         if self._start_log is not None:
             self._start_log.write(order, started_ms)
-        return call, _context(order, started_ms, active.cancellation)
+        if order.heartbeat_ms is not None:
+            active.pulse = self._pulses.begin(order)
+        return call, _context(active, started_ms)
 
     def _report_start(self, active: _Active, started_ms: int) -> None:
         """Tell the listener and start the run's clock."""
@@ -213,8 +242,14 @@ class Runner:
     def _give_up(self, active: _Active, outcome: Outcome) -> None:
         """Report the outcome now and ask the handler to stop; its slot stays taken until then."""
         if not active.given_up:
+            self._say_last(active)
             self._stop(active)
             self._listener.run_ended(self._result(active, outcome), True)
+
+    def _say_last(self, active: _Active) -> None:
+        """What the handler said before its end goes out before it."""
+        if active.pulse is not None:
+            self._pulses.say_now(active.pulse)
 
     def _stop(self, active: _Active) -> None:
         """Nothing that the handler does from here on is reported."""
@@ -232,6 +267,7 @@ class Runner:
         if active.given_up:
             self._listener.slot_released(active.order.handler)
         else:
+            self._say_last(active)
             self._listener.run_ended(self._result(active, outcome), False)
 
     def _result(self, active: _Active, outcome: Outcome) -> RunResult:
@@ -249,9 +285,10 @@ class Runner:
         )
 
 
-def _context(order: RunOrder, started_ms: int, cancellation: Cancellation) -> Context:
+def _context(active: _Active, started_ms: int) -> Context:
     """The attempt as its handler sees it."""
-    limit_ms = order.start_to_close_ms
+    order = active.order
+    limit_ms, left = order.start_to_close_ms, order.checkpoint
     return Context(
         task_id=order.run.task_id,
         handler=order.handler,
@@ -264,5 +301,8 @@ def _context(order: RunOrder, started_ms: int, cancellation: Cancellation) -> Co
         started_ms=started_ms,
         nominal_ms=order.nominal_ms,
         deadline_ms=None if limit_ms is None else started_ms + limit_ms,
-        cancellation=cancellation,
+        heartbeat_ms=order.heartbeat_ms,
+        left=None if left is None else Checkpoint(left.data, left.content_type),
+        cancellation=active.cancellation,
+        on_heartbeat=active.beat,
     )

@@ -35,6 +35,8 @@ def order(
     priority: int = 4,
     due_ms: int = 1_000,
     limit_ms: int | None = None,
+    heartbeat_ms: int | None = None,
+    checkpoint: Payload | None = None,
 ) -> RunOrder:
     return RunOrder(
         run=run_id(number, epoch),
@@ -48,6 +50,8 @@ def order(
         start_to_close_ms=limit_ms,
         namespace="default",
         owner="clerk",
+        heartbeat_ms=heartbeat_ms,
+        checkpoint=checkpoint,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId
 from timeball_server.core.messages import (
+    Beat,
     FromExecutor,
     RevokeAnswer,
     RunId,
@@ -116,10 +117,14 @@ class StartRuns:
 
 @dataclass(frozen=True, slots=True)
 class CancelHandler:
-    """Tell a running handler that its cancellation was asked for."""
+    """Tell a running handler that its cancellation was asked for; `terminate` gives it up.
+
+    `if_silent` = instead, give it up as failed if it has been silent for its heartbeat timeout.
+    """
 
     run: RunId
     terminate: bool
+    if_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,14 @@ Effect = RefuseStream | EndStream | StartRuns | CancelHandler | Send
 
 
 @dataclass(slots=True)
+class LastBeat:
+    """The last sign of life of a run, with its last checkpoint and the stream that was told it."""
+
+    beat: Beat
+    told: StreamKey | None = None
+
+
+@dataclass(slots=True)
 class RunRecord:
     """What the executor remembers of a run."""
 
@@ -142,6 +155,7 @@ class RunRecord:
     phase: RunPhase = RunPhase.ACCEPTED
     started_ms: int | None = None
     result: RunResult | None = None
+    last_beat: LastBeat | None = None
 
     def move(self, move: RunMove) -> None:
         """Enter the next phase of a run that stays known.

@@ -16,6 +16,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final, assert_never
 
+from timeball_server.core.executor_beats import UnsaidBeats, with_checkpoint
 from timeball_server.core.executor_places import HandlerPlaces
 from timeball_server.core.executor_runs import (
     REVOKE_ANSWERS,
@@ -35,6 +36,7 @@ from timeball_server.core.executor_runs import (
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId
 from timeball_server.core.messages import (
     AckResults,
+    Beat,
     CancelRun,
     Capacity,
     Dispatch,
@@ -133,6 +135,7 @@ class ExecutorState:
         self._open: dict[NodeId, StreamKey] = {}
         self._started_due: dict[RunId, None] = {}
         self._finished_due: dict[RunId, None] = {}
+        self._beats = UnsaidBeats()
         self._capacity_told: Capacity | None = None
 
     # What others may ask ------------------------------------------------------------------------
@@ -159,6 +162,7 @@ class ExecutorState:
         return bool(
             self._started_due
             or self._finished_due
+            or self._beats
             or self._places.within_caps(self._in_line())
             or self._capacity_told != self.capacity()
         )
@@ -209,6 +213,12 @@ class ExecutorState:
         self._runs[run].started_ms = started_ms
         self._started_due[run] = None
 
+    def beat(self, beat: Beat) -> None:
+        """A running handler said that it lives; of one that has ended it means nothing."""
+        record = self._runs.get(beat.run)
+        if record is not None and record.phase is RunPhase.RUNNING:
+            self._beats.note(record, beat)
+
     def ended(self, result: RunResult, *, slot_held: bool = False) -> None:
         """A run has its result. `slot_held` = its handler still occupies the slot.
 
@@ -217,7 +227,8 @@ class ExecutorState:
         """
         record = self._runs[result.run]
         record.move(RunMove.END)
-        record.result = result
+        record.result = with_checkpoint(result, record)
+        self._beats.forget(result.run)
         self._finished += 1
         self._finished_due[result.run] = None
         if not slot_held:
@@ -306,6 +317,9 @@ class ExecutorState:
             if record.shard in followed
         )
         self._adopt(followed)
+        for run, record in self._runs.items():
+            if record.last_beat is not None and record.shard in followed:
+                self._beats.again(run, record)
         self._resend(followed.__contains__, phases=(RunPhase.FINISHED,))
         inventory = Inventory(message.number, entries, tuple(refused))
         return [Send(stream, inventory), *self.flush()]
@@ -330,7 +344,9 @@ class ExecutorState:
         record = self._runs.get(message.run)
         phase = record.phase if record else None
         if phase is RunPhase.RUNNING:
-            return [CancelHandler(message.run, message.terminate)]
+            return [CancelHandler(message.run, message.terminate, message.if_silent)]
+        if message.if_silent:
+            return []
         if phase is RunPhase.ACCEPTED:
             self._withdraw(message.run)
             return [Send(stream, RevokeReply(message.run, RevokeAnswer.REVOKED))]
@@ -426,6 +442,7 @@ class ExecutorState:
         del self._runs[run]
         self._started_due.pop(run, None)
         self._finished_due.pop(run, None)
+        self._beats.forget(run)
 
     def _block(self, run: RunId, answer: RevokeAnswer) -> None:
         """Remember that this run must never start here, and what a REVOKE is told."""
@@ -449,6 +466,7 @@ class ExecutorState:
             self._finished_due[run] = None
         elif record.started_ms is not None:
             self._started_due[run] = None
+            self._beats.again(run, record)
 
     def _due_messages(self) -> list[Effect]:
         """Started before Finished, one message of each per owner."""
@@ -467,4 +485,5 @@ class ExecutorState:
         self._started_due.clear()
         self._finished_due.clear()
         began: list[Effect] = [Send(to, Started(tuple(runs))) for to, runs in started.items()]
+        began += self._beats.messages(self._runs, self._stream_of)
         return began + [Send(to, Finished(tuple(results))) for to, results in finished.items()]

@@ -19,6 +19,7 @@ from timeball_server.core.model import (
     FailureCause,
     PausedBy,
     Payload,
+    Progress,
     ScheduleSpec,
     TaskSpec,
 )
@@ -190,13 +191,25 @@ class SpecDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeDetail:
-    """How an attempt ended. Instants are the executor's wall clock; None = it never said."""
+    """How an attempt ended. Instants are the executor's wall clock; None = it never said.
+
+    `progress` is how far one that did not succeed had come; its checkpoint is there if no event
+    before has it.
+    """
 
     started_ms: int | None = None
     ended_ms: int | None = None
     result: Payload | None = None
     failure: Failure | None = None
     cause: FailureCause | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressDetail:
+    """How far an attempt that goes on has come, with a checkpoint that no event before has."""
+
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +261,7 @@ class ScheduleDetail:
     ended_cause: str = ""
 
 
-Detail = SpecDetail | OutcomeDetail | NoteDetail | ScheduleDetail
+Detail = SpecDetail | OutcomeDetail | ProgressDetail | NoteDetail | ScheduleDetail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

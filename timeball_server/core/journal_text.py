@@ -14,6 +14,7 @@ from timeball_server.core.journal import (
     EventRow,
     NoteDetail,
     OutcomeDetail,
+    ProgressDetail,
     ScheduleDetail,
 )
 from timeball_server.core.model import EventView
@@ -56,6 +57,10 @@ def _failure(row: EventRow) -> str:
     return f" ({row.detail.failure.kind}: {row.detail.failure.message})"
 
 
+def _kept(row: EventRow) -> str:
+    return ", its checkpoint is kept" if isinstance(row.detail, ProgressDetail) else ""
+
+
 def _cause(row: EventRow) -> str:
     if not isinstance(row.detail, OutcomeDetail) or row.detail.cause is None:
         return ""
@@ -78,7 +83,7 @@ _SENTENCES: Final[Mapping[EventKind, Callable[[EventRow], str]]] = {
         f"attempt {row.attempt} claimed for {row.executor}, priority {row.priority}"
     ),
     EventKind.RELEASED: lambda row: "claim given back; the attempt had not begun",
-    EventKind.RENEWED: lambda row: f"still in hand; looked at again at {_due(row)}",
+    EventKind.RENEWED: lambda row: f"still in hand{_kept(row)}; looked at again at {_due(row)}",
     EventKind.RETRY: lambda row: (
         f"attempt {row.attempt} failed{_failure(row)}; "
         f"next one due {_due(row)} with priority {row.priority}"

@@ -15,6 +15,10 @@ MAX_INLINE_BYTES: Final = 8 * 1024
 """Payloads and results up to this size lie in the journal, bigger ones beside it."""
 MAX_RESULT_BYTES: Final = _MIB
 """What a handler may return."""
+MAX_CHECKPOINT_BYTES: Final = 32 * 1024
+"""What a handler may leave for its task's next attempt."""
+MAX_NOTE_CHARACTERS: Final = 500
+"""What a handler may say of how far it has come."""
 MAX_ARTIFACT_BYTES: Final = 8 * _MIB
 """One uploaded file."""
 MAX_MESSAGE_BYTES: Final = 4 * _MIB

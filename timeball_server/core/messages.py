@@ -36,6 +36,8 @@ class RunOrder:
     """Start this attempt now. `deadline_ms` is the wall-clock end of start-to-close, or None.
 
     `due_ms` is the attempt's due time; `nominal_ms` the schedule's, if a schedule made the task.
+    `heartbeat_ms` is the handler's longest silence. `checkpoint` is the last one of the attempts
+    before.
     """
 
     run: RunId
@@ -50,6 +52,8 @@ class RunOrder:
     namespace: str
     owner: str
     nominal_ms: int | None = None
+    heartbeat_ms: int | None = None
+    checkpoint: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +83,17 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True)
 class CancelRun:
-    """Tell the handler that its cancellation was asked for; `terminate` fences at once."""
+    """Tell the handler that its cancellation was asked for; `terminate` fences at once.
+
+    `if_silent` is no cancellation: the owner has heard nothing of the run for its heartbeat
+    timeout. The executor, who knows when the handler spoke last, gives the run up if that is so.
+    """
 
     run: RunId
     shard: ShardId
     epoch: Epoch
     terminate: bool = False
+    if_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +155,32 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What a running handler last said of itself: that it lives, how far it is, where to go on.
+
+    `checkpoint` None = the one that this owner was told before, if any.
+    """
+
+    run: RunId
+    fraction: float | None = None
+    note: str = ""
+    checkpoint: Payload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """Signs of life, the last one of each run; all that one step of the executor has to say."""
+
+    beats: tuple[Beat, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """How a run ended. Exactly one of result and failure is set; kept until acknowledged.
 
     `interrupted` = the executor shut down: the attempt does not count (semantics: retry).
     `uncounted` = the handler asked to be called again later (snooze): it does not count either.
+    `checkpoint` is the last one of a run that did not succeed.
     """
 
     run: RunId
@@ -162,6 +192,7 @@ class RunResult:
     cancelled: bool = False
     interrupted: bool = False
     uncounted: bool = False
+    checkpoint: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,4 +239,4 @@ class Inventory:
     refused: tuple[tuple[ShardId, Epoch], ...] = ()
 
 
-FromExecutor = Capacity | Started | Finished | Refused | RevokeReply | Inventory
+FromExecutor = Capacity | Started | Beats | Finished | Refused | RevokeReply | Inventory

@@ -112,6 +112,20 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an attempt has come, in its handler's words; `fraction` is 0 to 1, None = not said.
+
+    `heard_ms` is when the owner heard of it, by its wall clock; None = not in this attempt.
+    `checkpoint` is where the next attempt could go on; None = nothing, or nothing new.
+    """
+
+    fraction: float | None = None
+    note: str = ""
+    heard_ms: int | None = None
+    checkpoint: Payload | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
     """One attempt as people see it. Instants are wall-clock milliseconds of who observed them.
 
@@ -169,6 +183,7 @@ class TaskView:
     journal: tuple[EventView, ...] = ()
     unaccounted: tuple[str, ...] = ()
     terminal: bool = False
+    progress: Progress | None = None
 
 
 class OverlapPolicy(StrEnum):

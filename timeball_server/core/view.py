@@ -6,7 +6,7 @@ Owns the translation of journal states into public ones. What only an owner's me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
@@ -17,6 +17,7 @@ from timeball_server.core.journal import (
     EventRow,
     History,
     OutcomeDetail,
+    ProgressDetail,
     SpecDetail,
     State,
 )
@@ -25,6 +26,8 @@ from timeball_server.core.model import (
     AttemptView,
     EventView,
     FailureCause,
+    Payload,
+    Progress,
     PublicState,
     TaskSpec,
     TaskView,
@@ -79,7 +82,11 @@ class HiddenTask(ValueError):
 
 
 def task_view(
-    history: History, started_ms: int | None = None, *, with_journal: bool = True
+    history: History,
+    started_ms: int | None = None,
+    *,
+    with_journal: bool = True,
+    progress: Progress | None = None,
 ) -> TaskView:
     """What a reader sees of a task.
 
@@ -88,6 +95,7 @@ def task_view(
         started_ms: when the attempt in hand began by its executor's clock, if the owner knows;
             ignored unless an attempt is in hand.
         with_journal: tell the story in words; lists and acknowledgements do without.
+        progress: of the attempt in hand, if the owner has heard of it.
 
     Raises:
         HiddenTask: the task is deleted or void, or this is a schedule.
@@ -114,6 +122,7 @@ def task_view(
         journal=_journal(history) if with_journal else (),
         unaccounted=head.unaccounted,
         terminal=head.state in TERMINAL,
+        progress=_progress(history.chain, progress),
     )
 
 
@@ -158,6 +167,33 @@ def _last_outcome(chain: tuple[EventRow, ...]) -> OutcomeDetail | None:
     """How the last attempt that ended did so."""
     details = (row.detail for row in reversed(chain))
     return next((detail for detail in details if isinstance(detail, OutcomeDetail)), None)
+
+
+def _progress(chain: tuple[EventRow, ...], heard: Progress | None) -> Progress | None:
+    """How far the last attempt had come, as far as is known; of one that succeeded, nothing."""
+    if chain[-1].state is State.SUCCEEDED or (heard is None and len(chain) == 1):
+        return None
+    checkpoint = checkpoint_of(chain)
+    if heard is None:
+        said = (_said(row) for row in reversed(chain))
+        heard = next((each for each in said if each is not None), None)
+    if heard is None or heard.checkpoint is not None:
+        return heard
+    return replace(heard, checkpoint=checkpoint)
+
+
+def checkpoint_of(chain: Sequence[EventRow]) -> Payload | None:
+    """The last checkpoint that the journal has."""
+    for row in reversed(chain):
+        progress = _said(row)
+        if progress is not None and progress.checkpoint is not None:
+            return progress.checkpoint
+    return None
+
+
+def _said(row: EventRow) -> Progress | None:
+    detail = row.detail
+    return detail.progress if isinstance(detail, OutcomeDetail | ProgressDetail) else None
 
 
 def _cause(state: State, outcome: OutcomeDetail | None) -> FailureCause | None:

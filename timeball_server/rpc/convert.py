@@ -25,6 +25,7 @@ from timeball_server.core.model import (
     Failure,
     FailureCause,
     Payload,
+    Progress,
     PublicState,
     RetryPolicy,
     TaskSpec,
@@ -183,6 +184,8 @@ def task_from_view(view: TaskView, *, full: bool) -> task_pb2.Task:
         _set_failure(task.failure, view.failure)
     if view.unaccounted:
         task.unaccounted.extend(view.unaccounted)
+    if view.progress is not None:
+        _set_progress(task.progress, view.progress, full=full)
     if full:
         _set_history(task, view)
     return task
@@ -227,6 +230,16 @@ def _wish(
     if timeouts != _NO_TIMEOUTS:
         _set_timeouts(task.timeouts, timeouts)
     return task.SerializeToString()
+
+
+def _set_progress(target: task_pb2.Progress, progress: Progress, *, full: bool) -> None:
+    target.note = progress.note
+    if progress.fraction is not None:
+        target.fraction = progress.fraction
+    if progress.heard_ms is not None:
+        set_timestamp(target.heartbeat_time, progress.heard_ms)
+    if full and progress.checkpoint is not None:
+        _set_payload(target.checkpoint, progress.checkpoint)
 
 
 def _set_history(task: task_pb2.Task, view: TaskView) -> None:

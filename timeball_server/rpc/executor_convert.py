@@ -13,6 +13,8 @@ from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId, TaskId
 from timeball_server.core.journal import EventRef
 from timeball_server.core.messages import (
     AckResults,
+    Beat,
+    Beats,
     CancelRun,
     Capacity,
     Dispatch,
@@ -81,7 +83,7 @@ def owner_messages(message: ToExecutor) -> Iterator[pb.OwnerMessage]:
     """One message of an owner; several for runs with large payloads."""
     match message:
         case Dispatch():
-            for part in _chunks(message.orders, lambda order: len(order.payload.data)):
+            for part in _chunks(message.orders, _order_bytes):
                 orders = [_order_to_proto(order) for order in part]
                 packed = pb.RunOrders(incarnation=message.incarnation, orders=orders)
                 yield pb.OwnerMessage(orders=packed)
@@ -93,7 +95,10 @@ def owner_messages(message: ToExecutor) -> Iterator[pb.OwnerMessage]:
             yield pb.OwnerMessage(revoke=pb.Revoke(run=run))
         case CancelRun():
             run = _owned(message.run, message.shard, message.epoch)
-            yield pb.OwnerMessage(cancel_run=pb.CancelRun(run=run, terminate=message.terminate))
+            cancel_run = pb.CancelRun(
+                run=run, terminate=message.terminate, if_silent=message.if_silent
+            )
+            yield pb.OwnerMessage(cancel_run=cancel_run)
         case AckResults():
             runs = [_owned(run, shard, epoch) for run, shard, epoch in message.runs]
             yield pb.OwnerMessage(ack_results=pb.AckResults(runs=runs))
@@ -117,11 +122,19 @@ def read_owner_message(message: pb.OwnerMessage) -> ToExecutor:
             return Revoke(*_owned_back(message.revoke.run))
         case "cancel_run":
             cancel = message.cancel_run
-            return CancelRun(*_owned_back(cancel.run), cancel.terminate)
+            return CancelRun(*_owned_back(cancel.run), cancel.terminate, cancel.if_silent)
         case "ack_results":
             return AckResults(tuple(map(_owned_back, message.ack_results.runs)))
         case kind:
             raise Unreadable(f"an owner's message of kind {kind}; is the executor older?")
+
+
+def _order_bytes(order: RunOrder) -> int:
+    return len(order.payload.data) + _size(order.checkpoint)
+
+
+def _size(payload: Payload | None) -> int:
+    return 0 if payload is None else len(payload.data)
 
 
 def _order_to_proto(order: RunOrder) -> pb.RunOrder:
@@ -136,6 +149,8 @@ def _order_to_proto(order: RunOrder) -> pb.RunOrder:
         namespace=order.namespace,
         owner=order.owner,
         nominal_ms=order.nominal_ms,
+        heartbeat_ms=order.heartbeat_ms,
+        checkpoint=None if order.checkpoint is None else _payload(order.checkpoint),
     )
 
 
@@ -155,6 +170,8 @@ def _order_from_proto(order: pb.RunOrder) -> RunOrder:
         namespace=order.namespace,
         owner=order.owner,
         nominal_ms=order.nominal_ms if order.HasField("nominal_ms") else None,
+        heartbeat_ms=order.heartbeat_ms if order.HasField("heartbeat_ms") else None,
+        checkpoint=_payload_back(order.checkpoint) if order.HasField("checkpoint") else None,
     )
 
 
@@ -176,6 +193,10 @@ def executor_messages(message: FromExecutor) -> Iterator[pb.ExecutorMessage]:
         case Started():
             began = [pb.StartedRun(run=_key(run), started_ms=at) for run, at in message.runs]
             yield pb.ExecutorMessage(started=pb.Started(runs=began))
+        case Beats():
+            for beats in _chunks(message.beats, lambda beat: _size(beat.checkpoint)):
+                said = [_beat_to_proto(beat) for beat in beats]
+                yield pb.ExecutorMessage(beats=pb.Beats(beats=said))
         case Finished():
             for part in _chunks(message.results, _result_bytes):
                 results = [_result_to_proto(result) for result in part]
@@ -214,6 +235,8 @@ def read_executor_message(message: pb.ExecutorMessage) -> FromExecutor:
         case "started":
             began = message.started.runs
             return Started(tuple((_key_back(run.run), run.started_ms) for run in began))
+        case "beats":
+            return Beats(tuple(map(_beat_from_proto, message.beats.beats)))
         case "finished":
             return Finished(tuple(map(_result_from_proto, message.finished.results)))
         case "refused":
@@ -231,7 +254,25 @@ def read_executor_message(message: pb.ExecutorMessage) -> FromExecutor:
 
 def _result_bytes(result: RunResult) -> int:
     stack = 0 if result.failure is None else len(result.failure.stack)
-    return stack + (0 if result.result is None else len(result.result.data))
+    return stack + _size(result.result) + _size(result.checkpoint)
+
+
+def _beat_to_proto(beat: Beat) -> pb.Beat:
+    return pb.Beat(
+        run=_key(beat.run),
+        fraction=beat.fraction,
+        note=beat.note,
+        checkpoint=None if beat.checkpoint is None else _payload(beat.checkpoint),
+    )
+
+
+def _beat_from_proto(beat: pb.Beat) -> Beat:
+    return Beat(
+        run=_key_back(beat.run),
+        fraction=beat.fraction if beat.HasField("fraction") else None,
+        note=beat.note,
+        checkpoint=_payload_back(beat.checkpoint) if beat.HasField("checkpoint") else None,
+    )
 
 
 def _result_to_proto(result: RunResult) -> pb.RunResult:
@@ -246,6 +287,7 @@ def _result_to_proto(result: RunResult) -> pb.RunResult:
         cancelled=result.cancelled,
         interrupted=result.interrupted,
         uncounted=result.uncounted,
+        checkpoint=None if result.checkpoint is None else _payload(result.checkpoint),
     )
 
 
@@ -260,6 +302,7 @@ def _result_from_proto(result: pb.RunResult) -> RunResult:
         cancelled=result.cancelled,
         interrupted=result.interrupted,
         uncounted=result.uncounted,
+        checkpoint=_payload_back(result.checkpoint) if result.HasField("checkpoint") else None,
     )
 
 

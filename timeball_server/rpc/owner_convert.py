@@ -31,6 +31,7 @@ from timeball_server.core.model import (
     EventView,
     Failure,
     FailureCause,
+    Progress,
     PublicState,
     TaskSpec,
     TaskView,
@@ -243,6 +244,8 @@ def _write_view(target: pb.TaskView, view: TaskView, *, with_spec: bool) -> None
         _write_event(target.journal.add(), event)
     target.unaccounted.extend(view.unaccounted)
     target.terminal = view.terminal
+    if view.progress is not None:
+        _write_progress(target.progress, view.progress)
 
 
 def _read_view(message: pb.TaskView, spec: TaskSpec | None) -> TaskView:
@@ -263,6 +266,26 @@ def _read_view(message: pb.TaskView, spec: TaskSpec | None) -> TaskView:
         journal=tuple([_read_event(event) for event in message.journal]),
         unaccounted=tuple(message.unaccounted),
         terminal=message.terminal,
+        progress=_read_progress(message.progress) if message.HasField("progress") else None,
+    )
+
+
+def _write_progress(target: pb.Progress, progress: Progress) -> None:
+    target.note = progress.note
+    if progress.fraction is not None:
+        target.fraction = progress.fraction
+    if progress.heard_ms is not None:
+        target.heard_ms = progress.heard_ms
+    if progress.checkpoint is not None:
+        write_payload(target.checkpoint, progress.checkpoint)
+
+
+def _read_progress(message: pb.Progress) -> Progress:
+    return Progress(
+        fraction=message.fraction if message.HasField("fraction") else None,
+        note=message.note,
+        heard_ms=message.heard_ms if message.HasField("heard_ms") else None,
+        checkpoint=read_payload(message.checkpoint) if message.HasField("checkpoint") else None,
     )
 
 

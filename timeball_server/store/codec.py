@@ -16,6 +16,7 @@ from timeball_server.core.journal import (
     Detail,
     NoteDetail,
     OutcomeDetail,
+    ProgressDetail,
     ScheduleDetail,
     SpecDetail,
 )
@@ -23,6 +24,7 @@ from timeball_server.core.journal import (
 _KINDS: Final[dict[type[Detail], str]] = {
     SpecDetail: "spec",
     OutcomeDetail: "outcome",
+    ProgressDetail: "progress",
     NoteDetail: "note",
     ScheduleDetail: "schedule",
 }
@@ -30,6 +32,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _PAIR: Final = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw])
 _SPEC: Final = msgspec.msgpack.Decoder(SpecDetail)
 _OUTCOME: Final = msgspec.msgpack.Decoder(OutcomeDetail)
+_PROGRESS: Final = msgspec.msgpack.Decoder(ProgressDetail)
 _NOTE: Final = msgspec.msgpack.Decoder(NoteDetail)
 _SCHEDULE: Final = msgspec.msgpack.Decoder(ScheduleDetail)
 _BODIES: Final[
@@ -37,12 +40,14 @@ _BODIES: Final[
         str,
         msgspec.msgpack.Decoder[SpecDetail]
         | msgspec.msgpack.Decoder[OutcomeDetail]
+        | msgspec.msgpack.Decoder[ProgressDetail]
         | msgspec.msgpack.Decoder[NoteDetail]
         | msgspec.msgpack.Decoder[ScheduleDetail],
     ]
 ] = {
     "spec": _SPEC,
     "outcome": _OUTCOME,
+    "progress": _PROGRESS,
     "note": _NOTE,
     "schedule": _SCHEDULE,
 }

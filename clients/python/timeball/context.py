@@ -1,4 +1,4 @@
-"""What a running handler can ask about itself: ids, attempt, times, cancellation, logger.
+"""What a running handler can ask about itself, and say: ids, times, cancellation, heartbeats.
 
 `current()` answers it anywhere below the handler, in coroutines and threads alike. A parameter
 annotated with `Context` receives it too. Never reads a clock.
@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
+from timeball.heartbeats import Checkpoint, Heartbeat, heartbeat, unpacked
 from timeball.outcomes import Cancelled
+
+T = TypeVar("T")
 
 _CURRENT: ContextVar[Context] = ContextVar("timeball.context")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,12 +78,18 @@ class Cancellation:
         return event.wait(timeout_s)
 
 
+def _nobody_listens(beat: Heartbeat) -> None:
+    """Where no executor runs the handler, heartbeats go nowhere."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """One attempt, as its handler sees it. Instants whose name ends in _ms are wall-clock ms.
 
     `deadline_ms` is when the attempt will be given up; None = no limit. `epoch` grows with every
     change of the task's scheduler node: a handler that writes elsewhere can fence with it.
+    `heartbeat_ms` is the longest silence before the attempt is given up; None = no limit. `left` is
+    the last checkpoint of the attempts before; `on_heartbeat` is told each sign of life.
     """
 
     task_id: str
@@ -93,7 +103,12 @@ class Context:
     started_ms: int
     nominal_ms: int | None = None
     deadline_ms: int | None = None
+    heartbeat_ms: int | None = None
+    left: Checkpoint | None = field(default=None, repr=False)
     cancellation: Cancellation = field(default_factory=Cancellation, repr=False, compare=False)
+    on_heartbeat: Callable[[Heartbeat], None] = field(
+        default=_nobody_listens, repr=False, compare=False
+    )
 
     @property
     def occurrence_id(self) -> str:
@@ -114,6 +129,40 @@ class Context:
     def deadline(self) -> datetime | None:
         """When the attempt will be given up."""
         return None if self.deadline_ms is None else _instant(self.deadline_ms)
+
+    def heartbeat(
+        self, progress: float | None = None, note: str = "", *, checkpoint: object = None
+    ) -> None:
+        """Say that this attempt lives, how far it is, and where another one could go on.
+
+        Costs next to nothing and waits for nothing, so call it as often as you like, from any
+        thread: what is said in quick succession goes out as one, the last. Never raises for a
+        cancellation; ask `is_cancelled`.
+
+        Args:
+            progress: from 0 to 1.
+            note: the same in a few words; 500 characters are kept.
+            checkpoint: bytes, or a value with a JSON form, of 32 KiB at most; None = the one that
+                was given before still holds. The next attempt finds it in `checkpoint`.
+
+        Raises:
+            InvalidRequest: the progress is out of range; the checkpoint is too big, or no JSON.
+        """
+        self.on_heartbeat(heartbeat(progress, note, checkpoint))
+
+    @property
+    def checkpoint(self) -> Any:
+        """The last checkpoint of the attempts before, as it was given; None = there is none."""
+        return None if self.left is None else unpacked(self.left, Any)
+
+    def checkpoint_as(self, kind: type[T]) -> T | None:
+        """The same as a `kind`, such as a dataclass.
+
+        Raises:
+            InvalidRequest: it is none; another version of the handler may have left it.
+        """
+        found: T | None = None if self.left is None else unpacked(self.left, kind)
+        return found
 
     @property
     def is_cancelled(self) -> bool:

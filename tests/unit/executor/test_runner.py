@@ -19,7 +19,7 @@ from executor_node.runner import Runner
 from executor_node.start_log import StartLog
 from tests.support.executor_words import order, run_id
 from timeball_server.core.limits import MAX_RESULT_BYTES
-from timeball_server.core.messages import RunId, RunResult
+from timeball_server.core.messages import Beat, RunId, RunResult
 from timeball_server.core.model import Failure
 from timeball_server.ports.clock import Now
 
@@ -48,11 +48,16 @@ class Heard:
     def __init__(self) -> None:
         self.started: list[tuple[RunId, int]] = []
         self.ended: list[tuple[RunResult, bool]] = []
+        self.beats: list[Beat] = []
         self.released = 0
         self._changed = asyncio.Event()
 
     def run_started(self, run: RunId, started_ms: int) -> None:
         self.started.append((run, started_ms))
+        self._changed.set()
+
+    def run_beat(self, beat: Beat) -> None:
+        self.beats.append(beat)
         self._changed.set()
 
     def run_ended(self, result: RunResult, slot_held: bool) -> None:

@@ -251,7 +251,8 @@ def _cancel_sent(
 def view_of(task: TaskState, *, with_journal: bool = True) -> TaskView:
     """The task as people see it, with what only the owner knows."""
     history = History(tuple(task.chain), task.not_accepted)
-    return task_view(history, task.started_ms, with_journal=with_journal)
+    heard = None if task.pulse is None else task.pulse.progress
+    return task_view(history, task.started_ms, with_journal=with_journal, progress=heard)
 
 
 def has_ended(task: TaskState) -> Rejected:

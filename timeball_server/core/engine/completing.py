@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from timeball_server.core.engine import commands, placing, revoking
+from timeball_server.core.engine import beating, commands, placing, revoking
 from timeball_server.core.engine.pinning import adopt
 from timeball_server.core.engine.state import (
     Engine,
@@ -111,6 +111,7 @@ def outcome_event(
         ended_ms=result.ended_ms or None,
         result=result.result,
         failure=result.failure,
+        progress=None if result.failure is None else beating.left_behind(task, result.checkpoint),
     )
     if result.interrupted:
         return _interrupted(engine, shard, task, result, detail)
@@ -179,7 +180,9 @@ def vanished_event(engine: Engine, shard: ShardState, task: TaskState) -> EventR
         kind="EXECUTOR_LOST",
         message=f"executor {head.executor} vanished during attempt {head.attempt}",
     )
-    detail = OutcomeDetail(started_ms=task.started_ms, failure=failure)
+    detail = OutcomeDetail(
+        started_ms=task.started_ms, failure=failure, progress=beating.left_behind(task)
+    )
     if task.spec.mode is DeliveryMode.AT_MOST_ONCE:
         detail = replace(detail, cause=FailureCause.LOST)
         return _event(engine, shard, task, EventKind.LOST, detail)

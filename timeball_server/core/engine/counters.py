@@ -19,6 +19,7 @@ class Counters:
     cancelled: int = 0
     lost: int = 0
     released: int = 0
+    silent: int = 0
     adopted: int = 0
     voided: int = 0
     revised: int = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 
-from timeball_server.core.engine import health, placing, ticking
+from timeball_server.core.engine import beating, health, placing, ticking
 from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves, without_left_out
 from timeball_server.core.engine.ready import Turn, WaitingClass, start_expired
 from timeball_server.core.engine.state import (
@@ -21,7 +21,7 @@ from timeball_server.core.engine.state import (
     ShardState,
     TaskState,
 )
-from timeball_server.core.engine.writing import alarm_minute, begin, due_row, following_event
+from timeball_server.core.engine.writing import begin, following_event
 from timeball_server.core.journal import EventKind, OutcomeDetail, State
 from timeball_server.core.messages import RunOrder
 from timeball_server.core.model import Failure, FailureCause, TaskSpec
@@ -65,7 +65,8 @@ def _act(engine: Engine, shard: ShardState, task: TaskState) -> None:
     if isinstance(task, ScheduleState):
         ticking.act(engine, shard, task)
     elif task.sent:
-        _renew(engine, shard, task)
+        if not beating.looked(engine, shard, task):
+            beating.renew(engine, shard, task)
     elif task.due_ms <= engine.now_ms:
         engine.ready.push(task)
     elif task.state is State.PENDING:
@@ -243,15 +244,9 @@ def _order(engine: Engine, shard: ShardState, task: TaskState) -> RunOrder:
         namespace=spec.namespace,
         owner=spec.owner,
         nominal_ms=spec.nominal_ms,
+        heartbeat_ms=spec.timeouts.heartbeat_ms,
+        checkpoint=beating.checkpoint_for(task),
     )
-
-
-def _renew(engine: Engine, shard: ShardState, task: TaskState) -> None:
-    """A long run moves its alarm ahead, so that take-over never reads far back (rule R18)."""
-    due_ms = engine.now_ms + engine.config.renew_ahead_ms
-    row = following_event(engine, shard, task, EventKind.RENEWED, actor=engine.node, due_ms=due_ms)
-    hint = due_row(shard, task, row, alarm_minute(engine, shard, task, due_ms))
-    begin(engine, shard, task, row, hint=hint)
 
 
 def _expire(engine: Engine, shard: ShardState, task: TaskState) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from timeball_server.core.engine import completing, placing, revoking, takeover
+from timeball_server.core.engine import beating, completing, placing, revoking, takeover
 from timeball_server.core.engine.health import note_result
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.engine.state import Engine, ExecutorState, Fate, Loading, TaskState
@@ -18,6 +18,7 @@ from timeball_server.core.engine.writing import give_up
 from timeball_server.core.ids import Incarnation, ShardId
 from timeball_server.core.journal import State
 from timeball_server.core.messages import (
+    Beats,
     Capacity,
     Fence,
     Finished,
@@ -222,6 +223,7 @@ def unresolved_count(engine: Engine) -> int:
 
 _LISTENERS: Final[Mapping[type, Callable[[Engine, ExecutorState, Any], None]]] = MappingProxyType(
     {
+        Beats: beating.said,
         Finished: _finished,
         Started: _started,
         Capacity: _capacity,

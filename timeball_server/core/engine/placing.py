@@ -7,6 +7,7 @@ from typing import Final
 
 from timeball_server.core.commands import CreateSchedule, CreateTask
 from timeball_server.core.engine import (
+    beating,
     commands,
     completing,
     creating,
@@ -102,6 +103,7 @@ def _look_again_at_run(engine: Engine, task: TaskState) -> None:
     if task.looked_stamp != task.stamp:
         task.looked_stamp = task.stamp
         engine.at(task, engine.now_ms + engine.config.renew_after_ms)
+        beating.watch(engine, task)
 
 
 def forget(shard: ShardState, task: TaskState) -> None:
@@ -119,3 +121,4 @@ def unsend(engine: Engine, task: TaskState) -> None:
         executor.runs.pop(run, None)
     task.sent = False
     task.started_ms = None
+    task.pulse = None

@@ -27,6 +27,7 @@ from timeball_server.core.engine.config import EngineConfig as EngineConfig  # n
 from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.executor_memory import ExecutorState as ExecutorState  # noqa: PLC0414 - users of the state want it
+from timeball_server.core.engine.pulse import Pulse
 from timeball_server.core.engine.removal import Removal, RemovalStage
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
@@ -51,6 +52,7 @@ from timeball_server.core.journal import (
     State,
 )
 from timeball_server.core.messages import (
+    Beat,
     Dispatch,
     InventoryEntry,
     RunId,
@@ -114,6 +116,7 @@ class TaskState:
         "looked_stamp",
         "not_accepted",
         "pending",
+        "pulse",
         "ready_number",
         "results",
         "revoke_asked_ms",
@@ -138,6 +141,7 @@ class TaskState:
         self.spec: TaskSpec = _NO_SPEC
         self.loading = Loading.PRESENT
         self.pending: EventRow | None = None
+        self.pulse: Pulse | None = None
         self.waiting: list[Waiting] = []
         self.results: list[Reported] = []
         self.revokes: list[tuple[int, ChangeTask]] = []
@@ -315,7 +319,8 @@ class ShardState:
     Hints with a due time below `issued_until_ms` have been read or are being read: what becomes
     durable from now on with such a due time enters memory directly (rule R9). What lies between
     `unread_from_ms` and `unread_until_ms` is still to be read: hints of what was due before this
-    epoch began, at `acquired_ms` by the owner's wall clock. `leave_at_mono_ms` is when the shard
+    epoch began, at `acquired_ms` by the owner's wall clock. `beats` are signs of life of runs in an
+    inventory whose tasks are not in memory yet. `leave_at_mono_ms` is when the shard
     falls quiet at the latest, or did, to be handed over. `watchers` are tokens by task, and
     whether they want every change or the end alone. `parked` are runs of schedules that are open
     and not in memory, because their next attempt is far ahead.
@@ -340,6 +345,7 @@ class ShardState:
     watchers: dict[TaskId, dict[int, bool]] = field(default_factory=dict)
     parked: set[TaskId] = field(default_factory=set)
     inventories: dict[Incarnation, dict[RunId, InventoryEntry]] = field(default_factory=dict)
+    beats: dict[RunId, Beat] = field(default_factory=dict)
     unresolved: dict[Incarnation, list[TaskState]] = field(default_factory=dict)
     parts: dict[int, list[int]] = field(default_factory=dict)
     mutations: int = 0

@@ -6,7 +6,7 @@ silent = wait for its answer; executor gone = RETRY or LOST by delivery mode.
 
 from __future__ import annotations
 
-from timeball_server.core.engine import completing, placing
+from timeball_server.core.engine import beating, completing, placing
 from timeball_server.core.engine.state import (
     Engine,
     ExecutorState,
@@ -52,6 +52,7 @@ def _settle(
         task.sent = True
         task.started_ms = entry.started_ms
         executor.runs[run] = task
+        beating.adopt(engine, shard, task, run)
         return
     row = completing.released_event(engine, shard, task)
     completing.append_outcome(engine, shard, task, row)
