@@ -18,6 +18,7 @@ ONCE_EVERY = 5
 """One task in so many may run at most once."""
 SINK_VARIABLE = "TIMEBALL_CHAOS_SINK"
 WORK_S = 0.03
+SLOW_S = 2.5
 
 
 @timeball.task("chaos.work")
@@ -26,6 +27,14 @@ async def work(number: int) -> int:
     leave_line(number)
     # Nobody sets it: a handler that is busy for a moment, so that kills meet running attempts.
     await asyncio.wait((asyncio.get_running_loop().create_future(),), timeout=WORK_S)
+    return number
+
+
+@timeball.task("chaos.slow")
+async def slow(number: int) -> int:
+    """Leaves its line, and works for longer than some schedules wait."""
+    leave_line(number)
+    await asyncio.wait((asyncio.get_running_loop().create_future(),), timeout=SLOW_S)
     return number
 
 
