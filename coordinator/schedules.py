@@ -38,6 +38,7 @@ from timeball_server.core.ids import (
     decode_id,
     encode_id,
     home_of_name,
+    home_of_request,
 )
 from timeball_server.core.minting import CreateTime, mint
 from timeball_server.core.model import ScheduleSpec, ScheduleView
@@ -89,7 +90,7 @@ class ScheduleApi:
             AlreadyExists: another one has its name.
         """
         request_id = request.request_id or self._cluster.fresh_request_id()
-        home = await self._home(caller.namespace, request, request_id)
+        home = self._home(caller.namespace, request, request_id)
         command = CreateSchedule(
             minute=home.home.minute,
             shard=home.home.shard,
@@ -285,14 +286,12 @@ class ScheduleApi:
                 f"There is no schedule {schedule_id} in your namespace; check the id."
             )
 
-    async def _home(
-        self, namespace: str, request: CreateScheduleRequest, request_id: bytes
-    ) -> IdParts:
+    def _home(self, namespace: str, request: CreateScheduleRequest, request_id: bytes) -> IdParts:
         """The address of a new schedule: its name's, or its request's."""
         name = request.spec.name
         if name:
             return decode_id(_named_id(self._cluster, namespace, name))
-        return await self._address(namespace, request_id, KIND_SCHEDULE, resend=request.resend)
+        return _address_of(self._cluster, *home_of_request(namespace, request_id))
 
     async def _address(
         self, namespace: str, request_id: bytes, kind: int, *, resend: bool
@@ -314,6 +313,10 @@ class ScheduleApi:
 
 def _named_id(cluster: Cluster, namespace: str, name: str) -> TaskId:
     """The id of the schedule with this name: computed, never looked up."""
-    part, unique = home_of_name(namespace, name)
+    return encode_id(_address_of(cluster, *home_of_name(namespace, name)))
+
+
+def _address_of(cluster: Cluster, part: int, unique: bytes) -> IdParts:
+    """Where a schedule lives: outside of all minutes, so that no bucket must stay for it."""
     shard = cluster.layout.shard_for(SCHEDULES_MINUTE, unique)
-    return encode_id(IdParts(Bucket(SCHEDULES_MINUTE, shard, part), unique, KIND_SCHEDULE))
+    return IdParts(Bucket(SCHEDULES_MINUTE, shard, part), unique, KIND_SCHEDULE)

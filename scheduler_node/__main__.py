@@ -16,6 +16,8 @@ from timeball_server.core.ids import NodeId
 from timeball_server.runtime.lifecycle import Service
 from timeball_server.runtime.process import Say, default_name, main
 
+_HOUR_MS = 3_600_000
+
 
 def _problems(settings: SchedulerNodeSettings) -> Iterable[Violation]:
     return cluster_problems(settings.store, settings.coordination)
@@ -26,7 +28,10 @@ async def _make(settings: SchedulerNodeSettings, say: Say) -> Service:
     config = SchedulerNodeConfig(
         node=NodeId(settings.node.name or default_name()),
         address=f"{listen.host}:{listen.port}",
-        engine=EngineConfig(session_timeout_ms=settings.coordination.session_timeout_ms),
+        engine=EngineConfig(
+            session_timeout_ms=settings.coordination.session_timeout_ms,
+            retention_ms=settings.retention.ended_hours * _HOUR_MS,
+        ),
         version=__version__,
     )
     return await clustered_node(config, settings, say)

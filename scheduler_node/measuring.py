@@ -175,6 +175,13 @@ def _memory(engine: Engine) -> Iterator[Family]:
         labels=("shard",),
         samples=[((str(shard.shard),), shard.epoch) for shard in shards],
     )
+    yield Figures(
+        name="timeball_shard_deleted_below_minutes",
+        text="The minute, since 1970, below which each owned shard has been removed.",
+        kind=Kind.GAUGE,
+        labels=("shard",),
+        samples=[((str(shard.shard),), shard.deleted_below) for shard in shards],
+    )
 
 
 def _commits(committer: Committer) -> Iterator[Family]:

@@ -17,6 +17,7 @@ from timeball_server.runtime.settings import (
     MetricsSettings,
     NodeSettings,
     OperatorsSettings,
+    RetentionSettings,
     StoreKind,
     StoreSettings,
 )
@@ -31,6 +32,7 @@ class SchedulerNodeSettings:
     listen: ListenSettings = field(default_factory=ListenSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 

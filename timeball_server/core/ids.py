@@ -35,7 +35,7 @@ _AS_PYTHON_READS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 _BYTES = 25
 SCHEDULES_MINUTE = Minute(0)
-"""Where schedules with chosen names live: no time, so it is never swept and never removed."""
+"""Where schedules live: no time, so it is never swept and never removed."""
 KIND_TASK = 1
 KIND_SCHEDULE = 2
 _KINDS = frozenset({KIND_TASK, KIND_SCHEDULE})
@@ -137,6 +137,15 @@ def home_of_name(namespace: str, name: str) -> tuple[int, bytes]:
     """
     digest = hashlib.blake2b(name.encode(), key=namespace.encode()[:64], digest_size=18).digest()
     return int.from_bytes(digest[16:], "big"), _stamp(digest[:16], 8)
+
+
+def home_of_request(namespace: str, request_id: bytes) -> tuple[int, bytes]:
+    """Part and unique number of the schedule without a name that this request creates.
+
+    It lives where those with names do: no removal of a minute's bucket ever waits for its end.
+    """
+    unique = unique_from_request(namespace, request_id)
+    return int.from_bytes(unique[-2:], "big"), unique
 
 
 @lru_cache(maxsize=16_384)

@@ -15,8 +15,6 @@ from timeball_server.core.journal import CLOSED, EventRow
 
 DAY_MS: Final = 86_400_000
 DEFAULT_RETENTION_MS: Final = 7 * DAY_MS
-LEAST_RETENTION_MS: Final = DAY_MS
-"""So long a request id and a name are surely remembered: below it a repetition could run twice."""
 OLDEST_HOME_MINUTES: Final = 120
 """First sends name no home that is older (`minting.TRUSTED_MS` is an hour): where a shard begins
 that nobody has owned before."""

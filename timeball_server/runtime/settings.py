@@ -163,6 +163,21 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """How long what has ended can be read; alike on all scheduler nodes of a cluster."""
+
+    ended_hours: Annotated[
+        int,
+        Meta(
+            ge=24,
+            le=24 * 366 * 5,
+            description="ended tasks are kept so long, and a request id is remembered at least so "
+            "long",
+        ),
+    ] = 168
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSettings:
     """Where Prometheus reads."""
 

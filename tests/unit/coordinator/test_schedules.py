@@ -13,7 +13,7 @@ from coordinator.schedules import CreateScheduleRequest, ScheduleApi
 from tests.support.fake_owners import Fault, Rig, on_rig
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.commands import Done, EndSchedule, ScheduleDone
-from timeball_server.core.ids import KIND_SCHEDULE, TaskId, decode_id
+from timeball_server.core.ids import KIND_SCHEDULE, SCHEDULES_MINUTE, TaskId, decode_id
 from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import ScheduleSpec, TaskSpec, TaskView
 
@@ -53,6 +53,14 @@ def test_a_repeated_creation_meets_the_first_one(request_id: bytes) -> None:
         assert (len(owner.schedules), owner.doubled) == (1, [])
 
     on_rig(main)()
+
+
+@on_rig
+async def test_a_schedule_without_a_name_lives_outside_the_minutes(rig: Rig) -> None:
+    """No bucket must be kept for it, and no removal of a bucket can take it along."""
+    await rig.node("west", *SHARDS)
+    made = await ScheduleApi(rig.cluster).create(CLERK, ask())
+    assert decode_id(made.schedule_id).home.minute == SCHEDULES_MINUTE
 
 
 @on_rig
