@@ -23,8 +23,8 @@ from timeball_server.ports.clock import Now
 
 T = TypeVar("T")
 MICROSECONDS = 1_000_000
-START_WALL_MS = 1_750_000_020_000
-"""Where virtual wall clocks start: a whole minute."""
+START_WALL_MS = 1_761_440_280_000
+"""Where virtual wall clocks start: a whole minute, two before clocks in Berlin are put back."""
 PROCESS: contextvars.ContextVar[str | None] = contextvars.ContextVar("process", default=None)
 """The process in whose name the running code acts; None is the test itself."""
 

@@ -105,12 +105,12 @@ MADE = op(
 ENDED = op(Call.END_SCHEDULE, 25 * S, task="s")
 
 
-def run(nominal_us: int, task: str, at_us: int) -> tuple[Line, ...]:
+def run(nominal_us: int, task: str, at_us: int, for_us: int = 1) -> tuple[Line, ...]:
     """A launched nominal time, and its run that went well."""
     return (
         Verdict(schedule="s", nominal_us=nominal_us, verdict="LAUNCHED", task=task),
         start(at_us, task=task, payload=PLAN),
-        End(task=task, attempt=1, process="x", at_us=at_us + 1, ok=True),
+        End(task=task, attempt=1, process="x", at_us=at_us + for_us, ok=True),
         Final(task=task, seen=DONE),
     )
 
@@ -123,6 +123,28 @@ PLANNED: tuple[Line, ...] = (
 )
 
 
+ALONE = msgspec.structs.replace(MADE, rhythm=Rhythm(every_us=10 * S, alone=True))
+SKIPPED = Verdict(schedule="s", nominal_us=20 * S, verdict="SKIPPED_OVERLAP")
+SKIPS: tuple[Line, ...] = (ALONE, *run(10 * S, "s1", 10 * S, 12 * S), SKIPPED, ENDED)
+"""The second time is passed over, because the first run has not ended."""
+AUTUMN: tuple[Line, ...] = (
+    msgspec.structs.replace(
+        MADE,
+        rhythm=Rhythm(
+            every_us=10 * S,
+            max_runs=1,
+            hour=2,
+            zone="Europe/Berlin",
+            fold="FIRST",
+            zero_ms=1_761_436_800_000,
+        ),
+    ),
+    *run(10 * S, "s1", 10 * S),
+)
+"""Time 0 is 2025-10-26T02:00 in summer time; an hour later it is 02:00 once more."""
+AUTUMN_ENDED = op(Call.END_SCHEDULE, 4_000 * S, task="s")
+
+
 def broken(lines: Sequence[Line], terms: Terms = TERMS) -> set[Promise]:
     return {violation.promise for violation in judge(History([*lines, terms]))}
 
@@ -131,7 +153,9 @@ def without(lines: Sequence[Line], *gone: type) -> list[Line]:
     return [line for line in lines if not isinstance(line, gone)]
 
 
-@pytest.mark.parametrize("lines", [GOOD, RETRIED, PLANNED, (*GOOD, *PLANNED)])
+@pytest.mark.parametrize(
+    "lines", [GOOD, RETRIED, PLANNED, SKIPS, (*AUTUMN, AUTUMN_ENDED), (*GOOD, *PLANNED)]
+)
 @pytest.mark.parametrize("terms", [TERMS, CALM])
 def test_what_is_right_breaks_nothing(lines: Sequence[Line], terms: Terms) -> None:
     assert broken(lines, terms) == set()
@@ -352,6 +376,31 @@ WRONG: dict[str, tuple[Promise, Sequence[Line], Terms]] = {
     "a version that nobody asked for": (
         Promise.REVISION,
         [create(), start(5 * S, version="other"), end(6 * S), final()],
+        TERMS,
+    ),
+    "two runs at once": (
+        Promise.NO_OVERLAP,
+        [ALONE, *run(10 * S, "s1", 10 * S, 15 * S), *run(20 * S, "s2", 20 * S)],
+        TERMS,
+    ),
+    "passed over with no run in hand": (
+        Promise.SCHEDULE,
+        [ALONE, *run(10 * S, "s1", 10 * S), SKIPPED, ENDED],
+        CALM,
+    ),
+    "shown to another namespace": (
+        Promise.ISOLATION,
+        [*GOOD, op(Call.GET, 7 * S, DONE, foreign=True)],
+        TERMS,
+    ),
+    "cancelled by another namespace": (
+        Promise.ISOLATION,
+        [*GOOD, op(Call.CANCEL, 7 * S, kind=Kind.FAIL, reason="TOO_LATE", foreign=True)],
+        TERMS,
+    ),
+    "the second pass of an autumn hour": (
+        Promise.SCHEDULE,
+        [*AUTUMN, *run(3_600 * S + 10 * S, "s2", 3_610 * S), AUTUMN_ENDED],
         TERMS,
     ),
     "launched and early": (

@@ -82,6 +82,18 @@ def watchers(history: History) -> Iterator[Violation]:
             yield Violation(Promise.TRUTH, followed.task, "watched, and its end was never told")
 
 
+def isolation(history: History) -> Iterator[Violation]:
+    """To another namespace a task does not exist, whatever is asked of it (I13)."""
+    for op in history.ops:
+        if op.foreign and (op.kind is Kind.OK or op.reason in REVEALING):
+            said = f"{op.call} of {op.client}, of another namespace: {op.kind} {op.reason}"
+            yield Violation(Promise.ISOLATION, op.task, said)
+
+
+REVEALING = frozenset({"TOO_LATE", "STALE_ETAG", "FAILED_PRECONDITION"})
+"""Refusals that tell a stranger that the task exists."""
+
+
 def leftovers(history: History) -> Iterator[Violation]:
     """Nothing is left after the quiet, and nothing happened that never may (I14)."""
     for residue in history.residues:

@@ -68,12 +68,24 @@ class Wish(Record, frozen=True, kw_only=True):
 
 
 class Rhythm(Record, frozen=True, kw_only=True):
-    """What a client wants of one schedule: phase + n x every, strictly after its creation."""
+    """What a client wants of one schedule: phase + n x every, strictly after its creation.
+
+    Attributes:
+        alone: no run begins while an earlier one has not ended; such times are passed over.
+        hour: only while clocks of `zone` show this hour of the day, None = always.
+        fold: which pass of an hour that clocks show twice: FIRST, SECOND or BOTH.
+        zero_ms: what UTC clocks showed at the history's time 0, in milliseconds since 1970.
+    """
 
     every_us: int
     phase_us: int = 0
     max_runs: int = 0
     end_us: int | None = None
+    alone: bool = False
+    hour: int | None = None
+    zone: str = "UTC"
+    fold: str = "BOTH"
+    zero_ms: int = 0
 
 
 class Try(Record, frozen=True, kw_only=True):
@@ -108,6 +120,7 @@ class Op(Record, frozen=True, kw_only=True, tag="op"):
         version: of an update: the name of the payload that it brings.
         etag: of a change: the revision that it is meant for; 0 = any.
         due_us: of a reschedule, or None: `delay_us` after the service has taken it.
+        foreign: the task belongs to a namespace that is not the client's.
     """
 
     client: str
@@ -125,6 +138,7 @@ class Op(Record, frozen=True, kw_only=True, tag="op"):
     etag: int = 0
     due_us: int | None = None
     delay_us: int = 0
+    foreign: bool = False
 
 
 class Start(Record, frozen=True, kw_only=True, tag="start"):
@@ -229,6 +243,7 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
         recover_us: so long after that everything overdue has started; None = not judged.
         read_us: when the last reads began.
         forget_us: so long after its deletion a task that has ended may still be shown.
+        kept_us: so long after its end a task is surely there; None = for ever.
     """
 
     calm: bool
@@ -238,6 +253,7 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
     recover_us: int | None = None
     read_us: int = NEVER_US
     forget_us: int = 0
+    kept_us: int | None = None
 
 
 Line = (

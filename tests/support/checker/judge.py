@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.checker.cluster import leftovers, owners, requests, watchers
+from tests.support.checker.cluster import isolation, leftovers, owners, requests, watchers
 from tests.support.checker.history import NEVER_US, Call, History, Kind, Terms
 from tests.support.checker.schedules import LAUNCHED, Plan, plans
 from tests.support.checker.tasks import Life
@@ -24,14 +24,15 @@ def judge(history: History) -> list[Violation]:
         found += life.judge()
     for plan in scheduled:
         found += plan.judge()
-    return [*found, *owners(history), *requests(history), *watchers(history)]
+    everything = (owners, requests, watchers, isolation)
+    return [*found, *(broken for part in everything for broken in part(history))]
 
 
 def _lives(history: History, scheduled: list[Plan]) -> dict[str, Life]:
     """Everything of each task together."""
     lives = _Lives(history.terms, _struck(history))
     for op in history.ops:
-        if op.task and op.call not in _OF_SCHEDULES:
+        if op.task and op.call not in _OF_SCHEDULES and not op.foreign:
             lives.of(op.task).ops.append(op)
     for life in lives.found.values():
         _wanted(life)

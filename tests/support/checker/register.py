@@ -23,6 +23,8 @@ DELETED: Final = "deleted"
 ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TERMINATED"})
 HIDDEN: Final = frozenset({ABSENT, VOID, DELETED})
 NOT_FOUND: Final = frozenset({"TASK_NOT_FOUND", "NOT_FOUND"})
+EXPIRED: Final = "TASK_EXPIRED"
+"""Says nothing of what the register held: its time is judged apart."""
 TOO_LATE: Final = "TOO_LATE"
 STALE: Final = "STALE_ETAG"
 NOT_ENDED: Final = "FAILED_PRECONDITION"

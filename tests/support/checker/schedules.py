@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 from tests.support.checker.history import (
     NEVER_US,
     Call,
+    End,
     History,
     Kind,
     Mode,
@@ -28,6 +32,9 @@ from tests.support.checker.verdicts import Promise, Violation
 from tests.support.checker.windows import Window, match
 
 LAUNCHED = "LAUNCHED"
+SKIPPED = "SKIPPED_OVERLAP"
+ENDS_US = 1_000_000
+"""So long an owner may take for a run as over, or as begun, that is not."""
 _SETTLE_US = 5_000_000
 """A tick is decided so soon, once its time has come and nothing is broken."""
 
@@ -39,23 +46,38 @@ def nominal_times(rhythm: Rhythm, after_us: int, until_us: int) -> Iterator[int]
     if nominal_us <= after_us:
         nominal_us += (after_us - rhythm.phase_us) // rhythm.every_us * rhythm.every_us
     while nominal_us <= until_us:
-        if nominal_us > after_us:
+        if nominal_us > after_us and (rhythm.hour is None or _shows(rhythm, nominal_us)):
             yield nominal_us
         nominal_us += rhythm.every_us
+
+
+def _shows(rhythm: Rhythm, at_us: int) -> bool:
+    """Whether clocks show the rhythm's hour, in the pass of it that counts."""
+    shown = datetime.fromtimestamp(rhythm.zero_ms / 1_000 + at_us / 1e6, ZoneInfo(rhythm.zone))
+    if shown.hour != rhythm.hour:
+        return False
+    passes = [shown.replace(fold=number).utcoffset() for number in (0, 1)]
+    return rhythm.fold == "BOTH" or passes[0] == passes[1] or shown.fold == _FOLDS[rhythm.fold]
+
+
+_FOLDS = {"FIRST": 0, "SECOND": 1}
 
 
 @dataclass(slots=True)
 class Plan:
     """One schedule: what was asked, what its ledger says, what ran.
 
-    `made` and `ended` are the operations as their client saw them.
+    `made` and `ended` are the operations as their client saw them; `struck` are processes that
+    may have been given up.
     """
 
     made: Op
     terms: Terms
+    struck: frozenset[str] = frozenset()
     ended: list[Op] = field(default_factory=list)
     ledger: list[Verdict] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
 
     def broken(self, text: str, promise: Promise = Promise.SCHEDULE) -> Violation:
         """A violation of this schedule's."""
@@ -116,6 +138,8 @@ class Plan:
         if most and len(self._launched()) > most:
             yield self.broken(f"launched {len(self._launched())} times, {most} were wanted")
         yield from self._matched(decided)
+        if self.rhythm.alone:
+            yield from self._at_once()
 
     def _passed_over(self, nominal_us: int, verdict: str) -> Iterator[Violation]:
         """What is not launched needs a fault around its time, or an end of the schedule."""
@@ -124,11 +148,40 @@ class Plan:
             return
         if verdict == "CANCELLED" and self.ended:
             return
+        if verdict == SKIPPED and self.rhythm.alone:
+            if terms.calm and not self._is_busy(nominal_us):
+                yield self.broken(f"{verdict} at {nominal_us} with no run in hand")
+            return
         recovered_us = terms.healed_us + (terms.recover_us or NEVER_US)
         if terms.calm:
             yield self.broken(f"{verdict} at {nominal_us} without any fault")
         elif nominal_us > recovered_us:
             yield self.broken(f"{verdict} at {nominal_us} though all was healed", Promise.LIVE)
+
+    def _spans(self) -> dict[str, tuple[int, int]]:
+        """From when to when each run was surely at work: those given up may end at any time."""
+        found: dict[str, tuple[int, int]] = {}
+        for start in self.starts:
+            first_us, last_us = found.get(start.task, (start.at_us, start.at_us))
+            found[start.task] = (min(first_us, start.at_us), last_us)
+        for end in self.ends:
+            if end.task in found and end.process not in self.struck:
+                first_us, last_us = found[end.task]
+                found[end.task] = (first_us, max(last_us, end.at_us))
+        return found
+
+    def _is_busy(self, at_us: int) -> bool:
+        """Whether a run was in hand, or had ended so recently that its owner may not know it."""
+        spans = self._spans().values()
+        return any(first - ENDS_US <= at_us <= last + ENDS_US for first, last in spans)
+
+    def _at_once(self) -> Iterator[Violation]:
+        """No two runs of a schedule that runs alone (I7)."""
+        spans = sorted((span, task) for task, span in self._spans().items())
+        for ((_, last_us), task), ((next_us, _), other) in pairwise(spans):
+            if next_us < last_us:
+                text = f"{other} began at {next_us} while {task} ran until {last_us}"
+                yield self.broken(text, Promise.NO_OVERLAP)
 
     def _matched(self, decided: Mapping[int, Sequence[Verdict]]) -> Iterator[Violation]:
         """First starts against the windows of what was launched, whatever ids they carry."""
@@ -163,19 +216,29 @@ class Plan:
 def plans(history: History) -> list[Plan]:
     """Every schedule of which somebody was told that it exists."""
     found: dict[str, Plan] = {}
+    struck = frozenset(fault.scope for fault in history.faults if fault.gives_up)
     for op in history.ops:
-        if op.call is Call.CREATE_SCHEDULE and op.kind is Kind.OK:
-            former = found.get(op.task)
-            if former is None:
-                found[op.task] = Plan(op, history.terms)
+        if op.call is Call.CREATE_SCHEDULE and op.kind is Kind.OK and op.task not in found:
+            found[op.task] = Plan(op, history.terms, struck)
     for op in history.ops:
         if op.call is Call.END_SCHEDULE and op.task in found and op.kind is not Kind.FAIL:
             found[op.task].ended.append(op)
     for verdict in history.verdicts:
         if verdict.schedule in found:
             found[verdict.schedule].ledger.append(verdict)
-    by_payload = {p.made.wish.payload: p for p in found.values() if p.made.wish is not None}
-    for start in history.starts:
-        if start.payload in by_payload:
-            by_payload[start.payload].starts.append(start)
+    _share_runs(history, list(found.values()))
     return list(found.values())
+
+
+def _share_runs(history: History, found: Sequence[Plan]) -> None:
+    """Give each schedule what began, and ended, with its payload."""
+    by_payload = {plan.made.wish.payload: plan for plan in found if plan.made.wish is not None}
+    by_run: dict[str, Plan] = {}
+    for start in history.starts:
+        plan = by_payload.get(start.payload)
+        if plan is not None:
+            by_run[start.task] = plan
+            plan.starts.append(start)
+    for end in history.ends:
+        if end.task in by_run:
+            by_run[end.task].ends.append(end)

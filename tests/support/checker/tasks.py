@@ -20,6 +20,7 @@ from tests.support.checker.history import (
 )
 from tests.support.checker.register import (
     ASKED_TO_END,
+    EXPIRED,
     NOT_FOUND,
     is_possible,
     steps_of,
@@ -68,6 +69,7 @@ class Life:
         yield from self._cancelled()
         yield from self._backwards()
         yield from self._impossible()
+        yield from self._expired()
         for text in of_one_revision(self.ops):
             yield self.broken(Promise.REVISION, text)
         if self.wish is not None:
@@ -207,6 +209,41 @@ class Life:
             found += [(state, min(asked)) for state in CANCELLED]
         return found
 
+    def _expired(self) -> Iterator[Violation]:
+        """ "Removed after its retention" is said no sooner, and of nothing that lives."""
+        told_us = [op.ret_us for op in self.ops if op.reason == EXPIRED]
+        if self.final is not None and self.final.reason == EXPIRED:
+            told_us.append(self.terms.read_us)
+        if not told_us:
+            return
+        first_us = min(told_us)
+        kept_us = self.terms.kept_us
+        if kept_us is None:
+            yield self.broken(Promise.DURABLE, f"said to have expired at {first_us}")
+            return
+        since_us = first_us - kept_us + 2 * self.terms.early_us  # one clock wrote, another judged
+        for at_us, what in self._alive():
+            if at_us > since_us:
+                text = f"said to have expired at {first_us}, but {what} at {at_us}"
+                yield self.broken(Promise.DURABLE, text)
+
+    def _alive(self) -> Iterator[tuple[int, str]]:
+        """When it was surely there and its retention had not begun."""
+        for start in self.starts:
+            yield start.at_us, f"attempt {start.attempt} began"
+        for op in self.ops:
+            if op.kind is not Kind.OK or op.seen is None:
+                continue
+            if not op.seen.ended or (op.call is Call.CREATE and op.inv_us == self.made_us):
+                yield op.inv_us, f"{op.call} of {op.client} said {op.seen.state}"
+            elif op.ret_us != NEVER_US and self._was_told_before(op):
+                yield op.inv_us + (self.terms.kept_us or 0), f"{op.call} of {op.client} showed it"
+
+    def _was_told_before(self, op: Op) -> bool:
+        """Whether it was shown to somebody who asked after another was told that it had expired."""
+        told = [each.ret_us for each in self.ops if each.reason == EXPIRED]
+        return bool(told) and op.inv_us > min(told)
+
     # The end ------------------------------------------------------------------------------------
 
     def _at_last(self) -> Iterator[Violation]:
@@ -220,6 +257,8 @@ class Life:
             yield from self._late(removed.seen)
         elif seen is None and any(op.kind is Kind.INFO for op in deletions):
             return  # it may have been deleted
+        elif self.final is not None and self.final.reason == EXPIRED:
+            return  # whether it was time is judged apart
         elif seen is None:
             why = "never read" if self.final is None else f"the last read says {self.final.reason}"
             yield self.broken(Promise.DURABLE, f"acknowledged, but {why}")

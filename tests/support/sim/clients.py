@@ -20,6 +20,7 @@ from timeball.errors import (
     OutcomeUnknown,
     ResourceExhausted,
     StaleEtag,
+    TaskExpired,
     TaskNotFound,
     TimeballError,
     TooLate,
@@ -46,12 +47,16 @@ from timeball_server.core.model import (
     TaskView,
 )
 
-NAMESPACE = "shop"
+LATE_AGAIN_SHARE = 0.3
+NAMESPACES = ("shop", "bank")
+STRANGER_SHARE = 0.04
+"""Of operations, those that are about a task of somebody else's namespace."""
 CALL_S = 12.0
 LOOK_S = 6.0
 FOLLOWED_SHARE = 0.06
 HASTY_SHARE = 0.03
-FARTHEST_MS = 60_000
+FARTHEST_MS = 45_000
+LOOKS = 3
 OLDEST_MS = 600_000
 TRIES = 12
 PATIENCE = (1, 2, TRIES, TRIES)
@@ -83,12 +88,14 @@ class Client:
 
     def __init__(self, world: World, name: str) -> None:
         self.name = name
+        self.namespace = NAMESPACES[name.endswith(("1", "4", "7"))]
         self.tasks: list[str] = []
         self._world = world
         self._rng = random.Random(f"{world.seed} {name}")
         self._follows = random.Random(f"{world.seed} {name} follows")
         self._clock = VirtualClock(world.loop)
-        self._caller = Caller(NAMESPACE, name)
+        self.caller = Caller(self.namespace, name)
+        self._strange = random.Random(f"{world.seed} {name} is strange")
         self._reviser = Reviser(world, self)
 
     async def run(self, creates: int, until_us: int) -> None:
@@ -108,8 +115,10 @@ class Client:
             return
         self.tasks.append(created)
         self._reviser.maybe(wanted, created)
-        if rng.random() < 0.25:
+        if rng.random() < 0.15:
             await self.get(rng.choice(self.tasks))
+        if self._strange.random() < STRANGER_SHARE:
+            await self._trespass()
         if rng.random() < 0.1:
             self._later(self.wait(created, rng.uniform(1, 30)))
         if rng.random() < self._world.profile.cancel_share:
@@ -118,6 +127,8 @@ class Client:
             self._later(self._watch(created))
         if self._follows.random() < FOLLOWED_SHARE:
             self._later(self.follow(created))
+        if self._world.profile.retention_s and self._strange.random() < LATE_AGAIN_SHARE:
+            self._later(self._again_late(wanted))
 
     def _later(self, work: Coroutine[Any, Any, object]) -> None:
         """Something that goes on beside the next operations."""
@@ -132,13 +143,13 @@ class Client:
         elif drawn < 0.55:
             due_ms = now_ms + rng.randint(0, FARTHEST_MS)
         elif drawn < 0.7:
-            delay_ms = rng.randint(1, 60_000)
+            delay_ms = rng.randint(1, FARTHEST_MS)
         old = rng.random() < self._world.profile.old_share
         made_ms = now_ms - rng.randint(60_000, OLDEST_MS) if old else now_ms
         request_id = fresh_request_id(made_ms, rng.randbytes(10))
         spec, wish = self.task(request_id.hex(), due_ms, delay_ms)
         time = CreateTime(run_ms=due_ms, delay_ms=delay_ms)
-        minted = mint(NAMESPACE, request_id, time, resend=False, now_ms=now_ms, layout=LAYOUT)
+        minted = mint(self.namespace, request_id, time, resend=False, now_ms=now_ms, layout=LAYOUT)
         return Wanted(
             spec=spec,
             wish=wish,
@@ -152,7 +163,7 @@ class Client:
         """What a task does, how often it fails, and what becomes of its executor."""
         rng, profile = self._rng, self._world.profile
         mode = rng.choice(list(DeliveryMode))
-        fails = rng.choice((0, 0, 0, 1, 2)) if rng.random() > 0.06 else 99
+        fails = rng.choice((0, 0, 0, 0, 1, 2)) if rng.random() > 0.06 else 99
         most = rng.choice((3, 4, 5))
         long = rng.random() < profile.long_share
         facts = {
@@ -165,7 +176,7 @@ class Client:
             "poison": rng.randint(1, 2) if rng.random() < profile.poison_share else 0,
         }
         spec = TaskSpec(
-            namespace=NAMESPACE,
+            namespace=self.namespace,
             owner=self.name,
             handler=WORK,
             payload=Payload(data=msgspec.json.encode(facts)),
@@ -182,24 +193,30 @@ class Client:
         )
         return spec, wish
 
-    async def create(self, wanted: Wanted) -> str | None:
+    async def create(self, wanted: Wanted, *, resend: bool = False) -> str | None:
         """Create a task; its id if the client learned it."""
 
         async def ask(api: TaskApi, resend: bool) -> TaskView:
             request = CreateRequest(
                 spec=wanted.spec, time=wanted.time, request_id=wanted.request_id, resend=resend
             )
-            (answer,) = await api.create(self._caller, [request], 8_000)
+            (answer,) = await api.create(self.caller, [request], 8_000)
             if isinstance(answer, TimeballError):
                 raise answer
             return answer
 
         op = self._begin_create(wanted)
         again = self._rng.random() < 0.05
-        await self.insist(op, ask, tries=self._rng.choice(PATIENCE))
+        await self.insist(op, ask, resend=resend, tries=self._rng.choice(PATIENCE))
         if again and op.kind is Kind.OK:
             await self.insist(self._begin_create(wanted), ask, resend=True)
         return op.task_id if op.kind is Kind.OK else None
+
+    async def _again_late(self, wanted: Wanted) -> None:
+        """Send a creation again when its task may have expired: it is never created anew."""
+        kept_s = self._world.profile.retention_s
+        await self._pause(self._strange.uniform(kept_s, 3 * kept_s))
+        await self.create(wanted, resend=True)
 
     def _begin_create(self, wanted: Wanted) -> Op:
         op = self.begin(Call.CREATE, wanted.task_id)
@@ -210,7 +227,7 @@ class Client:
         """Read a task."""
 
         async def ask(api: TaskApi, resend: bool) -> TaskView:
-            return (await api.get(self._caller, TaskId(task_id), 8_000)).task
+            return (await api.get(self.caller, TaskId(task_id), 8_000)).task
 
         op = op or self.begin(Call.GET, task_id)
         await self.insist(op, ask)
@@ -220,21 +237,21 @@ class Client:
         """Await a task."""
 
         async def ask(api: TaskApi, resend: bool) -> TaskView:
-            return await api.wait(self._caller, TaskId(task_id), round(limit_s * 1_000))
+            return await api.wait(self.caller, TaskId(task_id), round(limit_s * 1_000))
 
         op = self.begin(Call.WAIT, task_id)
         await self.insist(op, ask, limit_s=limit_s + CALL_S)
         return op
 
-    async def cancel(self, task_id: str, tries: int = TRIES) -> Op:
+    async def cancel(self, task_id: str, op: Op | None = None, tries: int = TRIES) -> Op:
         """Cancel a task."""
         request_id = fresh_request_id(0, self._rng.randbytes(10))
 
         async def ask(api: TaskApi, resend: bool) -> TaskView:
             request = CancelRequest(task_id=TaskId(task_id), request_id=request_id, resend=resend)
-            return await api.cancel(self._caller, request, 8_000)
+            return await api.cancel(self.caller, request, 8_000)
 
-        op = self.begin(Call.CANCEL, task_id)
+        op = op or self.begin(Call.CANCEL, task_id)
         await self.insist(op, ask, tries=tries)
         return op
 
@@ -252,15 +269,29 @@ class Client:
             await self._pause((due_ms - now_ms) / 1_000 + self._rng.gauss(0, 0.3))
         else:
             await self._pause(self._rng.uniform(0, 10))
-        op = await self.cancel(task_id, self._rng.choice(PATIENCE))
+        op = await self.cancel(task_id, tries=self._rng.choice(PATIENCE))
         if op.kind is Kind.INFO:
             await self._watch(task_id)
         elif self._rng.random() < 0.5:
             await self.get(task_id)
 
+    async def _trespass(self) -> None:
+        """Ask for a task of another namespace, or try to change it: there is no such task."""
+        ops = self._world.history.ops
+        found = [self._strange.choice(ops) for _ in range(10)]
+        made = [op for op in found if op.namespace != self.namespace and op.is_creation]
+        if made:
+            task_id, how = made[0].task_id, self._strange.choice((self.get, self.cancel))
+            await how(task_id, self._foreign(how == self.get, task_id))
+
+    def _foreign(self, looks: bool, task_id: str) -> Op:
+        op = self.begin(Call.GET if looks else Call.CANCEL, task_id)
+        op.is_foreign = True
+        return op
+
     async def _watch(self, task_id: str) -> None:
         """Read one task again and again."""
-        for _ in range(5):
+        for _ in range(LOOKS):
             await self.get(task_id)
             await self._pause(self._rng.uniform(0.1, 4))
 
@@ -280,7 +311,7 @@ class Client:
             for each in seen:
                 if isinstance(each, TaskView):
                     op.view = each
-                elif not history.was_deleted(task_id):
+                elif not (history.was_deleted(task_id) or isinstance(each, TaskExpired)):
                     history.problem(self.name, f"{task_id} was created and then {each!r}")
             self._end(op, Kind.OK if seen else Kind.FAIL)
             await self._clock.sleep_ms(self._follows.uniform(1, 200))
@@ -291,7 +322,7 @@ class Client:
         """What a stream tells for a while, or to the end, and where to go on."""
 
         async def ask(node: CoordinatorNode) -> tuple[list[TaskView | TimeballError], str]:
-            watch = node.api.watch(self._caller, [TaskId(task_id)], token)
+            watch = node.api.watch(self.caller, [TaskId(task_id)], token)
             told: list[TaskView | TimeballError] = []
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
@@ -311,7 +342,13 @@ class Client:
     def begin(self, call: Call, task_id: str = "") -> Op:
         """Note that an operation begins."""
         world = self._world
-        op = Op(client=self.name, call=call, task_id=task_id, inv_us=world.loop.now_us)
+        op = Op(
+            client=self.name,
+            namespace=self.namespace,
+            call=call,
+            task_id=task_id,
+            inv_us=world.loop.now_us,
+        )
         world.history.ops.append(op)
         return op
 

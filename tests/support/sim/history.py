@@ -34,6 +34,7 @@ class Op:
     """One operation of a client, all its repetitions included. Times are true microseconds."""
 
     client: str
+    namespace: str = ""
     call: Call
     task_id: str = ""
     request_id: bytes = b""
@@ -49,6 +50,12 @@ class Op:
     version: str = ""
     etag: int = 0
     delay_ms: int = 0
+    is_foreign: bool = False
+
+    @property
+    def is_creation(self) -> bool:
+        """Whether it is the acknowledged creation of a task."""
+        return self.call is Call.CREATE and self.kind is Kind.OK
 
 
 @dataclass(slots=True)

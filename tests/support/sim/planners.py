@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace as replace_record
 
 from coordinator.node import CoordinatorNode
 from coordinator.schedules import CreateScheduleRequest, ScheduleApi
 from tests.support.checker.cluster import OF_SCHEDULE
 from tests.support.checker.history import Call, Kind, Rhythm
 from tests.support.sim.clients import Client
+from tests.support.sim.world import World
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.ids import TaskId
 from timeball_server.core.minting import fresh_request_id
-from timeball_server.core.model import ScheduleSpec, ScheduleView
+from timeball_server.core.model import Overlap, OverlapPolicy, ScheduleSpec, ScheduleView
+from timeball_server.core.schedules.spec import Calendar, Cron, FoldRule
 
+SECONDS = (1, 5, 10)
+ZONE = "Europe/Berlin"
+"""Where clocks are put back two minutes after virtual time begins."""
+ZONED_SHARE = 0.25
+ALONE_SHARE = 0.3
 EVERY_MS = (1_000, 2_000, 5_000, 10_000, 30_000)
 ENDS_SOON_SHARE = 0.3
 FOR_EVER = 1_000
@@ -23,6 +34,10 @@ FOR_EVER = 1_000
 
 class Planner(Client):
     """Creates schedules and ends them."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._varies = random.Random(f"{world.seed} {name} varies")
 
     def part_of(self, service: CoordinatorNode) -> Any:
         """What schedules are asked of."""
@@ -60,22 +75,52 @@ class Planner(Client):
             end_ms=now_ms + rng.randint(5_000, 90_000) if rng.random() < 0.2 else None,
             max_runs=rng.randint(1, 20) if rng.random() < 0.2 else 0,
         )
+        spec, rhythm = self._varied(spec)
 
         async def ask(api: ScheduleApi, resend: bool) -> ScheduleView:
             request = CreateScheduleRequest(spec=spec, request_id=request_id, resend=resend)
-            return await api.create(self._caller, request, 8_000)
+            return await api.create(self.caller, request, 8_000)
 
         op = self.begin(Call.CREATE_SCHEDULE)
-        op.request_id, op.wish, op.rhythm = request_id, wish, _rhythm(spec)
+        op.request_id, op.wish, op.rhythm = request_id, wish, rhythm
         await self.insist(op, ask, tries=FOR_EVER)
         return op.task_id if op.kind is Kind.OK else None
+
+    def _varied(self, spec: ScheduleSpec) -> tuple[ScheduleSpec, Rhythm]:
+        """Some allow no overlap, some go by the clocks of a zone instead of an interval."""
+        varied = self._varies
+        zoned, alone = varied.random() < ZONED_SHARE, varied.random() < ALONE_SHARE
+        if alone:
+            spec = replace(spec, overlap=Overlap(policy=OverlapPolicy.SKIP))
+        if not zoned:
+            return spec, replace_record(_rhythm(spec), alone=alone)
+        step, fold = varied.choice(SECONDS), varied.choice(list(FoldRule))
+        night = Cron(expression=f"*/{step} * 2 * * *", zone=ZONE, fold=fold)
+        spec = replace(
+            spec,
+            every_ms=0,
+            phase_ms=0,
+            end_ms=None,
+            calendar=Calendar(crons=(night,), end_ms=spec.end_ms),
+        )
+        rhythm = Rhythm(
+            every_us=step * 1_000_000,
+            max_runs=spec.max_runs,
+            end_us=_end_us(spec.when.end_ms),
+            alone=alone,
+            hour=2,
+            zone=ZONE,
+            fold=fold,
+            zero_ms=START_WALL_MS,
+        )
+        return spec, rhythm
 
     async def _end_later(self, schedule_id: str, after_s: float) -> None:
         await self._pause(after_s)
         request_id = fresh_request_id(0, self._rng.randbytes(10))
 
         async def ask(api: ScheduleApi, resend: bool) -> ScheduleView:
-            return await api.end(self._caller, TaskId(schedule_id), request_id, 8_000)
+            return await api.end(self.caller, TaskId(schedule_id), request_id, 8_000)
 
         await self.insist(self.begin(Call.END_SCHEDULE, schedule_id), ask, tries=FOR_EVER)
 
@@ -86,5 +131,9 @@ def _rhythm(spec: ScheduleSpec) -> Rhythm:
         every_us=spec.every_ms * 1_000,
         phase_us=(spec.phase_ms - START_WALL_MS) % spec.every_ms * 1_000,
         max_runs=spec.max_runs,
-        end_us=None if spec.end_ms is None else (spec.end_ms - START_WALL_MS) * 1_000,
+        end_us=_end_us(spec.end_ms),
     )
+
+
+def _end_us(end_ms: int | None) -> int | None:
+    return None if end_ms is None else (end_ms - START_WALL_MS) * 1_000

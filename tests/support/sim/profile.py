@@ -19,6 +19,7 @@ class Profile:
 
     Attributes:
         calm: no faults at all; the strictest checks apply, whatever operators plan.
+        tasks: so many are to be acknowledged; clients go on a little for those that fail.
         schedules: so many schedules fire beside the tasks.
         skew_ms: nodes' wall clocks are wrong by at most this, whatever steps they make.
         partitions: one of the shapes of partitions.py, for some seconds.
@@ -31,16 +32,17 @@ class Profile:
         revise_share: of tasks that somebody updates, moves, terminates or deletes.
         long_share: of tasks that work for minutes.
         old_share: of requests that were made minutes before they are sent.
+        retention_s: ended tasks are removed after so long; 0 = not while the run lasts.
         pause_before: scheduler nodes freeze before writes to the store that are called so.
         moves: operators wish a shard on a node, or take a wish back.
         drains: a scheduler node is asked to stop, and started again.
     """
 
     calm: bool = True
-    tasks: int = 560
+    tasks: int = 506
     schedules: int = 0
     clients: int = 10
-    work_s: float = 75.0
+    work_s: float = 55.0
     slow_share: float = 0.0
     slow_s: float = 0.3
     loss_share: float = 0.0
@@ -69,6 +71,7 @@ class Profile:
     old_share: float = 0.0
     outage_s: float = 8.0
     pause_before: str = ""
+    retention_s: float = 0.0
     skew_ms: int = 0
     moves: float = 0.0
     drains: float = 0.0
@@ -76,7 +79,7 @@ class Profile:
 
 def draw(rng: random.Random) -> Profile:
     """A run's profile: a tenth is calm, a fifth is a storm, the others mix classes of faults."""
-    tasks = rng.randint(550, 590)
+    tasks = rng.randint(502, 512)
     clients = rng.randint(8, 12)
     kind = rng.random()
     if kind < 0.1:
@@ -101,7 +104,10 @@ def draw(rng: random.Random) -> Profile:
         skew_ms=rng.choice((0, 50, 500, 2_000)),
         moves=rng.choice((0.0, 10.0, 30.0)),
         drains=rng.choice((0.0, 2.0, 4.0)),
+        retention_s=rng.choice((0.0, 0.0, 0.0, 45.0)),
     )
+    if drawn.retention_s:
+        drawn = replace(drawn, old_share=0.0)  # such homes have expired
     return replace(drawn, **rates)  # type: ignore[arg-type]  # all of them are numbers
 
 
@@ -111,8 +117,8 @@ _MOST = {
     "loss_share": 0.01,
     "twice_share": 0.02,
     "poison_share": 0.01,
-    "store_unknown_share": 0.15,
-    "store_unavailable_share": 0.1,
+    "store_unknown_share": 0.1,
+    "store_unavailable_share": 0.06,
     "crashes": 8.0,
     "freezes": 8.0,
     "expiries": 4.0,
@@ -127,7 +133,7 @@ _MOST = {
 }
 _STORM = Profile(
     calm=False,
-    tasks=565,
+    tasks=506,
     schedules=2,
     crashes=1.0,
     freezes=1.0,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CLOSE_MS = 5
 """How close to the due instant most of them come."""
-FARTHEST_MS = 60_000
+FARTHEST_MS = 45_000
 Revision = int | None
 Change = Callable[["Wanted", str, Revision], Coroutine[Any, Any, Op]]
 
@@ -186,4 +186,4 @@ class Reviser:
 
     @property
     def _caller(self) -> Caller:
-        return Caller("shop", self._client.name)
+        return self._client.caller

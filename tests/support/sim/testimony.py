@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tests.support.checker.history import (
+    Call,
     End,
     Final,
     Followed,
@@ -19,6 +20,7 @@ from tests.support.checker.history import (
     Try,
 )
 from tests.support.checker.history import Op as Told
+from tests.support.checker.register import EXPIRED
 from tests.support.sim.history import History as Run
 from tests.support.sim.history import Op
 from tests.support.sim.profile import SLOTS, Profile
@@ -52,6 +54,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
         recover_us=RECOVER_US,
         read_us=run.read_us,
         forget_us=FORGET_US if profile.calm else LONGEST_FORGET_US,
+        kept_us=round(profile.retention_s * 1e6) or None,
     )
     waited = _waited(run)
     yield from (_told(op, waited) for op in run.ops)
@@ -75,7 +78,7 @@ def _told(op: Op, waited: frozenset[Attempt]) -> Told:
         call=op.call,
         inv_us=op.inv_us,
         ret_us=op.ret_us,
-        kind=op.kind,
+        kind=Kind.INFO if op.call is Call.CREATE and op.reason == EXPIRED else op.kind,
         task=op.task_id,
         request=op.request_id.hex(),
         reason=op.reason,
@@ -86,6 +89,7 @@ def _told(op: Op, waited: frozenset[Attempt]) -> Told:
         etag=op.etag,
         due_us=None if op.due_ms is None else (op.due_ms - START_WALL_MS) * 1_000,
         delay_us=op.delay_ms * 1_000,
+        foreign=op.is_foreign,
     )
 
 
