@@ -91,6 +91,7 @@ class Creator:
             resend=request.resend,
             now_ms=now_ms,
             layout=self._cluster.layout,
+            key=request.spec.concurrency_key,
         )
         command = CreateTask(
             minute=minted.minute,

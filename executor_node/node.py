@@ -109,6 +109,7 @@ class ExecutorNode:
             held=self._runner.active,
             caps=dict(member.caps),
             held_of=self._runner.active_of,
+            former=self._runner.former,
         )
 
     async def join_patiently(self) -> None:
@@ -244,7 +245,9 @@ class ExecutorNode:
             await self._until(lambda: state.running == 0, grace_ms, hurried=True)
             self._runner.interrupt_all()
             self._flush()
-            await self._until(lambda: state.unacknowledged == 0, acknowledge_ms)
+            await self._until(
+                lambda: state.running == 0 and state.unacknowledged == 0, acknowledge_ms
+            )
         await self.close()
 
     def hand_back_now(self) -> None:

@@ -2,7 +2,8 @@
 
 Decides nothing about epochs or streams. Reports to a listener on the event loop, and to it alone.
 A run whose time is over, that is terminated or interrupted is given up: its outcome is reported
-at once, and its slot when the handler has really returned.
+at once, and its slot when the handler has really returned. A run with a key is reported only then:
+as long as it may do something, no other may have its place (ADR 16).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -32,7 +33,8 @@ from executor_node.outcomes import (
 from executor_node.pulses import Pulses, RunPulse
 from executor_node.start_log import StartLog
 from executor_node.threads import HandlerThreads, LoopMail
-from timeball_server.core.messages import Beat, RunId, RunOrder, RunResult
+from timeball_server.core.executor_runs import RunRecord, record_of
+from timeball_server.core.messages import Beat, RunId, RunOrder, RunPhase, RunResult
 from timeball_server.ports.clock import Clock
 
 USERS_ERRORS: Final = (Exception, SystemExit)
@@ -70,6 +72,7 @@ class _Active:
     started_ms: int | None = None
     given_up: bool = False
     pulse: RunPulse | None = None
+    owed: Outcome = INTERRUPTED
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -120,6 +123,17 @@ class Runner:
     def active_of(self) -> Counter[str]:
         """The same by handler."""
         return Counter(each.order.handler for each in self._active.values())
+
+    @property
+    def former(self) -> dict[RunId, RunRecord]:
+        """Runs with a key that were given up and have not returned, for the next membership."""
+        return {
+            run: replace(
+                record_of(active.order), phase=RunPhase.RUNNING, started_ms=active.started_ms
+            )
+            for run, active in self._active.items()
+            if active.order.concurrency_key
+        }
 
     def start(self, orders: Iterable[RunOrder]) -> None:
         """Begin these runs now, in this order."""
@@ -241,9 +255,12 @@ class Runner:
 
     def _give_up(self, active: _Active, outcome: Outcome) -> None:
         """Report the outcome now and ask the handler to stop; its slot stays taken until then."""
-        if not active.given_up:
-            self._say_last(active)
-            self._stop(active)
+        if active.given_up:
+            return
+        self._say_last(active)
+        self._stop(active)
+        active.owed = outcome
+        if not active.order.concurrency_key:
             self._listener.run_ended(self._result(active, outcome), True)
 
     def _say_last(self, active: _Active) -> None:
@@ -264,11 +281,13 @@ class Runner:
         del self._active[active.order.run]
         if active.timer is not None:
             active.timer.cancel()
-        if active.given_up:
-            self._listener.slot_released(active.order.handler)
-        else:
+        if not active.given_up:
             self._say_last(active)
             self._listener.run_ended(self._result(active, outcome), False)
+        elif active.order.concurrency_key:
+            self._listener.run_ended(self._result(active, active.owed), False)
+        else:
+            self._listener.slot_released(active.order.handler)
 
     def _result(self, active: _Active, outcome: Outcome) -> RunResult:
         ended_ms = self._clock.now().wall_ms

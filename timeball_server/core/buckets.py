@@ -5,6 +5,7 @@ Half-open everywhere: a bucket holds [start, end).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,6 +76,14 @@ class Layout:
     def shard_for(self, minute: Minute, unique: bytes) -> ShardId:
         """The shard that a new id of this minute names: a stable hash of its unique number."""
         return ShardId(int.from_bytes(unique[8:16], "big") % self.shard_count(minute))
+
+    def shard_for_key(self, namespace: str, key: str) -> ShardId:
+        """The home of a concurrency key: the same for ever, so among the shards of the beginning.
+
+        Were it to follow the layout, two owners would count the tasks of one key (ADR 16).
+        """
+        digest = hashlib.blake2b(key.encode(), key=namespace.encode()[:64], digest_size=8).digest()
+        return ShardId(int.from_bytes(digest, "big") % self.rows[0].shard_count)
 
     def all_shards(self) -> Sequence[ShardId]:
         """Every shard that any id can name; all of them stay owned (rule R23)."""

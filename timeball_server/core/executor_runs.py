@@ -16,6 +16,7 @@ from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId
 from timeball_server.core.messages import (
     Beat,
     FromExecutor,
+    InventoryEntry,
     RevokeAnswer,
     RunId,
     RunOrder,
@@ -148,7 +149,7 @@ class LastBeat:
 
 @dataclass(slots=True)
 class RunRecord:
-    """What the executor remembers of a run."""
+    """What the executor remembers of a run. A key is told to whoever owns its shard (ADR 16)."""
 
     shard: ShardId
     handler: str
@@ -156,6 +157,19 @@ class RunRecord:
     started_ms: int | None = None
     result: RunResult | None = None
     last_beat: LastBeat | None = None
+    namespace: str = ""
+    concurrency_key: str = ""
+
+    def entry(self, run: RunId) -> InventoryEntry:
+        """The run as an owner is told of it."""
+        return InventoryEntry(
+            run=run,
+            shard=self.shard,
+            phase=self.phase,
+            started_ms=self.started_ms,
+            namespace=self.namespace,
+            concurrency_key=self.concurrency_key,
+        )
 
     def move(self, move: RunMove) -> None:
         """Enter the next phase of a run that stays known.
@@ -167,6 +181,16 @@ class RunRecord:
         if phase is None:
             raise IllegalMove(self.phase, move)
         self.phase = phase
+
+
+def record_of(order: RunOrder) -> RunRecord:
+    """What is remembered of an order that is accepted."""
+    return RunRecord(
+        order.shard,
+        order.handler,
+        namespace=order.namespace if order.concurrency_key else "",
+        concurrency_key=order.concurrency_key,
+    )
 
 
 @dataclass(slots=True)

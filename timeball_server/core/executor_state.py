@@ -32,6 +32,7 @@ from timeball_server.core.executor_runs import (
     StreamKey,
     StreamRefusal,
     next_phase,
+    record_of,
 )
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, ShardId
 from timeball_server.core.messages import (
@@ -43,7 +44,6 @@ from timeball_server.core.messages import (
     Fence,
     Finished,
     Inventory,
-    InventoryEntry,
     RefusalReason,
     Refused,
     Revoke,
@@ -102,6 +102,7 @@ class ExecutorState:
         held: slots that handlers of a former incarnation still occupy.
         caps: handlers of which fewer may run at once than there are slots, and how many.
         held_of: how many of the held slots belong to these handlers.
+        former: runs of keys among them. Their end is told, because their places wait for it.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class ExecutorState:
         held: int = 0,
         caps: Mapping[str, int] | None = None,
         held_of: Mapping[str, int] | None = None,
+        former: Mapping[RunId, RunRecord] | None = None,
     ) -> None:
         self._incarnation = incarnation
         self._slots = slots
@@ -126,7 +128,7 @@ class ExecutorState:
         self._places = HandlerPlaces(caps or {}, held_of or {})
         self._draining = False
         self._busy = held
-        self._runs: dict[RunId, RunRecord] = {}
+        self._runs: dict[RunId, RunRecord] = dict(former or {})
         self._waiting: dict[RunId, RunOrder] = {}
         self._finished = 0
         self._blocked: dict[RunId, RevokeAnswer] = {}
@@ -310,11 +312,7 @@ class ExecutorState:
             else:
                 refused.append((shard, self._epoch_of(shard)))
         entries = tuple(
-            InventoryEntry(
-                run=run, shard=record.shard, phase=record.phase, started_ms=record.started_ms
-            )
-            for run, record in self._runs.items()
-            if record.shard in followed
+            record.entry(run) for run, record in self._runs.items() if record.shard in followed
         )
         self._adopt(followed)
         for run, record in self._runs.items():
@@ -401,7 +399,7 @@ class ExecutorState:
 
     def _accept(self, order: RunOrder) -> None:
         next_phase(None, RunMove.ACCEPT)
-        self._runs[order.run] = RunRecord(order.shard, order.handler)
+        self._runs[order.run] = record_of(order)
         self._waiting[order.run] = order
         self._places.queued(order.handler)
 

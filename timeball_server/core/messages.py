@@ -54,6 +54,7 @@ class RunOrder:
     nominal_ms: int | None = None
     heartbeat_ms: int | None = None
     checkpoint: Payload | None = None
+    concurrency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +223,17 @@ class RevokeReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryEntry:
-    """One run that the executor knows: accepted, running, or finished and unacknowledged."""
+    """One run that the executor knows: accepted, running, or finished and unacknowledged.
+
+    Namespace and key are told of runs with a key only.
+    """
 
     run: RunId
     shard: ShardId
     phase: RunPhase
     started_ms: int | None = None
+    namespace: str = ""
+    concurrency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

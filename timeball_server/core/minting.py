@@ -67,6 +67,7 @@ def mint(
     resend: bool,
     now_ms: int,
     layout: Layout,
+    key: str = "",
 ) -> Minted:
     """The address of the task that this request creates.
 
@@ -82,11 +83,13 @@ def mint(
         resend: whether this request may have been sent before.
         now_ms: wall clock of the coordinator.
         layout: which shards a minute's ids may name.
+        key: the task's concurrency key. All tasks of a key live on one shard, whose owner counts
+            them; empty = no key.
     """
     anchor_ms, needs_name = _anchor(request_id, time, resend=resend, now_ms=now_ms)
     minute = minute_of(anchor_ms + time.delay_ms)
     unique = unique_from_request(namespace, request_id)
-    shard = layout.shard_for(minute, unique)
+    shard = layout.shard_for_key(namespace, key) if key else layout.shard_for(minute, unique)
     return Minted(minute=minute, shard=shard, unique=unique, needs_name=needs_name)
 
 

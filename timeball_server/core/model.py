@@ -79,7 +79,8 @@ class Timeouts:
 class TaskSpec:
     """What the caller asked for. `selector` are labels that the executor must carry.
 
-    `redrive_of` is the task that failed for good and that this one does again.
+    `redrive_of` is the task that failed for good and that this one does again. Of tasks with one
+    `concurrency_key` no more run at once than the namespace allows; empty = no key.
     """
 
     namespace: str
@@ -95,6 +96,7 @@ class TaskSpec:
     schedule_id: TaskId | None = None
     nominal_ms: int | None = None
     redrive_of: TaskId | None = None
+    concurrency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,6 +159,7 @@ def spec_from_task(task: task_pb2.Task, *, namespace: str, subject: str) -> Task
         retry=_retry_back(task.retry) if task.HasField("retry") else _DEFAULT_RETRY,
         timeouts=_timeouts_back(task.timeouts) if task.HasField("timeouts") else _NO_TIMEOUTS,
         mode=_MODES_BACK.get(task.delivery_mode, DeliveryMode.AT_LEAST_ONCE),
+        concurrency_key=task.concurrency_key,
     )
 
 
@@ -203,6 +204,8 @@ def task_from_spec(spec: TaskSpec, *, full: bool) -> task_pb2.Task:
         set_timestamp(task.nominal_time, spec.nominal_ms)
     if spec.redrive_of is not None:
         task.redrive_of = task_name(spec.namespace, spec.redrive_of)
+    if spec.concurrency_key:
+        task.concurrency_key = spec.concurrency_key
     return task
 
 

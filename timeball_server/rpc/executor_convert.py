@@ -149,6 +149,7 @@ def _order_to_proto(order: RunOrder) -> pb.RunOrder:
         namespace=order.namespace,
         owner=order.owner,
         nominal_ms=order.nominal_ms,
+        concurrency_key=order.concurrency_key,
         heartbeat_ms=order.heartbeat_ms,
         checkpoint=None if order.checkpoint is None else _payload(order.checkpoint),
     )
@@ -170,6 +171,7 @@ def _order_from_proto(order: pb.RunOrder) -> RunOrder:
         namespace=order.namespace,
         owner=order.owner,
         nominal_ms=order.nominal_ms if order.HasField("nominal_ms") else None,
+        concurrency_key=order.concurrency_key,
         heartbeat_ms=order.heartbeat_ms if order.HasField("heartbeat_ms") else None,
         checkpoint=_payload_back(order.checkpoint) if order.HasField("checkpoint") else None,
     )
@@ -351,6 +353,8 @@ def _inventory_to_proto(message: Inventory) -> pb.Inventory:
             shard=entry.shard,
             phase=_PHASES[entry.phase],
             started_ms=entry.started_ms,
+            namespace=entry.namespace,
+            concurrency_key=entry.concurrency_key,
         )
         for entry in message.entries
     ]
@@ -365,6 +369,8 @@ def _inventory_from_proto(message: pb.Inventory) -> Inventory:
             shard=ShardId(entry.shard),
             phase=_known(_PHASES_BACK, entry.phase),
             started_ms=entry.started_ms if entry.HasField("started_ms") else None,
+            namespace=entry.namespace,
+            concurrency_key=entry.concurrency_key,
         )
         for entry in message.entries
     )

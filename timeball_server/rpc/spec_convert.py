@@ -38,6 +38,8 @@ def write_spec(target: pb.TaskSpec, spec: TaskSpec) -> None:
         target.nominal_ms = spec.nominal_ms
     if spec.redrive_of is not None:
         target.redrive_of = spec.redrive_of
+    if spec.concurrency_key:
+        target.concurrency_key = spec.concurrency_key
 
 
 def read_spec(message: pb.TaskSpec) -> TaskSpec:
@@ -57,6 +59,7 @@ def read_spec(message: pb.TaskSpec) -> TaskSpec:
         schedule_id=TaskId(message.schedule_id) if has("schedule_id") else None,
         nominal_ms=message.nominal_ms if has("nominal_ms") else None,
         redrive_of=TaskId(message.redrive_of) if has("redrive_of") else None,
+        concurrency_key=message.concurrency_key,
     )
 
 

@@ -242,7 +242,7 @@ def _cancel_sent(
     order = CancelRun(run, shard.shard, shard.epoch, terminate=fence)
     engine.send(task.head.incarnation, order)
     if fence:
-        placing.unsend(engine, task)
+        placing.unsend(engine, task, over=False)
         _write_cancelled(engine, shard, task, token, command)
     else:
         reply(engine, token, revoking.too_late(task))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from timeball_server.core.engine import beating, commands, placing, revoking
+from timeball_server.core.engine import beating, commands, doubts, placing, revoking
 from timeball_server.core.engine.pinning import adopt
 from timeball_server.core.engine.state import (
     Engine,
@@ -42,6 +42,7 @@ def arrived(engine: Engine, incarnation: Incarnation, result: RunResult) -> None
     executor = engine.executors.get(incarnation)
     if executor is not None:
         executor.runs.pop(result.run, None)
+    engine.gates.over(result.run)
     shard = engine.shards.get(result.shard)
     if shard is None or shard.phase is Phase.RELEASING:
         return
@@ -50,6 +51,7 @@ def arrived(engine: Engine, incarnation: Incarnation, result: RunResult) -> None
         task = commands.read_into_memory(engine, shard, result.run.task_id)
     task.results.append((incarnation, result))
     task.waits = False
+    doubts.ended(shard, task, result.run)
     placing.free(engine, shard, task)
 
 

@@ -20,6 +20,7 @@ class EngineConfig:
     recent_creations: int = 10_000
     trusted_skew_ms: int = 10_000
     catch_up_per_s: int = 250
+    key_doubt_ms: int = 300_000
     part_rows: int = 50_000
     part_bytes: int = 32 * 1024 * 1024
     retention_ms: int = DEFAULT_RETENTION_MS

@@ -11,6 +11,7 @@ import heapq
 
 from timeball_server.core.engine import beating, health, placing, ticking
 from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves, without_left_out
+from timeball_server.core.engine.gate import Place
 from timeball_server.core.engine.ready import Turn, WaitingClass, start_expired
 from timeball_server.core.engine.state import (
     Engine,
@@ -68,7 +69,10 @@ def _act(engine: Engine, shard: ShardState, task: TaskState) -> None:
         if not beating.looked(engine, shard, task):
             beating.renew(engine, shard, task)
     elif task.due_ms <= engine.now_ms:
-        engine.ready.push(task)
+        if engine.gates.concerns(task.spec):
+            engine.gates.arrive(engine, task)
+        else:
+            engine.ready.push(task)
     elif task.state is State.PENDING:
         _claim_ahead(engine, shard, task)
     else:
@@ -83,6 +87,17 @@ def eligible_for(engine: Engine, spec: TaskSpec) -> list[ExecutorState]:
 
 def choose_now(engine: Engine, task: TaskState, due_ms: int) -> ExecutorState | None:
     """An executor with room for a task that is due as it is created; None if others wait."""
+    gated = engine.gates.concerns(task.spec)
+    if gated and not engine.gates.lets_newcomer(task, engine.mono_ms):
+        return None
+    executor = _free_executor(engine, task, due_ms)
+    if gated and executor is not None:
+        engine.gates.start(task, engine.mono_ms)
+    return executor
+
+
+def _free_executor(engine: Engine, task: TaskState, due_ms: int) -> ExecutorState | None:
+    """An executor with room for a newcomer, unless somebody waits whom it could run."""
     if any(_has_room(eligible_for(engine, each.spec), each) for each in engine.ready.classes()):
         return None
     return choose(
@@ -138,6 +153,7 @@ def _match(engine: Engine) -> None:
     engine.spill_at_ms = None
     if not any(executor.free > 0 for executor in engine.executors.values()):
         return
+    engine.gates.open(engine)
     eligible: Eligible = {}
     blocked: set[WaitingClass] = set()
 
@@ -172,12 +188,19 @@ def _serve(engine: Engine, turn: Turn, eligible: list[ExecutorState]) -> bool:
         engine.ready.drop(turn)
         _expire(engine, shard, task)
         return True
+    gated = engine.gates.concerns(task.spec)
+    if gated and not engine.gates.may_start(task, engine.mono_ms):
+        engine.ready.drop(turn)
+        engine.gates.arrive(engine, task)
+        return True
     executor = _target(engine, task, eligible)
     if executor is None:
         spill_at_ms = task.due_ms + SPILL_UP_MS
         engine.spill_at_ms = min(engine.spill_at_ms or spill_at_ms, spill_at_ms)
         return False
     engine.ready.take(turn)
+    if gated:
+        engine.gates.start(task, engine.mono_ms)
     if task.state is State.CLAIMED and task.head.incarnation == executor.facts.incarnation:
         hand_out(engine, task, executor)
         placing.place(engine, shard, task)
@@ -202,16 +225,26 @@ def _target(engine: Engine, task: TaskState, eligible: list[ExecutorState]) -> E
     )
 
 
+def _may_be_sent(engine: Engine, task: TaskState, executor: ExecutorState) -> bool:
+    if not executor.stream_open or executor.facts.incarnation != task.head.incarnation:
+        return False
+    return not engine.suspended and engine.lease_holds and task.due_ms <= engine.now_ms
+
+
 def hand_out(engine: Engine, task: TaskState, executor: ExecutorState) -> None:
     """Mark the run as sent and queue its order: one step, nothing in between (rule R12)."""
     run = task.run_id
     shard = engine.owned(task)
     if run is None or shard is None or task.pending is not None:
         raise AssertionError("only a durable claim that nothing holds is handed out")
-    if not executor.stream_open or executor.facts.incarnation != task.head.incarnation:
+    keyed = bool(task.spec.concurrency_key)
+    if not _may_be_sent(engine, task, executor):
+        if keyed:
+            engine.gates.not_sent(task)
         return
-    if engine.suspended or not engine.lease_holds or task.due_ms > engine.now_ms:
-        return
+    if keyed:
+        place = Place(executor.facts.node, executor.facts.incarnation)
+        engine.gates.sent(task, run, place, engine.mono_ms)
     task.sent, task.sent_ms = True, engine.now_ms
     executor.runs[run] = task
     engine.counters.dispatched += 1
@@ -246,6 +279,7 @@ def _order(engine: Engine, shard: ShardState, task: TaskState) -> RunOrder:
         nominal_ms=spec.nominal_ms,
         heartbeat_ms=spec.timeouts.heartbeat_ms,
         checkpoint=beating.checkpoint_for(task),
+        concurrency_key=spec.concurrency_key,
     )
 
 

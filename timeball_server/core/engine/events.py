@@ -9,6 +9,7 @@ from timeball_server.core.commands import Command, WatchTask
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.ids import Epoch, Incarnation, Minute, ShardId, TaskId
 from timeball_server.core.journal import DueRow, EventRow
+from timeball_server.core.limit_rules import LimitRule
 from timeball_server.core.messages import FromExecutor
 from timeball_server.core.retention import BucketContents
 
@@ -161,6 +162,14 @@ class BucketsRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsSet:
+    """What namespaces have set, all of it; `shard_count` are all shards of the cluster."""
+
+    rules: tuple[LimitRule, ...]
+    shard_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutorsSeen:
     """All living executors, from one snapshot of the membership."""
 
@@ -207,6 +216,7 @@ Event = (
     | BucketRead
     | DeletedBelowMoved
     | BucketsRemoved
+    | LimitsSet
     | ExecutorsSeen
     | StreamUp
     | StreamDown

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from timeball_server.core.engine import beating, completing, placing, revoking, takeover
+from timeball_server.core.engine import beating, completing, doubts, placing, revoking, takeover
 from timeball_server.core.engine.health import note_result
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.engine.state import Engine, ExecutorState, Fate, Loading, TaskState
@@ -40,6 +40,7 @@ def seen(engine: Engine, executors: tuple[ExecutorFacts, ...]) -> None:
     for facts in executors:
         if facts.incarnation not in engine.executors:
             engine.executors[facts.incarnation] = ExecutorState(facts)
+            engine.gates.gone.pop(facts.incarnation, None)
     for incarnation in {name for shard in engine.shards.values() for name in shard.unresolved}:
         if incarnation not in living:
             takeover.gone(engine, incarnation)
@@ -52,9 +53,20 @@ def _gone(engine: Engine, incarnation: Incarnation) -> None:
         shard = engine.owned(task)
         if shard is None or task.run_id != run:
             continue
+        if doubts.keep(engine, shard, task):
+            continue
         task.results.append((incarnation, (run, Fate.VANISHED)))
         placing.free(engine, shard, task)
     takeover.gone(engine, incarnation)
+    if engine.gates.runs_at(incarnation):
+        _ask_successors(engine, executor)
+
+
+def _ask_successors(engine: Engine, gone: ExecutorState) -> None:
+    """Ask who has the name of an executor that vanished with attempts of keys: it may vouch."""
+    for executor in engine.executors.values():
+        if executor.facts.node == gone.facts.node and executor.stream_open:
+            _fence(engine, executor, tuple(engine.shards))
 
 
 def stream_up(engine: Engine, incarnation: Incarnation) -> None:
@@ -93,7 +105,8 @@ def _fence(engine: Engine, executor: ExecutorState, shards: tuple[ShardId, ...])
     number = engine.number()
     epochs = tuple((s, engine.shards[s].epoch) for s in shards if s in engine.shards)
     fenced = {shard for shard, _ in epochs}
-    runs = frozenset(run for run, task in executor.runs.items() if task.shard in fenced)
+    sent = {run for run, task in executor.runs.items() if task.shard in fenced}
+    runs = frozenset(sent | engine.gates.runs_at(executor.facts.incarnation, fenced))
     executor.fence_number = number
     executor.fenced_runs[number] = (epochs, runs)
     engine.send(executor.facts.incarnation, Fence(number, epochs))
@@ -153,12 +166,15 @@ def _inventory(engine: Engine, executor: ExecutorState, message: Inventory) -> N
     entries = {entry.run: entry for entry in message.entries}
     for run in sorted(asked):
         task = executor.runs.get(run)
+        if run not in entries:
+            engine.gates.over(run)
         if task is not None and run not in entries:
             _not_seen(engine, task)
     for run, entry in entries.items():
         task = executor.runs.get(run)
         if task is not None and entry.started_ms is not None:
             _begun(engine, task, entry.started_ms)
+    doubts.heard(engine, executor, {number for number, _ in epochs}, entries)
     for number, epoch in epochs:
         shard = engine.holding(number, epoch)
         if shard is not None:

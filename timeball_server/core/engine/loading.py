@@ -61,6 +61,7 @@ def acquired(engine: Engine, event: ShardAcquired) -> None:
         next_removal_mono_ms=engine.mono_ms + engine.config.removal_every_ms,
     )
     engine.shards[event.shard] = shard
+    engine.gates.acquired(event.shard, engine.mono_ms)
     engine.fences.append(event.shard)
 
 

@@ -10,6 +10,7 @@ from timeball_server.core.engine import (
     commands,
     creating,
     dispatching,
+    doubts,
     executors,
     leaving,
     loading,
@@ -50,6 +51,7 @@ def handle(
     loading.issue(engine)
     sweeping.issue(engine)
     removing.issue(engine)
+    doubts.look(engine)
     dispatching.advance(engine)
     leaving.advance(engine)
     watching.tell(engine)
@@ -88,7 +90,8 @@ def next_wake_ms(engine: Engine) -> int:
         times.append(engine.spill_at_ms)
     issue_ms = loading.next_issue_ms(engine)
     look_ms = leaving.next_look_ms(engine)
-    times += [each for each in (issue_ms, look_ms) if each is not None]
+    gates_ms = engine.gates.next_ms(engine)
+    times += [each for each in (issue_ms, look_ms, gates_ms) if each is not None]
     return min(times)
 
 
@@ -144,6 +147,10 @@ def _found(engine: Engine, event: e.TaskFound) -> None:
         creating.found(engine, shard, event.unique, event.rows)
 
 
+def _limits_set(engine: Engine, event: e.LimitsSet) -> None:
+    engine.gates.set_rules(event.rules, event.shard_count, engine.mono_ms)
+
+
 def _executors_seen(engine: Engine, event: e.ExecutorsSeen) -> None:
     executors.seen(engine, event.executors)
 
@@ -179,6 +186,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Engine, Any], None]]] = MappingProxyTyp
         e.BucketRead: removing.read,
         e.DeletedBelowMoved: removing.moved,
         e.BucketsRemoved: removing.removed,
+        e.LimitsSet: _limits_set,
         e.ExecutorsSeen: _executors_seen,
         e.StreamUp: _stream_up,
         e.StreamDown: _stream_down,

@@ -113,12 +113,17 @@ def forget(shard: ShardState, task: TaskState) -> None:
     del shard.tasks[task.task_id]
 
 
-def unsend(engine: Engine, task: TaskState) -> None:
-    """The run is proven not to have begun on its executor: the claim is unsent again."""
+def unsend(engine: Engine, task: TaskState, *, over: bool = True) -> None:
+    """The run is proven not to have begun on its executor: the claim is unsent again.
+
+    Without `over` it may still run there, and holds the place of its key.
+    """
     executor = engine.executors.get(task.head.incarnation)
     run = task.run_id
     if executor is not None and run is not None:
         executor.runs.pop(run, None)
+    if over and run is not None:
+        engine.gates.over(run)
     task.sent = False
     task.started_ms = None
     task.pulse = None

@@ -15,9 +15,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from timeball_server.core.engine.state import TaskState
 from timeball_server.core.model import TaskSpec
 from timeball_server.core.priority import (
     AGE_STEP_MS,
@@ -28,6 +27,9 @@ from timeball_server.core.priority import (
     effective_priority,
     is_raised,
 )
+
+if TYPE_CHECKING:
+    from timeball_server.core.engine.state import TaskState
 
 ClassKey = tuple[str, tuple[tuple[str, str], ...]]
 _TIDY_LEAST: Final = 4_096
@@ -227,19 +229,26 @@ class ReadyQueue:
         self._limits: list[_Entry] = []
         self._entries = 0
         self._tidy_at = _TIDY_LEAST
+        self._tidy_limits_at = _TIDY_LEAST
+
+    def stand(self, task: TaskState) -> None:
+        """Give a due task its number, by which it waits in a line, here or at a gate."""
+        self._number += 1
+        task.waits, task.ready_number = True, self._number
+        limit_ms = start_limit_ms(task)
+        if limit_ms is not None:
+            heapq.heappush(self._limits, _Entry(limit_ms, self._number, task))
+            if len(self._limits) > self._tidy_limits_at:
+                self._tidy_limits()
 
     def push(self, task: TaskState) -> None:
         """Queue a due task."""
-        self._number += 1
-        task.waits, task.ready_number = True, self._number
+        self.stand(task)
         key = (task.spec.handler, task.spec.selector)
         waiting = self._classes.get(key)
         if waiting is None:
             waiting = self._classes[key] = WaitingClass(key, task.spec)
         waiting.push(task)
-        limit_ms = start_limit_ms(task)
-        if limit_ms is not None:
-            heapq.heappush(self._limits, _Entry(limit_ms, self._number, task))
         self._entries += 1
         if self._entries > self._tidy_at:
             self._tidy()
@@ -319,10 +328,14 @@ class ReadyQueue:
 
         Done when the number has doubled, so that it costs little.
         """
-        self._limits = [entry for entry in self._limits if entry.is_current]
-        heapq.heapify(self._limits)
+        self._tidy_limits()
         self._entries = sum(waiting.tidy() for waiting in self._classes.values())
         self._tidy_at = max(_TIDY_LEAST, 2 * self._entries)
+
+    def _tidy_limits(self) -> None:
+        self._limits = [entry for entry in self._limits if entry.is_current]
+        heapq.heapify(self._limits)
+        self._tidy_limits_at = max(_TIDY_LEAST, 2 * len(self._limits))
 
 
 def start_limit_ms(task: TaskState) -> int | None:

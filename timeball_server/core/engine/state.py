@@ -27,6 +27,7 @@ from timeball_server.core.engine.config import EngineConfig as EngineConfig  # n
 from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.executor_memory import ExecutorState as ExecutorState  # noqa: PLC0414 - users of the state want it
+from timeball_server.core.engine.gates import Gates
 from timeball_server.core.engine.pulse import Pulse
 from timeball_server.core.engine.removal import Removal, RemovalStage
 from timeball_server.core.ids import (
@@ -428,6 +429,7 @@ class Engine:
         self.acks: dict[Incarnation, list[tuple[RunId, ShardId, Epoch]]] = {}
         self.timeline: list[tuple[int, int, int, TaskState]] = []
         self.spill_at_ms: int | None = None
+        self.gates = Gates()
         self.counters = Counters()
         self._numbers = 0
         self._timeline_limit = _TIMELINE_LEAST

@@ -6,7 +6,7 @@ silent = wait for its answer; executor gone = RETRY or LOST by delivery mode.
 
 from __future__ import annotations
 
-from timeball_server.core.engine import beating, completing, placing
+from timeball_server.core.engine import beating, completing, doubts, placing
 from timeball_server.core.engine.state import (
     Engine,
     ExecutorState,
@@ -22,10 +22,12 @@ from timeball_server.core.messages import InventoryEntry, RunId, RunResult
 def resolve(engine: Engine, shard: ShardState, task: TaskState) -> None:
     """Find out what became of a claim that we did not make in this memory."""
     incarnation = task.head.incarnation
+    if task.spec.concurrency_key:
+        doubts.count(engine, task)
     executor = engine.executors.get(incarnation)
     if any(isinstance(said, RunResult) and said.run == task.run_id for _, said in task.results):
         task.loading = Loading.PRESENT
-    elif executor is None and engine.members_known:
+    elif executor is None and engine.members_known and not doubts.hold(engine, shard, task):
         task.loading = Loading.PRESENT
         row = completing.vanished_event(engine, shard, task)
         completing.append_outcome(engine, shard, task, row)

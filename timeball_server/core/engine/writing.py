@@ -333,12 +333,19 @@ def written(engine: Engine, number: int) -> Mutation | None:
         task.alarm_minute = mutation.alarm_minute
     if mutation.reserved is not None:
         mutation.reserved.unreserve(task.spec.handler)
-    shard.touch(task.task_id)
-    if task.task_id in shard.watchers:
-        engine.changed[task.task_id] = task
+    _tell(engine, shard, task)
     if mutation.then is not None:
         mutation.then(engine, mutation)
     return mutation
+
+
+def _tell(engine: Engine, shard: ShardState, task: TaskState) -> None:
+    """A task has changed: tell those who would work with what it was, or wait for it."""
+    shard.touch(task.task_id)
+    if engine.gates.concerns(task.spec):
+        engine.gates.touched(task, engine.mono_ms)
+    if task.task_id in shard.watchers:
+        engine.changed[task.task_id] = task
 
 
 def _send_second_half(engine: Engine, shard: ShardState, mutation: Mutation) -> None:
@@ -377,6 +384,7 @@ def not_owned(shard: int) -> Rejected:
 def drop_shard(engine: Engine, shard: ShardState) -> None:
     """Forget everything of a shard and answer those who wait (rules R2, R7)."""
     del engine.shards[shard.shard]
+    engine.gates.dropped(shard.shard, engine.mono_ms)
     for number in [n for n, m in engine.inflight.items() if m.task.shard == shard.shard]:
         mutation = engine.inflight.pop(number)
         if mutation.reserved is not None:
