@@ -79,8 +79,7 @@ class _Active:
     def beat(self, beat: Heartbeat) -> None:
         """The handler says that it lives; from any thread."""
         if self.pulse is None:
-            with self.pulses.lock:
-                self.pulse = self.pulse or self.pulses.begin(self.order)
+            self.pulse = self.pulses.begin(self.order)
         self.pulse.beat(beat)
 
 

@@ -158,6 +158,10 @@ class ScriptedExecutor:
         """The handler obeys a cancellation."""
         self._ends(order, cancelled=True)
 
+    def ends(self, order: RunOrder, *, failure: Failure, checkpoint: Payload | None = None) -> None:
+        """The attempt fails like this."""
+        self._ends(order, failure=failure, checkpoint=checkpoint)
+
     def _ends(self, order: RunOrder, **values: object) -> None:
         now_ms = self.world.wall_ms
         filled = {"started_ms": now_ms, "ended_ms": now_ms, **values}

@@ -41,6 +41,7 @@ from timeball_server.core.model import (
     Failure,
     FailureCause,
     Payload,
+    Progress,
     PublicState,
     RetryPolicy,
     TaskSpec,
@@ -162,6 +163,14 @@ views = st.builds(
     journal=st.lists(events, max_size=2).map(tuple),
     unaccounted=st.lists(words, max_size=2).map(tuple),
     terminal=st.booleans(),
+    progress=st.none()
+    | st.builds(
+        Progress,
+        fraction=st.none() | st.floats(0, 1),
+        note=words,
+        heard_ms=st.none() | instants,
+        checkpoint=st.none() | payloads,
+    ),
 )
 creates: SearchStrategy[CreateTask] = st.builds(
     CreateTask,

@@ -16,6 +16,7 @@ from timeball_server.core.journal import (
     Detail,
     NoteDetail,
     OutcomeDetail,
+    ProgressDetail,
     ScheduleDetail,
     SpecDetail,
 )
@@ -24,6 +25,7 @@ from timeball_server.core.model import (
     Failure,
     FailureCause,
     Payload,
+    Progress,
     RetryPolicy,
     ScheduleSpec,
     TaskSpec,
@@ -80,6 +82,13 @@ SPEC = st.builds(
     schedule_id=st.none() | st.text().map(TaskId),
     nominal_ms=MAYBE_INT,
 )
+PROGRESS = st.builds(
+    Progress,
+    fraction=st.none() | st.floats(0, 1),
+    note=st.text(),
+    heard_ms=MAYBE_INT,
+    checkpoint=st.none() | PAYLOAD,
+)
 OUTCOME = st.builds(
     OutcomeDetail,
     started_ms=MAYBE_INT,
@@ -87,6 +96,7 @@ OUTCOME = st.builds(
     result=st.none() | PAYLOAD,
     failure=st.none() | FAILURE,
     cause=st.none() | st.sampled_from(FailureCause),
+    progress=st.none() | PROGRESS,
 )
 SCHEDULE = st.builds(
     ScheduleSpec,
@@ -100,6 +110,7 @@ SCHEDULE = st.builds(
 DETAILS: dict[type, st.SearchStrategy[Detail]] = {
     SpecDetail: st.builds(SpecDetail, spec=SPEC),
     OutcomeDetail: OUTCOME,
+    ProgressDetail: st.builds(ProgressDetail, progress=PROGRESS),
     NoteDetail: st.builds(NoteDetail, text=st.text()),
     ScheduleDetail: st.builds(
         ScheduleDetail,

@@ -53,6 +53,15 @@ ORDERS = of(
     namespace=TEXT,
     owner=TEXT,
     nominal_ms=MAYBE_MS,
+    heartbeat_ms=MAYBE_MS,
+    checkpoint=st.none() | PAYLOADS,
+)
+BEATS = of(
+    messages.Beat,
+    run=RUNS,
+    fraction=st.none() | st.floats(0, 1),
+    note=TEXT,
+    checkpoint=st.none() | PAYLOADS,
 )
 FAILURES = of(
     Failure,
@@ -73,6 +82,7 @@ RESULTS = of(
     cancelled=st.booleans(),
     interrupted=st.booleans(),
     uncounted=st.booleans(),
+    checkpoint=st.none() | PAYLOADS,
 )
 ENTRIES = of(
     messages.InventoryEntry,
@@ -85,12 +95,13 @@ TO_EXECUTOR: st.SearchStrategy[ToExecutor] = st.one_of(
     st.builds(Dispatch, NUMBERS, st.lists(ORDERS, max_size=3).map(tuple)),
     st.builds(messages.Fence, NUMBERS, EPOCHS),
     of(messages.Revoke, **OWNED),
-    of(messages.CancelRun, **OWNED, terminate=st.booleans()),
+    of(messages.CancelRun, **OWNED, terminate=st.booleans(), if_silent=st.booleans()),
     st.builds(messages.AckResults, st.lists(st.tuples(RUNS, SMALL, NUMBERS)).map(tuple)),
 )
 FROM_EXECUTOR: st.SearchStrategy[FromExecutor] = st.one_of(
     of(messages.Capacity, slots=SMALL, free=SMALL, draining=st.booleans()),
     st.builds(messages.Started, st.lists(st.tuples(RUNS, NUMBERS)).map(tuple)),
+    st.builds(messages.Beats, st.lists(BEATS, max_size=3).map(tuple)),
     st.builds(Finished, st.lists(RESULTS, max_size=3).map(tuple)),
     st.builds(
         messages.Refused,

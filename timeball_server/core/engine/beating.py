@@ -71,6 +71,20 @@ def _ask(engine: Engine, shard: ShardState, task: TaskState, pulse: Pulse) -> No
     engine.send(task.head.incarnation, order)
 
 
+def silent_ms(engine: Engine, task: TaskState) -> int | None:
+    """When the run will be asked about unless it is heard before; None = never."""
+    limit_ms, pulse = task.spec.timeouts.heartbeat_ms, task.pulse
+    if limit_ms is None or pulse is None:
+        return None
+    return engine.now_ms + max(0, pulse.judged_mono_ms + limit_ms - engine.mono_ms)
+
+
+def judge_from_now(engine: Engine, task: TaskState) -> None:
+    """The run has begun, or can be heard again: it has a full period from now on."""
+    if task.pulse is not None:
+        task.pulse.judged_mono_ms = engine.mono_ms
+
+
 def said(engine: Engine, executor: ExecutorState, message: Beats) -> None:
     """Handlers said that they live."""
     for beat in message.beats:
@@ -107,7 +121,7 @@ def _heard(engine: Engine, shard: ShardState, task: TaskState, beat: Beat) -> No
     pulse.heard(beat, wall_ms=engine.now_ms, mono_ms=engine.mono_ms)
     if task.task_id in shard.watchers:
         engine.changed[task.task_id] = task
-    if pulse.unsaved and engine.mono_ms >= pulse.save_mono_ms and _is_free(shard, task):
+    if pulse.is_due(engine.mono_ms) and _is_free(shard, task):
         renew(engine, shard, task)
 
 
@@ -122,7 +136,7 @@ def renew(engine: Engine, shard: ShardState, task: TaskState) -> None:
     """
     due_ms = engine.now_ms + engine.config.renew_ahead_ms
     pulse = task.pulse
-    progress = None if pulse is None or not pulse.unsaved else pulse.progress
+    progress = pulse.progress if pulse is not None and pulse.is_due(engine.mono_ms) else None
     row = following_event(
         engine,
         shard,

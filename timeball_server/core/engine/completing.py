@@ -113,7 +113,7 @@ def outcome_event(
         ended_ms=result.ended_ms or None,
         result=result.result,
         failure=result.failure,
-        progress=None if result.failure is None else beating.left_behind(task, result.checkpoint),
+        progress=None if result.result else beating.left_behind(task, result.checkpoint),
     )
     if result.interrupted:
         return _interrupted(engine, shard, task, result, detail)

@@ -138,6 +138,7 @@ def _started(engine: Engine, executor: ExecutorState, message: Started) -> None:
 
 def _begun(engine: Engine, task: TaskState, started_ms: int) -> None:
     task.started_ms = started_ms
+    beating.judge_from_now(engine, task)
     shard = engine.owned(task)
     if shard is not None and task.task_id in shard.watchers:
         engine.changed[task.task_id] = task

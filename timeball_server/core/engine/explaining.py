@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from timeball_server.core.commands import Explained, ExplainTask
-from timeball_server.core.engine import commands
+from timeball_server.core.engine import beating, commands
 from timeball_server.core.engine.obstacles import executor_reasons
 from timeball_server.core.engine.pinning import pinned
 from timeball_server.core.engine.state import Engine, Loading, Phase, ShardState, TaskState
@@ -120,20 +120,37 @@ def _attempt(engine: Engine, task: TaskState) -> Iterator[Reason]:
     if engine.reached(task) is None:
         yield _unresolved(task, None, "and its stream is gone")
     elif task.started_ms is not None:
-        yield _running(task, task.started_ms)
+        yield _running(engine, task, task.started_ms)
     else:
         yield _dispatched(task)
 
 
-def _running(task: TaskState, started_ms: int) -> Reason:
+def _running(engine: Engine, task: TaskState, started_ms: int) -> Reason:
     head = task.head
     return Reason(
         cause=BlockingCause.RUNNING,
-        sentence=f"attempt {head.attempt} is running on {head.executor}",
+        sentence=f"attempt {head.attempt} is running on {head.executor}{_how_far(task)}",
         since_ms=started_ms,
+        next_check_ms=beating.silent_ms(engine, task),
         next_check="its executor reports the outcome",
-        details=_of_attempt(task),
+        details=(*_of_attempt(task), *_progress(task)),
     )
+
+
+def _how_far(task: TaskState) -> str:
+    progress = None if task.pulse is None else task.pulse.progress
+    if progress is None:
+        return ""
+    done = "" if progress.fraction is None else f", {100 * progress.fraction:.0f} % done"
+    return f"{done}: {progress.note}" if progress.note else done
+
+
+def _progress(task: TaskState) -> tuple[tuple[str, str], ...]:
+    progress = None if task.pulse is None else task.pulse.progress
+    if progress is None:
+        return ()
+    said = () if progress.fraction is None else (("progress", f"{progress.fraction:g}"),)
+    return (*said, ("heard_ms", str(progress.heard_ms)))
 
 
 def _dispatched(task: TaskState) -> Reason:

@@ -46,6 +46,10 @@ class Pulse:
             fraction=beat.fraction, note=beat.note, heard_ms=wall_ms, checkpoint=checkpoint
         )
 
+    def is_due(self, mono_ms: int) -> bool:
+        """Whether the checkpoint should be written to the journal now."""
+        return self.unsaved and mono_ms >= self.save_mono_ms
+
     def saved(self, next_mono_ms: int) -> None:
         """The checkpoint is on its way to the journal; the next one not before this."""
         self.unsaved, self.save_mono_ms = False, next_mono_ms

@@ -47,6 +47,7 @@ def _facts(task: task_pb2.Task) -> list[tuple[str, str]]:
         ("state", state_of(task.state).value),
         ("cause", word(task.DESCRIPTOR, "cause", task.cause)),
         ("failure", _failure(task.failure)),
+        ("progress", _progress(task.progress)),
         ("due", time_of(task, "due_time")),
         ("created", time_of(task, "create_time")),
         ("updated", time_of(task, "update_time")),
@@ -62,6 +63,18 @@ def _facts(task: task_pb2.Task) -> list[tuple[str, str]]:
         ("unaccounted", ", ".join(task.unaccounted)),
         ("stale", "the shard has no owner right now" if task.stale else ""),
     ]
+
+
+def _progress(progress: task_pb2.Progress) -> str:
+    """How far it is, in its handler's words, when it was heard, and what it left."""
+    done = f"{progress.fraction:.0%}" if progress.HasField("fraction") else ""
+    heard = time_of(progress, "heartbeat_time")
+    left = len(progress.checkpoint.data)
+    parts = (
+        *(done, progress.note, f"heard {heard}" if heard else ""),
+        f"checkpoint of {left} bytes" if left else "",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def _text(payload: task_pb2.Payload) -> str:
