@@ -25,6 +25,7 @@ from coordinator.administration import Administration
 from coordinator.audit import Deed
 from coordinator.calls_in import caller, patience_ms
 from coordinator.dead_letters import LettersPage
+from coordinator.limits_servicer import LimitMethods
 from coordinator.task_messages import task_ids_of
 from timeball_server.core.ids import TaskId
 from timeball_server.ports.clock import Clock
@@ -34,7 +35,7 @@ from timeball_server.rpc.convert import ms_from_timestamp
 log = structlog.stdlib.get_logger("audit")
 
 
-class AdminServicer(AccessMethods, stubs.AdminServiceServicer):
+class AdminServicer(AccessMethods, LimitMethods, stubs.AdminServiceServicer):
     """Serves operators and administrators.
 
     Args:
@@ -46,6 +47,7 @@ class AdminServicer(AccessMethods, stubs.AdminServiceServicer):
         self, api: AdminApi, parts: Administration, clock: Clock, *, store: str, version: str
     ) -> None:
         super().__init__(parts, clock)
+        self.limits = parts.limits
         self._api = api
         self._store = store
         self._version = version

@@ -10,6 +10,7 @@ from coordinator.api import TaskApi
 from coordinator.audit import Auditor
 from coordinator.audit_log import AuditLog
 from coordinator.keys_api import KeysApi
+from coordinator.limits_api import LimitsApi
 from coordinator.redrive import Redriver
 from coordinator.requests import Cluster
 from timeball_server.rpc.auth import Authenticator
@@ -24,6 +25,7 @@ class Administration:
     audit_log: AuditLog
     tenants: AccessApi
     keys: KeysApi
+    limits: LimitsApi
     redriver: Redriver
 
 
@@ -42,6 +44,7 @@ def administration(
         audit_log=AuditLog(access, clock, token_key),
         tenants=tenants,
         keys=keys,
+        limits=LimitsApi(access, tenants, auditor, clock, token_key),
         redriver=Redriver(cluster.store, tasks),
     )
 

@@ -17,6 +17,7 @@ from timeball.errors import CoordinationUnavailable, TimeballError
 
 from scheduler_node.committer import CommitLimits
 from scheduler_node.hearsay import read_owners
+from scheduler_node.limits import LimitsReader
 from scheduler_node.ownership import SOON_MS, Ownership
 from scheduler_node.shell import EngineShell
 from scheduler_node.streams import Streams
@@ -95,6 +96,9 @@ class SchedulerNode(Service):
 
     async def _begin(self) -> None:
         self.spawn("engine", self.shell.run())
+        limits = LimitsReader(self._store, self._clock, self.shell.post)
+        await limits.first()
+        self.spawn("limits", limits.run())
         await self._join()
         self.spawn("sessions", self._live())
 

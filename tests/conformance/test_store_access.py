@@ -15,6 +15,7 @@ from timeball_server.ports.access import (
     AccessStore,
     AuditRow,
     KeyRow,
+    LimitRow,
     NamespaceRow,
     UserRow,
 )
@@ -60,6 +61,24 @@ def key(name: str) -> KeyRow:
     )
 
 
+def limit(name: str) -> LimitRow:
+    return LimitRow(
+        name=name,
+        namespace="bank",
+        kind="KEY",
+        pattern="customer/é*",
+        concurrency=7,
+        starts=10,
+        per_ms=1_000,
+        burst=3,
+        weight=1,
+        enabled=True,
+        reason="the bank asked",
+        actor="admin",
+        updated_ms=START_MS,
+    )
+
+
 def audit(number: int, at_ms: int = START_MS, concerned: str = "bank") -> AuditRow:
     return AuditRow(
         namespace=concerned,
@@ -80,8 +99,9 @@ KINDS = pytest.mark.parametrize(
         (namespace, "default", {"enabled": False, "updated_ms": START_MS + 1}),
         (user, "bank", {"enabled": False, "channels": ()}),
         (key, "bank", {"revoked_ms": 2**52, "expires_ms": START_MS}),
+        (limit, "default", {"enabled": False, "concurrency": 0, "per_ms": 2**40}),
     ],
-    ids=["namespaces", "users", "keys"],
+    ids=["namespaces", "users", "keys", "limits"],
 )
 
 

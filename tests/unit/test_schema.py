@@ -51,6 +51,7 @@ KEYS = {
     "users_by_namespace": "(namespace), user_id",
     "namespaces": "(cluster), namespace",
     "api_keys": "(namespace), key_id",
+    "limits": "(cluster), name",
     "names": "(namespace, name)",
     "requests": "(namespace, request_id)",
     "blobs": "(sha256), chunk",

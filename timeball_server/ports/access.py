@@ -1,4 +1,4 @@
-"""The access port: durable rows of namespaces, users, API keys and the audit log.
+"""The access port: durable rows of namespaces, users, API keys, limits and the audit log.
 
 Small tables that administrators change, apart from tasks. Every adapter of the store has one and
 passes tests/conformance/test_store_access.py. Errors are those of ports/store.py; every write
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
+from timeball_server.core.limit_rules import LimitKind, LimitRule, Rate
 from timeball_server.ports.store import ListPage
 
 CLUSTER: Final = "default"
@@ -77,8 +78,50 @@ class AuditRow:
     detail: str = ""
 
 
-AccessRow = NamespaceRow | UserRow | KeyRow
-RowT = TypeVar("RowT", bound=NamespaceRow | UserRow | KeyRow)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRow:
+    """A limit of a namespace. One that is not enabled was taken back, and holds no longer.
+
+    `name` is namespace, kind and pattern. A `concurrency` or `starts` of 0 = no such limit.
+    """
+
+    cluster: str = CLUSTER
+    name: str
+    namespace: str
+    kind: str
+    pattern: str
+    concurrency: int
+    starts: int
+    per_ms: int
+    burst: int
+    weight: int
+    enabled: bool
+    reason: str
+    actor: str
+    updated_ms: int
+
+
+def limit_name(namespace: str, kind: LimitKind, pattern: str) -> str:
+    """The name of a limit's row; those of a namespace lie together."""
+    return f"{namespace}/{kind}/{pattern}"
+
+
+def rule_of(row: LimitRow) -> LimitRule:
+    """What a row says."""
+    has_rate = row.starts > 0
+    rate = Rate(starts=row.starts, per_ms=row.per_ms, burst=row.burst) if has_rate else None
+    return LimitRule(
+        namespace=row.namespace,
+        kind=LimitKind(row.kind),
+        pattern=row.pattern,
+        concurrency=row.concurrency or None,
+        rate=rate,
+        weight=row.weight,
+    )
+
+
+AccessRow = NamespaceRow | UserRow | KeyRow | LimitRow
+RowT = TypeVar("RowT", bound=NamespaceRow | UserRow | KeyRow | LimitRow)
 
 
 class AccessStore(Protocol):

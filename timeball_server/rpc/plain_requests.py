@@ -152,6 +152,10 @@ def _labels(pairs: Any) -> bool:
     return all(_label_key(key) and _label_value(value) for key, value in pairs.items())
 
 
+def _key(key: str) -> bool:
+    return "*" not in key and _PLAIN_WORDS.fullmatch(key) is not None
+
+
 def _label_key(key: str) -> bool:
     return len(key) <= 63 and _LABEL_KEY.fullmatch(key) is not None
 
@@ -189,6 +193,7 @@ _TASK: Final[Mapping[str, Test]] = {
     "selector": _labels,
     "delivery_mode": frozenset(task_pb2.DeliveryMode.values()).__contains__,
     "owner": _owner,
+    "concurrency_key": _key,
 }
 _CREATE: Final[Mapping[str, Test]] = {
     "parent": _PARENTS.__contains__,

@@ -20,6 +20,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from timeball.errors import Violation
+from timeball.v1 import admin_service_pb2
 
 from timeball_server.core.limits import HORIZON_MS
 from timeball_server.core.model import EVERYBODY
@@ -182,7 +183,27 @@ def _schedule(schedule: Any, path: str, found: Found) -> None:
         if schedule.task.HasField(name):
             sentence = "must be absent: a schedule's task has no time of its own"
             found.append(Violation(f"{path}task.{name}", sentence))
+    if schedule.task.concurrency_key:
+        sentence = "must be absent: a schedule's runs keep to its overlap policy instead"
+        found.append(Violation(f"{path}task.concurrency_key", sentence))
     _ordered("start_time", "end_time", schedule, path, found)
+
+
+def _limit(limit: Any, path: str, found: Found) -> None:
+    """What a kind of limit has, and what it has not."""
+    kind = admin_service_pb2.LimitKind.Name(limit.kind).removeprefix("LIMIT_KIND_")
+    of_namespace = kind == "NAMESPACE"
+    if of_namespace == bool(limit.pattern):
+        sentence = "must be absent" if of_namespace else "must be set: the key or handler"
+        found.append(Violation(f"{path}pattern", sentence))
+    allowed = _LIMITED_BY.get(kind, ())
+    for name in ("concurrency", "rate", "weight"):
+        if limit.HasField(name) and name not in allowed:
+            found.append(
+                Violation(f"{path}{name}", f"is nothing of a {kind.lower()}; leave it out")
+            )
+    if not any(limit.HasField(name) for name in allowed):
+        found.append(Violation(f"{path}{allowed[0]}", f"must be set: {' or '.join(allowed)}"))
 
 
 def _interval(interval: Any, path: str, found: Found) -> None:
@@ -199,11 +220,18 @@ def _ordered(first: str, last: str, message: Any, path: str, found: Found) -> No
             found.append(Violation(f"{path}{last}", f"must not lie before {first}"))
 
 
+_LIMITED_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "KEY": ("concurrency", "rate"),
+    "HANDLER": ("rate",),
+    "NAMESPACE": ("weight",),
+}
+"""What each kind of limit may say, and must say one of."""
 _PAIRS: Final[Mapping[str, Check]] = {
     "timeball.v1.RetryPolicy": _retry,
     "timeball.v1.Interval": _interval,
     "timeball.v1.Task": _task,
     "timeball.v1.Schedule": _schedule,
+    "timeball.v1.Limit": _limit,
     "timeball.v1.ListTasksRequest": partial(_ordered, "created_from", "created_to"),
 }
 """Rules between two fields of one message. As CEL they would copy the message, payload and all."""

@@ -14,6 +14,7 @@ from timeball_server.ports.access import (
     AccessRow,
     AuditRow,
     KeyRow,
+    LimitRow,
     NamespaceRow,
     UserRow,
 )
@@ -58,6 +59,7 @@ TABLES: Final[Mapping[type[Any], AccessTable]] = {
     # A user is a partition of its own, so that a namespace of many is spread.
     UserRow: AccessTable("users", UserRow, index="users_by_namespace"),
     KeyRow: AccessTable("api_keys", KeyRow),
+    LimitRow: AccessTable("limits", LimitRow),
 }
 
 
