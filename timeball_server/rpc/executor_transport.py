@@ -17,6 +17,7 @@ from timeball.errors import TimeballError, Unavailable
 from timeball_server.core.messages import (
     AckResults,
     Capacity,
+    Dispatch,
     Finished,
     FromExecutor,
     Started,
@@ -35,7 +36,7 @@ from timeball_server.rpc.executor_convert import (
     read_executor_message,
     read_owner_message,
 )
-from timeball_server.rpc.message_stream import MessageStream
+from timeball_server.rpc.message_stream import EASY_PACE_S, PACE_S, MessageStream
 from timeball_server.rpc.options import internal_channel_options
 from timeball_server.rpc.status import abort_with
 
@@ -145,6 +146,7 @@ class GrpcExecutorServer:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._pace = Pace()
         self._end: ExecutorEnd = MessageStream(
             read=self._read,
             write=context.write,
@@ -156,11 +158,13 @@ class GrpcExecutorServer:
 
     async def receive(self) -> ToExecutor | None:
         """The next message of the owner, None when the stream has ended."""
-        return await self._end.receive()
+        message = await self._end.receive()
+        self._pace.hear(message)
+        return message
 
     def send(self, message: FromExecutor) -> None:
         """Queue a message in order, without waiting; what runs did travels together."""
-        self._end.send(message, paced=may_wait(message))
+        self._end.send(message, pace_s=self._pace.of(message))
 
     def close(self) -> None:
         """End the stream."""
@@ -203,6 +207,33 @@ class ExecutorServicer(pb_grpc.ExecutorServiceServicer):
             await abort_with(context, refusal)
         finally:
             await stream.finish()
+
+
+class Pace:
+    """How long what runs did may wait for company, in seconds.
+
+    An owner is told of slots in time while they are scarce, and always of runs that have a key: it
+    may wait for the place. While half of the slots are free, nobody starts anything later for it.
+    """
+
+    def __init__(self) -> None:
+        self._scarce = True
+        self._keyed = False
+
+    def hear(self, message: ToExecutor | None) -> None:
+        """Take note of what the owner says."""
+        if isinstance(message, Dispatch) and not self._keyed:
+            self._keyed = any(order.concurrency_key for order in message.orders)
+
+    def of(self, message: FromExecutor) -> float:
+        """How old the last frame must be for this message to begin one; 0 = it goes at once."""
+        if isinstance(message, Capacity):
+            self._scarce = (
+                message.draining or bool(message.full) or 2 * message.free < message.slots
+            )
+        if not may_wait(message):
+            return 0.0
+        return PACE_S if self._scarce or self._keyed else EASY_PACE_S
 
 
 def may_wait(message: FromExecutor) -> bool:

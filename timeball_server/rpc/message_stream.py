@@ -31,6 +31,8 @@ PATIENCE_S: Final = 0.02
 """How long a patient message waits for another one to travel with."""
 PACE_S: Final = 0.005
 """How old the last frame is when a paced message begins one: many travel together, one at once."""
+EASY_PACE_S: Final = 0.02
+"""The same when whoever hears of it has nothing to do before."""
 FLUSH_S: Final = 1.0
 """How long a close may take to write what is queued."""
 
@@ -71,7 +73,7 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         self._waking: asyncio.TimerHandle | None = None
         self._waking_s = 0.0
         self._loop = asyncio.get_running_loop()
-        self._framed_s = -PACE_S
+        self._framed_s = -EASY_PACE_S
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     def start(self) -> None:
@@ -79,20 +81,20 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         loop = asyncio.get_running_loop()
         self._tasks = (loop.create_task(self._read_all()), loop.create_task(self._write_all()))
 
-    def send(self, message: Out, *, patient: bool = False, paced: bool = False) -> None:
+    def send(self, message: Out, *, patient: bool = False, pace_s: float = 0.0) -> None:
         """Queue a message in order, without waiting; dropped after the end.
 
         A patient message, that nobody waits for, travels with the next one or a little later:
         each frame of its own costs both ends more than all that it says. A paced one goes at once
-        unless a frame went a moment ago.
+        unless the last frame is younger than `pace_s`.
         """
         if self._ended:
             return
         self._unsent.append(message)
         if patient:
             self._wake_at(self._loop.time() + PATIENCE_S)
-        elif paced:
-            self._wake_at(self._framed_s + PACE_S)
+        elif pace_s:
+            self._wake_at(self._framed_s + pace_s)
         else:
             self._sendable.set()
         if len(self._unsent) > MAX_QUEUED_MESSAGES:

@@ -9,11 +9,20 @@ import pytest
 from google.protobuf.wrappers_pb2 import Int32Value
 
 from tests.support.virtual_loop import VirtualLoop, run_virtual
-from timeball_server.core.ids import Epoch, ShardId, TaskId
+from timeball_server.core.ids import Epoch, Incarnation, ShardId, TaskId
 from timeball_server.core.journal import EventRef
-from timeball_server.core.messages import Finished, Inventory, RunId, RunResult
-from timeball_server.rpc.executor_transport import may_wait
-from timeball_server.rpc.message_stream import PACE_S, PATIENCE_S, MessageStream
+from timeball_server.core.messages import (
+    Capacity,
+    Dispatch,
+    Finished,
+    Inventory,
+    RunId,
+    RunOrder,
+    RunResult,
+)
+from timeball_server.core.model import Payload
+from timeball_server.rpc.executor_transport import Pace, may_wait
+from timeball_server.rpc.message_stream import EASY_PACE_S, PACE_S, PATIENCE_S, MessageStream
 from timeball_server.runtime.loops import LoopChoice, loop_factory
 
 Frames = list[tuple[int, list[int]]]
@@ -54,7 +63,7 @@ def frames_of(say: Callable[[MessageStream[int, int, Int32Value, list[int]], int
 
 def test_the_first_paced_message_goes_at_once_and_the_next_ones_together() -> None:
     pace_ms = round(PACE_S * 1_000)
-    frames = frames_of(lambda stream, number: stream.send(number, paced=True))
+    frames = frames_of(lambda stream, number: stream.send(number, pace_s=PACE_S))
     assert frames[0] == (0, [0])
     assert [number for _, frame in frames for number in frame] == [*range(10)]
     assert [at_ms for at_ms, _ in frames] == [0, pace_ms, 2 * pace_ms]
@@ -93,7 +102,7 @@ def test_nothing_is_lost_however_close_to_the_next_frame_it_is_said(choice: Loop
         while len(frames) < 12:
             for _ in range(2):
                 said.append(len(said))
-                stream.send(said[-1], paced=True)
+                stream.send(said[-1], pace_s=PACE_S)
             await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, not a wait
         silence.set_result(None)
         await stream.finish()
@@ -114,3 +123,40 @@ def test_the_result_of_an_immediate_task_waits_for_nobody() -> None:
     assert may_wait(claimed)
     assert not may_wait(Finished(claimed.results + born.results))
     assert not may_wait(Inventory(1, (), ()))
+
+
+def order(concurrency_key: str) -> RunOrder:
+    return RunOrder(
+        run=finished(2).results[0].run,
+        shard=ShardId(0),
+        epoch=Epoch(1),
+        attempt=1,
+        handler="work",
+        payload=Payload(data=b""),
+        priority=4,
+        due_ms=0,
+        start_to_close_ms=None,
+        namespace="bank",
+        owner="teller",
+        concurrency_key=concurrency_key,
+    )
+
+
+def test_results_travel_slower_while_half_of_the_slots_are_free() -> None:
+    pace = Pace()
+    assert pace.of(finished(2)) == PACE_S  # nothing is known yet
+    paces = [pace.of(Capacity(slots=4, free=free, draining=False)) for free in (4, 2, 1, 0, 2)]
+    assert paces == [EASY_PACE_S, EASY_PACE_S, PACE_S, PACE_S, EASY_PACE_S]
+    assert pace.of(finished(2)) == EASY_PACE_S
+    assert pace.of(finished(1)) == 0.0
+    assert pace.of(Capacity(slots=4, free=4, draining=True)) == PACE_S
+    assert pace.of(Capacity(slots=4, free=4, draining=False, full=("work",))) == PACE_S
+
+
+def test_the_place_of_a_key_is_never_waited_for() -> None:
+    pace = Pace()
+    pace.of(Capacity(slots=4, free=4, draining=False))
+    pace.hear(Dispatch(Incarnation(7), (order(""),)))
+    assert pace.of(finished(2)) == EASY_PACE_S
+    pace.hear(Dispatch(Incarnation(7), (order(""), order("account-1"))))
+    assert pace.of(finished(2)) == PACE_S
