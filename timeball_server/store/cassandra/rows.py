@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
 from timeball_server.core.journal import (
@@ -52,6 +52,8 @@ from timeball_server.store.records import (
 Values = tuple[Any, ...]
 MINUTE_US: Final = 60_000_000
 MS_US: Final = 1_000
+_NO_ALARM: Final = (None, None, None)
+_NO_RUN: Final = (None, None)
 _ROW_BYTES: Final = 512
 """What a row costs in a request besides its last column, generously: an event with all its numbers
 and names. The last column is the one that can be long: an event's detail, a message."""
@@ -66,10 +68,10 @@ class _Table:
     partition_size: int
     instant_at: int
     unit_us: int
+    place: str
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One row, ready to be bound. Writes of equal partitions are one mutation."""
 
     statement: str
@@ -80,14 +82,18 @@ class Write:
 
 def event_values(row: EventRow) -> Values:
     """The values of an event."""
-    home = home_bucket(row.task_id)
+    task_id, alarm, run, spec_at = row.task_id, row.alarm, row.run, row.spec_at
+    home = home_bucket(task_id)
+    alarm_due_ms, alarm_seq, alarm_epoch = _NO_ALARM if alarm is None else alarm
+    run_seq, run_epoch = _NO_RUN if run is None else run
+    unaccounted = list(row.unaccounted) if row.unaccounted else None
     return (
-        *(home.minute, home.shard, home.part, row.task_id, row.epoch, row.seq),
-        *(row.kind, row.state, *(row.alarm or (None, None, None)), row.attempt),
-        *(*(row.run or (None, None)), row.executor, row.incarnation, row.prev_epoch),
-        *(*row.spec_at, row.revision, row.priority, list(row.unaccounted) or None),
-        *(row.request_id, row.at_ms, row.created_ms, row.actor, encode_detail(row.detail)),
-    )
+        home.minute, home.shard, home.part, task_id, row.epoch, row.seq, row.kind, row.state,
+        alarm_due_ms, alarm_seq, alarm_epoch, row.attempt, run_seq, run_epoch, row.executor,
+        row.incarnation, row.prev_epoch, spec_at[0], spec_at[1], row.revision, row.priority,
+        unaccounted, row.request_id, row.at_ms, row.created_ms, row.actor,
+        encode_detail(row.detail),
+    )  # fmt: skip
 
 
 def event_from(values: Values) -> EventRow:
@@ -120,15 +126,15 @@ def event_from(values: Values) -> EventRow:
 
 
 # journal and due share the shape of their partition key, so that one bucket is one mutation.
-_BUCKETS: Final = ("add_event", "add_due")
+_BUCKET: Final = "bucket"
 _TABLES: Final[Mapping[type[Row], _Table]] = {
-    EventRow: _Table("add_event", event_values, 3, 0, MINUTE_US),
-    DueRow: _Table("add_due", due_values, 3, 0, MINUTE_US),
-    OwnerListRow: _Table("add_by_owner", by_owner_values, 3, 3, MS_US),
-    StateListRow: _Table("add_by_state", by_state_values, 4, 4, MS_US),
-    DeadLetterRow: _Table("add_dead_letter", dead_letter_values, 2, 2, MS_US),
-    LedgerRow: _Table("add_verdict", ledger_values, 2, 2, MS_US),
-    VersionRow: _Table("add_version", version_values, 1, 3, MS_US),
+    EventRow: _Table("add_event", event_values, 3, 0, MINUTE_US, _BUCKET),
+    DueRow: _Table("add_due", due_values, 3, 0, MINUTE_US, _BUCKET),
+    OwnerListRow: _Table("add_by_owner", by_owner_values, 3, 3, MS_US, "add_by_owner"),
+    StateListRow: _Table("add_by_state", by_state_values, 4, 4, MS_US, "add_by_state"),
+    DeadLetterRow: _Table("add_dead_letter", dead_letter_values, 2, 2, MS_US, "add_dead_letter"),
+    LedgerRow: _Table("add_verdict", ledger_values, 2, 2, MS_US, "add_verdict"),
+    VersionRow: _Table("add_version", version_values, 1, 3, MS_US, "add_version"),
 }
 
 
@@ -136,11 +142,8 @@ def write_of(row: Row) -> Write:
     """The one write that this row ever is."""
     table = _TABLES[type(row)]
     values = table.to_values(row)
-    name = "bucket" if table.statement in _BUCKETS else table.statement
     last = values[-1]
-    return Write(
-        table.statement,
-        (*values, values[table.instant_at] * table.unit_us),
-        (name, *values[: table.partition_size]),
-        _ROW_BYTES + (len(last) if isinstance(last, (str, bytes)) else 0),
-    )
+    size_bytes = _ROW_BYTES + len(last) if isinstance(last, (str, bytes)) else _ROW_BYTES
+    timestamp_us = values[table.instant_at] * table.unit_us
+    partition = (table.place, *values[: table.partition_size])
+    return Write(table.statement, (*values, timestamp_us), partition, size_bytes)

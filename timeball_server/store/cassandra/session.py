@@ -36,6 +36,7 @@ class Prepared:
 
     statement: Any
     encoders: tuple[Encoder, ...]
+    query_id: bytes
 
 
 class Session:
@@ -176,24 +177,35 @@ class Session:
         return response
 
     def _bind(self, name: str, values: Sequence[object]) -> Any:
-        prepared = self._prepared[name]
-        bound = BoundStatement(prepared.statement)
+        bound = BoundStatement(self._prepared[name].statement)
+        bound.values = self._encode(name, values)
+        return bound
+
+    def _encode(self, name: str, values: Sequence[object]) -> list[Any]:
         try:
-            bound.values = encode(prepared.encoders, values)
+            return encode(self._prepared[name].encoders, values)
         except MISTAKES as error:
             raise Internal(
                 f"A value of {name} cannot be stored: {error}. Nothing was written. "
                 "Please report this."
             ) from error
-        return bound
 
     def _batch(self, writes: Sequence[Write]) -> Any:
-        bound = [self._bind(write.statement, write.values) for write in writes]
-        if len(bound) == 1:
-            return bound[0]
+        """One statement for all; it goes where its first row belongs.
+
+        The others are put where the driver's `add` puts them. It would look at each for its place,
+        and at nothing else that ours have: a third of what a row costs before it is sent.
+        """
+        first = self._bind(writes[0].statement, writes[0].values)
+        if len(writes) == 1:
+            return first
         batch = BatchStatement(batch_type=BatchType.UNLOGGED)
-        for statement in bound:
-            batch.add(statement)
+        batch.add(first)
+        prepared = self._prepared
+        batch._statements_and_parameters.extend(
+            (True, prepared[name].query_id, self._encode(name, values))
+            for name, values, _, _ in writes[1:]
+        )
         return batch
 
 
@@ -205,7 +217,7 @@ def prepare(driver: Any) -> dict[str, Prepared]:
         found.fetch_size = PAGE_ROWS
         found.is_idempotent = statement.is_idempotent
         encoders = [encoder_of(mark.type, PROTOCOL_VERSION) for mark in found.column_metadata]
-        prepared[name] = Prepared(found, tuple(encoders))
+        prepared[name] = Prepared(found, tuple(encoders), found.query_id)
     return prepared
 
 
