@@ -16,6 +16,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 from weakref import WeakSet
 
 import grpc
@@ -44,6 +45,10 @@ from timeball_server.rpc.options import ACCEPTED_KEY, internal_channel_options
 from timeball_server.rpc.owner_convert import read_outcome, write_command
 from timeball_server.rpc.owner_servicer import TAKEN_KEY
 from timeball_server.rpc.watching import GrpcOwnerWatch
+
+PACE_S: Final = 0.005
+"""How old the last message is when the next one goes: what many callers ask travels together, and
+what one asks alone goes at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,9 @@ class _Stream:
         self._commands = 0
         self._number = 0
         self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._waking: asyncio.TimerHandle | None = None
+        self._written_s = -PACE_S
         self._closing = False
         self.ended = False
         self._tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._read()))
@@ -121,7 +129,8 @@ class _Stream:
         remaining = deque(commands)
         while remaining:
             asks.append(self._queue_group(remaining))
-        self._wake.set()
+        if self._waking is None:
+            self._wake_by(self._written_s + PACE_S)
         return asks
 
     async def close(self) -> None:
@@ -131,6 +140,17 @@ class _Stream:
         await asyncio.wait(self._tasks, timeout=self._limits.close_grace_ms / 1000)
         self._call.cancel()
         await asyncio.wait(self._tasks)
+
+    def _wake_by(self, when_s: float) -> None:
+        """Write at this instant of the loop's clock, or now if it has passed."""
+        if when_s <= self._loop.time():
+            self._wake.set()
+        else:
+            self._waking = self._loop.call_at(when_s, self._waken)
+
+    def _waken(self) -> None:
+        self._waking = None
+        self._wake.set()
 
     def _queue_group(self, remaining: deque[Command]) -> _Ask:
         """Write commands into one group until it is big enough."""
@@ -146,7 +166,7 @@ class _Stream:
             command = group.commands.add()
             write_command(command, taken[-1])
             size_bytes += command.ByteSize()
-        ask = _Ask(taken, asyncio.get_running_loop().create_future())
+        ask = _Ask(taken, self._loop.create_future())
         out.size_bytes += size_bytes
         out.asks.append(ask)
         self._asks[self._number] = ask
@@ -166,6 +186,7 @@ class _Stream:
                 self._queued_bytes -= out.size_bytes
                 for ask in out.asks:
                     ask.sent = True
+                self._written_s = self._loop.time()
                 await self._call.write(out.message)
             await self._call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -173,10 +194,14 @@ class _Stream:
 
     async def _queued(self) -> bool:
         """Wait for something to send; False = nothing will come any more."""
-        while not self._queue and not self._closing and not self.ended:
+        while not self._is_ready():
             self._wake.clear()
             await self._wake.wait()
         return bool(self._queue) and not self.ended
+
+    def _is_ready(self) -> bool:
+        """Whether to write now, or never again; what is queued waits for its pace."""
+        return self._closing or self.ended or bool(self._queue and self._waking is None)
 
     async def _read(self) -> None:
         """Match answers until the call ends, then settle what is left."""
