@@ -79,19 +79,21 @@ def _with_spec(
 ) -> ScheduleDetail | None:
     """The head's words with another specification; None = it would never fire.
 
-    A nominal time that stays in hand stays the one that an earlier owner may have launched.
+    A nominal time that stays in hand stays the one that an earlier owner may have launched. What
+    was decided, or waits, lies after now if the clock was put back: it is of the version before.
     """
     detail = launching.quiet(launching.detail_of(task))
+    named_ms = (at_ms for at_ms, _ in detail.buffered)
+    last_ms = max(engine.now_ms, detail.nominal_ms or 0, *named_ms)
     changed = replace(
         detail,
         spec=spec,
         version=detail.version + 1,
-        version_after_ms=engine.now_ms,
+        version_after_ms=last_ms,
         updated_ms=engine.now_ms,
     )
     hand_ms = occurrences.hand_ms(task)
     waits_for_run = spec.delay_ms is not None and hand_ms is None and bool(detail.open)
-    last_ms = max(engine.now_ms, detail.nominal_ms or 0)
     taken = changed.runs + len(changed.buffered)
     next_ms = None
     if not waits_for_run:
