@@ -96,7 +96,8 @@ class Client:
         self._clock = VirtualClock(world.loop)
         self.caller = Caller(self.namespace, name)
         self._strange = random.Random(f"{world.seed} {name} is strange")
-        self._reviser = Reviser(world, self)
+        self.coordinators: tuple[str, ...] = COORDINATORS
+        self.reviser = Reviser(world, self)
 
     async def run(self, creates: int, until_us: int) -> None:
         """Create that many tasks, spread over the time, and do other things in between."""
@@ -114,7 +115,7 @@ class Client:
         if created is None:
             return
         self.tasks.append(created)
-        self._reviser.maybe(wanted, created)
+        self.reviser.maybe(wanted, created)
         if rng.random() < 0.15:
             await self.get(rng.choice(self.tasks))
         if self._strange.random() < STRANGER_SHARE:
@@ -193,8 +194,8 @@ class Client:
         )
         return spec, wish
 
-    async def create(self, wanted: Wanted, *, resend: bool = False) -> str | None:
-        """Create a task; its id if the client learned it."""
+    async def create(self, wanted: Wanted, *, resend: bool = False, tries: int = 0) -> str | None:
+        """Create a task; its id if the client learned it. Tries 0 = as often as it likes."""
 
         async def ask(api: TaskApi, resend: bool) -> TaskView:
             request = CreateRequest(
@@ -383,7 +384,7 @@ class Client:
         self._end(op, Kind.OK)
 
     async def _try(self, op: Op, ask: Ask, doubt: bool, limit_s: float) -> TaskView | ScheduleView:
-        address = self._rng.choice(COORDINATORS)
+        address = self._rng.choice(self.coordinators)
         name = f"{op.call} {op.task_id}"
         async with asyncio.timeout(limit_s):
             answer: TaskView | ScheduleView = await self._world.network.call(

@@ -43,8 +43,9 @@ def _rule(name: str, first: int, seeds: int | None) -> dict[str, Any]:
     switch = {**RULES, **NAMED}[name]
     rewriting.install(switch.rewrites)
     from tests.support.sim.nemeses import NEMESES
+    from tests.support.sim.scripts import SCRIPTED
 
-    wanted = {"profile": NEMESES[switch.nemesis]}
+    wanted = {"profile": {**NEMESES, **SCRIPTED}[switch.nemesis]}
     count = seeds or switch.within
     return _run([(seed, wanted) for seed in range(first, first + count)], switch.breaks)
 
@@ -65,10 +66,14 @@ def _mutant(name: str, first: int, seeds: int | None) -> dict[str, Any]:
     mutant = mutants()[int(name)]
     rewriting.install_change(mutant.module, mutant.apply)
     from tests.support.sim.nemeses import NEMESES
+    from tests.support.sim.scripts import SCRIPTED
 
     drawn = range(first, first + (seeds or MUTANT_SEEDS))
     runs: Runs = [(seed, {}) for seed in drawn]
-    return _run([*runs, *((first, {"profile": each}) for each in NEMESES.values())], ("",))
+    return _run(
+        [*runs, *((first, {"profile": each}) for each in (*SCRIPTED.values(), *NEMESES.values()))],
+        ("",),
+    )
 
 
 def _run(runs: Runs, breaks: tuple[str, ...]) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum, auto
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 from timeball.errors import Internal, OutcomeUnknown, StoreUnavailable
 
 from tests.support.checker.history import Claim
+from tests.support.sim.gate import Kept
 from tests.support.sim.network import Network
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.ids import Bucket, Epoch, Minute, ShardId, TaskId, home_of
@@ -83,6 +85,8 @@ class FaultyStore:
         for row in rows:
             groups.setdefault((_partition(row), getattr(row, "task_id", None)), []).append(row)
         parts = [lambda part=part: self._inner.append(part) for part in groups.values()]
+        if self._process in self._network.gate.shut:
+            await self._keep(list(groups.values()))
         await self._write("append", parts, lambda: self._inner.append(rows))
 
     async def raise_epoch(
@@ -122,7 +126,9 @@ class FaultyStore:
 
     async def delete_bucket(self, minute: Minute, shard: ShardId) -> None:
         """A plain write."""
-        await self._conditional("delete_bucket", lambda: self._inner.delete_bucket(minute, shard))
+        await self._conditional(
+            f"delete_bucket {minute} {shard}", lambda: self._inner.delete_bucket(minute, shard)
+        )
 
     async def add_layout(self, row: LayoutRow) -> bool:
         """A conditional write."""
@@ -257,6 +263,19 @@ class FaultyStore:
         ask: Callable[[], Coroutine[Any, Any, T]],
     ) -> T:
         return await self._travel(name, self._fate(), ask, parts)
+
+    async def _keep(self, groups: Sequence[Sequence[Row]]) -> NoReturn:
+        """A script keeps what was sent; in part or whole, it lands when the script says so."""
+        network = self._network
+        for rows in groups:
+            ask = partial(self._inner.append, rows)
+            land = partial(self._apply_quietly, "append", ask)
+            network.gate.kept.append(Kept(self._process, rows, land))
+        network.history.fault("store kept", self._process, "append")
+        answer: asyncio.Future[NoReturn] = network.loop.create_future()
+        network.after(self._patience_s(Fate.LATE), _fail, answer, _error(Fate.LATE, "append"))
+        await answer
+        raise AssertionError("nobody answers what is kept")
 
     def _fate(self) -> Fate:
         profile, rng = self._network.profile, self._network.rng

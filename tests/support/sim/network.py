@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from timeball.errors import OutcomeUnknown, TimeballError, Unavailable
 
+from tests.support.sim.gate import Gate
 from tests.support.sim.history import History
 from tests.support.sim.profile import Profile
 from tests.support.virtual_loop import VirtualClock, VirtualLoop
@@ -50,6 +51,7 @@ class Network:
         self._cut: dict[tuple[str, str], int] = {}
         self._calls: dict[str, dict[asyncio.Future[Any], None]] = {}
         self._connections: dict[Connection, None] = {}
+        self.gate = Gate()
 
     # Topology -----------------------------------------------------------------------------------
 
@@ -325,6 +327,9 @@ class End(Generic[In, Out]):
 
     def _in_order(self, call: Callable[..., object], *arguments: object) -> None:
         network = self._connection.network
+        if self._process in network.gate.stuck:
+            network.gate.messages.append(lambda: call(*arguments))
+            return
         now = network.loop.time()
         self._arrives = max(self._arrives + 0.000_001, now + network.delay_s())
         network.after(self._arrives - now, call, *arguments)

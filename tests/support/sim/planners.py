@@ -7,18 +7,19 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace as replace_record
 
 from coordinator.node import CoordinatorNode
 from coordinator.schedules import CreateScheduleRequest, ScheduleApi
 from tests.support.checker.cluster import OF_SCHEDULE
-from tests.support.checker.history import Call, Kind, Rhythm
+from tests.support.checker.history import Call, Kind, Mode, Rhythm, Wish
 from tests.support.sim.clients import Client
 from tests.support.sim.world import World
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.ids import TaskId
 from timeball_server.core.minting import fresh_request_id
-from timeball_server.core.model import Overlap, OverlapPolicy, ScheduleSpec, ScheduleView
+from timeball_server.core.model import Overlap, OverlapPolicy, Payload, ScheduleSpec, ScheduleView
 from timeball_server.core.schedules.spec import Calendar, Cron, FoldRule
 
 SECONDS = (1, 5, 10)
@@ -65,9 +66,8 @@ class Planner(Client):
 
     async def _create_schedule(self) -> str | None:
         rng, now_ms = self._rng, START_WALL_MS + self._world.loop.now_us // 1_000
-        request_id = fresh_request_id(now_ms, rng.randbytes(10))
         every_ms = rng.choice(EVERY_MS)
-        task, wish = self.task(f"{OF_SCHEDULE}{request_id.hex()}", None, 0)
+        task, wish = self.task("", None, 0)
         spec = ScheduleSpec(
             task=task,
             every_ms=every_ms,
@@ -76,13 +76,27 @@ class Planner(Client):
             max_runs=rng.randint(1, 20) if rng.random() < 0.2 else 0,
         )
         spec, rhythm = self._varied(spec)
+        return await self.create_schedule(spec, rhythm, wish)
+
+    async def create_schedule(
+        self, spec: ScheduleSpec, rhythm: Rhythm | None = None, wish: Wish | None = None
+    ) -> str | None:
+        """Create a schedule whose runs carry its name; its id if the planner learned it."""
+        now_ms = START_WALL_MS + self._world.loop.now_us // 1_000
+        request_id = fresh_request_id(now_ms, self._rng.randbytes(10))
+        name = f"{OF_SCHEDULE}{request_id.hex()}"
+        facts = msgspec.json.decode(spec.task.payload.data) | {"mark": name}
+        payload = Payload(data=msgspec.json.encode(facts))
+        spec = replace(spec, task=replace(spec.task, payload=payload))
+        asked = wish or Wish(mode=Mode(spec.task.mode), max_attempts=spec.task.retry.max_attempts)
 
         async def ask(api: ScheduleApi, resend: bool) -> ScheduleView:
             request = CreateScheduleRequest(spec=spec, request_id=request_id, resend=resend)
             return await api.create(self.caller, request, 8_000)
 
         op = self.begin(Call.CREATE_SCHEDULE)
-        op.request_id, op.wish, op.rhythm = request_id, wish, rhythm
+        op.request_id, op.wish = request_id, replace_record(asked, payload=name)
+        op.rhythm = rhythm or _rhythm(spec)
         await self.insist(op, ask, tries=FOR_EVER)
         return op.task_id if op.kind is Kind.OK else None
 

@@ -36,6 +36,7 @@ class Profile:
         pause_before: scheduler nodes freeze before writes to the store that are called so.
         moves: operators wish a shard on a node, or take a wish back.
         drains: a scheduler node is asked to stop, and started again.
+        script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
     calm: bool = True
@@ -75,6 +76,7 @@ class Profile:
     skew_ms: int = 0
     moves: float = 0.0
     drains: float = 0.0
+    script: str = ""
 
 
 def draw(rng: random.Random) -> Profile:

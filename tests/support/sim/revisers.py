@@ -130,21 +130,36 @@ class Reviser:
             due_ms = now_ms + rng.randint(1_000, 10_000)
         else:
             due_ms = now_ms + rng.randint(1_000, FARTHEST_MS)
+        op = self._begin_move(task_id, due_ms, delay_ms, revision)
+        return await self._insist(op, self._asks_to_move(op, request_id, revision))
 
+    async def move_once(self, task_id: str, delay_ms: int) -> Op:
+        """Move a task to so long from now, and give up not knowing."""
+        op = self._begin_move(task_id, None, delay_ms, None)
+        asks = self._asks_to_move(op, self._request_id(), None)
+        await self._client.insist(op, asks, tries=1)
+        return op
+
+    def _begin_move(
+        self, task_id: str, due_ms: int | None, delay_ms: int, revision: Revision
+    ) -> Op:
+        op = self._client.begin(Call.RESCHEDULE, task_id)
+        op.due_ms, op.delay_ms, op.etag = due_ms, delay_ms, revision or 0
+        return op
+
+    def _asks_to_move(self, op: Op, request_id: bytes, revision: Revision) -> Any:
         async def ask(api: TaskApi, resend: bool) -> TaskView:
             request = RescheduleRequest(
-                task_id=TaskId(task_id),
-                due_ms=due_ms,
-                delay_ms=delay_ms,
+                task_id=TaskId(op.task_id),
+                due_ms=op.due_ms,
+                delay_ms=op.delay_ms,
                 revision=revision,
                 request_id=request_id,
                 resend=resend,
             )
             return await api.reschedule(self._caller, request, 8_000)
 
-        op = self._client.begin(Call.RESCHEDULE, task_id)
-        op.due_ms, op.delay_ms, op.etag = due_ms, delay_ms, revision or 0
-        return await self._insist(op, ask)
+        return ask
 
     async def _terminate(self, task_id: str) -> Op:
         request_id = self._request_id()

@@ -22,6 +22,8 @@ from tests.support.sim.ledger import verdicts
 from tests.support.sim.nemesis import Nemesis
 from tests.support.sim.planners import Planner
 from tests.support.sim.profile import Profile, draw
+from tests.support.sim.scripts import SCRIPTS
+from tests.support.sim.stage import Stage, StaleScript
 from tests.support.sim.testimony import told_by
 from tests.support.sim.world import NodeKind, Seams, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock, VirtualLoop, run_virtual
@@ -118,6 +120,25 @@ async def _live(world: World) -> None:
         world.start(f"executor-{number}", NodeKind.EXECUTOR)
     clock = VirtualClock(world.loop)
     await clock.sleep_ms(SETTLE_S * 1_000)
+    planner = await (_play(world) if world.profile.script else _draw(world))
+    world.history.healed_us = world.loop.now_us
+    world.history.trace("world", "healed")
+    await _finish(world, planner)
+
+
+async def _play(world: World) -> Planner:
+    """What a script says, step by step."""
+    stage = Stage(world)
+    try:
+        await SCRIPTS[world.profile.script](stage)
+    except StaleScript as error:
+        world.history.problem("script", str(error))
+    world.network.gate.shut.clear()
+    return stage.planner
+
+
+async def _draw(world: World) -> Planner:
+    """Clients, faults and operators, all drawn from the seed."""
     nemesis = Nemesis(world)
     nemesis.start()
     clients = [Client(world, f"client-{number}") for number in range(world.profile.clients)]
@@ -130,9 +151,7 @@ async def _live(world: World) -> None:
     )
     await _make_up(world, clients)
     await nemesis.stop()
-    world.history.healed_us = world.loop.now_us
-    world.history.trace("world", "healed")
-    await _finish(world, planner)
+    return planner
 
 
 async def _make_up(world: World, clients: list[Client]) -> None:

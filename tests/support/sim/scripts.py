@@ -1,0 +1,211 @@
+"""Histories that are written, not drawn: the exact order of steps that a rule is there for.
+
+Drawn faults meet these orders once in hundreds of runs, and not for long. Each script drives the
+same world, the same production classes and the same judge; on a sound product it breaks nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from tests.support.sim.clients import COORDINATORS
+from tests.support.sim.gate import Rows
+from tests.support.sim.profile import Profile
+from tests.support.sim.stage import Stage
+from timeball_server.core.ids import TaskId
+from timeball_server.core.journal import EventRow
+
+Script = Callable[[Stage], Awaitable[None]]
+SWEPT_S: Final = 90.0
+"""After so long every bucket of now has been read once more."""
+
+
+async def late_cancel(stage: Stage) -> None:
+    """An end of a lost owner lands after its successor has read the task (R16)."""
+    task = await stage.create(due_s=30)
+    first = await stage.doubt(task, stage.client.cancel(task, tries=1))
+    await stage.next_owner(task)
+    await stage.sleep(3)
+    stage.gate.land(first.name)
+    await stage.look(task)
+    await stage.until(lambda: stage.starts(task))
+    await stage.sleep(3)
+    await stage.look(task)
+
+
+async def late_cancel_and_update(stage: Stage) -> None:
+    """The same, and a change of the successor lands after a third owner has shown the end (R17)."""
+    task = await stage.create(due_s=55)
+    first = await stage.doubt(task, stage.client.cancel(task, tries=1))
+    await stage.next_owner(task)
+    await stage.sleep(2)
+    stage.start(first)
+    await stage.sleep(1)
+    second = await stage.doubt(task, stage.move(task, 50_000))
+    stage.gate.land(first.name)
+    await stage.next_owner(task)
+    await stage.sleep(2)
+    await stage.look(task, COORDINATORS[:1])
+    stage.gate.land(second.name)
+    await stage.sleep(1)
+    await stage.look(task, COORDINATORS[1:])
+    stage.start(second)
+
+
+async def two_pasts(stage: Stage) -> None:
+    """Two epochs write the same number, and a third goes on from the older one of them (R5)."""
+    task = await stage.create(due_s=5, fails=1, work_ms=1_000)
+    await stage.until(lambda: stage.starts(task))
+    first, executor = stage.owner(task), stage.process(stage.starts(task)[0].process)
+    stage.gate.shut.add(first.name)
+    await stage.until(lambda: stage.gate.of(first.name))
+    stage.crash(first)
+    stage.crash(executor)
+    second = await stage.next_owner(task)
+    stage.gate.shut.add(second.name)
+    stage.start(first)
+    await stage.until(lambda: stage.gate.of(second.name))
+    stage.crash(second)
+    stage.gate.land(first.name)
+    stage.start(executor)
+    await stage.next_owner(task)
+    await stage.until(lambda: len(stage.starts(task)) > 1)
+    await stage.sleep(2)
+    await stage.look(task)
+    stage.gate.land(second.name)
+    await stage.sleep(6)
+    await stage.look(task)
+    stage.start(second)
+
+
+async def late_order(stage: Stage) -> None:
+    """An order of a frozen owner arrives after its successor has asked its executor (R13)."""
+    task = await stage.create(due_s=8, work_ms=500)
+    first = stage.owner(task)
+    await stage.sleep(5)
+    stage.gate.stuck.add(first.name)
+    await stage.until(lambda: stage.sent(task))
+    stage.world.loop.freeze(first.name)
+    stage.strike("freeze", first)
+    await stage.next_owner(task)
+    await stage.until(lambda: stage.starts(task))
+    await stage.sleep(2)
+    stage.gate.deliver()
+    await stage.sleep(2)
+    stage.world.loop.thaw(first.name)
+
+
+async def late_creation(stage: Stage) -> None:
+    """A creation that nobody was told of lands behind the successor's cursor (R18)."""
+    known = await stage.create(due_s=0)
+    await stage.sleep(2)
+    first = await stage.doubt(known, stage.create_beside(known, due_s=3))
+    await stage.next_owner(known)
+    await stage.sleep(12)
+    stage.gate.land(first.name)
+    await stage.sleep(SWEPT_S)
+
+
+async def overdue_at_an_old_home(stage: Stage) -> None:
+    """An owner is lost before it hands out a task whose home is behind the watermark (R22)."""
+    executors = [each for each in stage.world.processes.values() if each.executor is not None]
+    for executor in executors:
+        stage.world.loop.freeze(executor.name)
+        stage.strike("freeze", executor)
+    task = await stage.create(due_s=-240, made_s=-240)
+    first = stage.owner(task)
+    stage.crash(first)
+    for executor in executors:
+        stage.world.loop.thaw(executor.name)
+    await stage.next_owner(task)
+    await stage.sleep(20)
+    stage.start(first)
+
+
+async def stale_member(stage: Stage) -> None:
+    """An executor is in its next life before an owner hears of the end of the former (R11)."""
+    tasks = [await stage.create(due_s=8 - n / 100, work_ms=9_000) for n in range(12)]
+    due_us = stage.world.loop.now_us + 8_000_000
+    await stage.until(lambda: stage.world.loop.now_us > due_us - 400_000)
+    owners = {stage.owner(task).name: stage.owner(task) for task in tasks}
+    for owner in owners.values():
+        owner.sessions[-1].cut()
+    for number in (1, 2, 3):
+        executor = stage.process(f"executor-{number}")
+        stage.crash(executor)
+        stage.start(executor)
+    await stage.sleep(3.5)
+    for owner in owners.values():
+        owner.sessions[-1].heal()
+    await stage.sleep(20)
+
+
+async def half_a_tick(stage: Stage) -> None:
+    """Of a tick the run alone was written (S1, S3)."""
+    await _tear(stage, lands_at_once=True)
+
+
+async def late_tick(stage: Stage) -> None:
+    """A tick lands after others have decided on its time (S4)."""
+    await _tear(stage, lands_at_once=False)
+
+
+async def _tear(stage: Stage, *, lands_at_once: bool) -> None:
+    schedule = await stage.plan(every_s=1)
+    await stage.sleep(4)
+    first = stage.owner(schedule)
+    stage.gate.shut.add(first.name)
+    await stage.until(lambda: any(_is_run(each.rows, schedule) for each in stage.gate.kept))
+    stage.crash(first)
+    if lands_at_once:
+        stage.gate.land(first.name, lambda rows: _is_run(rows, schedule))
+    second = await stage.next_owner(schedule)
+    await stage.sleep(4)
+    stage.gate.land(first.name)
+    stage.start(first)
+    await stage.sleep(2)
+    stage.crash(second)
+    await stage.next_owner(schedule)
+    await stage.sleep(5)
+    stage.start(second)
+
+
+def _is_run(rows: Rows, schedule: TaskId) -> bool:
+    """Whether rows are a run's, not its schedule's."""
+    return any(isinstance(row, EventRow) and row.task_id != schedule for row in rows)
+
+
+async def lost_schedule(stage: Stage) -> None:
+    """An owner is lost long after the schedule's home is behind the watermark (S2)."""
+    schedule = await stage.plan(every_s=5)
+    await stage.sleep(200)
+    first = stage.owner(schedule)
+    stage.crash(first)
+    await stage.next_owner(schedule)
+    await stage.sleep(30)
+    stage.start(first)
+
+
+SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
+    {
+        "late cancel": late_cancel,
+        "late cancel and update": late_cancel_and_update,
+        "two pasts": two_pasts,
+        "late order": late_order,
+        "late creation": late_creation,
+        "overdue at an old home": overdue_at_an_old_home,
+        "stale member": stale_member,
+        "half a tick": half_a_tick,
+        "late tick": late_tick,
+        "lost schedule": lost_schedule,
+    }
+)
+SCRIPTED: Final[Mapping[str, Profile]] = MappingProxyType(
+    {
+        **{name: Profile(calm=False, tasks=1, script=name) for name in SCRIPTS},
+        "autumn": Profile(tasks=20, clients=2, schedules=12),
+    }
+)
+"""Profiles by name that need no luck; "autumn" is drawn, and all of it lies in that night."""
