@@ -218,6 +218,47 @@ async def test_a_run_over_its_limit_is_cut_and_retried(
     assert len(starts_of(dev, handle.id)) == 2
 
 
+async def test_the_next_attempt_goes_on_where_the_last_one_left_off(
+    dev: DevServer, client: timeball.AsyncClient
+) -> None:
+    handle = await dev_tasks.copy.submit(10, then="fail")
+    assert await handle.result(timeout=PATIENCE) == "attempt 2 from 5"
+
+
+async def test_a_silent_handler_is_given_up_and_its_checkpoint_kept(
+    dev: DevServer, client: timeball.AsyncClient
+) -> None:
+    handle = await dev_tasks.copy.options(heartbeat_within="300ms").submit(10, then="hang")
+    assert await handle.result(timeout=PATIENCE) == "attempt 2 from 5"
+    task = await client.get(handle.id)
+    assert [each.failure.kind for each in task.attempts] == ["HEARTBEAT_TIMEOUT", ""]
+
+
+async def test_a_handler_that_speaks_may_run_for_long_and_shows_how_far_it_is(
+    dev: DevServer, client: timeball.AsyncClient
+) -> None:
+    long = dev_tasks.copy.options(heartbeat_within="500ms")
+    handle = await long.submit(8, then="copy.on")
+
+    async def half() -> task_pb2.Task | None:
+        found = await client.get(handle.id)
+        return found if found.progress.note == "row 4" else None
+
+    task = await eventually(half, "the handler says how far it is")
+    assert (task.progress.fraction, task.progress.checkpoint.data) == (0.5, b"4")
+    begun = task.attempts[0].start_time.ToMilliseconds()
+    heard_ms = begun + 1_500
+
+    async def still() -> task_pb2.Task | None:
+        found = await client.get(handle.id)
+        return found if found.progress.heartbeat_time.ToMilliseconds() > heard_ms else None
+
+    assert (await eventually(still, "three timeouts later it is heard")).attempt == 1
+    assert "50 % done: row 4" in (await client.explain(handle.id)).blocking.description
+    (dev.work / "copy.on").touch()
+    assert await handle.result(timeout=PATIENCE) == "attempt 1 from 0"
+
+
 # Cancelling ---------------------------------------------------------------------------------------
 
 

@@ -73,6 +73,26 @@ async def note(book: str, value: str) -> str:
     return value
 
 
+@timeball.task("it.copy", retry=QUICK)
+def copy(rows: int, then: str) -> str:
+    """Copies from where the attempt before left off, and at half of it does what `then` says.
+
+    `fail` raises, `hang` falls silent until it is given up, `wait` goes on when a file is there.
+    """
+    context = timeball.current()
+    first = context.checkpoint or 0
+    for row in range(first, rows):
+        context.heartbeat(row / rows, f"row {row}", checkpoint=row)
+        if row == rows // 2 and first == 0:
+            if then == "fail":
+                raise ConnectionError("half-way")
+            while not left_behind(then).exists() and not context.is_cancelled:
+                context.cancelled_sync(LOOK_EVERY_S)
+                if then != "hang":
+                    context.heartbeat(row / rows, f"row {row}")
+    return f"attempt {context.attempt} from {first}"
+
+
 @timeball.task("it.hold")
 async def hold(name: str) -> str:
     """Runs until the file `name` is there, or until it is asked to stop and leaves a sign."""

@@ -26,6 +26,7 @@ _TIMEOUTS = {
     "timeout": "start_to_close",
     "start_within": "schedule_to_start",
     "finish_within": "schedule_to_close",
+    "heartbeat_within": "heartbeat",
 }
 
 

@@ -55,6 +55,7 @@ class TaskOptions(TypedDict, total=False):
         timeout: longest run of one attempt.
         start_within: from due time to start, else the task fails as EXPIRED.
         finish_within: all attempts together, from due time.
+        heartbeat_within: longest silence of a running attempt, which has to say heartbeats.
         at_most_once: never try again when an attempt's fate is unknown.
         owner: user whose list shows it.
     """
@@ -66,6 +67,7 @@ class TaskOptions(TypedDict, total=False):
     timeout: DurationLike
     start_within: DurationLike
     finish_within: DurationLike
+    heartbeat_within: DurationLike
     at_most_once: bool
     owner: str
 
@@ -87,7 +89,7 @@ class SubmitOptions(TaskOptions, total=False):
 class UpdateOptions(TypedDict, total=False):
     """What can be changed about a task that waits. Each is replaced as a whole.
 
-    The three limits belong together: where one is said, those left out are no limit any more.
+    The four limits belong together: where one is said, those left out are no limit any more.
 
     Keys:
         priority: urgency, 0 to 9, 9 = most urgent.
@@ -97,6 +99,7 @@ class UpdateOptions(TypedDict, total=False):
         timeout: longest run of one attempt; None = no limit.
         start_within: from due time to start, else the task fails as EXPIRED; None = no limit.
         finish_within: all attempts together, from due time; None = no limit.
+        heartbeat_within: longest silence of a running attempt; None = no limit.
     """
 
     priority: int
@@ -106,6 +109,7 @@ class UpdateOptions(TypedDict, total=False):
     timeout: DurationLike | None
     start_within: DurationLike | None
     finish_within: DurationLike | None
+    heartbeat_within: DurationLike | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

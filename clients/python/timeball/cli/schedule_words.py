@@ -42,10 +42,14 @@ TASK_WORDS = (
     "attempt_timeout",
     "start_within",
     "finish_within",
+    "heartbeat_within",
     "at_most_once",
     "owner",
 )
-_SAME = ("priority", "start_within", "finish_within", "at_most_once", "owner", "selector")
+_SAME = (
+    *("priority", "start_within", "finish_within", "heartbeat_within", "at_most_once"),
+    *("owner", "selector"),
+)
 
 _OVERLAP_HELP = "skip (default), buffer_one, buffer(N), allow(N), cancel_other, terminate_other."
 _REPEATED = {"multiple": True}
@@ -79,6 +83,7 @@ _TASK_OPTIONS: Sequence[tuple[str, str, str, Mapping[str, Any]]] = (
     ("--attempt-timeout", "DURATION", "Longest run of one attempt.", {}),
     ("--start-within", "DURATION", "From due time to start, else EXPIRED.", {}),
     ("--finish-within", "DURATION", "All attempts together, from due time.", {}),
+    ("--heartbeat-within", "DURATION", "Longest silence of an attempt.", {}),
     ("--at-most-once", "", "Never repeat an attempt of unknown fate.", {"is_flag": True}),
     ("--owner", "USER", "User whose list shows its tasks.", {}),
 )
