@@ -261,22 +261,22 @@ class Readers:
         return found
 
     async def _sweep(self, effect: SweepBucket) -> None:
-        hints: list[DueRow] = []
+        shard, epoch = effect.shard, effect.epoch
 
-        async def take(rows: Sequence[DueRow], _: bool) -> None:
-            hints.extend(rows)
+        async def take(hints: Sequence[DueRow], last: bool) -> None:
+            journals = await self._unless_ended(shard, epoch, hints, self._mostly_ended)
+            self._post(
+                events.BucketSwept(
+                    shard=shard,
+                    epoch=epoch,
+                    minute=effect.minute,
+                    hints=hints,
+                    journals=journals,
+                    last=last,
+                )
+            )
 
         await self._each_page(effect, 0, _EVER, take)
-        journals = await self._unless_ended(effect.shard, effect.epoch, hints, self._mostly_ended)
-        self._post(
-            events.BucketSwept(
-                shard=effect.shard,
-                epoch=effect.epoch,
-                minute=effect.minute,
-                hints=hints,
-                journals=journals,
-            )
-        )
 
     async def _read(self, shard: ShardId, epoch: Epoch, task_ids: list[TaskId]) -> None:
         journals = await self._journals(shard, epoch, task_ids)

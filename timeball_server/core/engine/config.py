@@ -25,3 +25,4 @@ class EngineConfig:
     part_bytes: int = 32 * 1024 * 1024
     retention_ms: int = DEFAULT_RETENTION_MS
     removal_every_ms: int = 300_000
+    counted_minutes: int = 10_000

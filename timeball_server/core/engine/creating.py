@@ -37,6 +37,8 @@ from timeball_server.core.journal import (
 )
 
 _ROW_BYTES = 400
+_HOT = 1_000
+"""Rows from which on it is worth while to go on counting."""
 _REMEMBERED_MS = 70_000
 """So far back the memory of recent creations goes, up to 140 of them a second in a shard."""
 
@@ -178,11 +180,23 @@ def _new_task(engine: Engine, shard: ShardState, command: CreateTask) -> TaskSta
 def _part_for(engine: Engine, shard: ShardState, minute: int, size_bytes: int) -> int:
     """The open part of a bucket; the next one when it is full, so parts follow without gaps."""
     counts = shard.parts.setdefault(minute, [0, 0, 0])
+    if len(shard.parts) > engine.config.counted_minutes:
+        _forget_counts(engine, shard, minute)
     if counts[1] >= engine.config.part_rows or counts[2] + size_bytes > engine.config.part_bytes:
         counts[:] = [counts[0] + (counts[1] > 0), 0, 0]
     counts[1] += 1
     counts[2] += size_bytes
     return counts[0]
+
+
+def _forget_counts(engine: Engine, shard: ShardState, minute: int) -> None:
+    """Memory does not grow with the minutes that tasks are stored for.
+
+    Buckets that hold little are forgotten, and counted from the first part on again.
+    """
+    hot = {each: counts for each, counts in shard.parts.items() if counts[0] or counts[1] > _HOT}
+    kept = dict(list(hot.items())[-engine.config.counted_minutes // 2 :])
+    shard.parts = {**kept, minute: shard.parts[minute]}
 
 
 def remember(engine: Engine, shard: ShardState, unique: bytes, task_id: TaskId) -> None:

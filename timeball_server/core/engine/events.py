@@ -114,13 +114,17 @@ class SliceLoaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketSwept:
-    """All hints of an ended bucket, read again, with the journals of their tasks (rule R18)."""
+    """Hints of an ended bucket, read again, with the journals of their tasks (rule R18).
+
+    `last` ends the bucket: however much it holds, a step takes a page of it in.
+    """
 
     shard: ShardId
     epoch: Epoch
     minute: Minute
     hints: Sequence[DueRow]
     journals: Mapping[TaskId, Sequence[EventRow]]
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)

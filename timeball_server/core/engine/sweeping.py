@@ -53,7 +53,7 @@ def _held_back(shard: ShardState, minute: Minute) -> bool:
 
 
 def swept(engine: Engine, event: BucketSwept) -> None:
-    """Adopt or void what only the sweep found, then go on with the next bucket."""
+    """Adopt or void what only the sweep found; after the last page go on with the next bucket."""
     shard = engine.holding(event.shard, event.epoch)
     if shard is None or shard.sweeping != event.minute:
         return
@@ -63,6 +63,8 @@ def swept(engine: Engine, event: BucketSwept) -> None:
     for task_id in sorted(set(shard.tasks) - before):
         engine.counters.late_found += 1
         _void_if_old(engine, shard, shard.tasks[task_id])
+    if not event.last:
+        return
     shard.sweeping = None
     shard.read_ended()
     if not _held_back(shard, event.minute):
