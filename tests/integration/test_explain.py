@@ -107,6 +107,19 @@ async def test_no_handler_is_told_of_what_is_not_due_either(client: AsyncClient)
     assert [each.cause for each in found.also] == [BlockingCause.NO_HANDLER]
 
 
+async def test_its_key_s_limit_and_its_rate(dev: DevServer, client: AsyncClient) -> None:
+    wish = dev_tasks.hold.options(concurrency_key="explain").prepare("explain.key")
+    first, second = await client.submit(wish), await client.submit(wish)
+    await held_by(client, first.id, BlockingCause.RUNNING)
+    found = await held_by(client, second.id, BlockingCause.KEY_LIMIT)
+    assert found.blocking.details["key"] == "explain"
+    await client.admin.set_limit("key", "explain", concurrency=2, rate="1/h")
+    found = await held_by(client, second.id, BlockingCause.RATE_LIMIT)
+    assert found.blocking.next_check_at is not None
+    (dev.work / "explain.key").touch()
+    await client.cancel(second.id)
+
+
 async def test_no_label_until_an_executor_with_it_joins(
     dev: DevServer, client: AsyncClient, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from timeball.v1 import admin_service_pb2 as pb
 _PATH = "/timeball.v1.AdminService/"
 PAGE_SIZE_MOST = 1_000
 LIMIT_DEFAULT = 1_000
+_PERIODS = {"s": "1s", "min": "1m", "m": "1m", "h": "1h"}
 
 
 def method(name: str) -> Method[Any, Any]:
@@ -37,6 +38,11 @@ def ask(kit: Kit, name: str, request: Any, field: str) -> Flow[Any]:
     """One field of one answer."""
     answer = yield from call(kit, method(name), request)
     return getattr(answer, field)
+
+
+def say(kit: Kit, name: str, request: Any) -> Flow[None]:
+    """A change whose answer says nothing."""
+    yield from call(kit, method(name), request)
 
 
 def change(kit: Kit, rpc: str, field: str, request_id: str | None, /, **said: Any) -> Flow[Any]:
@@ -64,6 +70,34 @@ def create_key(
         request.expire_time.CopyFrom(_requests.timestamp(expires, "expires"))
     answer: pb.CreateKeyResponse = yield from call(kit, method("CreateKey"), request)
     return answer
+
+
+def limit_request(
+    kit: Kit,
+    kind: str,
+    pattern: str,
+    said: Mapping[str, Any],
+    namespace: str,
+    request_id: str | None,
+) -> pb.SetLimitRequest:
+    """The request that sets a limit."""
+    limit = pb.Limit(kind=limit_kind(kind), pattern=pattern, reason=said["reason"])
+    for name in ("concurrency", "weight"):
+        if said[name] is not None:
+            setattr(limit, name, said[name])
+    if said["rate"] is not None:
+        starts, _, per = said["rate"].partition("/")
+        if not starts.isascii() or not starts.isdigit() or len(starts) > 9 or not per:
+            raise refused("rate", f"{said['rate']!r} is no rate; say 10/s, 600/min or 5/30s")
+        limit.rate.starts = int(starts)
+        spelt = _PERIODS.get(per, per)
+        limit.rate.per.CopyFrom(_requests.duration(spelt, "rate"))
+        limit.rate.burst = said["burst"] or 0
+    elif said["burst"] is not None:
+        raise refused("burst", "is part of a rate; say the rate too")
+    return pb.SetLimitRequest(
+        parent=parent_of(kit, namespace), limit=limit, request_id=kit.request_id(request_id)
+    )
 
 
 def redrive(
@@ -127,6 +161,16 @@ def child_of(kit: Kit, namespace: str, kind: str, name: str) -> str:
 def key_name(kit: Kit, key: str) -> str:
     """The resource name of a key given by its id, which begins with its namespace."""
     return child_of(kit, key.rpartition("_")[0], "keys", key)
+
+
+def limit_kind(kind: str) -> pb.LimitKind.ValueType:
+    """The number of a kind of limit."""
+    try:
+        return pb.LimitKind.Value(f"LIMIT_KIND_{kind.upper()}")
+    except ValueError:
+        raise refused(
+            "kind", f"there is no limit of {kind!r}; there are key, handler, namespace"
+        ) from None
 
 
 def role_number(role: str) -> pb.AccessRole.ValueType:

@@ -63,6 +63,7 @@ def task_of(submission: Submission[Any]) -> task_pb2.Task:
             selector=options.get("selector"),
             priority=options.get("priority"),
             owner=options.get("owner", ""),
+            concurrency_key=options.get("concurrency_key", ""),
         )
     except (TypeError, ValueError) as error:
         raise refused("task", str(error)) from error

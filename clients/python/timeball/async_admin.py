@@ -115,6 +115,70 @@ class AsyncAdmin:
         """Lets the namespace's keys in again."""
         return await self._namespace("EnableNamespace", request_id, name=f"namespaces/{namespace}")
 
+    async def set_limit(
+        self,
+        kind: str,
+        pattern: str = "",
+        *,
+        concurrency: int | None = None,
+        rate: str | None = None,
+        burst: int | None = None,
+        weight: int | None = None,
+        reason: str = "",
+        namespace: str = "",
+        request_id: str | None = None,
+    ) -> pb.Limit:
+        """Sets what a namespace allows; replaces what was set. Holds within a few seconds.
+
+        Args:
+            kind: key, handler or namespace.
+            pattern: the key or handler; one that ends in * is for each that begins so.
+            concurrency: of a key, most attempts at once.
+            rate: of a key or handler, most starts: 10/s, 600/min, 5/30s.
+            burst: how many of these may come at once after a pause.
+            weight: of a namespace, its share of the starts against the others.
+        """
+        said = {
+            "concurrency": concurrency,
+            "rate": rate,
+            "burst": burst,
+            "weight": weight,
+            "reason": reason,
+        }
+        request = _admin.limit_request(self._kit, kind, pattern, said, namespace, request_id)
+        limit: pb.Limit = await self._run(_admin.ask(self._kit, "SetLimit", request, "limit"))
+        return limit
+
+    async def limits(self, *, namespace: str = "", limit: int = LIMIT_DEFAULT) -> list[pb.Limit]:
+        """Limits by kind and pattern."""
+        parent = _admin.parent_of(self._kit, namespace)
+        request = _admin.method("ListLimits").request(parent=parent)
+        found: list[pb.Limit] = await self._run(
+            _admin.collect(self._kit, "ListLimits", request, "limits", limit)
+        )
+        return found
+
+    async def delete_limit(
+        self,
+        kind: str,
+        pattern: str = "",
+        *,
+        namespace: str = "",
+        request_id: str | None = None,
+    ) -> None:
+        """Takes a limit back.
+
+        Raises:
+            ResourceNotFound: nothing of the kind is set.
+        """
+        request = _admin.method("DeleteLimit").request(
+            parent=_admin.parent_of(self._kit, namespace),
+            kind=_admin.limit_kind(kind),
+            pattern=pattern,
+            request_id=self._kit.request_id(request_id),
+        )
+        await self._run(_admin.say(self._kit, "DeleteLimit", request))
+
     async def create_user(
         self,
         user: str,

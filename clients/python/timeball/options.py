@@ -79,11 +79,14 @@ class SubmitOptions(TaskOptions, total=False):
         run_at: earliest instant at which it may start; names its time zone.
         delay: instead of run_at, start this long after the task arrives.
         request_id: a UUID; repeating it gives the same answer. Made for you when left out.
+        concurrency_key: of tasks with one key no more run at once than the namespace's limits
+            allow; one, if they say nothing of it.
     """
 
     run_at: datetime
     delay: DurationLike
     request_id: str
+    concurrency_key: str
 
 
 class UpdateOptions(TypedDict, total=False):

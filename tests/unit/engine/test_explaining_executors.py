@@ -7,9 +7,11 @@ import pytest
 from tests.support.engine_executors import ScriptedExecutor
 from tests.support.engine_world import START_MS, World
 from tests.support.explanations import blocking, causes, explanation, fact
+from tests.support.limits import allow, create_many, key_rule
 from timeball_server.core.engine import obstacles
 from timeball_server.core.engine.choice import SPILL_UP_MS
 from timeball_server.core.explanation import BlockingCause
+from timeball_server.core.limit_rules import Rate
 from timeball_server.core.messages import RefusalReason
 from timeball_server.core.model import RetryPolicy, Timeouts
 from timeball_server.core.priority import NINE_ONE_IN, RAISED_ONE_IN
@@ -196,3 +198,29 @@ def test_a_backlog_does_not_make_asking_dear() -> None:
     task = node.create(priority=4).task_id
     ahead = fact(blocking(node, task, BlockingCause.EXECUTORS_FULL), "ahead")
     assert ahead == f"at least {obstacles.LOOKED_AT_MAX}"
+
+
+def test_its_key_is_full_or_its_rate_used_up() -> None:
+    world = World()
+    executor = ScriptedExecutor(world, "x1")
+    node = world.owner()
+    (_, waiting) = create_many(node, 2)
+    reason = blocking(node, waiting.task_id, BlockingCause.KEY_LIMIT)
+    assert (fact(reason, "running"), fact(reason, "executors")) == ("1", "x1")
+    assert causes(node, waiting.task_id) == [BlockingCause.KEY_LIMIT]
+    allow(node, key_rule(concurrency=5, rate=Rate(starts=1, per_ms=60_000)))
+    assert causes(node, waiting.task_id) == [BlockingCause.RATE_LIMIT]
+    reason = blocking(node, waiting.task_id, BlockingCause.RATE_LIMIT)
+    assert reason.next_check_ms is not None
+    world.run(reason.next_check_ms - world.wall_ms)
+    assert executor.last.run.task_id == waiting.task_id
+
+
+def test_a_taken_shard_does_not_know_yet_what_runs_of_its_keys() -> None:
+    world = World()
+    ScriptedExecutor(world, "x1")
+    ScriptedExecutor(world, "x2", answers_fences=False)
+    node = world.owner()
+    (waiting,) = create_many(node, 1)
+    reason = blocking(node, waiting.task_id, BlockingCause.KEY_LIMIT)
+    assert "does not know yet" in reason.sentence

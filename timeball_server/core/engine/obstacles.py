@@ -15,6 +15,7 @@ from timeball_server.core.engine.choice import (
     serves,
     without_left_out,
 )
+from timeball_server.core.engine.limit_reasons import limit_reasons
 from timeball_server.core.engine.ready import Lane, lane_of, start_limit_ms
 from timeball_server.core.engine.state import Engine, ExecutorState, TaskState
 from timeball_server.core.explanation import BlockingCause, Details, Reason
@@ -110,8 +111,12 @@ def _ailment(executor: ExecutorState) -> str:
 
 
 def _queued(engine: Engine, task: TaskState, reachable: list[ExecutorState]) -> Iterator[Reason]:
-    """It waits in the queue of executors that are there: for its lane's share, or for room."""
+    """It waits although executors are there: for a limit, for its lane's share, or for room."""
     handler, usable = task.spec.handler, without_left_out(reachable)
+    limits = list(limit_reasons(engine, task))
+    yield from limits
+    if limits and any(each.has_room(handler) for each in usable):
+        return
     spared = [each for each in reachable if each not in usable and each.has_room(handler)]
     lets_go = engine.ready.must_let_others_go(task)
     ahead = _count_ahead(engine, task, lets_go=lets_go)

@@ -22,6 +22,7 @@ class Root(LazyGroup):
         "shard": ("timeball.cli.shard:group", "Look at shards and move them."),
         "dlq": ("timeball.cli.dlq:group", "Tasks that failed for good: list and redrive."),
         "namespace": ("timeball.cli.namespace:group", "Make namespaces, switch them off and on."),
+        "limit": ("timeball.cli.limit:group", "How many run, how many start, and whose share."),
         "user": ("timeball.cli.user:group", "Make users, switch them off and on."),
         "key": ("timeball.cli.key:group", "Make, list and revoke API keys."),
         "audit": ("timeball.cli.audit:group", "Who changed what."),

@@ -56,6 +56,7 @@ def _facts(task: task_pb2.Task) -> list[tuple[str, str]]:
         ("owner", task.owner),
         ("labels", ", ".join(f"{k}={v}" for k, v in sorted(task.labels.items()))),
         ("selector", ", ".join(f"{k}={v}" for k, v in sorted(task.selector.items()))),
+        ("concurrency key", task.concurrency_key),
         ("schedule", task.schedule),
         ("redrive of", task.redrive_of),
         ("arguments", _text(task.payload)),

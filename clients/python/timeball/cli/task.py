@@ -54,6 +54,7 @@ def group() -> None:
 @click.option("--max-attempts", type=int, help="Attempts in all, the first included.")
 @click.option("--attempt-timeout", metavar="DURATION", help="Longest run of one attempt.")
 @click.option("--heartbeat-within", metavar="DURATION", help="Longest silence of an attempt.")
+@click.option("--concurrency-key", metavar="KEY", help="No more of one key run than its limit.")
 @click.option("--at-most-once", is_flag=True, help="Never repeat an attempt of unknown fate.")
 @click.option("--owner", help="User whose list shows it.")
 @click.option("--request-id", metavar="UUID", help="Repeating it gives the same answer.")
@@ -227,7 +228,7 @@ def options(**said: Any) -> SubmitOptions:
         found["retry"] = RetryPolicy(max_attempts=said["max_attempts"])
     if said["attempt_timeout"] is not None:
         found["timeout"] = said["attempt_timeout"]
-    for name in ("heartbeat_within", "owner", "request_id"):
+    for name in ("heartbeat_within", "owner", "request_id", "concurrency_key"):
         if said[name] is not None:
             found[name] = said[name]
     found["labels"] = pairs(said["labels"], "--label")
