@@ -48,6 +48,16 @@ def test_storm_breaks_nothing(storm: str, seed: int) -> None:
     assert not report.vacuous
 
 
+def test_silent_handlers_and_those_that_speak_break_nothing() -> None:
+    """Runs that are given up for silence, while owners and executors come and go."""
+    profile = replace(STORMS["everything"], tasks=120, beating_share=0.5)
+    report = simulate(1, profile=profile, least=FEW)
+    assert not report.violations
+    assert not report.vacuous
+    assert report.planned["given up"] > 3
+    assert report.planned["gone on"] > 3
+
+
 def test_calm_world_loses_and_doubles_nothing() -> None:
     report = simulate(0, profile=Profile(tasks=100, schedules=2), least=FEW)
     assert not report.violations

@@ -31,7 +31,7 @@ from coordinator.api import TaskApi
 from coordinator.node import CoordinatorNode
 from coordinator.requests import Caller, CancelRequest, CreateRequest
 from tests.support.checker.history import Call, Kind, Mode, Wish
-from tests.support.sim.handlers import WORK
+from tests.support.sim.handlers import WORK, heartbeat_ms
 from tests.support.sim.history import Op
 from tests.support.sim.revisers import Reviser
 from tests.support.sim.world import LAYOUT, World
@@ -45,6 +45,7 @@ from timeball_server.core.model import (
     ScheduleView,
     TaskSpec,
     TaskView,
+    Timeouts,
 )
 
 LATE_AGAIN_SHARE = 0.3
@@ -183,6 +184,7 @@ class Client:
             payload=Payload(data=msgspec.json.encode(facts)),
             priority=rng.choice((0, 4, 4, 4, 8, 9)),
             mode=mode,
+            timeouts=Timeouts(heartbeat_ms=heartbeat_ms(mark, profile.beating_share)),
             retry=RetryPolicy(max_attempts=most, initial_delay_ms=500, max_delay_ms=4_000),
         )
         wish = Wish(

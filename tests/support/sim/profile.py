@@ -31,6 +31,7 @@ class Profile:
         cancel_share: of tasks that somebody cancels.
         revise_share: of tasks that somebody updates, moves, terminates or deletes.
         long_share: of tasks that work for minutes.
+        beating_share: of tasks that must not be silent while they run; some are, the first time.
         old_share: of requests that were made minutes before they are sent.
         retention_s: ended tasks are removed after so long; 0 = not while the run lasts.
         pause_before: scheduler nodes freeze before writes to the store that are called so.
@@ -69,6 +70,7 @@ class Profile:
     revise_share: float = 0.12
     long_share: float = 0.0
     long_s: float = 90.0
+    beating_share: float = 0.0
     old_share: float = 0.0
     outage_s: float = 8.0
     pause_before: str = ""
