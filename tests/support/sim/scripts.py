@@ -14,10 +14,12 @@ from tests.support.sim.clients import COORDINATORS
 from tests.support.sim.gate import Rows
 from tests.support.sim.profile import Profile
 from tests.support.sim.stage import Stage
+from timeball_server.coordination.local import Leg
 from timeball_server.core.ids import TaskId
-from timeball_server.core.journal import EventRow
+from timeball_server.core.journal import EventKind, EventRow
 
 Script = Callable[[Stage], Awaitable[None]]
+BORN: Final = frozenset({EventKind.CREATED, EventKind.BORN_CLAIMED})
 SWEPT_S: Final = 90.0
 """After so long every bucket of now has been read once more."""
 
@@ -49,14 +51,18 @@ async def late_cancel_and_update(stage: Stage) -> None:
     await stage.sleep(2)
     await stage.look(task, COORDINATORS[:1])
     stage.gate.land(second.name)
-    await stage.sleep(1)
-    await stage.look(task, COORDINATORS[1:])
+    third = stage.owner(task)
     stage.start(second)
+    await stage.sleep(1)
+    stage.crash(third)
+    await stage.next_owner(task)
+    await stage.look(task, COORDINATORS[1:])
+    stage.start(third)
 
 
 async def two_pasts(stage: Stage) -> None:
     """Two epochs write the same number, and a third goes on from the older one of them (R5)."""
-    task = await stage.create(due_s=5, fails=1, work_ms=1_000)
+    task = await stage.create(due_s=5, fails=1, work_ms=3_000)
     await stage.until(lambda: stage.starts(task))
     first, executor = stage.owner(task), stage.process(stage.starts(task)[0].process)
     stage.gate.shut.add(first.name)
@@ -72,7 +78,7 @@ async def two_pasts(stage: Stage) -> None:
     stage.start(executor)
     await stage.next_owner(task)
     await stage.until(lambda: len(stage.starts(task)) > 1)
-    await stage.sleep(2)
+    await stage.sleep(0.5)
     await stage.look(task)
     stage.gate.land(second.name)
     await stage.sleep(6)
@@ -110,6 +116,7 @@ async def late_creation(stage: Stage) -> None:
 
 async def overdue_at_an_old_home(stage: Stage) -> None:
     """An owner is lost before it hands out a task whose home is behind the watermark (R22)."""
+    await stage.sleep(150)
     executors = [each for each in stage.world.processes.values() if each.executor is not None]
     for executor in executors:
         stage.world.loop.freeze(executor.name)
@@ -126,20 +133,25 @@ async def overdue_at_an_old_home(stage: Stage) -> None:
 
 async def stale_member(stage: Stage) -> None:
     """An executor is in its next life before an owner hears of the end of the former (R11)."""
-    tasks = [await stage.create(due_s=8 - n / 100, work_ms=9_000) for n in range(12)]
+    tasks = [await stage.create(due_s=8 - n / 100, work_ms=20_000) for n in range(12)]
     due_us = stage.world.loop.now_us + 8_000_000
     await stage.until(lambda: stage.world.loop.now_us > due_us - 400_000)
+
+    async def slow(name: str, _: Leg) -> None:
+        if name == "members":
+            await stage.sleep(5)
+
     owners = {stage.owner(task).name: stage.owner(task) for task in tasks}
     for owner in owners.values():
-        owner.sessions[-1].cut()
+        owner.sessions[-1].delay = slow
     for number in (1, 2, 3):
         executor = stage.process(f"executor-{number}")
         stage.crash(executor)
         stage.start(executor)
-    await stage.sleep(3.5)
+    await stage.sleep(12)
     for owner in owners.values():
-        owner.sessions[-1].heal()
-    await stage.sleep(20)
+        owner.sessions[-1].delay = None
+    await stage.sleep(30)
 
 
 async def half_a_tick(stage: Stage) -> None:
@@ -173,8 +185,9 @@ async def _tear(stage: Stage, *, lands_at_once: bool) -> None:
 
 
 def _is_run(rows: Rows, schedule: TaskId) -> bool:
-    """Whether rows are a run's, not its schedule's."""
-    return any(isinstance(row, EventRow) and row.task_id != schedule for row in rows)
+    """Whether rows make a new run of the schedule."""
+    events = [row for row in rows if isinstance(row, EventRow)]
+    return any(row.task_id != schedule and row.kind in BORN for row in events)
 
 
 async def lost_schedule(stage: Stage) -> None:
@@ -184,7 +197,8 @@ async def lost_schedule(stage: Stage) -> None:
     first = stage.owner(schedule)
     stage.crash(first)
     await stage.next_owner(schedule)
-    await stage.sleep(30)
+    stage.heal()
+    await stage.sleep(60)
     stage.start(first)
 
 

@@ -121,7 +121,7 @@ async def _live(world: World) -> None:
     clock = VirtualClock(world.loop)
     await clock.sleep_ms(SETTLE_S * 1_000)
     planner = await (_play(world) if world.profile.script else _draw(world))
-    world.history.healed_us = world.loop.now_us
+    world.history.healed_us = world.history.healed_us or world.loop.now_us
     world.history.trace("world", "healed")
     await _finish(world, planner)
 

@@ -203,6 +203,10 @@ class Stage:
         self.world.crash(process)
         process.service = process.executor = None
 
+    def heal(self) -> None:
+        """From now on nothing is broken."""
+        self.world.history.healed_us = self.world.loop.now_us
+
     def start(self, process: Process) -> None:
         """Begin the next life of a node."""
         self.world.start(process.node, process.kind)
