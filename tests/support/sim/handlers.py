@@ -93,7 +93,12 @@ def handlers(
             )
             history.starts.append(start)
             history.trace(process, f"START {context.task_id} {context.attempt} {context.epoch}")
-        await worked(context, clock, work_ms, history)
+        try:
+            await worked(context, clock, work_ms, history)
+        except asyncio.CancelledError:
+            if context.heartbeat_ms is not None:
+                ended(context, False)  # given up: the sink is told, as of any failure
+            raise
         if context.attempt <= poison and history.is_open and not history.healed_us:
             history.strike("poison", process)
             die()
