@@ -77,6 +77,121 @@ func (TaskView) EnumDescriptor() ([]byte, []int) {
 	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{0}
 }
 
+// What becomes of a creation whose chosen name an open task has.
+type WhileOpen int32
+
+const (
+	// Default: FAIL.
+	WhileOpen_WHILE_OPEN_UNSPECIFIED WhileOpen = 0
+	// ALREADY_EXISTS; the metadata names the task.
+	WhileOpen_WHILE_OPEN_FAIL WhileOpen = 1
+	// The answer is the open task; nothing is created.
+	WhileOpen_WHILE_OPEN_USE_EXISTING WhileOpen = 2
+	// The open task is cancelled if no attempt of it has begun, and also counts as replaced if it was
+	// cancelled before; TOO_LATE if one has.
+	WhileOpen_WHILE_OPEN_REPLACE_PENDING WhileOpen = 3
+)
+
+// Enum value maps for WhileOpen.
+var (
+	WhileOpen_name = map[int32]string{
+		0: "WHILE_OPEN_UNSPECIFIED",
+		1: "WHILE_OPEN_FAIL",
+		2: "WHILE_OPEN_USE_EXISTING",
+		3: "WHILE_OPEN_REPLACE_PENDING",
+	}
+	WhileOpen_value = map[string]int32{
+		"WHILE_OPEN_UNSPECIFIED":     0,
+		"WHILE_OPEN_FAIL":            1,
+		"WHILE_OPEN_USE_EXISTING":    2,
+		"WHILE_OPEN_REPLACE_PENDING": 3,
+	}
+)
+
+func (x WhileOpen) Enum() *WhileOpen {
+	p := new(WhileOpen)
+	*p = x
+	return p
+}
+
+func (x WhileOpen) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WhileOpen) Descriptor() protoreflect.EnumDescriptor {
+	return file_timeball_v1_task_service_proto_enumTypes[1].Descriptor()
+}
+
+func (WhileOpen) Type() protoreflect.EnumType {
+	return &file_timeball_v1_task_service_proto_enumTypes[1]
+}
+
+func (x WhileOpen) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WhileOpen.Descriptor instead.
+func (WhileOpen) EnumDescriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{1}
+}
+
+// Whether a chosen name may be given again after its task has ended.
+type AfterEnd int32
+
+const (
+	// Default: ALLOW.
+	AfterEnd_AFTER_END_UNSPECIFIED AfterEnd = 0
+	// Yes.
+	AfterEnd_AFTER_END_ALLOW AfterEnd = 1
+	// Unless the task SUCCEEDED.
+	AfterEnd_AFTER_END_ALLOW_IF_FAILED AfterEnd = 2
+	// No, for as long as the task is kept; a deleted one is not kept.
+	AfterEnd_AFTER_END_REJECT AfterEnd = 3
+)
+
+// Enum value maps for AfterEnd.
+var (
+	AfterEnd_name = map[int32]string{
+		0: "AFTER_END_UNSPECIFIED",
+		1: "AFTER_END_ALLOW",
+		2: "AFTER_END_ALLOW_IF_FAILED",
+		3: "AFTER_END_REJECT",
+	}
+	AfterEnd_value = map[string]int32{
+		"AFTER_END_UNSPECIFIED":     0,
+		"AFTER_END_ALLOW":           1,
+		"AFTER_END_ALLOW_IF_FAILED": 2,
+		"AFTER_END_REJECT":          3,
+	}
+)
+
+func (x AfterEnd) Enum() *AfterEnd {
+	p := new(AfterEnd)
+	*p = x
+	return p
+}
+
+func (x AfterEnd) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AfterEnd) Descriptor() protoreflect.EnumDescriptor {
+	return file_timeball_v1_task_service_proto_enumTypes[2].Descriptor()
+}
+
+func (AfterEnd) Type() protoreflect.EnumType {
+	return &file_timeball_v1_task_service_proto_enumTypes[2]
+}
+
+func (x AfterEnd) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AfterEnd.Descriptor instead.
+func (AfterEnd) EnumDescriptor() ([]byte, []int) {
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{2}
+}
+
 // What can hold a task back. Clients must tolerate values they do not know.
 type BlockingCause int32
 
@@ -198,11 +313,11 @@ func (x BlockingCause) String() string {
 }
 
 func (BlockingCause) Descriptor() protoreflect.EnumDescriptor {
-	return file_timeball_v1_task_service_proto_enumTypes[1].Descriptor()
+	return file_timeball_v1_task_service_proto_enumTypes[3].Descriptor()
 }
 
 func (BlockingCause) Type() protoreflect.EnumType {
-	return &file_timeball_v1_task_service_proto_enumTypes[1]
+	return &file_timeball_v1_task_service_proto_enumTypes[3]
 }
 
 func (x BlockingCause) Number() protoreflect.EnumNumber {
@@ -211,7 +326,7 @@ func (x BlockingCause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BlockingCause.Descriptor instead.
 func (BlockingCause) EnumDescriptor() ([]byte, []int) {
-	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{1}
+	return file_timeball_v1_task_service_proto_rawDescGZIP(), []int{3}
 }
 
 // Asks to create a task.
@@ -226,7 +341,14 @@ type CreateTaskRequest struct {
 	// Check only, create nothing.
 	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	// True on every repetition of this request, whoever repeats it.
-	Resend        bool `protobuf:"varint,5,opt,name=resend,proto3" json:"resend,omitempty"`
+	Resend bool `protobuf:"varint,5,opt,name=resend,proto3" json:"resend,omitempty"`
+	// A name for the task that the caller chooses, lower case; a namespace has at most one open task
+	// of a name. Empty = none. Costs a conditional write or two.
+	ChosenName string `protobuf:"bytes,6,opt,name=chosen_name,json=chosenName,proto3" json:"chosen_name,omitempty"`
+	// What to do while an open task has the name.
+	WhileOpen WhileOpen `protobuf:"varint,7,opt,name=while_open,json=whileOpen,proto3,enum=timeball.v1.WhileOpen" json:"while_open,omitempty"`
+	// What to do after the task that had the name has ended.
+	AfterEnd      AfterEnd `protobuf:"varint,8,opt,name=after_end,json=afterEnd,proto3,enum=timeball.v1.AfterEnd" json:"after_end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -294,6 +416,27 @@ func (x *CreateTaskRequest) GetResend() bool {
 		return x.Resend
 	}
 	return false
+}
+
+func (x *CreateTaskRequest) GetChosenName() string {
+	if x != nil {
+		return x.ChosenName
+	}
+	return ""
+}
+
+func (x *CreateTaskRequest) GetWhileOpen() WhileOpen {
+	if x != nil {
+		return x.WhileOpen
+	}
+	return WhileOpen_WHILE_OPEN_UNSPECIFIED
+}
+
+func (x *CreateTaskRequest) GetAfterEnd() AfterEnd {
+	if x != nil {
+		return x.AfterEnd
+	}
+	return AfterEnd_AFTER_END_UNSPECIFIED
 }
 
 // The created task.
@@ -2475,14 +2618,19 @@ var File_timeball_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1etimeball/v1/task_service.proto\x12\vtimeball.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\xae\x01\n" +
+	"\x1etimeball/v1/task_service.proto\x12\vtimeball.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16timeball/v1/task.proto\"\xba\x02\n" +
 	"\x11CreateTaskRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12%\n" +
 	"\x04task\x18\x02 \x01(\v2\x11.timeball.v1.TaskR\x04task\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12#\n" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12\x16\n" +
-	"\x06resend\x18\x05 \x01(\bR\x06resend\";\n" +
+	"\x06resend\x18\x05 \x01(\bR\x06resend\x12\x1f\n" +
+	"\vchosen_name\x18\x06 \x01(\tR\n" +
+	"chosenName\x125\n" +
+	"\n" +
+	"while_open\x18\a \x01(\x0e2\x16.timeball.v1.WhileOpenR\twhileOpen\x122\n" +
+	"\tafter_end\x18\b \x01(\x0e2\x15.timeball.v1.AfterEndR\bafterEnd\";\n" +
 	"\x12CreateTaskResponse\x12%\n" +
 	"\x04task\x18\x01 \x01(\v2\x11.timeball.v1.TaskR\x04task\"m\n" +
 	"\x17BatchCreateTasksRequest\x12\x16\n" +
@@ -2631,7 +2779,17 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\bTaskView\x12\x19\n" +
 	"\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n" +
-	"\x0eTASK_VIEW_FULL\x10\x02*\xa6\x06\n" +
+	"\x0eTASK_VIEW_FULL\x10\x02*y\n" +
+	"\tWhileOpen\x12\x1a\n" +
+	"\x16WHILE_OPEN_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fWHILE_OPEN_FAIL\x10\x01\x12\x1b\n" +
+	"\x17WHILE_OPEN_USE_EXISTING\x10\x02\x12\x1e\n" +
+	"\x1aWHILE_OPEN_REPLACE_PENDING\x10\x03*o\n" +
+	"\bAfterEnd\x12\x19\n" +
+	"\x15AFTER_END_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fAFTER_END_ALLOW\x10\x01\x12\x1d\n" +
+	"\x19AFTER_END_ALLOW_IF_FAILED\x10\x02\x12\x14\n" +
+	"\x10AFTER_END_REJECT\x10\x03*\xa6\x06\n" +
 	"\rBlockingCause\x12\x1e\n" +
 	"\x1aBLOCKING_CAUSE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BLOCKING_CAUSE_ENDED\x10\x01\x12\x1a\n" +
@@ -2691,128 +2849,132 @@ func file_timeball_v1_task_service_proto_rawDescGZIP() []byte {
 	return file_timeball_v1_task_service_proto_rawDescData
 }
 
-var file_timeball_v1_task_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_timeball_v1_task_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_timeball_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_timeball_v1_task_service_proto_goTypes = []any{
 	(TaskView)(0),                    // 0: timeball.v1.TaskView
-	(BlockingCause)(0),               // 1: timeball.v1.BlockingCause
-	(*CreateTaskRequest)(nil),        // 2: timeball.v1.CreateTaskRequest
-	(*CreateTaskResponse)(nil),       // 3: timeball.v1.CreateTaskResponse
-	(*BatchCreateTasksRequest)(nil),  // 4: timeball.v1.BatchCreateTasksRequest
-	(*BatchCreateTasksResponse)(nil), // 5: timeball.v1.BatchCreateTasksResponse
-	(*CreateResult)(nil),             // 6: timeball.v1.CreateResult
-	(*ItemError)(nil),                // 7: timeball.v1.ItemError
-	(*CreateTasksRequest)(nil),       // 8: timeball.v1.CreateTasksRequest
-	(*CreateTasksResponse)(nil),      // 9: timeball.v1.CreateTasksResponse
-	(*GetTaskRequest)(nil),           // 10: timeball.v1.GetTaskRequest
-	(*GetTaskResponse)(nil),          // 11: timeball.v1.GetTaskResponse
-	(*BatchGetTasksRequest)(nil),     // 12: timeball.v1.BatchGetTasksRequest
-	(*BatchGetTasksResponse)(nil),    // 13: timeball.v1.BatchGetTasksResponse
-	(*GetResult)(nil),                // 14: timeball.v1.GetResult
-	(*ListTasksRequest)(nil),         // 15: timeball.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),        // 16: timeball.v1.ListTasksResponse
-	(*CancelTaskRequest)(nil),        // 17: timeball.v1.CancelTaskRequest
-	(*CancelTaskResponse)(nil),       // 18: timeball.v1.CancelTaskResponse
-	(*UpdateTaskRequest)(nil),        // 19: timeball.v1.UpdateTaskRequest
-	(*UpdateTaskResponse)(nil),       // 20: timeball.v1.UpdateTaskResponse
-	(*RescheduleTaskRequest)(nil),    // 21: timeball.v1.RescheduleTaskRequest
-	(*RescheduleTaskResponse)(nil),   // 22: timeball.v1.RescheduleTaskResponse
-	(*DeleteTaskRequest)(nil),        // 23: timeball.v1.DeleteTaskRequest
-	(*DeleteTaskResponse)(nil),       // 24: timeball.v1.DeleteTaskResponse
-	(*RetryTaskRequest)(nil),         // 25: timeball.v1.RetryTaskRequest
-	(*RetryTaskResponse)(nil),        // 26: timeball.v1.RetryTaskResponse
-	(*WaitTaskRequest)(nil),          // 27: timeball.v1.WaitTaskRequest
-	(*WaitTaskResponse)(nil),         // 28: timeball.v1.WaitTaskResponse
-	(*WatchTasksRequest)(nil),        // 29: timeball.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),       // 30: timeball.v1.WatchTasksResponse
-	(*TaskChange)(nil),               // 31: timeball.v1.TaskChange
-	(*ExplainTaskRequest)(nil),       // 32: timeball.v1.ExplainTaskRequest
-	(*ExplainTaskResponse)(nil),      // 33: timeball.v1.ExplainTaskResponse
-	(*Explanation)(nil),              // 34: timeball.v1.Explanation
-	(*BlockingReason)(nil),           // 35: timeball.v1.BlockingReason
-	nil,                              // 36: timeball.v1.BlockingReason.DetailsEntry
-	(*Task)(nil),                     // 37: timeball.v1.Task
-	(TaskState)(0),                   // 38: timeball.v1.TaskState
-	(*timestamppb.Timestamp)(nil),    // 39: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 40: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),      // 41: google.protobuf.Duration
+	(WhileOpen)(0),                   // 1: timeball.v1.WhileOpen
+	(AfterEnd)(0),                    // 2: timeball.v1.AfterEnd
+	(BlockingCause)(0),               // 3: timeball.v1.BlockingCause
+	(*CreateTaskRequest)(nil),        // 4: timeball.v1.CreateTaskRequest
+	(*CreateTaskResponse)(nil),       // 5: timeball.v1.CreateTaskResponse
+	(*BatchCreateTasksRequest)(nil),  // 6: timeball.v1.BatchCreateTasksRequest
+	(*BatchCreateTasksResponse)(nil), // 7: timeball.v1.BatchCreateTasksResponse
+	(*CreateResult)(nil),             // 8: timeball.v1.CreateResult
+	(*ItemError)(nil),                // 9: timeball.v1.ItemError
+	(*CreateTasksRequest)(nil),       // 10: timeball.v1.CreateTasksRequest
+	(*CreateTasksResponse)(nil),      // 11: timeball.v1.CreateTasksResponse
+	(*GetTaskRequest)(nil),           // 12: timeball.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),          // 13: timeball.v1.GetTaskResponse
+	(*BatchGetTasksRequest)(nil),     // 14: timeball.v1.BatchGetTasksRequest
+	(*BatchGetTasksResponse)(nil),    // 15: timeball.v1.BatchGetTasksResponse
+	(*GetResult)(nil),                // 16: timeball.v1.GetResult
+	(*ListTasksRequest)(nil),         // 17: timeball.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),        // 18: timeball.v1.ListTasksResponse
+	(*CancelTaskRequest)(nil),        // 19: timeball.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),       // 20: timeball.v1.CancelTaskResponse
+	(*UpdateTaskRequest)(nil),        // 21: timeball.v1.UpdateTaskRequest
+	(*UpdateTaskResponse)(nil),       // 22: timeball.v1.UpdateTaskResponse
+	(*RescheduleTaskRequest)(nil),    // 23: timeball.v1.RescheduleTaskRequest
+	(*RescheduleTaskResponse)(nil),   // 24: timeball.v1.RescheduleTaskResponse
+	(*DeleteTaskRequest)(nil),        // 25: timeball.v1.DeleteTaskRequest
+	(*DeleteTaskResponse)(nil),       // 26: timeball.v1.DeleteTaskResponse
+	(*RetryTaskRequest)(nil),         // 27: timeball.v1.RetryTaskRequest
+	(*RetryTaskResponse)(nil),        // 28: timeball.v1.RetryTaskResponse
+	(*WaitTaskRequest)(nil),          // 29: timeball.v1.WaitTaskRequest
+	(*WaitTaskResponse)(nil),         // 30: timeball.v1.WaitTaskResponse
+	(*WatchTasksRequest)(nil),        // 31: timeball.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),       // 32: timeball.v1.WatchTasksResponse
+	(*TaskChange)(nil),               // 33: timeball.v1.TaskChange
+	(*ExplainTaskRequest)(nil),       // 34: timeball.v1.ExplainTaskRequest
+	(*ExplainTaskResponse)(nil),      // 35: timeball.v1.ExplainTaskResponse
+	(*Explanation)(nil),              // 36: timeball.v1.Explanation
+	(*BlockingReason)(nil),           // 37: timeball.v1.BlockingReason
+	nil,                              // 38: timeball.v1.BlockingReason.DetailsEntry
+	(*Task)(nil),                     // 39: timeball.v1.Task
+	(TaskState)(0),                   // 40: timeball.v1.TaskState
+	(*timestamppb.Timestamp)(nil),    // 41: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 42: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),      // 43: google.protobuf.Duration
 }
 var file_timeball_v1_task_service_proto_depIdxs = []int32{
-	37, // 0: timeball.v1.CreateTaskRequest.task:type_name -> timeball.v1.Task
-	37, // 1: timeball.v1.CreateTaskResponse.task:type_name -> timeball.v1.Task
-	2,  // 2: timeball.v1.BatchCreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
-	6,  // 3: timeball.v1.BatchCreateTasksResponse.results:type_name -> timeball.v1.CreateResult
-	37, // 4: timeball.v1.CreateResult.task:type_name -> timeball.v1.Task
-	7,  // 5: timeball.v1.CreateResult.error:type_name -> timeball.v1.ItemError
-	2,  // 6: timeball.v1.CreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
-	6,  // 7: timeball.v1.CreateTasksResponse.results:type_name -> timeball.v1.CreateResult
-	0,  // 8: timeball.v1.GetTaskRequest.view:type_name -> timeball.v1.TaskView
-	37, // 9: timeball.v1.GetTaskResponse.task:type_name -> timeball.v1.Task
-	0,  // 10: timeball.v1.BatchGetTasksRequest.view:type_name -> timeball.v1.TaskView
-	14, // 11: timeball.v1.BatchGetTasksResponse.results:type_name -> timeball.v1.GetResult
-	37, // 12: timeball.v1.GetResult.task:type_name -> timeball.v1.Task
-	7,  // 13: timeball.v1.GetResult.error:type_name -> timeball.v1.ItemError
-	38, // 14: timeball.v1.ListTasksRequest.states:type_name -> timeball.v1.TaskState
-	39, // 15: timeball.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	39, // 16: timeball.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
-	39, // 17: timeball.v1.ListTasksRequest.due_from:type_name -> google.protobuf.Timestamp
-	39, // 18: timeball.v1.ListTasksRequest.due_to:type_name -> google.protobuf.Timestamp
-	37, // 19: timeball.v1.ListTasksResponse.tasks:type_name -> timeball.v1.Task
-	37, // 20: timeball.v1.CancelTaskResponse.task:type_name -> timeball.v1.Task
-	37, // 21: timeball.v1.UpdateTaskRequest.task:type_name -> timeball.v1.Task
-	40, // 22: timeball.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
-	37, // 23: timeball.v1.UpdateTaskResponse.task:type_name -> timeball.v1.Task
-	39, // 24: timeball.v1.RescheduleTaskRequest.run_time:type_name -> google.protobuf.Timestamp
-	41, // 25: timeball.v1.RescheduleTaskRequest.delay:type_name -> google.protobuf.Duration
-	37, // 26: timeball.v1.RescheduleTaskResponse.task:type_name -> timeball.v1.Task
-	37, // 27: timeball.v1.RetryTaskResponse.task:type_name -> timeball.v1.Task
-	41, // 28: timeball.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	37, // 29: timeball.v1.WaitTaskResponse.task:type_name -> timeball.v1.Task
-	0,  // 30: timeball.v1.WatchTasksRequest.view:type_name -> timeball.v1.TaskView
-	31, // 31: timeball.v1.WatchTasksResponse.changes:type_name -> timeball.v1.TaskChange
-	37, // 32: timeball.v1.TaskChange.task:type_name -> timeball.v1.Task
-	7,  // 33: timeball.v1.TaskChange.error:type_name -> timeball.v1.ItemError
-	34, // 34: timeball.v1.ExplainTaskResponse.explanation:type_name -> timeball.v1.Explanation
-	35, // 35: timeball.v1.Explanation.blocking:type_name -> timeball.v1.BlockingReason
-	35, // 36: timeball.v1.Explanation.also:type_name -> timeball.v1.BlockingReason
-	39, // 37: timeball.v1.Explanation.explain_time:type_name -> google.protobuf.Timestamp
-	1,  // 38: timeball.v1.BlockingReason.cause:type_name -> timeball.v1.BlockingCause
-	39, // 39: timeball.v1.BlockingReason.since_time:type_name -> google.protobuf.Timestamp
-	39, // 40: timeball.v1.BlockingReason.next_check_time:type_name -> google.protobuf.Timestamp
-	36, // 41: timeball.v1.BlockingReason.details:type_name -> timeball.v1.BlockingReason.DetailsEntry
-	2,  // 42: timeball.v1.TaskService.CreateTask:input_type -> timeball.v1.CreateTaskRequest
-	4,  // 43: timeball.v1.TaskService.BatchCreateTasks:input_type -> timeball.v1.BatchCreateTasksRequest
-	8,  // 44: timeball.v1.TaskService.CreateTasks:input_type -> timeball.v1.CreateTasksRequest
-	10, // 45: timeball.v1.TaskService.GetTask:input_type -> timeball.v1.GetTaskRequest
-	12, // 46: timeball.v1.TaskService.BatchGetTasks:input_type -> timeball.v1.BatchGetTasksRequest
-	15, // 47: timeball.v1.TaskService.ListTasks:input_type -> timeball.v1.ListTasksRequest
-	17, // 48: timeball.v1.TaskService.CancelTask:input_type -> timeball.v1.CancelTaskRequest
-	19, // 49: timeball.v1.TaskService.UpdateTask:input_type -> timeball.v1.UpdateTaskRequest
-	21, // 50: timeball.v1.TaskService.RescheduleTask:input_type -> timeball.v1.RescheduleTaskRequest
-	23, // 51: timeball.v1.TaskService.DeleteTask:input_type -> timeball.v1.DeleteTaskRequest
-	25, // 52: timeball.v1.TaskService.RetryTask:input_type -> timeball.v1.RetryTaskRequest
-	27, // 53: timeball.v1.TaskService.WaitTask:input_type -> timeball.v1.WaitTaskRequest
-	32, // 54: timeball.v1.TaskService.ExplainTask:input_type -> timeball.v1.ExplainTaskRequest
-	29, // 55: timeball.v1.TaskService.WatchTasks:input_type -> timeball.v1.WatchTasksRequest
-	3,  // 56: timeball.v1.TaskService.CreateTask:output_type -> timeball.v1.CreateTaskResponse
-	5,  // 57: timeball.v1.TaskService.BatchCreateTasks:output_type -> timeball.v1.BatchCreateTasksResponse
-	9,  // 58: timeball.v1.TaskService.CreateTasks:output_type -> timeball.v1.CreateTasksResponse
-	11, // 59: timeball.v1.TaskService.GetTask:output_type -> timeball.v1.GetTaskResponse
-	13, // 60: timeball.v1.TaskService.BatchGetTasks:output_type -> timeball.v1.BatchGetTasksResponse
-	16, // 61: timeball.v1.TaskService.ListTasks:output_type -> timeball.v1.ListTasksResponse
-	18, // 62: timeball.v1.TaskService.CancelTask:output_type -> timeball.v1.CancelTaskResponse
-	20, // 63: timeball.v1.TaskService.UpdateTask:output_type -> timeball.v1.UpdateTaskResponse
-	22, // 64: timeball.v1.TaskService.RescheduleTask:output_type -> timeball.v1.RescheduleTaskResponse
-	24, // 65: timeball.v1.TaskService.DeleteTask:output_type -> timeball.v1.DeleteTaskResponse
-	26, // 66: timeball.v1.TaskService.RetryTask:output_type -> timeball.v1.RetryTaskResponse
-	28, // 67: timeball.v1.TaskService.WaitTask:output_type -> timeball.v1.WaitTaskResponse
-	33, // 68: timeball.v1.TaskService.ExplainTask:output_type -> timeball.v1.ExplainTaskResponse
-	30, // 69: timeball.v1.TaskService.WatchTasks:output_type -> timeball.v1.WatchTasksResponse
-	56, // [56:70] is the sub-list for method output_type
-	42, // [42:56] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	39, // 0: timeball.v1.CreateTaskRequest.task:type_name -> timeball.v1.Task
+	1,  // 1: timeball.v1.CreateTaskRequest.while_open:type_name -> timeball.v1.WhileOpen
+	2,  // 2: timeball.v1.CreateTaskRequest.after_end:type_name -> timeball.v1.AfterEnd
+	39, // 3: timeball.v1.CreateTaskResponse.task:type_name -> timeball.v1.Task
+	4,  // 4: timeball.v1.BatchCreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
+	8,  // 5: timeball.v1.BatchCreateTasksResponse.results:type_name -> timeball.v1.CreateResult
+	39, // 6: timeball.v1.CreateResult.task:type_name -> timeball.v1.Task
+	9,  // 7: timeball.v1.CreateResult.error:type_name -> timeball.v1.ItemError
+	4,  // 8: timeball.v1.CreateTasksRequest.requests:type_name -> timeball.v1.CreateTaskRequest
+	8,  // 9: timeball.v1.CreateTasksResponse.results:type_name -> timeball.v1.CreateResult
+	0,  // 10: timeball.v1.GetTaskRequest.view:type_name -> timeball.v1.TaskView
+	39, // 11: timeball.v1.GetTaskResponse.task:type_name -> timeball.v1.Task
+	0,  // 12: timeball.v1.BatchGetTasksRequest.view:type_name -> timeball.v1.TaskView
+	16, // 13: timeball.v1.BatchGetTasksResponse.results:type_name -> timeball.v1.GetResult
+	39, // 14: timeball.v1.GetResult.task:type_name -> timeball.v1.Task
+	9,  // 15: timeball.v1.GetResult.error:type_name -> timeball.v1.ItemError
+	40, // 16: timeball.v1.ListTasksRequest.states:type_name -> timeball.v1.TaskState
+	41, // 17: timeball.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	41, // 18: timeball.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	41, // 19: timeball.v1.ListTasksRequest.due_from:type_name -> google.protobuf.Timestamp
+	41, // 20: timeball.v1.ListTasksRequest.due_to:type_name -> google.protobuf.Timestamp
+	39, // 21: timeball.v1.ListTasksResponse.tasks:type_name -> timeball.v1.Task
+	39, // 22: timeball.v1.CancelTaskResponse.task:type_name -> timeball.v1.Task
+	39, // 23: timeball.v1.UpdateTaskRequest.task:type_name -> timeball.v1.Task
+	42, // 24: timeball.v1.UpdateTaskRequest.update_mask:type_name -> google.protobuf.FieldMask
+	39, // 25: timeball.v1.UpdateTaskResponse.task:type_name -> timeball.v1.Task
+	41, // 26: timeball.v1.RescheduleTaskRequest.run_time:type_name -> google.protobuf.Timestamp
+	43, // 27: timeball.v1.RescheduleTaskRequest.delay:type_name -> google.protobuf.Duration
+	39, // 28: timeball.v1.RescheduleTaskResponse.task:type_name -> timeball.v1.Task
+	39, // 29: timeball.v1.RetryTaskResponse.task:type_name -> timeball.v1.Task
+	43, // 30: timeball.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	39, // 31: timeball.v1.WaitTaskResponse.task:type_name -> timeball.v1.Task
+	0,  // 32: timeball.v1.WatchTasksRequest.view:type_name -> timeball.v1.TaskView
+	33, // 33: timeball.v1.WatchTasksResponse.changes:type_name -> timeball.v1.TaskChange
+	39, // 34: timeball.v1.TaskChange.task:type_name -> timeball.v1.Task
+	9,  // 35: timeball.v1.TaskChange.error:type_name -> timeball.v1.ItemError
+	36, // 36: timeball.v1.ExplainTaskResponse.explanation:type_name -> timeball.v1.Explanation
+	37, // 37: timeball.v1.Explanation.blocking:type_name -> timeball.v1.BlockingReason
+	37, // 38: timeball.v1.Explanation.also:type_name -> timeball.v1.BlockingReason
+	41, // 39: timeball.v1.Explanation.explain_time:type_name -> google.protobuf.Timestamp
+	3,  // 40: timeball.v1.BlockingReason.cause:type_name -> timeball.v1.BlockingCause
+	41, // 41: timeball.v1.BlockingReason.since_time:type_name -> google.protobuf.Timestamp
+	41, // 42: timeball.v1.BlockingReason.next_check_time:type_name -> google.protobuf.Timestamp
+	38, // 43: timeball.v1.BlockingReason.details:type_name -> timeball.v1.BlockingReason.DetailsEntry
+	4,  // 44: timeball.v1.TaskService.CreateTask:input_type -> timeball.v1.CreateTaskRequest
+	6,  // 45: timeball.v1.TaskService.BatchCreateTasks:input_type -> timeball.v1.BatchCreateTasksRequest
+	10, // 46: timeball.v1.TaskService.CreateTasks:input_type -> timeball.v1.CreateTasksRequest
+	12, // 47: timeball.v1.TaskService.GetTask:input_type -> timeball.v1.GetTaskRequest
+	14, // 48: timeball.v1.TaskService.BatchGetTasks:input_type -> timeball.v1.BatchGetTasksRequest
+	17, // 49: timeball.v1.TaskService.ListTasks:input_type -> timeball.v1.ListTasksRequest
+	19, // 50: timeball.v1.TaskService.CancelTask:input_type -> timeball.v1.CancelTaskRequest
+	21, // 51: timeball.v1.TaskService.UpdateTask:input_type -> timeball.v1.UpdateTaskRequest
+	23, // 52: timeball.v1.TaskService.RescheduleTask:input_type -> timeball.v1.RescheduleTaskRequest
+	25, // 53: timeball.v1.TaskService.DeleteTask:input_type -> timeball.v1.DeleteTaskRequest
+	27, // 54: timeball.v1.TaskService.RetryTask:input_type -> timeball.v1.RetryTaskRequest
+	29, // 55: timeball.v1.TaskService.WaitTask:input_type -> timeball.v1.WaitTaskRequest
+	34, // 56: timeball.v1.TaskService.ExplainTask:input_type -> timeball.v1.ExplainTaskRequest
+	31, // 57: timeball.v1.TaskService.WatchTasks:input_type -> timeball.v1.WatchTasksRequest
+	5,  // 58: timeball.v1.TaskService.CreateTask:output_type -> timeball.v1.CreateTaskResponse
+	7,  // 59: timeball.v1.TaskService.BatchCreateTasks:output_type -> timeball.v1.BatchCreateTasksResponse
+	11, // 60: timeball.v1.TaskService.CreateTasks:output_type -> timeball.v1.CreateTasksResponse
+	13, // 61: timeball.v1.TaskService.GetTask:output_type -> timeball.v1.GetTaskResponse
+	15, // 62: timeball.v1.TaskService.BatchGetTasks:output_type -> timeball.v1.BatchGetTasksResponse
+	18, // 63: timeball.v1.TaskService.ListTasks:output_type -> timeball.v1.ListTasksResponse
+	20, // 64: timeball.v1.TaskService.CancelTask:output_type -> timeball.v1.CancelTaskResponse
+	22, // 65: timeball.v1.TaskService.UpdateTask:output_type -> timeball.v1.UpdateTaskResponse
+	24, // 66: timeball.v1.TaskService.RescheduleTask:output_type -> timeball.v1.RescheduleTaskResponse
+	26, // 67: timeball.v1.TaskService.DeleteTask:output_type -> timeball.v1.DeleteTaskResponse
+	28, // 68: timeball.v1.TaskService.RetryTask:output_type -> timeball.v1.RetryTaskResponse
+	30, // 69: timeball.v1.TaskService.WaitTask:output_type -> timeball.v1.WaitTaskResponse
+	35, // 70: timeball.v1.TaskService.ExplainTask:output_type -> timeball.v1.ExplainTaskResponse
+	32, // 71: timeball.v1.TaskService.WatchTasks:output_type -> timeball.v1.WatchTasksResponse
+	58, // [58:72] is the sub-list for method output_type
+	44, // [44:58] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_timeball_v1_task_service_proto_init() }
@@ -2842,7 +3004,7 @@ func file_timeball_v1_task_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_timeball_v1_task_service_proto_rawDesc), len(file_timeball_v1_task_service_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      4,
 			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,

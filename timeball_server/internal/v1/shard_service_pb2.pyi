@@ -1197,6 +1197,7 @@ class CancelTask(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     TERMINATE_FIELD_NUMBER: _builtins.int
     RESEND_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Id of the task."""
     namespace: _builtins.str
@@ -1211,6 +1212,10 @@ class CancelTask(_message.Message):
     """Fence a running attempt at once."""
     resend: _builtins.bool
     """True on every repetition, whoever repeats."""
+    scope: _builtins.str
+    """ANY (or empty), WAITING: only if no attempt has begun, and the handler is not told; UNKNOWN: only
+    if there is no such task, otherwise this is a read.
+    """
     def __init__(
         self,
         *,
@@ -1221,10 +1226,11 @@ class CancelTask(_message.Message):
         reason: _builtins.str = ...,
         terminate: _builtins.bool = ...,
         resend: _builtins.bool = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "resend", b"resend", "task_id", b"task_id", "terminate", b"terminate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "resend", b"resend", "scope", b"scope", "task_id", b"task_id", "terminate", b"terminate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -47,6 +47,66 @@ TASK_VIEW_FULL: TaskView.ValueType  # 2
 """Everything."""
 Global___TaskView: _TypeAlias = TaskView  # noqa: Y015
 
+class _WhileOpen:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhileOpenEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhileOpen.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WHILE_OPEN_UNSPECIFIED: _WhileOpen.ValueType  # 0
+    """Default: FAIL."""
+    WHILE_OPEN_FAIL: _WhileOpen.ValueType  # 1
+    """ALREADY_EXISTS; the metadata names the task."""
+    WHILE_OPEN_USE_EXISTING: _WhileOpen.ValueType  # 2
+    """The answer is the open task; nothing is created."""
+    WHILE_OPEN_REPLACE_PENDING: _WhileOpen.ValueType  # 3
+    """The open task is cancelled if no attempt of it has begun, and also counts as replaced if it was
+    cancelled before; TOO_LATE if one has.
+    """
+
+class WhileOpen(_WhileOpen, metaclass=_WhileOpenEnumTypeWrapper):
+    """What becomes of a creation whose chosen name an open task has."""
+
+WHILE_OPEN_UNSPECIFIED: WhileOpen.ValueType  # 0
+"""Default: FAIL."""
+WHILE_OPEN_FAIL: WhileOpen.ValueType  # 1
+"""ALREADY_EXISTS; the metadata names the task."""
+WHILE_OPEN_USE_EXISTING: WhileOpen.ValueType  # 2
+"""The answer is the open task; nothing is created."""
+WHILE_OPEN_REPLACE_PENDING: WhileOpen.ValueType  # 3
+"""The open task is cancelled if no attempt of it has begun, and also counts as replaced if it was
+cancelled before; TOO_LATE if one has.
+"""
+Global___WhileOpen: _TypeAlias = WhileOpen  # noqa: Y015
+
+class _AfterEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AfterEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AfterEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AFTER_END_UNSPECIFIED: _AfterEnd.ValueType  # 0
+    """Default: ALLOW."""
+    AFTER_END_ALLOW: _AfterEnd.ValueType  # 1
+    """Yes."""
+    AFTER_END_ALLOW_IF_FAILED: _AfterEnd.ValueType  # 2
+    """Unless the task SUCCEEDED."""
+    AFTER_END_REJECT: _AfterEnd.ValueType  # 3
+    """No, for as long as the task is kept; a deleted one is not kept."""
+
+class AfterEnd(_AfterEnd, metaclass=_AfterEndEnumTypeWrapper):
+    """Whether a chosen name may be given again after its task has ended."""
+
+AFTER_END_UNSPECIFIED: AfterEnd.ValueType  # 0
+"""Default: ALLOW."""
+AFTER_END_ALLOW: AfterEnd.ValueType  # 1
+"""Yes."""
+AFTER_END_ALLOW_IF_FAILED: AfterEnd.ValueType  # 2
+"""Unless the task SUCCEEDED."""
+AFTER_END_REJECT: AfterEnd.ValueType  # 3
+"""No, for as long as the task is kept; a deleted one is not kept."""
+Global___AfterEnd: _TypeAlias = AfterEnd  # noqa: Y015
+
 class _BlockingCause:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -166,6 +226,9 @@ class CreateTaskRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     RESEND_FIELD_NUMBER: _builtins.int
+    CHOSEN_NAME_FIELD_NUMBER: _builtins.int
+    WHILE_OPEN_FIELD_NUMBER: _builtins.int
+    AFTER_END_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """namespaces/{namespace}; namespaces/- means the credential's own."""
     request_id: _builtins.str
@@ -174,6 +237,14 @@ class CreateTaskRequest(_message.Message):
     """Check only, create nothing."""
     resend: _builtins.bool
     """True on every repetition of this request, whoever repeats it."""
+    chosen_name: _builtins.str
+    """A name for the task that the caller chooses, lower case; a namespace has at most one open task
+    of a name. Empty = none. Costs a conditional write or two.
+    """
+    while_open: Global___WhileOpen.ValueType
+    """What to do while an open task has the name."""
+    after_end: Global___AfterEnd.ValueType
+    """What to do after the task that had the name has ended."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
         """The task."""
@@ -186,10 +257,13 @@ class CreateTaskRequest(_message.Message):
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
         resend: _builtins.bool = ...,
+        chosen_name: _builtins.str = ...,
+        while_open: Global___WhileOpen.ValueType = ...,
+        after_end: Global___AfterEnd.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "resend", b"resend", "task", b"task", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_end", b"after_end", "chosen_name", b"chosen_name", "parent", b"parent", "request_id", b"request_id", "resend", b"resend", "task", b"task", "validate_only", b"validate_only", "while_open", b"while_open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
