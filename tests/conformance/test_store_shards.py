@@ -105,6 +105,15 @@ async def test_scan_from_stays_when_epoch_or_old_value_differ(
 
 
 @pytest.mark.parametrize(("epoch", "old"), [(4, 0), (6, 0), (5, 1), (5, 100)], ids=str)
+async def test_a_shard_begins_where_its_first_owner_says(store_client: Store) -> None:
+    """A later owner says so too, and changes nothing."""
+    first, later = Minute(900), Minute(950)
+    assert await store_client.raise_epoch(SHARD, Epoch(5), Minute(1_000), first) == Applied()
+    assert await store_client.raise_epoch(SHARD, Epoch(6), Minute(1_100), later) == Applied()
+    row = await store_client.read_shard(SHARD)
+    assert row == fenced(6, 1_000, deleted_below=900)
+
+
 async def test_deleted_below_stays_when_epoch_or_old_value_differ(
     store_client: Store, epoch: int, old: int
 ) -> None:
