@@ -69,8 +69,8 @@ class Committer:
 
     Args:
         may_write: whether this write's shard is still ours and the lease holds.
-        on_durable: told the numbers of writes, in the order of their batches, and whether
-            anybody is in a hurry to hear of them.
+        on_durable: told the numbers of writes, in the order of their batches, and how patient
+            the least patient of those who wait for them is, in milliseconds.
         spawn: runs a batch in the background.
     """
 
@@ -80,7 +80,7 @@ class Committer:
         clock: Clock,
         *,
         may_write: Callable[[Write], bool],
-        on_durable: Callable[[Sequence[int], bool], None],
+        on_durable: Callable[[Sequence[int], int], None],
         spawn: Callable[[str, Coroutine[Any, Any, None]], object],
         limits: CommitLimits | None = None,
     ) -> None:
@@ -190,6 +190,6 @@ class Committer:
             return False
         self.batches += 1
         self.rows += len(rows)
-        hurried = any(write.linger_ms == 0 for write in batch)
-        self._on_durable([write.token for write in batch], hurried)
+        patience_ms = min(write.linger_ms for write in batch)
+        self._on_durable([write.token for write in batch], patience_ms)
         return True

@@ -18,8 +18,8 @@ from scheduler_node.calls import Calls
 from scheduler_node.committer import CommitLimits, Committer
 from scheduler_node.line import OVERLOADED, CommandLine
 from scheduler_node.measuring import Measures, families
+from scheduler_node.patience import EASY_MS, PACE_MS, patience_ms
 from scheduler_node.readers import Readers, Reads
-from timeball_server.core.commands import CreateTask
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import (
     Effect,
@@ -42,15 +42,13 @@ from timeball_server.core.engine.state import Engine, Phase
 from timeball_server.core.ids import Epoch, Incarnation, ShardId, TaskId
 from timeball_server.core.journal import EventRow
 from timeball_server.core.lease import lease_until_mono_ms
-from timeball_server.core.messages import Capacity, Finished, Started, ToExecutor
+from timeball_server.core.messages import ToExecutor
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, SessionState
 from timeball_server.ports.metrics import Family
 from timeball_server.ports.store import OwnerRow, ShardRow, Store
 
 _NO_LEASE: Final = -1
-PACE_MS: Final = 5
-"""Between steps for what may wait: a busy node takes more in at once, an idle one acts at once."""
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 
 
@@ -87,6 +85,7 @@ class EngineShell:
         self._wake = asyncio.Event()
         self._stepped_ms = 0
         self._pacer: asyncio.TimerHandle | None = None
+        self._paced_ms = 0
         self._suspended = False
         self.committer = Committer(
             store,
@@ -110,19 +109,19 @@ class EngineShell:
             self._line.add(event, self._clock.now().mono_ms)
         else:
             self._inbox.append(event)
-        if _may_wait(self.engine, event):
-            self._wake_soon()
-        else:
-            self._wake.set()
+        self._wake_within(patience_ms(self.engine, event))
 
-    def _wake_soon(self) -> None:
-        """Step when the last step is PACE_MS old."""
-        left_ms = self._stepped_ms + PACE_MS - self._clock.now().mono_ms
+    def _wake_within(self, pace_ms: int) -> None:
+        """Step when the last step is so old; 0 = at once."""
+        at_ms = self._stepped_ms + pace_ms
+        left_ms = at_ms - self._clock.now().mono_ms if pace_ms else 0
         if left_ms <= 0:
             self._wake.set()
-        elif self._pacer is None:
+        elif self._pacer is None or at_ms < self._paced_ms:
+            self._pause_pacer()
             loop = asyncio.get_running_loop()
             self._pacer = loop.call_later(left_ms / 1_000, self._wake.set)
+            self._paced_ms = at_ms
 
     def owns(self, shard: ShardId, epoch: Epoch) -> bool:
         """Whether the shard is in memory in this epoch."""
@@ -211,12 +210,9 @@ class EngineShell:
             self._wake.set()
         return in_lease and self.owns(write.shard, write.epoch)
 
-    def _on_durable(self, numbers: Sequence[int], hurried: bool) -> None:
+    def _on_durable(self, numbers: Sequence[int], least_ms: int) -> None:
         self._inbox.append(events.Written(numbers))
-        if hurried:
-            self._wake.set()
-        else:
-            self._wake_soon()
+        self._wake_within(EASY_MS if least_ms > EASY_MS else min(least_ms, PACE_MS))
 
     def _perform_write(self, effect: Write) -> None:
         self.committer.add(effect)
@@ -257,19 +253,6 @@ class EngineShell:
 
     def _perform_remove(self, effect: RemoveBuckets) -> None:
         self._readers.remover.remove(effect)
-
-
-def _may_wait(engine: Engine, event: events.Event) -> bool:
-    """Whether nobody minds a few milliseconds: a task for later, a result no one waits for."""
-    if isinstance(event, events.CommandArrived):
-        command = event.command
-        return isinstance(command, CreateTask) and command.due_ms is not None
-    if not isinstance(event, events.ExecutorSaid):
-        return False
-    if isinstance(event.message, Finished):
-        results = event.message.results
-        return not any(engine.is_awaited(each.shard, each.run.task_id) for each in results)
-    return isinstance(event.message, Started | Capacity)
 
 
 _PERFORM: Final[dict[type[Effect], Callable[[EngineShell, Any], None]]] = {

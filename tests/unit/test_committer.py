@@ -36,14 +36,14 @@ class World:
     def __init__(self, loop: VirtualLoop, limits: CommitLimits | None = None) -> None:
         self.clock = VirtualClock(loop)
         self.store = TimedStore(self.clock)
-        self.durable: list[tuple[tuple[int, ...], bool]] = []
+        self.durable: list[tuple[tuple[int, ...], int]] = []
         self._began_ms = self.clock.now().mono_ms
         self._tasks: set[asyncio.Task[None]] = set()
         self.committer = Committer(
             self.store,
             self.clock,
             may_write=lambda write: True,
-            on_durable=lambda numbers, hurried: self.durable.append((tuple(numbers), hurried)),
+            on_durable=lambda numbers, ms: self.durable.append((tuple(numbers), ms)),
             spawn=self._spawn,
             limits=limits,
         )
@@ -75,7 +75,7 @@ def test_patient_writes_gather_until_the_last_batch_is_old_enough() -> None:
         await world.clock.sleep_ms(LINGER_MS)
         assert world.appends == [(0, 1), (10, 3), (20, 3), (30, 2)]
         assert [each for numbers, _ in world.durable for each in numbers] == [*range(9)]
-        assert not any(hurried for _, hurried in world.durable)
+        assert {patience_ms for _, patience_ms in world.durable} == {LINGER_MS}
 
     run_virtual(story)
 
@@ -89,7 +89,7 @@ def test_a_hurried_write_goes_at_once_and_takes_the_others_along() -> None:
         world.write(2, 0)
         await world.clock.sleep_ms(1)
         assert world.appends == [(0, 1), (1, 2)]
-        assert world.durable == [((0,), False), ((1, 2), True)]
+        assert world.durable == [((0,), LINGER_MS), ((1, 2), 0)]
 
     run_virtual(story)
 
