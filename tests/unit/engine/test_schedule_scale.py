@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tests.support.engine_executors import ScriptedExecutor
 from tests.support.engine_world import SHARD, START_MS, World
 from tests.support.schedule_world import create_schedule, verdicts
+from timeball_server.core.engine import events as ev
+from timeball_server.core.engine.dispatching import MOST_SCHEDULES_IN_A_STEP
+from timeball_server.core.engine.node import next_wake_ms
 from timeball_server.core.journal import LedgerRow
 from timeball_server.core.model import Overlap, OverlapPolicy
 
@@ -54,3 +59,23 @@ def test_those_that_wait_for_a_run_stay_in_memory_and_no_others() -> None:
     shard = node.engine.shards[SHARD]
     assert waiting.task_id in shard.tasks
     assert len(shard.tasks) == 2
+
+
+def test_of_those_that_are_due_at_one_instant_some_act_in_a_step_and_others_in_the_next() -> None:
+    """A step without end would outlast the lease, and live work would wait for all of them."""
+    world = World()
+    node = world.owner()
+    count = MOST_SCHEDULES_IN_A_STEP + 50
+    for _ in range(count):
+        create_schedule(node, every_ms=MINUTE_MS)
+    world.run(MINUTE_MS - START_MS % MINUTE_MS - 1)
+    node.hold_writes = True
+    node.hold_reads = True
+    decided = [node.engine.counters.ticks]
+    world.jump(1)
+    while node.engine.counters.ticks > decided[-1]:
+        decided.append(node.engine.counters.ticks)
+        assert next_wake_ms(node.engine) <= world.wall_ms or decided[-1] == count
+        node.feed(ev.Tick())
+    steps = [later - earlier for earlier, later in pairwise(decided)]
+    assert steps == [MOST_SCHEDULES_IN_A_STEP, 50]

@@ -1,0 +1,257 @@
+"""What occurrences of schedules cost a scheduler node besides its network, and how late they get.
+
+    python -m tests.bench.schedule_ticks instant --schedules 20000 [--profile]
+    python -m tests.bench.schedule_ticks spread --schedules 50000
+    python -m tests.bench.schedule_ticks outage --schedules 10000
+
+Minute-schedules of an engine that owns all shards are loaded, decided, launched, started and
+ended; what is written is there to be read in the next step. The clock is moved by the CPU that the
+engine and the making of rows for Cassandra use, so that lateness is what one core of this machine
+would have. Neither a database nor another process takes part. `outage`: nobody is there for six
+hours, then catch-up ONE beside 100 live tasks a second. Every nominal time is launched once, or
+the run fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import time
+from collections import defaultdict
+from typing import Final
+
+from tests.bench.hot_path import SHARDS, START_MS, Node, encoded
+from tests.bench.judging import percentile
+from timeball_server.core.commands import CreateSchedule
+from timeball_server.core.engine import effects as fx
+from timeball_server.core.engine import events as ev
+from timeball_server.core.ids import (
+    SCHEDULES_MINUTE,
+    Epoch,
+    Minute,
+    ShardId,
+    TaskId,
+    decode_id,
+    home_of_name,
+)
+from timeball_server.core.journal import DueRow, EventRow, LedgerRow
+from timeball_server.core.messages import Dispatch
+from timeball_server.core.model import Payload, ScheduleSpec, TaskSpec
+from timeball_server.core.schedules.spec import Calendar, Interval
+from timeball_server.runtime.collector import settle_collector
+
+MINUTE_MS: Final = 60_000
+OUTAGE_MS: Final = 6 * 60 * MINUTE_MS
+LIVE_PER_S: Final = 100
+STEP_MS: Final = 5
+
+
+class ScheduleNode(Node):
+    """A node whose store remembers heads and hints."""
+
+    def __post_init__(self) -> None:
+        self.heads: dict[TaskId, EventRow] = {}
+        self.hints: defaultdict[tuple[int, int], list[DueRow]] = defaultdict(list)
+        self.ledger: dict[tuple[TaskId, int], str] = {}
+        self.owed_ms = 0
+        self.forget()
+        super().__post_init__()
+
+    def forget(self) -> None:
+        """Begin to measure."""
+        self.late_ms: list[int] = []
+        self.live_late_ms: list[int] = []
+        self.decided_ms: list[int] = []
+        self.flushes = []
+        self.engine_s = self.rows_s = 0.0
+        self.rows = self.batches = self.launched = self.longest_ms = 0
+
+    def declare(self, number: int, phase_ms: int) -> None:
+        """A schedule of every minute is asked for."""
+        name = f"s{number}"
+        part, unique = home_of_name("bank", name)
+        task = TaskSpec(
+            namespace="bank", owner="teller", handler="bench.work", payload=Payload(data=bytes(100))
+        )
+        calendar = Calendar(intervals=(Interval(every_ms=MINUTE_MS, phase_ms=phase_ms),))
+        command = CreateSchedule(
+            minute=SCHEDULES_MINUTE,
+            shard=ShardId(number % SHARDS),
+            part=part,
+            unique=unique,
+            spec=ScheduleSpec(task=task, name=name, calendar=calendar),
+            request_id=f"create-{number}",
+            actor="user:teller",
+        )
+        self.numbers += 1
+        self.news.append(ev.CommandArrived(self.numbers, command))
+
+    def _perform(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Write(_, _, _, rows):
+                self._keep(rows)
+                super()._perform(effect)
+            case fx.Send(_, Dispatch(_, orders)):
+                for order in orders:
+                    mine = self.live_late_ms if order.nominal_ms is None else self.late_ms
+                    mine.append(self.now_ms - order.due_ms)
+                super()._perform(effect)
+            case fx.LoadSlice():
+                self.news.append(self._slice(effect))
+            case fx.SweepBucket(shard, epoch, minute):
+                self.news.append(self._swept(shard, epoch, minute))
+            case fx.MoveScanFrom(shard, epoch, _, minute):
+                self.news.append(ev.ScanFromMoved(shard, epoch, minute))
+            case fx.ReadTasks(shard, epoch, task_ids):
+                found = self._journals(task_ids)
+                self.news.append(ev.TasksRead(shard, epoch, task_ids, found))
+            case _:
+                super()._perform(effect)
+
+    def _keep(self, rows: tuple[object, ...]) -> None:
+        for row in rows:
+            if isinstance(row, EventRow):
+                self.heads[row.task_id] = row
+            elif isinstance(row, DueRow):
+                self.hints[decode_id(row.task_id).home.shard, row.minute].append(row)
+            elif isinstance(row, LedgerRow):
+                key = (row.schedule_id, row.nominal_ms)
+                assert key not in self.ledger, f"{key} has two verdicts"
+                self.ledger[key] = row.verdict
+                if row.verdict == "LAUNCHED":
+                    self.launched += 1
+                    self.decided_ms.append(self.now_ms - row.nominal_ms)
+
+    def _slice(self, asked: fx.LoadSlice) -> ev.SliceLoaded:
+        """Schedules alone: every run is in memory from its first row to its last."""
+        rows = self.hints[asked.shard, asked.minute]
+        hints = [
+            row
+            for row in rows
+            if asked.from_ms <= row.due_ms < asked.to_ms
+            and decode_id(row.task_id).home.minute == SCHEDULES_MINUTE
+        ]
+        return ev.SliceLoaded(
+            shard=asked.shard,
+            epoch=asked.epoch,
+            number=asked.number,
+            hints=hints,
+            journals=self._journals(tuple(hint.task_id for hint in hints)),
+            last=True,
+        )
+
+    def _swept(self, shard: ShardId, epoch: Epoch, minute: Minute) -> ev.BucketSwept:
+        hints = tuple(self.hints[shard, minute])
+        return ev.BucketSwept(
+            shard=shard,
+            epoch=epoch,
+            minute=minute,
+            hints=hints,
+            journals=self._journals(tuple(hint.task_id for hint in hints)),
+        )
+
+    def _journals(self, task_ids: tuple[TaskId, ...]) -> dict[TaskId, tuple[EventRow, ...]]:
+        return {each: (self.heads[each],) for each in task_ids if each in self.heads}
+
+
+def filled(schedules: int, *, spread: bool) -> ScheduleNode:
+    """A node whose schedules exist, at the half minute before the first that is measured."""
+    node = ScheduleNode()
+    for number in range(schedules):
+        node.declare(number, number * MINUTE_MS // schedules if spread else 0)
+        if number % 100 == 99:
+            node.step(1)
+    until_ms = START_MS + 2 * MINUTE_MS + MINUTE_MS // 2
+    while node.now_ms < until_ms:
+        node.step(20)
+    return node
+
+
+def lap(node: ScheduleNode) -> None:
+    """One step, as long as the one before took the processor, rows included, but 5 ms at least."""
+    begun_s = time.process_time()
+    flushes = node.flushes
+    node.flushes = []
+    node.rows += sum(len(each) for each in flushes)
+    node.batches += sum(len(each) for each in encoded(flushes))
+    rows_s = time.process_time() - begun_s
+    node.rows_s += rows_s
+    engine_s = node.engine_s
+    node.step(max(STEP_MS, node.owed_ms))
+    node.owed_ms = round((rows_s + node.engine_s - engine_s) * 1_000)
+    node.longest_ms = max(node.longest_ms, node.owed_ms)
+
+
+def measured(node: ScheduleNode, wanted: int) -> None:
+    """A minute, and as long as it takes until so many more were launched."""
+    node.forget()
+    known, until_ms = len(node.ledger), node.now_ms + MINUTE_MS
+    while node.now_ms < until_ms or len(node.ledger) - known < wanted:
+        lap(node)
+    settled_ms = node.now_ms + 2_000
+    while node.now_ms < settled_ms:
+        lap(node)
+
+
+def after_outage(node: ScheduleNode, schedules: int) -> None:
+    """Six hours with nobody there, then everybody at once, and tasks that come all the while."""
+    node.forget()
+    node.now_ms += OUTAGE_MS
+    node.step(0)
+    due = 0.0
+    last_ms = node.now_ms
+    while node.launched < schedules and node.now_ms - last_ms < 10 * MINUTE_MS:
+        due += STEP_MS * LIVE_PER_S / 1_000
+        for _ in range(int(due)):
+            node.create()
+        due -= int(due)
+        lap(node)
+
+
+def main() -> None:
+    """Print what an occurrence costs, and how late runs began."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("instant", "spread", "outage"))
+    parser.add_argument("--schedules", type=int, default=20_000)
+    parser.add_argument("--profile", action="store_true")
+    asked = parser.parse_args()
+    node = filled(asked.schedules, spread=asked.what == "spread")
+    settle_collector()
+    profile = cProfile.Profile()
+    if asked.profile:
+        profile.enable()
+    if asked.what == "outage":
+        after_outage(node, asked.schedules)
+    else:
+        measured(node, asked.schedules)
+    profile.disable()
+    tell(node, asked.what)
+    if asked.profile:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(50)
+
+
+def tell(node: ScheduleNode, what: str) -> None:
+    """The figures, one line each."""
+    each = 1e6 / node.launched
+    print(f"{node.launched:,} launched, the longest step took {node.longest_ms} ms")
+    print(f"engine {node.engine_s * each:6.1f} us of CPU an occurrence, its run included")
+    rows = f"{node.rows / node.launched:.1f} rows, {node.batches} batches"
+    print(f"rows   {node.rows_s * each:6.1f} us, {rows}")
+    for name, late_ms in (("schedules", node.late_ms), ("live tasks", node.live_late_ms)):
+        if late_ms:
+            p50, p99 = (percentile(late_ms, share) for share in (0.5, 0.99))
+            print(
+                f"{name}: {len(late_ms):,} started, late by {p50} ms p50, {p99} ms p99, "
+                f"{max(late_ms)} ms at most"
+            )
+    if what == "instant":
+        decided_s, started_s = max(node.decided_ms) / 1_000, max(node.late_ms) / 1_000
+        print(
+            f"decided in {decided_s:.1f} s: {node.launched / decided_s:,.0f} a second; "
+            f"started in {started_s:.1f} s: {node.launched / started_s:,.0f} a second"
+        )
+
+
+if __name__ == "__main__":
+    main()
