@@ -104,7 +104,6 @@ async def test_scan_from_stays_when_epoch_or_old_value_differ(
     assert await store_client.read_shard(SHARD) == fenced(5, 100)
 
 
-@pytest.mark.parametrize(("epoch", "old"), [(4, 0), (6, 0), (5, 1), (5, 100)], ids=str)
 async def test_a_shard_begins_where_its_first_owner_says(store_client: Store) -> None:
     """A later owner says so too, and changes nothing."""
     first, later = Minute(900), Minute(950)
@@ -114,6 +113,7 @@ async def test_a_shard_begins_where_its_first_owner_says(store_client: Store) ->
     assert row == fenced(6, 1_000, deleted_below=900)
 
 
+@pytest.mark.parametrize(("epoch", "old"), [(4, 0), (6, 0), (5, 1), (5, 100)], ids=str)
 async def test_deleted_below_stays_when_epoch_or_old_value_differ(
     store_client: Store, epoch: int, old: int
 ) -> None:
