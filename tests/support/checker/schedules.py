@@ -146,7 +146,7 @@ class Plan:
         terms = self.terms
         if any(op.inv_us - terms.early_us <= nominal_us for op in self.ended):
             return
-        if verdict == "CANCELLED" and self.ended:
+        if verdict == "CANCELLED" and any(op.inv_us < nominal_us + _SETTLE_US for op in self.ended):
             return
         if verdict == SKIPPED and self.rhythm.alone:
             if terms.calm and not self._is_busy(nominal_us):

@@ -302,6 +302,9 @@ class FaultyStore:
         network = self._network
         if network.profile.pause_before and name.startswith(network.profile.pause_before):
             await network.pause(self._process)
+        if self._process in network.gate.faints and name.startswith("raise_epoch"):
+            network.loop.freeze(self._process)
+            await asyncio.sleep(0)  # noqa: TID251 - the freeze takes hold here
         answer: asyncio.Future[T] = network.loop.create_future()
         if fate is not Fate.DONE:
             network.history.fault(f"store {fate.name.lower()}", self._process, name)

@@ -25,10 +25,11 @@ class Kept:
 
 @dataclass(slots=True)
 class Gate:
-    """Who is held up, and what."""
+    """Who is held up, and what. `faints`: who freezes before it raises an epoch."""
 
     shut: set[str] = field(default_factory=set)
     stuck: set[str] = field(default_factory=set)
+    faints: set[str] = field(default_factory=set)
     kept: list[Kept] = field(default_factory=list)
     messages: list[Callable[[], object]] = field(default_factory=list)
 

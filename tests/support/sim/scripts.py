@@ -37,27 +37,34 @@ async def late_cancel(stage: Stage) -> None:
     await stage.look(task)
 
 
-async def late_cancel_and_update(stage: Stage) -> None:
-    """The same, and a change of the successor lands after a third owner has shown the end (R17)."""
-    task = await stage.create(due_s=55)
+async def late_cancel_and_claim(stage: Stage) -> None:
+    """The same, and a claim of the successor lands after a third owner has shown the end (R17)."""
+    task = await stage.create(due_s=20)
     first = await stage.doubt(task, stage.client.cancel(task, tries=1))
-    await stage.next_owner(task)
-    await stage.sleep(2)
+    second = await stage.next_owner(task)
     stage.start(first)
-    await stage.sleep(1)
-    second = await stage.doubt(task, stage.move(task, 50_000))
+    stage.gate.shut.add(second.name)
+    await stage.until(
+        lambda: any(_is_claim(each.rows, task) for each in stage.gate.of(second.name))
+    )
+    stage.crash(second)
     stage.gate.land(first.name)
-    await stage.next_owner(task)
+    third = await stage.next_owner(task)
     await stage.sleep(2)
     await stage.look(task, COORDINATORS[:1])
     stage.gate.land(second.name)
-    third = stage.owner(task)
     stage.start(second)
     await stage.sleep(1)
     stage.crash(third)
     await stage.next_owner(task)
+    await stage.sleep(3)
     await stage.look(task, COORDINATORS[1:])
     stage.start(third)
+
+
+def _is_claim(rows: Rows, task: TaskId) -> bool:
+    events = [row for row in rows if isinstance(row, EventRow) and row.task_id == task]
+    return any(row.kind is EventKind.CLAIMED for row in events)
 
 
 async def two_pasts(stage: Stage) -> None:
@@ -67,12 +74,13 @@ async def two_pasts(stage: Stage) -> None:
     first, executor = stage.owner(task), stage.process(stage.starts(task)[0].process)
     stage.gate.shut.add(first.name)
     await stage.until(lambda: stage.gate.of(first.name))
+    second = stage.other(first)
+    stage.gate.shut.add(second.name)
     stage.crash(first)
     stage.crash(executor)
-    second = await stage.next_owner(task)
-    stage.gate.shut.add(second.name)
+    await stage.next_owner(task)
     stage.start(first)
-    await stage.until(lambda: stage.gate.of(second.name))
+    await stage.until(lambda: any(_is_retry(each.rows) for each in stage.gate.of(second.name)))
     stage.crash(second)
     stage.gate.land(first.name)
     stage.start(executor)
@@ -84,6 +92,10 @@ async def two_pasts(stage: Stage) -> None:
     await stage.sleep(6)
     await stage.look(task)
     stage.start(second)
+
+
+def _is_retry(rows: Rows) -> bool:
+    return any(isinstance(row, EventRow) and row.kind is EventKind.RETRY for row in rows)
 
 
 async def late_order(stage: Stage) -> None:
@@ -119,16 +131,32 @@ async def overdue_at_an_old_home(stage: Stage) -> None:
     await stage.sleep(150)
     executors = [each for each in stage.world.processes.values() if each.executor is not None]
     for executor in executors:
-        stage.world.loop.freeze(executor.name)
-        stage.strike("freeze", executor)
+        stage.crash(executor)
+    await stage.sleep(10)
     task = await stage.create(due_s=-240, made_s=-240)
     first = stage.owner(task)
     stage.crash(first)
-    for executor in executors:
-        stage.world.loop.thaw(executor.name)
     await stage.next_owner(task)
+    for executor in executors:
+        stage.start(executor)
     await stage.sleep(20)
     stage.start(first)
+
+
+async def between_entry_and_epoch(stage: Stage) -> None:
+    """A new owner freezes before its epoch is stored, and thaws when another one owns (R1)."""
+    task = await stage.create(due_s=30)
+    first = stage.owner(task)
+    second = stage.other(first)
+    stage.gate.faints.add(second.name)
+    stage.crash(first)
+    await stage.until(lambda: stage.world.loop.is_held(second.name))
+    stage.strike("freeze", second)
+    stage.gate.faints.clear()
+    stage.start(first)
+    await stage.next_owner(task)
+    stage.world.loop.thaw(second.name)
+    await stage.sleep(40)
 
 
 async def stale_member(stage: Stage) -> None:
@@ -156,23 +184,27 @@ async def stale_member(stage: Stage) -> None:
 
 async def half_a_tick(stage: Stage) -> None:
     """Of a tick the run alone was written (S1, S3)."""
-    await _tear(stage, lands_at_once=True)
+    await _tear(stage, _is_run)
 
 
 async def late_tick(stage: Stage) -> None:
     """A tick lands after others have decided on its time (S4)."""
-    await _tear(stage, lands_at_once=False)
+    await _tear(stage, lambda rows, schedule: False)
 
 
-async def _tear(stage: Stage, *, lands_at_once: bool) -> None:
+async def tick_without_its_run(stage: Stage) -> None:
+    """Of a tick the run was not written (S1, S3)."""
+    await _tear(stage, lambda rows, schedule: not _is_run(rows, schedule))
+
+
+async def _tear(stage: Stage, lands: Callable[[Rows, TaskId], bool]) -> None:
     schedule = await stage.plan(every_s=1)
     await stage.sleep(4)
     first = stage.owner(schedule)
     stage.gate.shut.add(first.name)
     await stage.until(lambda: any(_is_run(each.rows, schedule) for each in stage.gate.kept))
     stage.crash(first)
-    if lands_at_once:
-        stage.gate.land(first.name, lambda rows: _is_run(rows, schedule))
+    stage.gate.land(first.name, lambda rows: lands(rows, schedule))
     second = await stage.next_owner(schedule)
     await stage.sleep(4)
     stage.gate.land(first.name)
@@ -205,14 +237,16 @@ async def lost_schedule(stage: Stage) -> None:
 SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
     {
         "late cancel": late_cancel,
-        "late cancel and update": late_cancel_and_update,
+        "late cancel and claim": late_cancel_and_claim,
         "two pasts": two_pasts,
         "late order": late_order,
         "late creation": late_creation,
         "overdue at an old home": overdue_at_an_old_home,
+        "between entry and epoch": between_entry_and_epoch,
         "stale member": stale_member,
         "half a tick": half_a_tick,
         "late tick": late_tick,
+        "tick without its run": tick_without_its_run,
         "lost schedule": lost_schedule,
     }
 )

@@ -170,6 +170,10 @@ class Stage:
         """The life of a node, by its own name or the node's."""
         return self.world.processes[name.partition("#")[0]]
 
+    def other(self, owner: Process) -> Process:
+        """The other scheduler node."""
+        return self.process("scheduler-2" if owner.node == "scheduler-1" else "scheduler-1")
+
     async def next_owner(self, task: TaskId) -> Process:
         """Wait for an owner that nothing was done to, and until it has read what is due."""
         await self.until(lambda: self._claim(task).owner not in self._struck)
