@@ -103,6 +103,8 @@ def task_view(
     head = history.head
     if head.state in HIDDEN:
         raise HiddenTask(f"task {head.task_id} is {head.state}")
+    if head.kind is EventKind.CREATED and not with_journal and isinstance(head.detail, SpecDetail):
+        return _created_view(head, head.detail.spec)
     running = head.state is State.CLAIMED and started_ms is not None
     outcome = _last_outcome(history.chain)
     return TaskView(
@@ -123,6 +125,25 @@ def task_view(
         unaccounted=head.unaccounted,
         terminal=head.state in TERMINAL,
         progress=_progress(history.chain, progress),
+    )
+
+
+def _created_view(row: EventRow, spec: TaskSpec) -> TaskView:
+    """The same for a task that was only created so far: the answer to most callers."""
+    return TaskView(
+        task_id=row.task_id,
+        spec=spec,
+        state=PublicState.SCHEDULED,
+        cause=None,
+        due_ms=row.created_ms if row.alarm is None else row.alarm.due_ms,
+        created_ms=row.created_ms,
+        updated_ms=row.at_ms,
+        revision=row.revision,
+        attempt=row.attempt,
+        effective_priority=row.priority,
+        result=None,
+        failure=None,
+        unaccounted=row.unaccounted,
     )
 
 

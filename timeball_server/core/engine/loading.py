@@ -67,8 +67,10 @@ def acquired(engine: Engine, event: ShardAcquired) -> None:
 
 def issue(engine: Engine) -> None:
     """Ask for the slices that memory should hold by now."""
+    until_ms = engine.now_ms + SLICES_AHEAD * SLICE_MS
     for shard in list(engine.shards.values()):
-        if shard.phase is Phase.RELEASING:
+        has_all = shard.phase is Phase.SERVING and shard.issued_until_ms > until_ms
+        if has_all or shard.phase is Phase.RELEASING:
             continue
         _issue_ahead(engine, shard, _ahead_ms(shard))
         if shard.phase is Phase.LOADING and not shard.slices:
