@@ -114,10 +114,12 @@ class EngineShell:
     def _wake_within(self, pace_ms: int) -> None:
         """Step when the last step is so old; 0 = at once."""
         at_ms = self._stepped_ms + pace_ms
+        if self._wake.is_set() or (self._pacer is not None and self._paced_ms <= at_ms):
+            return
         left_ms = at_ms - self._clock.now().mono_ms if pace_ms else 0
         if left_ms <= 0:
             self._wake.set()
-        elif self._pacer is None or at_ms < self._paced_ms:
+        else:
             self._pause_pacer()
             loop = asyncio.get_running_loop()
             self._pacer = loop.call_later(left_ms / 1_000, self._wake.set)
