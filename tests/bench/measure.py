@@ -18,6 +18,7 @@ import timeball
 from timeball._base import CHANNEL_OPTIONS
 from timeball.errors import TimeballError
 
+from tests.bench import scheduling
 from tests.bench.arrivals import DUE_MS, Due
 from tests.bench.calling import World, calling, one_at_a_time
 from tests.bench.creating import CreateStream, Creating, Ledger
@@ -59,7 +60,11 @@ async def run(workload: Workload, options: Options, say: Say) -> Result:
         say(f"starting {options.target} of {options.product.name}")
         open_target = TARGETS[options.target]
         with open_target(Path(folder), options.product, options.dev, result) as target:
-            if workload.seconds:
+            if workload.schedules:
+                how, rate, seconds = workload.schedules, options.rate, options.seconds
+                await scheduling.play(how, rate, seconds, target, result, say)
+                result.figures["rate"] = rate
+            elif workload.seconds:
                 await _Run(workload, options, target, result, say).play()
             say("ending it")
     return result

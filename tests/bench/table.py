@@ -28,6 +28,8 @@ class Workload:
         alone_s: for how long.
         stored: tasks of the coming month that are put there before.
         kills: an owner of shards is killed in the window and comes back.
+        schedules: instead of all that, rate x 60 schedules of every minute: "spread" over the
+            minute, or all at one "instant" of it.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Workload:
     alone_s: float = 10.0
     stored: int = 0
     kills: bool = False
+    schedules: str = ""
 
     def warm_up(self, target: str) -> float:
         """Seconds before the window, on this target."""
@@ -118,6 +121,26 @@ TABLE: Final = (
         words="The promise again, beside 20,000 tasks of the coming month.",
         rates={"dev": 150.0, "cluster": 300.0},
         stored=20_000,
+    ),
+    Workload(
+        name="schedules-spread",
+        words="Schedules of every minute, their phases spread over it: each launched, how late.",
+        rates={"dev": 100.0, "cluster": 250.0},
+        parts={},
+        schedules="spread",
+        seconds=120.0,
+        warm_up_s=0.0,
+        repeat=1,
+    ),
+    Workload(
+        name="schedules-instant",
+        words="Schedules of every minute, all at its begin: how fast they are through.",
+        rates={"dev": 50.0, "cluster": 100.0},
+        parts={},
+        schedules="instant",
+        seconds=120.0,
+        warm_up_s=0.0,
+        repeat=1,
     ),
 )
 BY_NAME: Final = {each.name: each for each in TABLE}

@@ -57,14 +57,18 @@ def test_stored_tasks_are_due_long_after_the_run() -> None:
     assert all(each is not None and each >= NOW_MS + DAY_MS for each in drawn)
 
 
+SCHEDULES = ("schedules-spread", "schedules-instant")
+
+
 def test_the_table_has_every_workload_that_is_promised() -> None:
     names = {"ready", "steady", "burst", "immediate", "create", "read", "mixed", "fail-over"}
-    assert {each.name for each in TABLE} == names | {"stored-future"}
+    assert {each.name for each in TABLE} == names | {"stored-future", *SCHEDULES}
 
 
 @pytest.mark.parametrize("workload", TABLE, ids=lambda each: each.name)
 def test_a_rows_parts_are_known_and_are_all_of_its_rate(workload: object) -> None:
     (row,) = (each for each in TABLE if each is workload)
     assert row.parts.keys() <= {CREATE, *ACTS}
-    assert sum(row.parts.values()) == pytest.approx(1.0 if row.seconds else 0.0)
+    creates = row.seconds and not row.schedules
+    assert sum(row.parts.values()) == pytest.approx(1.0 if creates else 0.0)
     assert row.rates.keys() <= {"dev", "cluster"}
