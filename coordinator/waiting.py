@@ -10,10 +10,14 @@ from coordinator.outcomes import no_owner, view_of
 from coordinator.owner_calls import OwnerCalls
 from coordinator.read_rule import Verdict
 from coordinator.reader import Reader
+from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import Outcome, ReadTask, WatchTask
-from timeball_server.core.ids import TaskId
+from timeball_server.core.ids import TaskId, home_of
 from timeball_server.core.model import TaskView
 
+YOUNG_MS: Final = 60_000
+"""A task whose home minute is over for less than this is most likely in its owner's memory: reading
+the store first would cost more than all the rest of an immediate task's wait."""
 LAST_LOOK_MS: Final = 1_000
 """When the time is over the owner may take this long to say how the task stands."""
 
@@ -35,13 +39,25 @@ class Waiter:
         cached = self._reader.ended.find(task_id, namespace)
         if cached is not None:
             return cached
-        look = await self._reader.look(task_id, namespace)
-        if look.verdict is Verdict.ANSWER and look.view is not None:
-            view = look.view
-        else:
+        view = None
+        if not await self._is_in_hand(task_id, deadline):
+            view = await self._ended(task_id, namespace)
+        if view is None:
             view = await self._end_or_state(task_id, namespace, deadline)
         self._reader.ended.keep(view)
         return view
+
+    async def _is_in_hand(self, task_id: TaskId, deadline: Deadline) -> bool:
+        """Whether an owner has it in memory, as far as one can tell: then it is asked at once."""
+        home = home_of(task_id)
+        if home.minute < minute_of(deadline.clock.now().wall_ms - YOUNG_MS):
+            return False
+        return await self._calls.owner_of(home.shard) is not None
+
+    async def _ended(self, task_id: TaskId, namespace: str) -> TaskView | None:
+        """What the store says of a task that has ended; None = its owner has the last word."""
+        look = await self._reader.look(task_id, namespace)
+        return look.view if look.verdict is Verdict.ANSWER else None
 
     async def _end_or_state(self, task_id: TaskId, namespace: str, deadline: Deadline) -> TaskView:
         """What the owner pushes in time, else what it answers then."""

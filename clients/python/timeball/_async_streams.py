@@ -10,10 +10,11 @@ import grpc
 
 from timeball._clock import Clock
 from timeball._flow import Method
+from timeball._status import DETAILS_KEY
 from timeball._streaming import CREATE_TASKS, Creations, Decided
 from timeball._watching import WATCH_TASKS, Watching
 from timeball.changes import Change
-from timeball.errors import TimeballError
+from timeball.errors import Internal, TimeballError, Unavailable
 from timeball.v1 import task_service_pb2 as tasks
 
 Metadata = tuple[tuple[str, str], ...]
@@ -90,7 +91,7 @@ async def created(
                         yield decided
                     feed.look_again()
             except grpc.RpcError as broken:
-                error = opener.to_error(broken)
+                error = _why(opener, broken)
             finally:
                 writing.cancel()
                 call.cancel()
@@ -106,6 +107,18 @@ async def created(
     finally:
         feeding.cancel()
         await asyncio.wait((feeding,))
+
+
+def _why(opener: Opener, broken: Any) -> TimeballError:
+    """What a broken stream means. grpc.aio calls a write that found no connection internal.
+
+    Of our services' own errors each names its reason.
+    """
+    error = opener.to_error(broken)
+    is_theirs = any(key == DETAILS_KEY for key, _ in broken.trailing_metadata() or ())
+    if isinstance(error, Internal) and not is_theirs:
+        return Unavailable(f"the connection broke: {error.message}")
+    return error
 
 
 class _Feed:

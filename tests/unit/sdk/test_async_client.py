@@ -58,6 +58,16 @@ class Service(
         task = task_pb2.Task(name=NAME, state=task_pb2.TASK_STATE_SCHEDULED)
         return task_service_pb2.CreateTaskResponse(task=task)
 
+    async def CreateTasks(self, requests: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        async for chunk in requests:
+            await self.admit(chunk, context)
+            made = task_service_pb2.CreateResult(task=task_pb2.Task(name=NAME))
+            yield task_service_pb2.CreateTasksResponse(
+                number=chunk.number,
+                positions=range(len(chunk.requests)),
+                results=[made] * len(chunk.requests),
+            )
+
     async def WaitTask(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self.admit(request, context)
         result = task_pb2.Payload(content_type="application/json", data=b"42")
@@ -139,6 +149,18 @@ async def test_a_task_is_submitted_once_whatever_breaks(
     assert servicer.requests[0].task.payload.data == b'{"number":21}'
     assert servicer.metadata[0]["authorization"] == "Bearer key-1"
     assert await handle.result(timeout="5s") == 42
+
+
+@pytest.mark.asyncio
+async def test_a_stream_whose_connection_broke_in_a_write_is_opened_again(
+    service: tuple[Service, AsyncClient],
+) -> None:
+    """grpc.aio says INTERNAL then, without a reason of ours."""
+    servicer, client = service
+    servicer.failures = [grpc.StatusCode.INTERNAL]
+    made = [answer async for _, answer in client.submit_many([double.prepare(1)])]
+    assert [each.name for each in made if isinstance(each, Handle)] == [NAME]
+    assert [each.requests[0].resend for each in servicer.requests] == [False, True]
 
 
 @pytest.mark.asyncio
