@@ -45,7 +45,11 @@ def _rule(name: str, first: int, seeds: int | None) -> dict[str, Any]:
     from tests.support.sim.nemeses import NEMESES
     from tests.support.sim.scripts import SCRIPTED
 
-    wanted = {"profile": {**NEMESES, **SCRIPTED}[switch.nemesis]}
+    wanted: dict[str, Any] = {"profile": {**NEMESES, **SCRIPTED}[switch.nemesis]}
+    if switch.beside:
+        from tests.support.sim.bugs import BUGS
+
+        wanted["seams"] = BUGS[switch.beside].seams
     count = seeds or switch.within
     return _run([(seed, wanted) for seed in range(first, first + count)], switch.breaks)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tests.support.sim.rewriting import Rewrite
-from tests.support.sim.schedule_rules import SCHEDULE_RULES
+from tests.support.sim.schedule_rules import SCHEDULE_BUGS, SCHEDULE_RULES
 from tests.support.sim.switches import ENGINE, Switch
 
 NOT_LOADED = "str(task.loading) != 'PRESENT'"
@@ -19,7 +19,7 @@ NOT_LOADED = "str(task.loading) != 'PRESENT'"
 RULES: Mapping[str, Switch] = MappingProxyType(
     {
         "R1": Switch(
-            says="the epoch is a counter in the store, and the lease is not asked for",
+            says="the epoch is a counter in the store",
             rewrites=(
                 Rewrite(
                     "scheduler_node.taking",
@@ -36,17 +36,11 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                     "(held.session, held.ownership.epoch) == (session, epoch)",
                     "held.session == session",
                 ),
-                Rewrite(
-                    "timeball_server.core.lease",
-                    "lease_until_mono_ms",
-                    "session_timeout_ms * LEASE_NUMERATOR // LEASE_DENOMINATOR",
-                    "60000",
-                ),
             ),
-            breaks=("I",),
+            breaks=("I9",),
             nemesis="between entry and epoch",
-            within=20,
-            masked="R3: who lost the entry writes no more; open whether it shows without that",
+            within=1,
+            beside="ignore the lease",
         ),
         "R2": Switch(
             says="the owner row is not written before the shard is read",
@@ -69,9 +63,9 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 Rewrite(f"{ENGINE}.executors", "_yield_to_higher", "shard is not None", "False"),
             ),
             breaks=("I",),
-            nemesis="hand-overs",
-            within=20,
-            masked="R3: the lease has ended before anybody has a higher epoch",
+            nemesis="deposed",
+            within=2,
+            masked="R3: whoever lost its session hears that before an executor answers, and drops all",
         ),
         "R5": Switch(
             says="of each number the highest epoch is taken for the past, whatever it follows from",
@@ -84,10 +78,9 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                     "key=lambda row: row.epoch, default=None)",
                 ),
             ),
-            breaks=("I8", "I12"),
-            nemesis="doubts",
-            within=30,
-            masked="too rare: three epochs must write one task in the wrong order",
+            breaks=("I12",),
+            nemesis="two pasts",
+            within=1,
         ),
         "R6": Switch(
             says="a hint is due when it says, whatever has become of the task",
@@ -216,10 +209,9 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                     "False",
                 ),
             ),
-            breaks=("I4", "I5"),
-            nemesis="crashes",
-            within=20,
-            masked="the transport: a stream ends with the life of the process it leads to",
+            breaks=("I5",),
+            nemesis="stale member",
+            within=1,
         ),
         "R12 order": Switch(
             says="an executor listens to streams that were replaced",
@@ -251,9 +243,9 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                     "pass",
                 ),
             ),
-            breaks=("I1 ", "I9", "I4", "I5", "sanity"),
-            nemesis="hand-overs",
-            within=10,
+            breaks=("I5", "I9"),
+            nemesis="late order",
+            within=1,
         ),
         "R14 inventory": Switch(
             says="a claim that a take-over finds is made again without asking its executor",
@@ -318,9 +310,8 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I8", "I12"),
-            nemesis="doubts",
-            within=30,
-            masked="too rare: a late end must be read before the next owner writes",
+            nemesis="late cancel",
+            within=1,
         ),
         "R17": Switch(
             says="an owner shows what earlier owners wrote",
@@ -331,17 +322,10 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                     "task.head.epoch == shard.epoch",
                     "True",
                 ),
-                Rewrite(
-                    "coordinator.read_rule",
-                    "judge",
-                    "owner is None or head.epoch != owner.epoch or ",
-                    "",
-                ),
             ),
             breaks=("I8", "I12"),
-            nemesis="doubts",
-            within=30,
-            masked="too rare: a late end must be read between two more owners",
+            nemesis="late cancel and claim",
+            within=1,
         ),
         "R18 sweep": Switch(
             says="the watermark passes buckets that nobody has looked at again",
@@ -354,9 +338,8 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I1 ", "I11"),
-            nemesis="late rows",
-            within=30,
-            masked="take-overs scan the same buckets again and find what is late",
+            nemesis="late creation",
+            within=1,
         ),
         "R18 watermark": Switch(
             says="the watermark does not wait for tasks in memory",
@@ -383,9 +366,8 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
             ),
             breaks=("I1 ", "I11"),
-            nemesis="old homes",
-            within=30,
-            masked="too rare: the owner must be lost before an overdue task is handed out",
+            nemesis="overdue at an old home",
+            within=1,
         ),
         "R24": Switch(
             says="what is due within a second is due",
@@ -415,6 +397,27 @@ RULES: Mapping[str, Switch] = MappingProxyType(
 NAMED: Mapping[str, Switch] = MappingProxyType(
     {
         "no late-arrival sweep": RULES["R18 sweep"],
+        "a stranger may look and cancel": Switch(
+            says="nobody asks whether a task belongs to the caller's namespace",
+            rewrites=(
+                Rewrite(
+                    "coordinator.reader",
+                    "Reader.look",
+                    "view.spec.namespace != namespace",
+                    "False",
+                ),
+                Rewrite(
+                    f"{ENGINE}.state",
+                    "TaskState.foreign_to",
+                    "self.spec.namespace != namespace",
+                    "False",
+                ),
+            ),
+            breaks=("I13",),
+            nemesis="calm",
+            within=2,
+        ),
+        **SCHEDULE_BUGS,
         "a cap on missed starts": Switch(
             says="a schedule that missed three times in a row never fires again",
             rewrites=(

@@ -115,6 +115,19 @@ async def late_order(stage: Stage) -> None:
     stage.world.loop.thaw(first.name)
 
 
+async def deposed(stage: Stage) -> None:
+    """An owner freezes beyond its session, and when it wakes its task is due in its memory (R4)."""
+    task = await stage.create(due_s=25, work_ms=500)
+    first = stage.owner(task)
+    await stage.sleep(2)
+    stage.world.loop.freeze(first.name)
+    stage.strike("freeze", first)
+    await stage.next_owner(task)
+    stage.world.loop.thaw(first.name)
+    await stage.until(lambda: stage.starts(task))
+    await stage.sleep(20)
+
+
 async def late_creation(stage: Stage) -> None:
     """A creation that nobody was told of lands behind the successor's cursor (R18)."""
     known = await stage.create(due_s=0)
@@ -240,6 +253,7 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
         "late cancel and claim": late_cancel_and_claim,
         "two pasts": two_pasts,
         "late order": late_order,
+        "deposed": deposed,
         "late creation": late_creation,
         "overdue at an old home": overdue_at_an_old_home,
         "between entry and epoch": between_entry_and_epoch,

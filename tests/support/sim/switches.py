@@ -24,6 +24,7 @@ class Switch:
         breaks: beginnings of promises, of which one at least must be found broken.
         nemesis: the name of a profile in nemeses.py under which it shows.
         within: so many seeds must be enough.
+        beside: a bug of bugs.py that is there too, because it hides this one.
         masked: why other rules keep it from being seen; empty = it must be seen.
     """
 
@@ -32,4 +33,5 @@ class Switch:
     breaks: tuple[str, ...]
     nemesis: str
     within: int
+    beside: str = ""
     masked: str = ""
