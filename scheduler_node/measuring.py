@@ -162,6 +162,10 @@ def _memory(engine: Engine) -> Iterator[Family]:
     tasks = sum(len(shard.tasks) for shard in shards)
     yield gauge("timeball_ready_tasks", "Due tasks that wait for an executor.",
                 engine.ready.count())  # fmt: skip
+    yield gauge("timeball_gated_tasks", "Due tasks that wait for a limit of a key or handler.",
+                engine.gates.count())  # fmt: skip
+    yield gauge("timeball_key_attempts", "Attempts that hold a place of a key, doubtful ones too.",
+                engine.gates.places)  # fmt: skip
     yield gauge("timeball_memory_tasks", "Tasks and schedules in memory.", tasks)
     yield gauge("timeball_executors_ready", "Executors that take orders from this node.", ready)
     yield gauge("timeball_executors_left_out",

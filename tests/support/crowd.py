@@ -78,6 +78,8 @@ class Kind:
     handler: str = "charge"
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(max_attempts=100))
     name: str = ""
+    namespace: str = "shop"
+    concurrency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +268,12 @@ class Crowd:
         known = self._specs.get(kind)
         if known is None:
             known = self._specs[kind] = TaskSpec(
-                namespace="shop",
+                namespace=kind.namespace,
                 owner="clerk",
                 handler=kind.handler,
                 priority=kind.priority,
                 retry=kind.retry,
+                concurrency_key=kind.concurrency_key,
             )
         return known
 
@@ -280,6 +283,10 @@ class Crowd:
     def ms(self) -> int:
         """Virtual time since the beginning."""
         return self.now_ms - START_MS
+
+    def feed(self, *happened: ev.Event) -> None:
+        """Something else happens."""
+        self._feed(*happened)
 
     def _feed(self, *happened: ev.Event) -> None:
         """One step with these, then steps for all that follows at once."""

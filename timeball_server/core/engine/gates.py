@@ -320,6 +320,15 @@ class Gates:
             del self._gates[gate.subject]
             self._rated.pop(gate, None)
 
+    def count(self) -> int:
+        """How many wait in the lines of gates."""
+        return sum(1 for _ in self.waiting())
+
+    @property
+    def places(self) -> int:
+        """Attempts that hold a place of a key."""
+        return len(self._of_run)
+
     def waiting(self) -> Iterator[TaskState]:
         """Everybody in the lines of gates, in no order."""
         for gate in self._gates.values():

@@ -149,6 +149,7 @@ def _found(engine: Engine, event: e.TaskFound) -> None:
 
 def _limits_set(engine: Engine, event: e.LimitsSet) -> None:
     engine.gates.set_rules(event.rules, event.shard_count, engine.mono_ms)
+    engine.ready.shares.weight = engine.gates.table.weight
 
 
 def _executors_seen(engine: Engine, event: e.ExecutorsSeen) -> None:

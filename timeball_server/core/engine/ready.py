@@ -7,7 +7,8 @@ asked for; within it a raised retry is held against what the others asked for, n
 waiting made of them (ADR 0011).
 
 Within a lane the tasks of one level lie in one heap, by due time. Waiting raises them all alike,
-so the first of a heap is always its most urgent one: nothing is moved as time passes.
+so the first of a heap is always its most urgent one: nothing is moved as time passes. Where several
+namespaces have work of one urgency, their shares decide before due times do.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from timeball_server.core.engine.shares import Shares
 from timeball_server.core.model import TaskSpec
 from timeball_server.core.priority import (
     AGE_STEP_MS,
@@ -55,6 +57,10 @@ class _Entry(NamedTuple):
     def is_current(self) -> bool:
         """Whether the task still waits in this place."""
         return self.task.waits and self.task.ready_number == self.number
+
+
+_Place = tuple[int, int, tuple[int, int]]
+"""Where a namespace stands in a lane."""
 
 
 class Turn(NamedTuple):
@@ -180,26 +186,53 @@ class Round:
         usable: Usable,
         now_ms: int,
         choose: Callable[[dict[Lane, Turn]], Turn | None],
+        shares: Shares,
     ) -> None:
         self._usable = usable
         self._now_ms = now_ms
         self._choose = choose
-        self._lines: dict[Lane, list[tuple[tuple[int, int, int], Turn]]] = {}
+        self._shares = shares
+        self._lines: dict[Lane, dict[str, list[tuple[tuple[int, int, int], Turn]]]] = {}
         for waiting in classes:
             for lane, turn in waiting.turns(now_ms).items():
-                self._lines.setdefault(lane, []).append((turn.rank, turn))
-        for line in self._lines.values():
-            heapq.heapify(line)
+                lines = self._lines.setdefault(lane, {})
+                lines.setdefault(waiting.spec.namespace, []).append((turn.rank, turn))
+        self._order: dict[Lane, list[tuple[_Place, str]]] = {}
+        for lane, lines in self._lines.items():
+            for line in lines.values():
+                heapq.heapify(line)
+            order = [(self._place(name, line[0][1]), name) for name, line in lines.items()]
+            heapq.heapify(order)
+            self._order[lane] = order
 
     def next(self) -> Turn | None:
         """Who goes next; None when nobody of the usable classes waits."""
         best: dict[Lane, Turn] = {}
-        for lane, line in self._lines.items():
-            turn = self._first(lane, line)
+        for lane, order in self._order.items():
+            turn = self._first_of_all(lane, order)
             if turn is not None:
                 best[lane] = turn
         chosen = self._choose(best)
         return None if chosen is None else chosen._replace(contested=len(best) > 1)
+
+    def _place(self, namespace: str, turn: Turn) -> _Place:
+        """By urgency, then by the namespace's share, then by due time."""
+        return turn.rank[0], self._shares.turn(namespace), turn.rank[1:]
+
+    def _first_of_all(self, lane: Lane, order: list[tuple[_Place, str]]) -> Turn | None:
+        """The first turn of the namespace whose turn it is. Places only move back in a round."""
+        lines = self._lines[lane]
+        while order:
+            place, namespace = order[0]
+            turn = self._first(lane, lines[namespace])
+            if turn is None:
+                heapq.heappop(order)
+                continue
+            now = self._place(namespace, turn)
+            if now == place:
+                return turn
+            heapq.heapreplace(order, (now, namespace))
+        return None
 
     def _first(self, lane: Lane, line: list[tuple[tuple[int, int, int], Turn]]) -> Turn | None:
         """The first turn that holds; each class has one place in a line."""
@@ -222,7 +255,8 @@ class ReadyQueue:
     """All waiting classes of a node."""
 
     def __init__(self) -> None:
-        self._classes: dict[ClassKey, WaitingClass] = {}
+        self._classes: dict[tuple[str, ClassKey], WaitingClass] = {}
+        self.shares = Shares()
         self._raised = Budget(RAISED_ONE_IN)
         self._nines = Budget(NINE_ONE_IN)
         self._number = 0
@@ -245,9 +279,10 @@ class ReadyQueue:
         """Queue a due task."""
         self.stand(task)
         key = (task.spec.handler, task.spec.selector)
-        waiting = self._classes.get(key)
+        name = (task.spec.namespace, key)
+        waiting = self._classes.get(name)
         if waiting is None:
-            waiting = self._classes[key] = WaitingClass(key, task.spec)
+            waiting = self._classes[name] = WaitingClass(key, task.spec)
         waiting.push(task)
         self._entries += 1
         if self._entries > self._tidy_at:
@@ -297,7 +332,7 @@ class ReadyQueue:
         """Several turns of one instant, in order. Who may be usable once, may only cease to be."""
         for key in [key for key, waiting in self._classes.items() if not waiting.turns(now_ms)]:
             del self._classes[key]
-        return Round(self._classes.values(), usable, now_ms, self.choose)
+        return Round(self._classes.values(), usable, now_ms, self.choose, self.shares)
 
     def choose(self, best: dict[Lane, Turn]) -> Turn | None:
         """Between the lanes: their shares decide, then what was asked for."""
@@ -314,6 +349,7 @@ class ReadyQueue:
     def take(self, turn: Turn) -> None:
         """The task of this turn, the last that `next` named, is started: count it."""
         self.drop(turn)
+        self.shares.started(turn.task.spec.namespace)
         self._raised.note(turn.lane is Lane.RAISED, turn.contested)
         self._nines.note(turn.lane is Lane.NINE, turn.contested)
 
