@@ -65,7 +65,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             breaks=("I",),
             nemesis="deposed",
             within=2,
-            masked="R3: whoever lost its session hears that before an executor answers, and drops all",
+            masked="R3: whoever lost its session hears of it before an executor answers",
         ),
         "R5": Switch(
             says="of each number the highest epoch is taken for the past, whatever it follows from",
