@@ -31,7 +31,7 @@ PATIENT_FROM_MS: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitLimits:
-    """How large a batch may be and how many may be under way at once, besides a patient one."""
+    """How large a batch may be and how many of each lane may be under way at once."""
 
     rows: int = 500
     batches_in_flight: int = 2
@@ -91,7 +91,7 @@ class Committer:
         self._spawn = spawn
         self._limits = limits or CommitLimits()
         self._soon = _Lane(slots=self._limits.batches_in_flight)
-        self._patient = _Lane(slots=1)
+        self._patient = _Lane(slots=self._limits.batches_in_flight)
         self.batches = 0
         self.rows = 0
         self.resends = 0
