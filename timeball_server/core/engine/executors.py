@@ -26,6 +26,7 @@ from timeball_server.core.messages import (
     Inventory,
     RefusalReason,
     Refused,
+    RevokeAnswer,
     RevokeReply,
     Started,
 )
@@ -152,10 +153,15 @@ def _capacity(engine: Engine, executor: ExecutorState, message: Capacity) -> Non
 
 
 def _revoke_answered(engine: Engine, executor: ExecutorState, message: RevokeReply) -> None:
+    if message.answer in _NEVER_BEGAN:
+        engine.gates.over(message.run)
     task = executor.runs.get(message.run)
     shard = engine.owned(task) if task is not None else None
     if task is not None and shard is not None and task.run_id == message.run:
         revoking.answered(engine, shard, task, message)
+
+
+_NEVER_BEGAN: Final = frozenset({RevokeAnswer.REVOKED, RevokeAnswer.NOT_SEEN})
 
 
 def _inventory(engine: Engine, executor: ExecutorState, message: Inventory) -> None:
