@@ -231,6 +231,8 @@ class Life:
         """When it was surely there and its retention had not begun."""
         for start in self.starts:
             yield start.at_us, f"attempt {start.attempt} began"
+        for end in self.ends.values():
+            yield end.at_us, f"attempt {end.attempt} ended"
         for op in self.ops:
             if op.kind is not Kind.OK or op.seen is None:
                 continue

@@ -218,7 +218,7 @@ class Client:
     async def _again_late(self, wanted: Wanted) -> None:
         """Send a creation again when its task may have expired: it is never created anew."""
         kept_s = self._world.profile.retention_s
-        await self._pause(self._strange.uniform(kept_s, 3 * kept_s))
+        await self._pause(self._strange.uniform(0.8 * kept_s, 4 * kept_s))
         await self.create(wanted, resend=True)
 
     def _begin_create(self, wanted: Wanted) -> Op:

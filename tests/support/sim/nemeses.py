@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from tests.support.sim.profile import STORMS, Profile
+from tests.support.virtual_loop import START_WALL_MS
 
 _BASE = Profile(calm=False, tasks=200)
 
@@ -111,6 +112,42 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             crashes=20.0,
             slow_share=0.2,
             slow_s=1.5,
+        ),
+        "removals": replace(
+            _BASE,
+            tasks=300,
+            work_s=200.0,
+            retention_s=60.0,
+            long_share=0.02,
+            long_s=150.0,
+            crashes=6.0,
+            freezes=6.0,
+            freeze_s=12.0,
+            expiries=4.0,
+            store_unknown_share=0.1,
+            store_late_s=30.0,
+        ),
+        "removals that pause": replace(
+            _BASE,
+            tasks=300,
+            work_s=200.0,
+            retention_s=60.0,
+            crashes=4.0,
+            expiries=4.0,
+            freeze_s=10.0,
+            pause_before=f"delete_bucket {START_WALL_MS // 60_000 + 1} ",
+        ),
+        "watermarks that pause": replace(
+            _BASE,
+            tasks=300,
+            work_s=200.0,
+            retention_s=60.0,
+            crashes=4.0,
+            expiries=4.0,
+            freeze_s=10.0,
+            store_unknown_share=0.2,
+            store_late_s=40.0,
+            pause_before="move_deleted_below",
         ),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"

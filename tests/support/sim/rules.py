@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tests.support.sim.removal_rules import REMOVAL_RULES
 from tests.support.sim.rewriting import Rewrite
 from tests.support.sim.schedule_rules import SCHEDULE_BUGS, SCHEDULE_RULES
 from tests.support.sim.switches import ENGINE, Switch
@@ -389,6 +390,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             nemesis="calm",
             within=1,
         ),
+        **REMOVAL_RULES,
         **SCHEDULE_RULES,
     }
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from timeball.errors import CoordinationUnavailable, TimeballError
@@ -23,19 +23,22 @@ from tests.support.sim.history import History
 from tests.support.sim.network import Listener, Network
 from tests.support.sim.profile import SLOTS, Profile
 from tests.support.sim.transports import SimExecutorDialer, SimOwnerDialer
-from tests.support.virtual_loop import VirtualClock, VirtualLoop
+from tests.support.virtual_loop import START_WALL_MS, VirtualClock, VirtualLoop
 from timeball_server.coordination.local import Leg, LocalCoordinator, LocalSession
-from timeball_server.core.buckets import Layout, LayoutRow
+from timeball_server.core.buckets import Layout, LayoutRow, minute_of
 from timeball_server.core.commands import Command
 from timeball_server.core.engine.state import EngineConfig
-from timeball_server.core.ids import Minute, NodeId
+from timeball_server.core.ids import Epoch, Minute, NodeId
 from timeball_server.ports.coordination import CoordinationSession, Member, Role
-from timeball_server.ports.store import Store
+from timeball_server.ports.store import ShardRow, Store
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
 SESSION_MS = 6_000
 RESTART_MS = 500
+REMOVE_MS = 5_000
+RENEW_MS = 100_000
+"""Sooner than in earnest: a long run holds its bucket by its alarm until it moves it ahead."""
 POISONED_S = 1.5
 """How long an executor stays away that its own task has killed."""
 NOTICEABLE_SHARE = 0.2
@@ -93,6 +96,17 @@ class Seams:
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
+def _database(profile: Profile) -> MemoryDatabase:
+    """Empty, or with shards that begin a few minutes ago: removals soon come to what is made."""
+    database = MemoryDatabase()
+    for shard in LAYOUT.all_shards() if profile.retention_s else ():
+        first = Minute(minute_of(START_WALL_MS) - 2)
+        database.shards[shard] = ShardRow(
+            shard=shard, epoch=Epoch(1), scan_from=first, deleted_below=first
+        )
+    return database
+
+
 class World:
     """The cluster and everything around it."""
 
@@ -103,7 +117,7 @@ class World:
         self.history = History(lambda: loop.now_us)
         self.network = Network(loop, random.Random(f"{seed} network"), profile, self.history)
         self.outage = Outage()
-        self.database = MemoryDatabase()
+        self.database = _database(profile)
         self.coordination = LocalCoordinator(100, VirtualClock(loop))
         self.processes: dict[str, Process] = {}
         self._seams = seams
@@ -193,7 +207,7 @@ class World:
 
         service = SchedulerNode(
             SchedulerNodeConfig(
-                node=NodeId(process.node), address=process.address, engine=self._seams.engine
+                node=NodeId(process.node), address=process.address, engine=self._engine()
             ),
             self._seams.store(self._store(process), process.clock),
             connect_through_seam,
@@ -207,6 +221,19 @@ class World:
         await service.wait_stopped()
         process.service = None
         self.history.trace(process.name, "has stopped")
+
+    def _engine(self) -> EngineConfig:
+        """The engines' numbers: removals at once and often, where there are any."""
+        retention_ms = round(self.profile.retention_s * 1_000)
+        if not retention_ms:
+            return self._seams.engine
+        return replace(
+            self._seams.engine,
+            retention_ms=retention_ms,
+            removal_every_ms=REMOVE_MS,
+            renew_after_ms=RENEW_MS,
+            renew_ahead_ms=RENEW_MS,
+        )
 
     async def _executor(self, process: Process) -> None:
         member = Member(
