@@ -165,7 +165,7 @@ class OwnerCalls:
             _Call(command, shard_of(command), position, on_answer)
             for position, command in enumerate(commands)
         ]
-        groups = list((await self._by_target(calls)).values())
+        groups = [calls] if len(calls) == 1 else list((await self._by_target(calls)).values())
         if len(groups) == 1:
             await self._insist(groups[0], deadline)
         else:

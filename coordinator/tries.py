@@ -7,9 +7,8 @@ a shard go, so a try gets a moment more after the map has changed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from types import TracebackType
 from typing import Final
 
 from coordinator.routing import Router
@@ -19,14 +18,36 @@ MOVED_GRACE_MS: Final = 100
 """How long an answer may take after the map has named another owner."""
 
 
-@dataclass(slots=True, eq=False)
-class _Try:
-    """Commands that wait for one owner."""
+class Try:
+    """Commands that wait for one owner: within `async with`, no longer than the limit."""
 
-    address: str
-    shards: frozenset[ShardId]
-    patience: asyncio.Timeout
-    is_moved: bool = False
+    __slots__ = ("_under_way", "address", "is_moved", "patience", "shards")
+
+    def __init__(
+        self,
+        address: str,
+        shards: Iterable[ShardId],
+        limit_ms: float,
+        under_way: dict[Try, None],
+    ) -> None:
+        self.address = address
+        self.shards = frozenset(shards)
+        self.is_moved = False
+        self.patience = asyncio.timeout(limit_ms / 1_000)
+        self._under_way = under_way
+
+    async def __aenter__(self) -> None:
+        await self.patience.__aenter__()
+        self._under_way[self] = None
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        frames: TracebackType | None,
+    ) -> None:
+        del self._under_way[self]
+        await self.patience.__aexit__(kind, error, frames)
 
 
 class Tries:
@@ -34,27 +55,18 @@ class Tries:
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._under_way: dict[_Try, None] = {}
+        self._under_way: dict[Try, None] = {}
         self._looking: asyncio.Task[None] | None = None
         self._look_again = False
         router.on_change(self._map_changed)
 
-    @asynccontextmanager
-    async def at(
-        self, address: str, shards: Iterable[ShardId], limit_ms: float
-    ) -> AsyncGenerator[None, None]:
+    def at(self, address: str, shards: Iterable[ShardId], limit_ms: float) -> Try:
         """A try at an owner, for as long as it owns the shards and no longer than the limit.
 
         Raises:
-            TimeoutError: it has not ended by then.
+            TimeoutError: it has not ended by then; from the block's end.
         """
-        async with asyncio.timeout(limit_ms / 1_000) as patience:
-            under_way = _Try(address, frozenset(shards), patience)
-            self._under_way[under_way] = None
-            try:
-                yield
-            finally:
-                del self._under_way[under_way]
+        return Try(address, shards, limit_ms, self._under_way)
 
     def close(self) -> None:
         """Look at nothing any more."""
@@ -75,7 +87,7 @@ class Tries:
                 if not under_way.is_moved and await self._has_moved(under_way):
                     self._end_soon(under_way)
 
-    async def _has_moved(self, under_way: _Try) -> bool:
+    async def _has_moved(self, under_way: Try) -> bool:
         """Whether somebody else, or nobody, owns a shard of this try now."""
         for shard in under_way.shards:
             target = await self._router.target(shard)
@@ -83,7 +95,7 @@ class Tries:
                 return True
         return False
 
-    def _end_soon(self, under_way: _Try) -> None:
+    def _end_soon(self, under_way: Try) -> None:
         under_way.is_moved = True
         patience = under_way.patience
         ends = patience.when()

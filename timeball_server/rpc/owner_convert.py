@@ -242,7 +242,8 @@ def _write_view(target: pb.TaskView, view: TaskView, *, with_spec: bool) -> None
         _write_attempt(target.attempts.add(), attempt)
     for event in view.journal:
         _write_event(target.journal.add(), event)
-    target.unaccounted.extend(view.unaccounted)
+    if view.unaccounted:
+        target.unaccounted.extend(view.unaccounted)
     target.terminal = view.terminal
     if view.progress is not None:
         _write_progress(target.progress, view.progress)
@@ -262,9 +263,9 @@ def _read_view(message: pb.TaskView, spec: TaskSpec | None) -> TaskView:
         effective_priority=message.effective_priority,
         result=read_payload(message.result) if message.HasField("result") else None,
         failure=_read_failure(message.failure) if message.HasField("failure") else None,
-        attempts=tuple([_read_attempt(attempt) for attempt in message.attempts]),
-        journal=tuple([_read_event(event) for event in message.journal]),
-        unaccounted=tuple(message.unaccounted),
+        attempts=tuple(map(_read_attempt, message.attempts)) if message.attempts else (),
+        journal=tuple(map(_read_event, message.journal)) if message.journal else (),
+        unaccounted=tuple(message.unaccounted) if message.unaccounted else (),
         terminal=message.terminal,
         progress=_read_progress(message.progress) if message.HasField("progress") else None,
     )

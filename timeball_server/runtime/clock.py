@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from timeball_server.ports.clock import Now
 
 NANOSECONDS_PER_MS = 1_000_000
 _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+_monotonic_ns: Final[Callable[[], int]] = (
+    time.monotonic_ns if _MONOTONIC is None else partial(time.clock_gettime_ns, _MONOTONIC)
+)
+"""Nanoseconds that never step. Asked several times for every call that comes in."""
 
 
 class SystemClock:
@@ -25,8 +32,3 @@ class SystemClock:
     async def sleep_ms(self, duration_ms: float) -> None:
         """Let other tasks run for about this long; the time of a suspend may not count."""
         await asyncio.sleep(max(0.0, duration_ms) / 1_000)
-
-
-def _monotonic_ns() -> int:
-    """Nanoseconds that never step."""
-    return time.monotonic_ns() if _MONOTONIC is None else time.clock_gettime_ns(_MONOTONIC)

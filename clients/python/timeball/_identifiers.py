@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import uuid
 
 
 def new_request_id(wall_ms: int, source: random.Random) -> str:
@@ -16,4 +15,5 @@ def new_request_id(wall_ms: int, source: random.Random) -> str:
     value = (wall_ms & ((1 << 48) - 1)) << 80 | source.getrandbits(80)
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
