@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.checker.vacuity import Least
 from tests.support.sim.profile import STORMS, Profile, draw
+from tests.support.sim.scripts import SCRIPTED, SCRIPTS
 from tests.support.sim.simulation import simulate
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,11 @@ def test_storm_breaks_nothing(storm: str, seed: int) -> None:
     report = simulate(seed, profile=replace(STORMS[storm], tasks=300), least=FEW)
     assert not report.violations, STORMY[storm, seed]
     assert not report.vacuous
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_is_played_to_its_end_and_breaks_nothing(script: str) -> None:
+    assert not simulate(0, profile=SCRIPTED[script]).violations
 
 
 def test_silent_handlers_and_those_that_speak_break_nothing() -> None:
