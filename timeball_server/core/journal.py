@@ -423,6 +423,9 @@ def head_of(rows: Iterable[EventRow]) -> EventRow | None:
 
 def fold(rows: Iterable[EventRow]) -> History | None:
     """Follow the links from the head backwards; None for an empty journal."""
+    rows = tuple(rows)
+    if len(rows) == 1:  # a head that was read alone, or a task that has just been created
+        return History(rows, ())
     by_key = {(row.epoch, row.seq): row for row in rows}
     head = head_of(by_key.values())
     if head is None:

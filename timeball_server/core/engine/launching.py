@@ -326,8 +326,8 @@ def absent_until_ms(engine: Engine, shard: ShardState) -> int:
 
     An instant that lies ahead of us was seen by a clock that has been put back since.
     """
-    marks = (shard.acquired_ms, engine.resumed_ms)
-    return max((mark for mark in marks if mark <= engine.now_ms), default=0)
+    acquired_ms = shard.acquired_ms if shard.acquired_ms <= engine.now_ms else 0
+    return engine.resumed_ms if acquired_ms < engine.resumed_ms <= engine.now_ms else acquired_ms
 
 
 def version_of(detail: ScheduleDetail, nominal_ms: int) -> int:

@@ -74,16 +74,20 @@ def hand_epoch(task: ScheduleState) -> Epoch:
     return NO_EPOCH if alarm is None else alarm.epoch
 
 
-def in_hand(task: ScheduleState) -> tuple[tuple[TaskId, Epoch], ...]:
-    """Every run that the next event may launch, and the epoch in which it came in hand."""
+def in_hand(task: ScheduleState, *, but: Epoch | None = None) -> tuple[tuple[TaskId, Epoch], ...]:
+    """Every run that the next event may launch, and the epoch in which it came in hand.
+
+    Args:
+        but: leave out what came in hand in this epoch; an id costs some time.
+    """
     detail, nominal_ms = task.detail, hand_ms(task)
     if detail is None or task.state in CLOSED:
         return ()
-    runs = [(occurrence_id(task, waiting_ms), epoch) for waiting_ms, epoch in detail.buffered]
-    if nominal_ms is not None:
+    runs = [(occurrence_id(task, at_ms), epoch) for at_ms, epoch in detail.buffered if epoch != but]
+    if nominal_ms is not None and hand_epoch(task) != but:
         runs.append((occurrence_id(task, nominal_ms), hand_epoch(task)))
     for backfill in detail.backfills:
-        if backfill.next_ms is not None:
+        if backfill.next_ms is not None and backfill.hand_epoch != but:
             run = backfill_run_id(task, backfill, backfill.next_ms)
             runs.append((run, Epoch(backfill.hand_epoch)))
     return tuple(runs)

@@ -24,7 +24,7 @@ from timeball_server.core.journal import CLOSED, DueRow, EventRow, ScheduleDetai
 
 def settle(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     """A schedule was read: look for what an earlier owner may have launched (rule S3)."""
-    runs = [run for run, epoch in occurrences.in_hand(task) if epoch != shard.epoch]
+    runs = [run for run, _ in occurrences.in_hand(task, but=shard.epoch)]
     launched = _launched_before_us(task, shard, task.head)
     if launched is not None:
         runs.append(launched)
