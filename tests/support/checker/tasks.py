@@ -244,7 +244,7 @@ class Life:
     def _was_told_before(self, op: Op) -> bool:
         """Whether it was shown to somebody who asked after another was told that it had expired."""
         told = [each.ret_us for each in self.ops if each.reason == EXPIRED]
-        return bool(told) and op.inv_us > min(told)
+        return bool(told) and op.inv_us > min(told) + self.terms.forget_us
 
     # The end ------------------------------------------------------------------------------------
 
