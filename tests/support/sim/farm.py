@@ -66,18 +66,19 @@ def _bug(name: str, first: int, seeds: int | None) -> dict[str, Any]:
 
 
 def _mutant(name: str, first: int, seeds: int | None) -> dict[str, Any]:
-    """Run like any seed, then once under each directed nemesis: whatever is broken has noticed."""
+    """Play the scripts, run like any seed, then once under each directed nemesis.
+
+    Whatever is broken has noticed.
+    """
     mutant = mutants()[int(name)]
     rewriting.install_change(mutant.module, mutant.apply)
     from tests.support.sim.nemeses import NEMESES
     from tests.support.sim.scripts import SCRIPTED
 
-    drawn = range(first, first + (seeds or MUTANT_SEEDS))
-    runs: Runs = [(seed, {}) for seed in drawn]
-    return _run(
-        [*runs, *((first, {"profile": each}) for each in (*SCRIPTED.values(), *NEMESES.values()))],
-        ("",),
-    )
+    scripts: Runs = [(first, {"profile": each}) for each in SCRIPTED.values()]
+    drawn: Runs = [(seed, {}) for seed in range(first, first + (seeds or MUTANT_SEEDS))]
+    directed: Runs = [(first, {"profile": each}) for each in NEMESES.values()]
+    return _run([*scripts, *drawn, *directed], ("",))
 
 
 def _run(runs: Runs, breaks: tuple[str, ...]) -> dict[str, Any]:
