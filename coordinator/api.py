@@ -15,6 +15,7 @@ from coordinator.creation import Creator, OnResult
 from coordinator.deadline import Deadline
 from coordinator.explaining import Explainer
 from coordinator.listing import Lister, Page
+from coordinator.naming import Namer
 from coordinator.outcomes import not_found, view_of
 from coordinator.paging import ListQuery
 from coordinator.reader import Reader, ReadResult
@@ -54,8 +55,8 @@ class TaskApi:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._shards = frozenset(cluster.layout.all_shards())
-        self._creator = Creator(cluster)
         self._reader = Reader(cluster.store, cluster.calls, cluster.clock)
+        self._creator = Creator(cluster, Namer(cluster, self._reader))
         self._explainer = Explainer(self._reader, cluster.calls, cluster.clock)
         self._waiter = Waiter(self._reader, cluster.calls)
         self._batch_reader = BatchReader(cluster)

@@ -15,6 +15,7 @@ from uuid import UUID
 from timeball.errors import RequestIdReused, TimeballError
 
 from coordinator.deadline import Deadline
+from coordinator.naming import Namer
 from coordinator.outcomes import view_or_error
 from coordinator.owner_calls import Answer, OnAnswer
 from coordinator.requests import Caller, Cluster, CreateRequest, request_id_text
@@ -38,8 +39,9 @@ async def settled(cluster: Cluster, namespace: str, request_id: bytes, wished: I
 class Creator:
     """Creates tasks."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, namer: Namer) -> None:
         self._cluster = cluster
+        self._namer = namer
 
     async def create(
         self,
@@ -53,12 +55,58 @@ class Creator:
         Args:
             on_result: told each result with its position, once, as soon as it is decided.
         """
+        if any(request.chosen is not None for request in requests):
+            return await self._create_with_names(caller, requests, deadline, on_result)
         batch = _Batch()
         for command in await self._commands(caller, requests):
             batch.add(command)
         on_answer = None if on_result is None else batch.teller(on_result)
         answers = await self._cluster.calls.execute(batch.commands, deadline, on_answer)
         return batch.results([view_or_error(answer) for answer in answers])
+
+    async def _create_with_names(
+        self,
+        caller: Caller,
+        requests: Sequence[CreateRequest],
+        deadline: Deadline,
+        on_result: OnResult | None,
+    ) -> list[CreateAnswer]:
+        """As `create`; those with chosen names one by one, some at a time, the others together."""
+        named = [place for place, each in enumerate(requests) if each.chosen is not None]
+        others = [place for place, each in enumerate(requests) if each.chosen is None]
+        some = asyncio.Semaphore(NAMES_AT_ONCE)
+
+        async def one(place: int) -> CreateAnswer:
+            async with some:
+                answer = await self._create_named(caller, requests[place], deadline)
+            if on_result is not None:
+                on_result(place, answer)
+            return answer
+
+        def told(position: int, answer: CreateAnswer) -> None:
+            if on_result is not None:
+                on_result(others[position], answer)
+
+        plain = [requests[place] for place in others]
+        rest, answers = await asyncio.gather(
+            self.create(caller, plain, deadline, told),
+            asyncio.gather(*(one(place) for place in named)),
+        )
+        by_place = dict(zip(others, rest, strict=True)) | dict(zip(named, answers, strict=True))
+        return [by_place[place] for place in range(len(requests))]
+
+    async def _create_named(
+        self, caller: Caller, request: CreateRequest, deadline: Deadline
+    ) -> CreateAnswer:
+        (command,) = await self._commands(caller, [request])
+        if isinstance(command, TimeballError):
+            return command
+        if request.chosen is None:
+            raise AssertionError("a creation without a chosen name goes with the others")
+        try:
+            return await self._namer.create(caller, command, request.chosen, deadline)
+        except TimeballError as error:
+            return error
 
     async def _commands(
         self, caller: Caller, requests: Sequence[CreateRequest]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from random import Random
 from typing import Final, NamedTuple
 
@@ -18,6 +19,31 @@ DEFAULT_PATIENCE_MS: Final = 10_000
 """How long a call is tried when its caller set no deadline."""
 
 
+class WhileOpen(StrEnum):
+    """What becomes of a creation whose chosen name an open task has."""
+
+    FAIL = "FAIL"
+    USE_EXISTING = "USE_EXISTING"
+    REPLACE_PENDING = "REPLACE_PENDING"
+
+
+class AfterEnd(StrEnum):
+    """Whether a chosen name may be given again after its task has ended."""
+
+    ALLOW = "ALLOW"
+    ALLOW_IF_FAILED = "ALLOW_IF_FAILED"
+    REJECT = "REJECT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenName:
+    """A name for a task that its caller chose, and what to do when it is taken."""
+
+    name: str
+    while_open: WhileOpen = WhileOpen.FAIL
+    after_end: AfterEnd = AfterEnd.ALLOW
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateRequest:
     """One task to create. `request_id`: 16 bytes of a UUID, None = the caller brought none."""
@@ -26,6 +52,7 @@ class CreateRequest:
     time: CreateTime
     request_id: bytes | None = None
     resend: bool = False
+    chosen: ChosenName | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,14 @@ from timeball.v1.admin_service_pb2 import RedriveDeadLettersRequest
 
 from coordinator.batch_reads import BatchAnswer
 from coordinator.paging import ListQuery
-from coordinator.requests import Caller, CancelRequest, CreateRequest
+from coordinator.requests import (
+    AfterEnd,
+    Caller,
+    CancelRequest,
+    ChosenName,
+    CreateRequest,
+    WhileOpen,
+)
 from timeball_server.core.ids import TaskId
 from timeball_server.core.limits import MAX_BATCH_BYTES
 from timeball_server.core.minting import CreateTime
@@ -49,6 +56,18 @@ def create_request(message: pb.CreateTaskRequest, caller: Caller) -> CreateReque
         time=CreateTime(run_ms=due_ms, delay_ms=delay_ms),
         request_id=request_id_of(message.request_id),
         resend=message.resend,
+        chosen=_chosen(message) if message.chosen_name else None,
+    )
+
+
+def _chosen(message: pb.CreateTaskRequest) -> ChosenName:
+    """The name, with the defaults where the caller says nothing."""
+    while_open = pb.WhileOpen.Name(message.while_open).removeprefix("WHILE_OPEN_")
+    after_end = pb.AfterEnd.Name(message.after_end).removeprefix("AFTER_END_")
+    return ChosenName(
+        name=message.chosen_name,
+        while_open=WhileOpen(while_open) if message.while_open else WhileOpen.FAIL,
+        after_end=AfterEnd(after_end) if message.after_end else AfterEnd.ALLOW,
     )
 
 

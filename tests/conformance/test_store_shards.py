@@ -210,6 +210,23 @@ async def test_the_first_task_keeps_the_name(store_client: Store) -> None:
     assert await store_client.bind_name("bank", "nightly", task(99)) == answers[0]
 
 
+async def test_a_name_is_taken_from_the_task_that_has_it_by_one(store_client: Store) -> None:
+    await store_client.bind_name("bank", "nightly", task(1))
+    ids = [task(number) for number in range(2, 12)]
+    answers = await asyncio.gather(
+        *(store_client.rebind_name("bank", "nightly", task(1), task_id) for task_id in ids)
+    )
+    assert len(set(answers)) == 1
+    assert answers[0] in ids
+    assert await store_client.read_names("bank", ["nightly"]) == {"nightly": answers[0]}
+    assert await store_client.rebind_name("bank", "nightly", task(1), task(99)) == answers[0]
+
+
+async def test_a_name_that_nobody_has_is_taken_from_nobody(store_client: Store) -> None:
+    assert await store_client.rebind_name("bank", "nightly", task(1), task(2)) == task(1)
+    assert await store_client.read_names("bank", ["nightly"]) == {}
+
+
 async def test_names_of_namespaces_do_not_meet(store_client: Store) -> None:
     assert await store_client.bind_name("bank", "nightly", task(1)) == task(1)
     assert await store_client.bind_name("shop", "nightly", task(2)) == task(2)

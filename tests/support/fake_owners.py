@@ -24,6 +24,7 @@ from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
 from timeball_server.coordination.local import LocalCoordinator, LocalSession
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.commands import (
+    CancelScope,
     CancelTask,
     Command,
     CreateSchedule,
@@ -120,6 +121,7 @@ class FakeOwner:
         self.schedules: dict[TaskId, ScheduleView] = {}
         self.reasons = (Reason(cause=BlockingCause.NO_HANDLER, sentence="no executor serves it"),)
         self.followed = 0
+        self.closed: set[TaskId] = set()
         self.is_silent = False
         self.delay_ms = 0
         self.hint: OwnerHint | None = None
@@ -180,6 +182,10 @@ class FakeOwner:
         if isinstance(command, CreateSchedule | ReadSchedule | EndSchedule):
             return self._schedule(command)
         outcome = await self._read(command.task_id, command.namespace)
+        if isinstance(command, CancelTask) and command.scope is CancelScope.UNKNOWN:
+            if not isinstance(outcome, Done):
+                self.closed.add(command.task_id)
+            return outcome
         if isinstance(outcome, Done) and isinstance(command, ExplainTask):
             now_ms, reasons = self._clock.now().wall_ms, self.reasons
             return Explained(Explanation(task_id=command.task_id, at_ms=now_ms, reasons=reasons))
@@ -220,6 +226,8 @@ class FakeOwner:
     async def _create(self, command: CreateTask) -> Outcome:
         home = Bucket(command.minute, command.shard)
         task_id = encode_id(IdParts(home, command.unique))
+        if task_id in self.closed:
+            return Rejected(RejectionReason.VOIDED, "closed before it came")
         if await self._store.read_journals([task_id]):
             if not command.resend:
                 self.doubled.append(task_id)

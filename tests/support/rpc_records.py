@@ -7,6 +7,7 @@ from hypothesis.strategies import SearchStrategy
 
 from timeball_server.core.commands import (
     UPDATABLE_FIELDS,
+    CancelScope,
     CancelTask,
     Command,
     CreateTask,
@@ -229,6 +230,7 @@ commands: SearchStrategy[Command] = (
         reason=words,
         terminate=st.booleans(),
         resend=st.booleans(),
+        scope=st.sampled_from(CancelScope),
     )
     | st.builds(ReadTask, task_id=task_ids, namespace=words)
     | st.builds(ExplainTask, task_id=task_ids, namespace=words)

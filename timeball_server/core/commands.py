@@ -30,6 +30,18 @@ class CreateTask:
     resend: bool = False
 
 
+class CancelScope(StrEnum):
+    """Which tasks a cancel is for.
+
+    WAITING = only if no attempt has begun, and no handler is told. UNKNOWN = only if there is no
+    such task, so that there never will be; otherwise the answer is the task.
+    """
+
+    ANY = "ANY"
+    WAITING = "WAITING"
+    UNKNOWN = "UNKNOWN"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelTask:
     """No attempt may start after the answer. `terminate` also fences a running attempt at once."""
@@ -41,6 +53,7 @@ class CancelTask:
     reason: str = ""
     terminate: bool = False
     resend: bool = False
+    scope: CancelScope = CancelScope.ANY
 
 
 UPDATABLE_FIELDS: Final = ("payload", "priority", "labels", "selector", "retry", "timeouts")

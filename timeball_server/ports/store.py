@@ -196,6 +196,15 @@ class Store(Protocol):
         """Give a name to a task unless it has one; returns the task that has it (conditional)."""
         ...
 
+    async def rebind_name(
+        self, namespace: str, name: str, holder: TaskId, task_id: TaskId
+    ) -> TaskId:
+        """Take a name from the task that has it, if that is `holder`; returns who has it then.
+
+        Conditional. A name that nobody has stays so, and the answer is `holder`.
+        """
+        ...
+
     async def read_names(self, namespace: str, names: Sequence[str]) -> Mapping[str, TaskId]:
         """The tasks that have these names; names that are free are left out."""
         ...

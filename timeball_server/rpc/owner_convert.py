@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from timeball_server.core.commands import (
+    CancelScope,
     CancelTask,
     Command,
     CreateTask,
@@ -70,6 +71,7 @@ def write_command(target: pb.Command, command: Command) -> None:
             cancel.reason = command.reason
             cancel.terminate = command.terminate
             cancel.resend = command.resend
+            cancel.scope = command.scope.value
         case ReadTask():
             target.read.task_id = command.task_id
             target.read.namespace = command.namespace
@@ -101,6 +103,7 @@ def read_command(message: pb.Command) -> Command:
             reason=cancel.reason,
             terminate=cancel.terminate,
             resend=cancel.resend,
+            scope=CancelScope(cancel.scope or CancelScope.ANY),
         )
     if kind == "read":
         return ReadTask(task_id=TaskId(message.read.task_id), namespace=message.read.namespace)

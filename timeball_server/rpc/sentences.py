@@ -42,6 +42,8 @@ PATTERNS: Final[Mapping[str, str]] = {
     "email": "must be an address such as billing@example.org, or empty",
     "schedule_id": "must be lower-case letters, digits, dots, _ and -, a letter first, "
     "100 at most, or empty",
+    "chosen_name": "must be lower-case letters, digits, dots, _ and -, a letter first, "
+    "100 at most, or empty",
     "backfill_id": "must be lower-case letters, digits and hyphens, 63 at most",
     "dates": "must be days such as 2026-12-24",
     "node": "must be the name of a node: lower-case letters, digits, dots and hyphens, 63 at most",

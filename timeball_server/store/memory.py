@@ -222,6 +222,15 @@ class MemoryStore:
         """Give a name to a task unless it has one."""
         return self._open().names.setdefault((namespace, name), task_id)
 
+    async def rebind_name(
+        self, namespace: str, name: str, holder: TaskId, task_id: TaskId
+    ) -> TaskId:
+        """Take a name from the task that has it."""
+        names, key = self._open().names, (namespace, name)
+        if names.get(key) == holder:
+            names[key] = task_id
+        return names.get(key, holder)
+
     async def read_names(self, namespace: str, names: Sequence[str]) -> Mapping[str, TaskId]:
         """The tasks that have these names."""
         known = self._open().names

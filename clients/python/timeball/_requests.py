@@ -128,12 +128,35 @@ def retry_policy(policy: RetryPolicy) -> task_pb2.RetryPolicy:
 
 
 def create_task(
-    settings: Settings, task: task_pb2.Task, request_id: str
+    settings: Settings,
+    task: task_pb2.Task,
+    request_id: str,
+    options: SubmitOptions | None = None,
 ) -> task_service_pb2.CreateTaskRequest:
-    """Asks to create a task."""
-    return task_service_pb2.CreateTaskRequest(
+    """Asks to create a task, perhaps under a chosen name.
+
+    Raises:
+        InvalidRequest: what to do about the name is not one of the words for it.
+    """
+    request = task_service_pb2.CreateTaskRequest(
         parent=settings.parent, task=task, request_id=request_id
     )
+    said = options or {}
+    if "chosen_name" in said:
+        request.chosen_name = said["chosen_name"]
+    if "while_open" in said:
+        request.while_open = _word(task_service_pb2.WhileOpen, "while_open", said["while_open"])
+    if "after_end" in said:
+        request.after_end = _word(task_service_pb2.AfterEnd, "after_end", said["after_end"])
+    return request
+
+
+def _word(enum: Any, field: str, word: str) -> Any:
+    """The API's number for one of our words."""
+    known = {name.removeprefix(f"{field.upper()}_").lower(): n for name, n in enum.items() if n}
+    if word not in known:
+        raise refused(field, f"one of {', '.join(known)}, got {word!r}")
+    return known[word]
 
 
 def task_name(settings: Settings, task: str) -> str:

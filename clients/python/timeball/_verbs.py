@@ -63,8 +63,8 @@ def create(kit: Kit, task: task_pb2.Task, request_id: str | None) -> Flow[task_p
 
 def submit(kit: Kit, submission: Submission[Any]) -> Flow[task_pb2.Task]:
     """Creates the task of a submission."""
-    task = _requests.task_of(submission)
-    return (yield from create(kit, task, submission.options.get("request_id")))
+    answer = yield from call(kit, CREATE_TASK, create_request(kit, submission))
+    return answer.task
 
 
 def batch(kit: Kit, submissions: Sequence[Submission[Any]]) -> Flow[list[BatchItem]]:
@@ -88,7 +88,8 @@ def batch(kit: Kit, submissions: Sequence[Submission[Any]]) -> Flow[list[BatchIt
 def create_request(kit: Kit, submission: Submission[Any]) -> tasks.CreateTaskRequest:
     """Asks for the task of a submission, with a request id of its own."""
     request_id = kit.request_id(submission.options.get("request_id"))
-    return _requests.create_task(kit.settings, _requests.task_of(submission), request_id)
+    task = _requests.task_of(submission)
+    return _requests.create_task(kit.settings, task, request_id, submission.options)
 
 
 def _send_chunk(kit: Kit, chunk: list[tasks.CreateTaskRequest]) -> Flow[list[BatchItem]]:

@@ -9,12 +9,14 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 from timeball.durations import DurationLike, parse_duration
 from timeball.payload import encode_arguments
 
 R = TypeVar("R")
+WhileOpen = Literal["fail", "use_existing", "replace_pending"]
+AfterEnd = Literal["allow", "allow_if_failed", "reject"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,12 +83,20 @@ class SubmitOptions(TaskOptions, total=False):
         request_id: a UUID; repeating it gives the same answer. Made for you when left out.
         concurrency_key: of tasks with one key no more run at once than the namespace's limits
             allow; one, if they say nothing of it.
+        chosen_name: of your choice, lower case; at most one open task of a namespace has it.
+        while_open: what to do while an open task has the name: "fail" (default) with
+            AlreadyExists, "use_existing" and answer with it, "replace_pending" if it has not begun.
+        after_end: whether the name may be given again after its task has ended: "allow" (default),
+            "allow_if_failed", "reject".
     """
 
     run_at: datetime
     delay: DurationLike
     request_id: str
     concurrency_key: str
+    chosen_name: str
+    while_open: WhileOpen
+    after_end: AfterEnd
 
 
 class UpdateOptions(TypedDict, total=False):

@@ -140,6 +140,15 @@ class FaultyStore:
             f"bind_name {name}", lambda: self._inner.bind_name(namespace, name, task_id)
         )
 
+    async def rebind_name(
+        self, namespace: str, name: str, holder: TaskId, task_id: TaskId
+    ) -> TaskId:
+        """A conditional write."""
+        return await self._conditional(
+            f"rebind_name {name}",
+            lambda: self._inner.rebind_name(namespace, name, holder, task_id),
+        )
+
     # Reads --------------------------------------------------------------------------------------
 
     async def read_journals(self, task_ids: Sequence[TaskId]) -> Mapping[TaskId, list[EventRow]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from timeball_server.core.commands import (
+    CancelScope,
     CancelTask,
     CreateSchedule,
     CreateTask,
@@ -102,6 +103,10 @@ def _to_task(
     engine: Engine, shard: ShardState, token: int, command: TaskCommand | ScheduleCommand
 ) -> None:
     task = shard.tasks.get(command.task_id)
+    if task is None and isinstance(command, CancelTask) and command.scope is CancelScope.UNKNOWN:
+        # An address names no part: a creation that is on its way may have opened another one.
+        known = shard.recent.get(decode_id(command.task_id).unique)
+        task = None if known is None else shard.tasks.get(known)
     if task is None:
         task = read_into_memory(engine, shard, command.task_id)
         creating.remember(engine, shard, decode_id(command.task_id).unique, command.task_id)
@@ -155,8 +160,12 @@ def _decide_task(
     elif isinstance(command, WatchTask):
         watching.follow(engine, shard, task, token, command)
     elif pinned(engine, shard, task, token, command):
-        hidden = task.state in HIDDEN
-        reply(engine, token, not_found() if hidden else Done(view_of(task), fresh=False))
+        reply(engine, token, shown(task))
+
+
+def shown(task: TaskState) -> Outcome:
+    """The task for who may see it, if there is anything to see."""
+    return not_found() if task.state in HIDDEN else Done(view_of(task), fresh=False)
 
 
 def _cancel(
@@ -164,6 +173,9 @@ def _cancel(
 ) -> None:
     if task.state is State.ABSENT:
         void_unknown(engine, shard, task, token, command)
+    elif command.scope is CancelScope.UNKNOWN:
+        if pinned(engine, shard, task, token, command):
+            reply(engine, token, shown(task))
     elif task.state is State.PENDING or (task.state is State.CLAIMED and not task.sent):
         _write_cancelled(engine, shard, task, token, command)
     elif not pinned(engine, shard, task, token, command):
@@ -237,6 +249,9 @@ def _cancel_sent(
     run = task.run_id
     if run is None or task.started_ms is None or engine.reached(task) is None:
         revoking.ask(engine, shard, task, token, command)
+        return
+    if command.scope is CancelScope.WAITING:
+        reply(engine, token, revoking.too_late(task))
         return
     fence = command.terminate
     order = CancelRun(run, shard.shard, shard.epoch, terminate=fence)

@@ -83,6 +83,15 @@ class Conditions:
             standing = await self._session.conditional("bind_name", (namespace, name, task_id))
             return task_id if standing is None else TaskId(standing["task_id"])
 
+    async def rebind_name(
+        self, namespace: str, name: str, holder: TaskId, task_id: TaskId
+    ) -> TaskId:
+        """Take a name from the task that has it."""
+        async with self._lane(namespace, name):
+            values = (task_id, namespace, name, holder)
+            standing = await self._session.conditional("rebind_name", values)
+            return task_id if standing is None else TaskId(standing.get("task_id") or holder)
+
     async def _answer(
         self, shard: ShardId, standing: dict[str, Any] | None
     ) -> Applied | NotApplied:

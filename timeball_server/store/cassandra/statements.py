@@ -154,6 +154,9 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     "bind_name": _conditional(
         "INSERT INTO names (namespace, name, task_id) VALUES (?, ?, ?) IF NOT EXISTS"
     ),
+    "rebind_name": _conditional(
+        "UPDATE names SET task_id = ? WHERE namespace = ? AND name = ? IF task_id = ?"
+    ),
     "read_name": _read("SELECT name, task_id FROM names WHERE namespace = ? AND name = ?"),
     # Listings, newest first: the rest of the cursor's own instant, then everything before it.
     "by_owner_at": _listing(*_BY_OWNER, "created_ms = ? AND task_id > ?"),

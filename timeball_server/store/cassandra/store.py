@@ -194,6 +194,12 @@ class CassandraStore:
         """Give a name to a task unless it has one."""
         return await self._conditions.bind_name(namespace, name, task_id)
 
+    async def rebind_name(
+        self, namespace: str, name: str, holder: TaskId, task_id: TaskId
+    ) -> TaskId:
+        """Take a name from the task that has it."""
+        return await self._conditions.rebind_name(namespace, name, holder, task_id)
+
     async def read_names(self, namespace: str, names: Sequence[str]) -> Mapping[str, TaskId]:
         """The tasks that have these names."""
         return await reads.names(self.session, namespace, names)

@@ -243,6 +243,14 @@ def bind_name(connection: sqlite3.Connection, namespace: str, name: str, task_id
     return read_names(connection, namespace, (name,))[name]
 
 
+def rebind_name(
+    connection: sqlite3.Connection, namespace: str, name: str, holder: TaskId, task_id: TaskId
+) -> TaskId:
+    """Take a name from the task that has it."""
+    connection.execute(STATEMENTS["rebind_name"], (task_id, namespace, name, holder))
+    return read_names(connection, namespace, (name,)).get(name, holder)
+
+
 def read_names(
     connection: sqlite3.Connection, namespace: str, names: Iterable[str]
 ) -> dict[str, TaskId]:

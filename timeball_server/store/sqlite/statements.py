@@ -76,6 +76,7 @@ STATEMENTS: Final[dict[str, str]] = {
     " ORDER BY from_minute",
     "add_layout": insert("layout", ("cluster", "from_minute", "shard_count")),
     "bind_name": insert("names", ("namespace", "name", "task_id")),
+    "rebind_name": "UPDATE names SET task_id = ? WHERE namespace = ? AND name = ? AND task_id = ?",
     "read_name": "SELECT task_id FROM names WHERE namespace = ? AND name = ?",
     # Listings, newest first, after a place. The first bound on the instant lets the key be used.
     "by_owner": f"SELECT {', '.join(BY_OWNER_COLUMNS)} FROM tasks_by_owner"

@@ -172,6 +172,14 @@ class SqliteStore:
             lambda connection: queries.bind_name(connection, namespace, name, task_id)
         )
 
+    async def rebind_name(
+        self, namespace: str, name: str, holder: TaskId, task_id: TaskId
+    ) -> TaskId:
+        """Take a name from the task that has it."""
+        return await self.writer.submit(
+            lambda connection: queries.rebind_name(connection, namespace, name, holder, task_id)
+        )
+
     async def read_names(self, namespace: str, names: Sequence[str]) -> Mapping[str, TaskId]:
         """The tasks that have these names."""
         return await self.reader.submit(

@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from timeball.options import SubmitOptions
     from timeball.v1 import task_pb2
 
+_AS_THEY_ARE = (
+    "heartbeat_within",
+    "owner",
+    "request_id",
+    "concurrency_key",
+    "chosen_name",
+    "while_open",
+    "after_end",
+)
+"""Options that the SDK calls the same."""
+
 
 class _Group(VerbGroup):
     """The verbs here, and those that are imported when they are run."""
@@ -58,6 +69,9 @@ def group() -> None:
 @click.option("--at-most-once", is_flag=True, help="Never repeat an attempt of unknown fate.")
 @click.option("--owner", help="User whose list shows it.")
 @click.option("--request-id", metavar="UUID", help="Repeating it gives the same answer.")
+@click.option("--name", "chosen_name", help="At most one open task has it.")
+@click.option("--while-open", help="fail (default), use_existing or replace_pending.")
+@click.option("--after-end", help="allow (default), allow_if_failed or reject.")
 @click.option("--wait", is_flag=True, help="Wait for the end; exit codes as `task wait`.")
 @output_option
 @click.pass_obj
@@ -228,7 +242,7 @@ def options(**said: Any) -> SubmitOptions:
         found["retry"] = RetryPolicy(max_attempts=said["max_attempts"])
     if said["attempt_timeout"] is not None:
         found["timeout"] = said["attempt_timeout"]
-    for name in ("heartbeat_within", "owner", "request_id", "concurrency_key"):
+    for name in _AS_THEY_ARE:
         if said[name] is not None:
             found[name] = said[name]
     found["labels"] = pairs(said["labels"], "--label")
