@@ -103,13 +103,15 @@ class Gate:
                 continue
             known = levels.get(key, ())
             room, top = free - len(known), max(known, default=-1)
-            while (turn := _first(line, now_ms)) is not None and (room > 0 or turn.level > top):
+            turn = _first(line, now_ms)
+            while turn is not None and (room > 0 or turn.level > top):
                 line.take(turn)
                 self.entries -= 1
                 self.posted[turn.task] = turn.level
                 top = max(top, turn.level)
                 room -= 1
                 go_on(turn.task)
+                turn = _first(line, now_ms) if room > 0 else None
 
     def waiting(self) -> Iterator[TaskState]:
         """Everybody in its lines, in no order."""

@@ -42,7 +42,8 @@ class Gates:
         self.gone: dict[Incarnation, int] = {}
         self.unsettled: dict[ShardId, set[Incarnation] | None] = {}
         self._acquired: dict[ShardId, int] = {}
-        self._gates: dict[Subject, Gate] = {}
+        self._gates: dict[tuple[ShardId | None, str, str], Gate] = {}
+        self._rule_of_handler: dict[tuple[str, str], LimitRule | None] = {}
         self._of_run: dict[RunId, Gate] = {}
         self._dirty: dict[Gate, None] = {}
         self._rated: dict[Gate, None] = {}
@@ -56,23 +57,33 @@ class Gates:
 
     def concerns(self, spec: TaskSpec) -> bool:
         """Whether a task has any gate to pass."""
-        return bool(spec.concurrency_key) or (
-            self._limits_handlers
-            and self.table.rule(LimitKind.HANDLER, spec.namespace, spec.handler) is not None
-        )
+        if spec.concurrency_key:
+            return True
+        return self._limits_handlers and self._rule_of(spec) is not None
+
+    def _rule_of(self, spec: TaskSpec) -> LimitRule | None:
+        """The rule of a task's handler; remembered, because every step of every task asks."""
+        name = (spec.namespace, spec.handler)
+        try:
+            return self._rule_of_handler[name]
+        except KeyError:
+            rule = self.table.rule(LimitKind.HANDLER, *name)
+            self._rule_of_handler[name] = rule
+            return rule
 
     def key_gate(self, task: TaskState, mono_ms: int) -> Gate | None:
         """The gate of the task's key; None = it has none."""
         spec = task.spec
         if not spec.concurrency_key:
             return None
-        return self._gate(Subject(task.shard, spec.namespace, spec.concurrency_key), mono_ms)
+        name = (task.shard, spec.namespace, spec.concurrency_key)
+        return self._gates.get(name) or self._gate(Subject(*name), mono_ms)
 
     def handler_gate(self, spec: TaskSpec, mono_ms: int) -> Gate | None:
         """The gate of the task's handler; None = it has none."""
         if not self._limits_handlers:
             return None
-        rule = self.table.rule(LimitKind.HANDLER, spec.namespace, spec.handler)
+        rule = self._rule_of(spec)
         if rule is None or rule.rate is None:
             return None
         return self._gate(Subject(None, spec.namespace, spec.handler), mono_ms)
@@ -94,6 +105,7 @@ class Gates:
         """Other rules hold from now on. What runs goes on, even where it is too much now."""
         self.table = LimitTable(rules)
         self._limits_handlers = self.table.limits_handlers
+        self._rule_of_handler.clear()
         self._shard_count = max(1, shard_count)
         if self._since_mono_ms is None:
             self._since_mono_ms = mono_ms
@@ -141,8 +153,8 @@ class Gates:
         if self._acquired.pop(shard, None) is None:
             return
         self.unsettled.pop(shard, None)
-        for subject in [each for each in self._gates if each.shard == shard]:
-            gate = self._gates.pop(subject)
+        for gate in [each for each in self._gates.values() if each.subject.shard == shard]:
+            del self._gates[gate.subject]
             self._dirty.pop(gate, None)
             self._rated.pop(gate, None)
             for run in gate.runs:
@@ -262,8 +274,11 @@ class Gates:
 
     def arrive(self, engine: Engine, task: TaskState) -> None:
         """A task is due: it waits at its key's gate, or its handler's."""
-        self.touched(task, engine.mono_ms)
-        gate = self.key_gate(task, engine.mono_ms) or self.handler_gate(task.spec, engine.mono_ms)
+        key = self.key_gate(task, engine.mono_ms)
+        handler = self.handler_gate(task.spec, engine.mono_ms)
+        self._left(task, key)
+        self._left(task, handler)
+        gate = key or handler
         if gate is None:
             engine.ready.push(task)
             return
@@ -273,9 +288,12 @@ class Gates:
 
     def touched(self, task: TaskState, mono_ms: int) -> None:
         """Something became of a task: if it was let go on, somebody else may be."""
-        for gate in (self.key_gate(task, mono_ms), self.handler_gate(task.spec, mono_ms)):
-            if gate is not None and gate.posted.pop(task, None) is not None:
-                self._dirty[gate] = None
+        self._left(task, self.key_gate(task, mono_ms))
+        self._left(task, self.handler_gate(task.spec, mono_ms))
+
+    def _left(self, task: TaskState, gate: Gate | None) -> None:
+        if gate is not None and gate.posted.pop(task, None) is not None:
+            self._dirty[gate] = None
 
     def open(self, engine: Engine) -> None:
         """Let go on who may start, of keys first: they may find their handler's gate closed."""

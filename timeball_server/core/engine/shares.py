@@ -23,12 +23,12 @@ class Shares:
         self._next: dict[str, int] = {}
 
     def turn(self, namespace: str) -> int:
-        """The namespace's turn; the least goes first."""
-        return max(self._now, self._next.get(namespace, 0))
+        """The namespace's turn; the least goes first. It changes with its own starts alone."""
+        return self._next.get(namespace, 0)
 
     def started(self, namespace: str) -> None:
         """A task of the namespace was started."""
-        self._now = self.turn(namespace)
+        self._now = max(self._now, self.turn(namespace))
         self._next[namespace] = self._now + STEP // self.weight(namespace)
         if len(self._next) > _TIDY_LEAST:
             self._next = {name: turn for name, turn in self._next.items() if turn > self._now}
