@@ -11,6 +11,7 @@ event, in .cache/sim/ and the command that runs it again.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -33,6 +34,8 @@ PROGRESS_S = 10.0
 DEFAULT_SEEDS = 50
 TIER_SEEDS = 6
 """About fifteen seconds on two idle cores."""
+COLLECT_AFTER = 100_000
+"""Objects; a run makes few cycles, and looking for them costs a twentieth of its time."""
 SEEDS_TO_SEE_ALL = 50
 """So many runs together show every situation that a promise is about, or it is a failure."""
 
@@ -212,6 +215,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--budget", type=float, default=1e9, help="seconds to begin new seeds in")
     chosen = parser.parse_args()
+    gc.set_threshold(COLLECT_AFTER, 20, 20)
     if chosen.seed is not None:
         return run_one(chosen.seed)
     count = chosen.seeds or DEFAULT_SEEDS
