@@ -178,7 +178,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
                 Rewrite(
                     f"{ENGINE}.dispatching",
-                    "hand_out",
+                    "_may_be_sent",
                     "or executor.facts.incarnation != task.head.incarnation",
                     "",
                 ),
@@ -381,9 +381,9 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                 ),
                 Rewrite(
                     f"{ENGINE}.dispatching",
-                    "hand_out",
-                    "or task.due_ms > engine.now_ms",
-                    "",
+                    "_may_be_sent",
+                    "task.due_ms <= engine.now_ms",
+                    "True",
                 ),
             ),
             breaks=("I2",),
