@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from timeball_server.core.engine.state import TaskState
 
 ClassKey = tuple[str, tuple[tuple[str, str], ...]]
+_EVER_MS: Final = 2**62
 _TIDY_LEAST: Final = 4_096
 """Entries below which nothing is worth tidying."""
 
@@ -109,14 +110,14 @@ Usable = Callable[["WaitingClass"], bool]
 class WaitingClass:
     """Waiting tasks of one handler and selector. `spec` is that of one of them."""
 
-    __slots__ = ("_heaps", "_turns", "_turns_ms", "key", "spec")
+    __slots__ = ("_heaps", "_turns", "_turns_from_ms", "_turns_until_ms", "key", "spec")
 
     def __init__(self, key: ClassKey, spec: TaskSpec) -> None:
         self.key = key
         self.spec = spec
         self._heaps: dict[tuple[Lane, int], list[_Entry]] = {}
         self._turns: dict[Lane, Turn] | None = None
-        self._turns_ms = 0
+        self._turns_from_ms = self._turns_until_ms = 0
 
     def push(self, task: TaskState) -> None:
         """Put a task into the line of its level."""
@@ -134,12 +135,14 @@ class WaitingClass:
     def turns(self, now_ms: int) -> dict[Lane, Turn]:
         """The first task of each lane in which somebody waits.
 
-        Remembered within an instant: of many classes one changes from turn to turn.
+        Remembered until waiting raises somebody: of many classes one changes from turn to turn.
         """
         known = self._turns
-        if known is not None and self._turns_ms == now_ms and all(map(_holds, known.values())):
+        same = self._turns_from_ms <= now_ms < self._turns_until_ms
+        if known is not None and same and all(map(_holds, known.values())):
             return known
-        self._turns, self._turns_ms = self._first_of_lanes(now_ms), now_ms
+        self._turns_from_ms, self._turns_until_ms = now_ms, _EVER_MS
+        self._turns = self._first_of_lanes(now_ms)
         return self._turns
 
     def _first_of_lanes(self, now_ms: int) -> dict[Lane, Turn]:
@@ -151,6 +154,9 @@ class WaitingClass:
                 del self._heaps[lane, level]
                 continue
             due_ms, number, task = heap[0]
+            if level < HIGHEST_RAISED:
+                older_ms = now_ms + AGE_STEP_MS - max(0, now_ms - due_ms) % AGE_STEP_MS
+                self._turns_until_ms = min(self._turns_until_ms, older_ms)
             rank = (-_aged(level, now_ms - due_ms), due_ms, number)
             if lane not in best or rank < best[lane].rank:
                 best[lane] = Turn(rank, task, self, lane, level)
