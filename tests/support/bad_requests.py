@@ -117,6 +117,12 @@ REFUSED: list[tuple[str, Create, str]] = [
     ("task.delay", after(0, 10**9), "nanos must be"),
     ("task.delay", after(limits.HORIZON_MS // 1000, 1), "between 0s and 157680000s"),
     ("task.delay", after(MAX_INT64), "shorter than 10000 years"),
+    ("chosen_name", Create(chosen_name="Not so", task=create().task), "a letter first"),
+    ("chosen_name", Create(chosen_name="a" * 101, task=create().task), "at most 100"),
+    ("while_open", Create(while_open=9, task=create().task), "values that the API defines, got 9"),  # type: ignore[arg-type]
+    ("after_end", Create(after_end=9, task=create().task), "values that the API defines, got 9"),  # type: ignore[arg-type]
+    ("task.concurrency_key", create(concurrency_key="a*"), "without *"),
+    ("task.concurrency_key", create(concurrency_key="k" * 201), "at most 200 characters, got 201"),
     ("task.priority", create(priority=-1), "between 0 and 9, got -1"),
     ("task.priority", create(priority=10), "between 0 and 9, got 10"),
     ("task.priority", create(priority=2**31 - 1), "between 0 and 9, got 2147483647"),

@@ -44,6 +44,9 @@ PATTERNS: Final[Mapping[str, str]] = {
     "100 at most, or empty",
     "chosen_name": "must be lower-case letters, digits, dots, _ and -, a letter first, "
     "100 at most, or empty",
+    "concurrency_key": "must be one line of text without *",
+    "pattern": "must be one line of text, with no * but at its end",
+    "reason": "must be one line of text",
     "backfill_id": "must be lower-case letters, digits and hyphens, 63 at most",
     "dates": "must be days such as 2026-12-24",
     "node": "must be the name of a node: lower-case letters, digits, dots and hyphens, 63 at most",
