@@ -192,7 +192,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             ),
             breaks=("I4", "I5"),
             nemesis="crashes",
-            within=5,
+            within=20,
         ),
         "R11 incarnation": Switch(
             says="an executor takes what was meant for its former life",
