@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from timeball.options import SubmitOptions
     from timeball.v1 import task_pb2
 
-_AS_THEY_ARE = (
+_AS_THEY_ARE: Final = (
     "heartbeat_within",
     "owner",
     "request_id",
