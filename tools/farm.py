@@ -38,7 +38,7 @@ ALL = {
 MASKED = {name for name, switch in SWITCHES.items() if switch.masked}
 """What nobody can notice, because another rule catches it; played if it is named."""
 SURE_WITHIN = 2
-"""What may need more seeds than that comes and goes with every change of the code: no test of it."""
+"""What may need more seeds comes and goes with every change of the code: no test of it."""
 A_FEW = ("acknowledge before durable", "dispatch one second early", "R9", "R14 inventory")
 """Found within few seeds each: enough to see that the judge can say no at all."""
 
