@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final
 
+import grpc
 import msgspec
 from timeball.outcomes import Cancelled, Fail, Retry, Snooze
 
@@ -90,12 +91,21 @@ def raised(error: BaseException, now_ms: int) -> Outcome:
         delay_ms = error.after // _ONE_MS
     return Outcome(
         failure=Failure(
-            kind=type(error).__name__,
+            kind=_status(error) or type(error).__name__,
             message=_message(error),
             stack=_stack(error),
             delay_ms=delay_ms,
         )
     )
+
+
+def _status(error: BaseException) -> str:
+    """The status that an error of a gRPC call carries; empty = it is none.
+
+    By it the owner knows what another attempt cannot mend.
+    """
+    code = error.code() if isinstance(error, grpc.RpcError) and hasattr(error, "code") else None
+    return code.name if isinstance(code, grpc.StatusCode) else ""
 
 
 def _final(kind: str, message: str, stack: str = "") -> Outcome:

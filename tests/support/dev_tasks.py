@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import timeball
 
 OUT_VARIABLE = "TIMEBALL_TEST_OUT"
@@ -71,6 +72,32 @@ async def note(book: str, value: str) -> str:
     with left_behind(book).open("a", encoding="utf-8") as lines:
         lines.write(f"{timeball.current().task_id} {value}\n")
     return value
+
+
+@timeball.task("it.again")
+async def again(milliseconds: int) -> int:
+    """Names the delay before its second attempt."""
+    attempt = timeball.current().attempt
+    if attempt == 1:
+        raise timeball.Retry("not yet", after=f"{milliseconds}ms")
+    return attempt
+
+
+class Answer(grpc.RpcError):
+    """A service that the handler called answered with a status."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the other service said {status}")
+        self._status = grpc.StatusCode[status]
+
+    def code(self) -> grpc.StatusCode:
+        return self._status
+
+
+@timeball.task("it.answer")
+async def answer(status: str) -> None:
+    """Lets an error with a status pass."""
+    raise Answer(status)
 
 
 @timeball.task("it.copy", retry=QUICK)
