@@ -73,9 +73,11 @@ class Bench:
         self.let_go = threading.Event()
 
         self._asked: list[Cancellation] = []
+        self._called = threading.Event()
 
         def stubborn(context: Context) -> None:
             self._asked.append(context.cancellation)
+            self._called.set()
             self.let_go.wait(DEADLINE_S)
 
         self.runner = Runner(
@@ -87,6 +89,7 @@ class Bench:
 
     async def asked_to_stop(self) -> None:
         """Return once the handler has been asked to."""
+        await asyncio.to_thread(self._called.wait, DEADLINE_S)
         async with asyncio.timeout(DEADLINE_S):
             await self._asked[0].wait()
 
