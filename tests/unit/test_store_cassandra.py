@@ -79,7 +79,7 @@ CONFIG = CassandraConfig(contact_points=("127.0.0.1",), port=1)
 
 # -- statements
 
-CONDITIONAL_TABLES = {"shards", "layout", "names", "namespaces", "users", "api_keys"}
+CONDITIONAL_TABLES = {"shards", "layout", "names", "namespaces", "users", "api_keys", "limits"}
 TABLE = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM|FROM) (\w+)")
 
 
