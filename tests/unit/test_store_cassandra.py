@@ -336,5 +336,5 @@ def test_comments_are_no_statements() -> None:
 
 def test_every_packaged_statement_can_be_repeated() -> None:
     statements = [text for each in packaged_migrations() for text in each.statements]
-    assert len(statements) == 23
+    assert len(statements) == 24
     assert [text for text in statements if "IF NOT EXISTS" not in text] == []
