@@ -91,6 +91,7 @@ def witnessed(witness: Witness) -> type[ExecutorNode]:
     class Witnessed(ExecutorNode):
         def __init__(self, *, handlers: Mapping[str, Handler], **others: Any) -> None:
             work = handlers[HANDLER].function
+
             async def seen(**said: Any) -> Any:
                 context = current()
                 key = witness.keys.get(context.task_id, "of a repetition under another id")
