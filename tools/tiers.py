@@ -124,7 +124,7 @@ def server_steps() -> list[Step]:
 
 # The caps add up to CAP_SECONDS here and to LONG_CAP_SECONDS with the long settings. They end what
 # hangs: on two idle cores a tier takes about half of its own.
-CAP_SECONDS = 27 * 60
+CAP_SECONDS = 31 * 60
 LONG_CAP_SECONDS = 50 * 60
 TIERS = (
     Tier(name="check", cap_seconds=90, long_cap_seconds=110, steps=check_steps),
@@ -137,25 +137,25 @@ TIERS = (
     Tier(
         name="conformance",
         cap_seconds=60,
-        long_cap_seconds=80,
+        long_cap_seconds=60,
         steps=pytest_steps("tests/conformance"),
     ),
     Tier(
         name="simulation",
-        cap_seconds=170,
-        long_cap_seconds=460,
+        cap_seconds=190,
+        long_cap_seconds=420,
         steps=pytest_steps("tests/simulation"),
     ),
     Tier(
         name="integration",
-        cap_seconds=240,
-        long_cap_seconds=440,
+        cap_seconds=330,
+        long_cap_seconds=540,
         steps=pytest_steps("tests/integration"),
     ),
     Tier(
         name="servers",
-        cap_seconds=490,
-        long_cap_seconds=600,
+        cap_seconds=620,
+        long_cap_seconds=690,
         steps=server_steps,
         prepare=prepare_servers,
         gap=jars.gap,
@@ -163,7 +163,7 @@ TIERS = (
     Tier(
         name="chaos",
         cap_seconds=60,
-        long_cap_seconds=420,
+        long_cap_seconds=360,
         steps=pytest_steps("tests/chaos/test_smoke.py"),
         prepare=prepare_servers,
         gap=long_gap,
@@ -171,21 +171,21 @@ TIERS = (
     Tier(
         name="browser",
         cap_seconds=90,
-        long_cap_seconds=90,
+        long_cap_seconds=70,
         steps=pytest_steps("tests/browser"),
         gap=prerequisites.chromium_gap,
     ),
     Tier(
         name="packaging",
         cap_seconds=60,
-        long_cap_seconds=100,
+        long_cap_seconds=60,
         steps=pytest_steps("tests/packaging"),
         prepare=prepare_packaging,
     ),
     Tier(
         name="sdk-interpreters",
         cap_seconds=60,
-        long_cap_seconds=100,
+        long_cap_seconds=90,
         steps=sdk_steps,
         prepare=prepare_sdk,
     ),

@@ -210,7 +210,7 @@ async def test_an_outcome_that_is_being_written() -> None:
 
 async def test_a_start_in_the_making_and_a_store_that_is_away() -> None:
     async with cluster_on_a_leash() as (cluster, client):
-        held = await client.submit(gated(0, delay="500ms"))
+        held = await client.submit(gated(0, delay="3s"))  # it is claimed a second ahead
         cluster.leash.writes.clear()
         await held_by(client, held.id, BlockingCause.STARTING)
         cluster.leash.let_go()

@@ -14,12 +14,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
 from tests.support import dev_tasks
 from tests.support.dev_server import DevServer, ending
+from timeball_server.core.minting import fresh_request_id
 from timeball_server.dev.wiring import DevCluster, DevConfig
 from timeball_server.rest.app import MAX_BODY_BYTES
 from timeball_server.rpc.auth import ApiKeys, NotLoopback, OpenLoopback, Role, StoredKey, key_digest
@@ -188,7 +190,19 @@ def test_a_wait_that_ends_first_says_so(dev: str) -> None:
     assert waited.json["task"]["state"] == "TASK_STATE_SCHEDULED"
 
 
-@pytest.mark.parametrize("key", ["018f2f5e-7a3b-7c21-9d4e-5f6071829304", "order-17", '"order 18"'])
+def fresh_uuid() -> str:
+    """A UUID version 7 of now."""
+    return str(UUID(bytes=fresh_request_id(SystemClock().now().wall_ms, bytes(10))))
+
+
+def test_a_key_of_another_time_has_expired(dev: str) -> None:
+    """Its first sending would have made a task whose bucket was removed long ago."""
+    headers = {"Idempotency-Key": "018f2f5e-7a3b-7c21-9d4e-5f6071829304"}
+    late = ask(dev, "POST", TASKS, echo("late", delay="3600s"), headers)
+    assert (late.status, late.reason) == (404, "TASK_EXPIRED")
+
+
+@pytest.mark.parametrize("key", [fresh_uuid(), "order-17", '"order 18"'], ids=["uuid", "a", "b"])
 def test_the_same_key_is_the_same_task(dev: str, key: str) -> None:
     headers = {"Idempotency-Key": key}
     replies = [ask(dev, "POST", TASKS, echo(key, delay="3600s"), headers) for _ in range(3)]
