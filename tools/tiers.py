@@ -131,7 +131,7 @@ TIERS = (
     Tier(
         name="unit",
         cap_seconds=240,
-        long_cap_seconds=520,
+        long_cap_seconds=560,
         steps=pytest_steps("tests/unit", *(f"--ignore={path}" for path in HOUSE)),
     ),
     Tier(
@@ -143,7 +143,7 @@ TIERS = (
     Tier(
         name="simulation",
         cap_seconds=190,
-        long_cap_seconds=420,
+        long_cap_seconds=400,
         steps=pytest_steps("tests/simulation"),
     ),
     Tier(
@@ -163,7 +163,7 @@ TIERS = (
     Tier(
         name="chaos",
         cap_seconds=60,
-        long_cap_seconds=360,
+        long_cap_seconds=340,
         steps=pytest_steps("tests/chaos/test_smoke.py"),
         prepare=prepare_servers,
         gap=long_gap,
