@@ -50,7 +50,7 @@ from timeball_server.rpc.auth import OpenLoopback
 
 T = TypeVar("T")
 LISTEN: Final = "127.0.0.1:0"
-EXAMPLES: Final = 30 if os.environ.get("TIMEBALL_LONG") else 7
+EXAMPLES: Final = 20 if os.environ.get("TIMEBALL_LONG") else 7
 """Walks; each takes about two seconds."""
 STEPS: Final = 25
 MARGIN_MS: Final = 12_000
