@@ -127,7 +127,7 @@ def server_steps() -> list[Step]:
 CAP_SECONDS = 31 * 60
 LONG_CAP_SECONDS = 50 * 60
 TIERS = (
-    Tier(name="check", cap_seconds=90, long_cap_seconds=110, steps=check_steps),
+    Tier(name="check", cap_seconds=90, long_cap_seconds=100, steps=check_steps),
     Tier(
         name="unit",
         cap_seconds=240,
@@ -143,7 +143,7 @@ TIERS = (
     Tier(
         name="simulation",
         cap_seconds=190,
-        long_cap_seconds=400,
+        long_cap_seconds=390,
         steps=pytest_steps("tests/simulation"),
     ),
     Tier(
@@ -155,7 +155,7 @@ TIERS = (
     Tier(
         name="servers",
         cap_seconds=620,
-        long_cap_seconds=690,
+        long_cap_seconds=670,
         steps=server_steps,
         prepare=prepare_servers,
         gap=jars.gap,
@@ -171,7 +171,7 @@ TIERS = (
     Tier(
         name="browser",
         cap_seconds=90,
-        long_cap_seconds=70,
+        long_cap_seconds=80,
         steps=pytest_steps("tests/browser"),
         gap=prerequisites.chromium_gap,
     ),
@@ -192,7 +192,7 @@ TIERS = (
     Tier(
         name="other-clients",
         cap_seconds=60,
-        long_cap_seconds=80,
+        long_cap_seconds=110,
         steps=pytest_steps("tests/polyglot"),
         prepare=other_clients.build,
         gap=other_clients.gap,
