@@ -149,7 +149,7 @@ TIERS = (
     Tier(
         name="integration",
         cap_seconds=330,
-        long_cap_seconds=540,
+        long_cap_seconds=520,
         steps=pytest_steps("tests/integration"),
     ),
     Tier(
@@ -163,7 +163,7 @@ TIERS = (
     Tier(
         name="chaos",
         cap_seconds=60,
-        long_cap_seconds=340,
+        long_cap_seconds=360,
         steps=pytest_steps("tests/chaos/test_smoke.py"),
         prepare=prepare_servers,
         gap=long_gap,
