@@ -170,7 +170,7 @@ TIERS = (
     ),
     Tier(
         name="browser",
-        cap_seconds=90,
+        cap_seconds=80,
         long_cap_seconds=80,
         steps=pytest_steps("tests/browser"),
         gap=prerequisites.chromium_gap,
@@ -191,7 +191,7 @@ TIERS = (
     ),
     Tier(
         name="other-clients",
-        cap_seconds=60,
+        cap_seconds=70,
         long_cap_seconds=110,
         steps=pytest_steps("tests/polyglot"),
         prepare=other_clients.build,
