@@ -29,6 +29,17 @@ class Wish:
     caller: Caller
     request_id: str = ""
 
+    def deed(self, action: str, target: str, namespace: str, detail: str = "") -> Deed:
+        """The wish as it is noted."""
+        return Deed(
+            actor=self.caller.subject,
+            action=action,
+            target=target,
+            namespace=namespace,
+            request_id=self.request_id,
+            detail=detail,
+        )
+
 
 class Rows(NamedTuple, Generic[RowT]):
     """Rows in order of their names, and the token of the next page, empty at the end."""
@@ -74,7 +85,7 @@ class AccessApi:
             updated_ms=now_ms,
             request_id=wish.request_id,
         )
-        async with self._auditor.noted(self._deed(wish, "CreateNamespace", name, name)):
+        async with self._auditor.noted(wish.deed("CreateNamespace", name, name)):
             if name == DEFAULT_NAMESPACE:
                 raise AlreadyExists(f"every cluster has the namespace {name}")
             standing = await self._access.add(row)
@@ -118,7 +129,7 @@ class AccessApi:
             ResourceNotFound: there is none of this name.
         """
         action = "EnableNamespace" if enabled else "DisableNamespace"
-        async with self._auditor.noted(self._deed(wish, action, name, name)):
+        async with self._auditor.noted(wish.deed(action, name, name)):
             row = await self.namespace(name)
             row = replace(row, enabled=enabled, updated_ms=self._clock.now().wall_ms)
             if not await self._access.change(row):
@@ -135,7 +146,7 @@ class AccessApi:
         """
         row = replace(row, enabled=True, updated_ms=self._clock.now().wall_ms)
         async with self._auditor.noted(
-            self._deed(wish, "CreateUser", f"{row.namespace}/{row.user_id}", row.namespace)
+            wish.deed("CreateUser", f"{row.namespace}/{row.user_id}", row.namespace)
         ):
             await self.namespace(row.namespace)
             standing = await self._access.add(row)
@@ -179,21 +190,12 @@ class AccessApi:
         """
         action = "EnableUser" if enabled else "DisableUser"
         target = f"{namespace}/{user_id}"
-        async with self._auditor.noted(self._deed(wish, action, target, namespace)):
+        async with self._auditor.noted(wish.deed(action, target, namespace)):
             row = await self.user(namespace, user_id)
             row = replace(row, enabled=enabled, updated_ms=self._clock.now().wall_ms)
             await self._access.change(row)
         self._switched()
         return row
-
-    def _deed(self, wish: Wish, action: str, target: str, namespace: str) -> Deed:
-        return Deed(
-            actor=wish.caller.subject,
-            action=action,
-            target=target,
-            namespace=namespace,
-            request_id=wish.request_id,
-        )
 
 
 async def page_of_rows(

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 from timeball.errors import FailedPrecondition, InvalidRequest, ResourceNotFound, Violation
 
 from coordinator.access_api import AccessApi, Rows, Wish, page_of_rows
-from coordinator.audit import Auditor, Deed
-from timeball_server.ports.access import AccessStore, KeyRow
+from coordinator.audit import Auditor
+from timeball_server.ports.access import ROWS_AT_ONCE, AccessStore, KeyRow, each_row
 from timeball_server.ports.clock import Clock
 from timeball_server.rpc.auth import KEY_PREFIX, Role
 from timeball_server.rpc.live_keys import LiveKeys
@@ -26,7 +26,6 @@ from timeball_server.rpc.live_keys import LiveKeys
 MAX_LIVE_KEYS: Final = 2
 """Live keys of one subject."""
 SECRET_BYTES: Final = 32
-_ROWS_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ class KeysApi:
             InvalidRequest: it would have expired already.
         """
         now_ms = self._clock.now().wall_ms
-        deed = self._deed(wish, "CreateKey", wanted.namespace, wanted.subject)
+        deed = wish.deed("CreateKey", f"{wanted.namespace}/{wanted.subject}", wanted.namespace)
         async with self._auditor.noted(replace(deed, detail=", ".join(sorted(wanted.roles)))):
             if self._live is None:
                 raise FailedPrecondition(
@@ -109,9 +108,9 @@ class KeysApi:
         async def read(after: str, limit: int) -> Sequence[KeyRow]:
             found: list[KeyRow] = []
             while True:
-                rows = await self._access.list_rows(KeyRow, namespace, after, _ROWS_AT_ONCE)
+                rows = await self._access.list_rows(KeyRow, namespace, after, ROWS_AT_ONCE)
                 found += [row for row in rows if subject in ("", row.subject)]
-                if len(rows) < _ROWS_AT_ONCE or len(found) >= limit:
+                if len(rows) < ROWS_AT_ONCE or len(found) >= limit:
                     return found[:limit]
                 after = rows[-1].key_id
 
@@ -125,7 +124,7 @@ class KeysApi:
         Raises:
             ResourceNotFound: there is no such key.
         """
-        async with self._auditor.noted(self._deed(wish, "RevokeKey", namespace, key_id)):
+        async with self._auditor.noted(wish.deed("RevokeKey", f"{namespace}/{key_id}", namespace)):
             row = await self._access.read(KeyRow, namespace, key_id)
             if row is None:
                 raise ResourceNotFound(f"there is no key {key_id} in namespace {namespace}")
@@ -169,13 +168,9 @@ class KeysApi:
 
     async def _live_keys(self, wanted: NewKey, now_ms: int) -> int:
         """How many keys of the subject count now."""
-        count, after = 0, ""
-        while True:
-            rows = await self._access.list_rows(KeyRow, wanted.namespace, after, _ROWS_AT_ONCE)
-            count += sum(row.subject == wanted.subject and is_live(row, now_ms) for row in rows)
-            if len(rows) < _ROWS_AT_ONCE:
-                return count
-            after = rows[-1].key_id
+        rows = each_row(self._access, KeyRow, wanted.namespace)
+        live = [row.subject == wanted.subject and is_live(row, now_ms) async for row in rows]
+        return sum(live)
 
     def _suffix(self, wish: Wish, wanted: NewKey) -> str:
         """The same for a repetition of one request, else a fresh one."""
@@ -183,15 +178,6 @@ class KeysApi:
             return self._entropy.randbytes(8).hex()
         said = json.dumps([wanted.subject, wish.caller.subject, wish.request_id])
         return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
-
-    def _deed(self, wish: Wish, action: str, namespace: str, target: str) -> Deed:
-        return Deed(
-            actor=wish.caller.subject,
-            action=action,
-            target=f"{namespace}/{target}",
-            namespace=namespace,
-            request_id=wish.request_id,
-        )
 
 
 def is_live(row: KeyRow, now_ms: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 from timeball.errors import FailedPrecondition, ResourceNotFound
 
 from coordinator.access_api import AccessApi, Rows, Wish, page_of_rows
-from coordinator.audit import Auditor, Deed
+from coordinator.audit import Auditor
 from timeball_server.ports.access import CLUSTER, AccessStore, LimitRow
 from timeball_server.ports.clock import Clock
 
@@ -47,7 +47,7 @@ class LimitsApi:
         row = replace(
             row, enabled=True, actor=wish.caller.subject, updated_ms=self._clock.now().wall_ms
         )
-        async with self._auditor.noted(_deed(wish, "SetLimit", row, _words(row))):
+        async with self._auditor.noted(wish.deed("SetLimit", row.name, row.namespace, _words(row))):
             await self._tenants.namespace(row.namespace)
             if await self._access.change(row):
                 return row
@@ -80,7 +80,7 @@ class LimitsApi:
         Raises:
             ResourceNotFound: nothing of the kind is set.
         """
-        async with self._auditor.noted(_deed(wish, "DeleteLimit", row, "")):
+        async with self._auditor.noted(wish.deed("DeleteLimit", row.name, row.namespace)):
             standing = await self._access.read(LimitRow, CLUSTER, name)
             if standing is None or not standing.enabled:
                 raise ResourceNotFound(f"nothing is set for {name}; see ListLimits")
@@ -106,14 +106,3 @@ def _words(row: LimitRow) -> str:
         (row.reason, row.reason),
     )
     return "; ".join(words for is_set, words in said if is_set)
-
-
-def _deed(wish: Wish, action: str, row: LimitRow, detail: str) -> Deed:
-    return Deed(
-        actor=wish.caller.subject,
-        action=action,
-        target=row.name,
-        namespace=row.namespace,
-        request_id=wish.request_id,
-        detail=detail,
-    )

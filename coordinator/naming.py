@@ -39,11 +39,11 @@ from timeball_server.rpc.convert import task_name
 
 TURNS: Final = 8
 """How often a creation looks again at a name that others take meanwhile."""
-
-
 GRACE_MS: Final = 250
 """How long a creation that has just taken a name is waited for before its address is closed."""
-_ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TERMINATED"})
+_ENDED: Final = frozenset(
+    {PublicState.SUCCEEDED, PublicState.FAILED, PublicState.CANCELLED, PublicState.TERMINATED}
+)
 
 
 class _NothingYet(Exception):

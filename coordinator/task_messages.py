@@ -41,6 +41,12 @@ from timeball_server.rpc.convert import (
 
 DEFAULT_WAIT_MS: Final = 30_000
 _STATES_BACK: Final = {number: state for state, number in STATES.items()}
+_WHILE_OPEN_BACK: Final = {0: WhileOpen.FAIL} | {
+    pb.WhileOpen.Value(f"WHILE_OPEN_{each}"): each for each in WhileOpen
+}
+_AFTER_END_BACK: Final = {0: AfterEnd.ALLOW} | {
+    pb.AfterEnd.Value(f"AFTER_END_{each}"): each for each in AfterEnd
+}
 
 
 def request_id_of(text: str) -> bytes | None:
@@ -62,12 +68,10 @@ def create_request(message: pb.CreateTaskRequest, caller: Caller) -> CreateReque
 
 def _chosen(message: pb.CreateTaskRequest) -> ChosenName:
     """The name, with the defaults where the caller says nothing."""
-    while_open = pb.WhileOpen.Name(message.while_open).removeprefix("WHILE_OPEN_")
-    after_end = pb.AfterEnd.Name(message.after_end).removeprefix("AFTER_END_")
     return ChosenName(
         name=message.chosen_name,
-        while_open=WhileOpen(while_open) if message.while_open else WhileOpen.FAIL,
-        after_end=AfterEnd(after_end) if message.after_end else AfterEnd.ALLOW,
+        while_open=_WHILE_OPEN_BACK[message.while_open],
+        after_end=_AFTER_END_BACK[message.after_end],
     )
 
 

@@ -13,10 +13,9 @@ from scheduler_node.wiring import clustered_node
 from timeball_server.cluster.settings import SchedulerNodeSettings, cluster_problems
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.ids import NodeId
+from timeball_server.core.retention import HOUR_MS
 from timeball_server.runtime.lifecycle import Service
 from timeball_server.runtime.process import Say, default_name, main
-
-_HOUR_MS = 3_600_000
 
 
 def _problems(settings: SchedulerNodeSettings) -> Iterable[Violation]:
@@ -30,7 +29,7 @@ async def _make(settings: SchedulerNodeSettings, say: Say) -> Service:
         address=f"{listen.host}:{listen.port}",
         engine=EngineConfig(
             session_timeout_ms=settings.coordination.session_timeout_ms,
-            retention_ms=settings.retention.ended_hours * _HOUR_MS,
+            retention_ms=settings.retention.ended_hours * HOUR_MS,
         ),
         version=__version__,
     )

@@ -23,11 +23,9 @@ _LAST_UNIQUE: Final = b"\xff" * 16
 
 
 class Insist(Protocol):
-    """Repeats a read until it is answered, for as long as the shard is ours."""
+    """Repeats a call until it is answered, for as long as the shard is ours."""
 
-    async def __call__(
-        self, shard: ShardId, epoch: Epoch, read: Callable[[], Awaitable[T]], /
-    ) -> T:
+    async def __call__(self, shard: ShardId, epoch: Epoch, ask: Callable[[], Awaitable[T]], /) -> T:
         """The answer."""
         ...
 

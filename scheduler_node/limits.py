@@ -13,13 +13,12 @@ from timeball.errors import TimeballError
 
 from timeball_server.core.engine import events
 from timeball_server.core.limit_rules import LimitRule
-from timeball_server.ports.access import CLUSTER, AccessStore, LimitRow, rule_of
+from timeball_server.ports.access import CLUSTER, AccessStore, LimitRow, each_row, rule_of
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
 
 log = structlog.stdlib.get_logger("scheduler_node")
 READ_EVERY_MS: Final = 2_000
-_PAGE: Final = 1_000
 
 
 class LimitsReader:
@@ -59,12 +58,5 @@ class LimitsReader:
 
 async def read_rules(access: AccessStore) -> tuple[LimitRule, ...]:
     """All rules that hold."""
-    rows: list[LimitRow] = []
-    page: list[LimitRow] = []
-    while not rows or len(page) == _PAGE:
-        after = rows[-1].name if rows else ""
-        page = list(await access.list_rows(LimitRow, CLUSTER, after, _PAGE))
-        rows += page
-        if not page:
-            break
-    return tuple(rule_of(row) for row in rows if row.enabled)
+    rows = each_row(access, LimitRow, CLUSTER)
+    return tuple([rule_of(row) async for row in rows if row.enabled])

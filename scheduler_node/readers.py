@@ -16,19 +16,19 @@ from timeball.errors import OutcomeUnknown, Unavailable
 from scheduler_node.finding import Finder
 from scheduler_node.paging import TakePage, each_page
 from scheduler_node.removing import Remover
+from scheduler_node.watermarks import Watermarks
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import FindTask, LoadSlice, MoveScanFrom, SweepBucket
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
     Epoch,
-    Minute,
     ShardId,
     TaskId,
     decode_id,
 )
 from timeball_server.core.journal import CLOSED, DueRow, EventRow
 from timeball_server.ports.clock import Clock
-from timeball_server.ports.store import Applied, DuePage, OwnerRow, ShardRow, Store
+from timeball_server.ports.store import DuePage, OwnerRow, ShardRow, Store
 
 T = TypeVar("T")
 _PAGE_ROWS: Final = 250
@@ -87,17 +87,17 @@ class Readers:
         self._clock = clock
         self._post = post
         self._owns = owns
-        self._publish = publish
         self._spawn = spawn
         self._room = asyncio.Semaphore(_CONCURRENT_READS)
         self._search_room = asyncio.Semaphore(_CONCURRENT_SEARCHES)
         self._finder = Finder(store, post=post, insist=self._insist_on_search, start=self._start)
+        self._watermarks = Watermarks(store, insist=self._insist, publish=publish)
         self.remover = Remover(
             store,
             clock,
             post=post,
             insist=self._insist,
-            publish=publish,
+            watermarks=self._watermarks,
             start=self._start,
         )
         self._wanted: dict[tuple[ShardId, Epoch], list[TaskId]] = {}
@@ -283,23 +283,12 @@ class Readers:
         self._post(events.TasksRead(shard, epoch, task_ids, journals))
 
     async def _move(self, effect: MoveScanFrom) -> None:
-        row = await self._insist(effect.shard, effect.epoch, lambda: self._moved(effect))
-        reached: Minute | None = None
-        if row.epoch == effect.epoch and row.scan_from >= effect.new:
-            reached = row.scan_from
-            await self._insist(
-                effect.shard, effect.epoch, lambda: self._store.write_owner(self._publish(row))
-            )
-        self._post(events.ScanFromMoved(effect.shard, effect.epoch, reached))
-
-    async def _moved(self, effect: MoveScanFrom) -> ShardRow:
-        """Set the watermark, or read what stands there; ambiguity ends in a serial read."""
-        await_result = await self._store.move_scan_from(
-            effect.shard, effect.epoch, effect.old, effect.new
+        shard, epoch = effect.shard, effect.epoch
+        row = await self._watermarks.move(
+            shard,
+            epoch,
+            lambda: self._store.move_scan_from(shard, epoch, effect.old, effect.new),
+            lambda row: row.scan_from >= effect.new,
         )
-        if not isinstance(await_result, Applied):
-            return await_result.row
-        row = await self._store.read_shard(effect.shard)
-        if row is None:
-            raise Unavailable(f"shard {effect.shard} has no row after it was written")
-        return row
+        reached = None if row is None else row.scan_from
+        self._post(events.ScanFromMoved(shard, epoch, reached))

@@ -6,32 +6,23 @@ it, then the deletes, each resent until it is acknowledged. Never decides what m
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
-from timeball.errors import Unavailable
-
+from scheduler_node.finding import Insist
+from scheduler_node.watermarks import Watermarks
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import MoveDeletedBelow, ReadForRemoval, RemoveBuckets
-from timeball_server.core.ids import Epoch, Minute, ShardId, TaskId
+from timeball_server.core.ids import Minute, TaskId
 from timeball_server.core.journal import EventRow
 from timeball_server.core.retention import EMPTY, with_heads
 from timeball_server.ports.clock import Clock
-from timeball_server.ports.store import Applied, OwnerRow, ShardRow, Store
+from timeball_server.ports.store import Store
 
-T = TypeVar("T")
 _PAGE_HEADS: Final = 250
 _PAUSE_MS: Final = 50
 """Between pages, and between deletes: removals hold up nothing that is due."""
-
-
-class Insist(Protocol):
-    """Repeats a call until it is answered, for as long as the shard is ours."""
-
-    async def __call__(self, shard: ShardId, epoch: Epoch, ask: Callable[[], Awaitable[T]], /) -> T:
-        """The answer."""
-        ...
 
 
 class Remover:
@@ -39,7 +30,7 @@ class Remover:
 
     Args:
         insist: raises when the shard is not ours any more; then the work ends without a word.
-        publish: builds the owner row that readers see for a shard row.
+        watermarks: moves the shard's.
         start: runs work in the background.
     """
 
@@ -50,14 +41,14 @@ class Remover:
         *,
         post: Callable[[events.Event], None],
         insist: Insist,
-        publish: Callable[[ShardRow], OwnerRow],
+        watermarks: Watermarks,
         start: Callable[[str, Coroutine[Any, Any, None]], object],
     ) -> None:
         self._store = store
         self._clock = clock
         self._post = post
         self._insist = insist
-        self._publish = publish
+        self._watermarks = watermarks
         self._start = start
 
     def read(self, effect: ReadForRemoval) -> None:
@@ -94,24 +85,14 @@ class Remover:
 
     async def _move(self, effect: MoveDeletedBelow) -> None:
         shard, epoch = effect.shard, effect.epoch
-        row = await self._insist(shard, epoch, lambda: self._moved(effect))
-        reached: Minute | None = None
-        if row.epoch == epoch and row.deleted_below == effect.new:
-            reached = row.deleted_below
-            await self._insist(shard, epoch, lambda: self._store.write_owner(self._publish(row)))
-        self._post(events.DeletedBelowMoved(shard, epoch, reached))
-
-    async def _moved(self, effect: MoveDeletedBelow) -> ShardRow:
-        """Set the watermark, or read what stands there; ambiguity ends in a serial read."""
-        answer = await self._store.move_deleted_below(
-            effect.shard, effect.epoch, effect.old, effect.new
+        row = await self._watermarks.move(
+            shard,
+            epoch,
+            lambda: self._store.move_deleted_below(shard, epoch, effect.old, effect.new),
+            lambda row: row.deleted_below == effect.new,
         )
-        if not isinstance(answer, Applied):
-            return answer.row
-        row = await self._store.read_shard(effect.shard)
-        if row is None:
-            raise Unavailable(f"shard {effect.shard} has no row after it was written")
-        return row
+        reached = None if row is None else row.deleted_below
+        self._post(events.DeletedBelowMoved(shard, epoch, reached))
 
     async def _remove(self, effect: RemoveBuckets) -> None:
         shard, epoch = effect.shard, effect.epoch

@@ -11,6 +11,7 @@ import pytest
 from timeball.errors import OutcomeUnknown, StoreUnavailable
 
 from scheduler_node.removing import Remover
+from scheduler_node.watermarks import Watermarks
 from tests.support.manual_clock import ManualClock
 from tests.support.store_worlds import MINUTE, SHARD, due, event, task
 from timeball_server.core.engine import events
@@ -73,7 +74,7 @@ class Rig:
             self.clock,
             post=self.posted.append,
             insist=self._insist,
-            publish=_owner_row,
+            watermarks=Watermarks(self.store, insist=self._insist, publish=_owner_row),
             start=self._start,
         )
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from timeball_server.core.buckets import MINUTE_MS, minute_of
+from timeball_server.core.buckets import minute_of
 from timeball_server.core.ids import Minute, TaskId
 from timeball_server.core.journal import CLOSED, EventRow
 
-DAY_MS: Final = 86_400_000
-DEFAULT_RETENTION_MS: Final = 7 * DAY_MS
+HOUR_MS: Final = 3_600_000
+DEFAULT_RETENTION_MS: Final = 7 * 24 * HOUR_MS
 OLDEST_HOME_MINUTES: Final = 120
 """First sends name no home that is older (`minting.TRUSTED_MS` is an hour): where a shard begins
 that nobody has owned before."""
@@ -58,4 +58,4 @@ def oldest_kept(now_ms: int, retention_ms: int) -> Minute:
 
 def first_home(now_ms: int) -> Minute:
     """Below this no home of a shard can lie that is owned for the first time now."""
-    return Minute(max(1, now_ms // MINUTE_MS - OLDEST_HOME_MINUTES))
+    return Minute(max(1, minute_of(now_ms) - OLDEST_HOME_MINUTES))

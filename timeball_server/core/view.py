@@ -194,13 +194,12 @@ def _progress(chain: tuple[EventRow, ...], heard: Progress | None) -> Progress |
     """How far the last attempt had come, as far as is known; of one that succeeded, nothing."""
     if chain[-1].state is State.SUCCEEDED or (heard is None and len(chain) == 1):
         return None
-    checkpoint = checkpoint_of(chain)
     if heard is None:
         said = (_said(row) for row in reversed(chain))
         heard = next((each for each in said if each is not None), None)
     if heard is None or heard.checkpoint is not None:
         return heard
-    return replace(heard, checkpoint=checkpoint)
+    return replace(heard, checkpoint=checkpoint_of(chain))
 
 
 def checkpoint_of(chain: Sequence[EventRow]) -> Payload | None:

@@ -7,8 +7,8 @@ here may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, fields
 from typing import Final, Protocol, TypeVar
 
 from timeball_server.core.limit_rules import LimitKind, LimitRule, Rate
@@ -16,6 +16,8 @@ from timeball_server.ports.store import ListPage
 
 CLUSTER: Final = "default"
 """The partition of what a cluster has one list of."""
+ROWS_AT_ONCE: Final = 1_000
+"""Rows that are asked for in one read where all are wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def rule_of(row: LimitRow) -> LimitRule:
 
 
 AccessRow = NamespaceRow | UserRow | KeyRow | LimitRow
-RowT = TypeVar("RowT", bound=NamespaceRow | UserRow | KeyRow | LimitRow)
+RowT = TypeVar("RowT", bound=AccessRow)
 
 
 class AccessStore(Protocol):
@@ -160,3 +162,17 @@ class AccessStore(Protocol):
     ) -> ListPage[AuditRow]:
         """What was noted on a day, newest first; in one millisecond by falling id."""
         ...
+
+
+async def each_row(
+    access: AccessStore, kind: type[RowT], partition: str
+) -> AsyncGenerator[RowT, None]:
+    """Every row of a partition in the order of their names, a thousand of them in a read."""
+    name, after = fields(kind)[1].name, ""
+    while True:
+        rows = await access.list_rows(kind, partition, after, ROWS_AT_ONCE)
+        for row in rows:
+            yield row
+        if len(rows) < ROWS_AT_ONCE:
+            return
+        after = getattr(rows[-1], name)

@@ -91,7 +91,8 @@ ADMINISTERED: Final = frozenset(
 )
 """Requests in which an administrator may name any namespace."""
 _CREATIONS: Final = (task_service_pb2.CreateTaskRequest, task_service_pb2.BatchCreateTasksRequest)
-_OWN_PARENTS: Final = frozenset({"", f"namespaces/{OWN_NAMESPACE}"})
+OWN_PARENTS: Final = frozenset({"", f"namespaces/{OWN_NAMESPACE}"})
+"""What a request may say that means the caller's own namespace, whoever the caller is."""
 OPEN: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
 """Methods that need no credential: load balancers have none, and learn nothing but yes or no."""
 
@@ -120,7 +121,7 @@ def check_namespace(principal: Principal, request: Any) -> None:
         TaskNotFound: a name in another namespace; the same answer as for nothing at all.
         PermissionDenied: a parent in another namespace, whether it exists or not.
     """
-    if isinstance(request, _CREATIONS) and request.parent in _OWN_PARENTS:
+    if isinstance(request, _CREATIONS) and request.parent in OWN_PARENTS:
         return  # by far the most, and without a name
     fields = request.DESCRIPTOR.fields_by_name
     if Role.ADMIN in principal.roles and request.DESCRIPTOR.full_name in ADMINISTERED:

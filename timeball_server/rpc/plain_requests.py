@@ -24,11 +24,11 @@ from timeball_server.core.limits import (
 )
 from timeball_server.core.model import EVERYBODY
 from timeball_server.ports.clock import Clock
+from timeball_server.rpc.access import OWN_PARENTS
 
 MAX_SOUND_PARTS: Final = 1_000
 """Retry policies and timeouts that are remembered as sound; beyond that all are forgotten."""
 _DELAY_S: Final = HORIZON_MS // 1_000
-_PARENTS: Final = frozenset({"", "namespaces/-"})
 _CONTENT_TYPES: Final = frozenset({"", "application/json", "application/octet-stream"})
 _HANDLER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")
 _PLAIN_WORDS: Final = re.compile(r"[!-.0-~](?:[ -.0-~]{0,198}[!-.0-~])?")
@@ -87,7 +87,7 @@ class PlainRequests:
     def _many(self, message: Any) -> bool:
         items = message.requests
         parent = getattr(message, "parent", "")
-        if not 0 < len(items) <= MAX_BATCH_ITEMS or parent not in _PARENTS:
+        if not 0 < len(items) <= MAX_BATCH_ITEMS or parent not in OWN_PARENTS:
             return False
         return all(map(self._create, items))
 
@@ -196,7 +196,7 @@ _TASK: Final[Mapping[str, Test]] = {
     "concurrency_key": _key,
 }
 _CREATE: Final[Mapping[str, Test]] = {
-    "parent": _PARENTS.__contains__,
+    "parent": OWN_PARENTS.__contains__,
     "request_id": lambda value: _REQUEST_ID.fullmatch(value) is not None,
     "validate_only": _anything,
     "resend": _anything,
@@ -207,6 +207,6 @@ _VIEW: Final[Mapping[str, Test]] = {
 }
 _OF_GET: Final = _numbered(pb.GetTaskRequest, {**_VIEW, "name": _name})
 _OF_BATCH_GET: Final = _numbered(
-    pb.BatchGetTasksRequest, {**_VIEW, "names": _names, "parent": _PARENTS.__contains__}
+    pb.BatchGetTasksRequest, {**_VIEW, "names": _names, "parent": OWN_PARENTS.__contains__}
 )
 _OF_WAIT: Final = _numbered(pb.WaitTaskRequest, {"name": _name, "timeout": _delay})

@@ -10,6 +10,8 @@ from typing import Annotated
 from msgspec import Meta
 from timeball.errors import Violation
 
+from timeball_server.core.retention import DEFAULT_RETENTION_MS, HOUR_MS
+
 Address = Annotated[str, Meta(pattern=r"^\S+:\d{1,5}$")]
 """host:port"""
 NodeName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
@@ -174,7 +176,7 @@ class RetentionSettings:
             description="ended tasks are kept so long, and a request id is remembered at least so "
             "long",
         ),
-    ] = 168
+    ] = DEFAULT_RETENTION_MS // HOUR_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,11 +62,18 @@ def keep(engine: Engine, shard: ShardState, task: TaskState) -> bool:
 
 def ended(shard: ShardState, task: TaskState, run: RunId) -> None:
     """The result of an attempt in doubt has come after all."""
-    if task.loading is Loading.UNRESOLVED and task.run_id == run and task.spec.concurrency_key:
-        waiting = shard.unresolved.get(task.head.incarnation, [])
-        if task in waiting:
-            waiting.remove(task)
-            task.loading = Loading.PRESENT
+    in_doubt = task.loading is Loading.UNRESOLVED and bool(task.spec.concurrency_key)
+    if in_doubt and task.run_id == run and _waits_no_more(shard, task, task.head.incarnation):
+        task.loading = Loading.PRESENT
+
+
+def _waits_no_more(shard: ShardState, task: TaskState, incarnation: Incarnation) -> bool:
+    """Whether a task waited for this executor's word; from now on it does not."""
+    waiting = shard.unresolved.get(incarnation, [])
+    waits = task in waiting
+    if waits:
+        waiting.remove(task)
+    return waits
 
 
 def look(engine: Engine) -> None:
@@ -111,9 +118,7 @@ def _give_up(engine: Engine, run: RunId, incarnation: Incarnation) -> None:
         task = shard.tasks.get(run.task_id)
         if task is None or task.run_id != run or task.loading is not Loading.UNRESOLVED:
             continue
-        waiting = shard.unresolved.get(incarnation, [])
-        if task in waiting:
-            waiting.remove(task)
+        _waits_no_more(shard, task, incarnation)
         task.loading = Loading.PRESENT
         task.results.append((incarnation, (run, Fate.VANISHED)))
         placing.free(engine, shard, task)
