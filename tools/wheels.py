@@ -40,7 +40,7 @@ def fill_house() -> Path:
 def main() -> None:
     """Builds into the folder named on the command line."""
     for wheel in build(ROOT / (sys.argv[1] if len(sys.argv) > 1 else "dist")):
-        print(wheel.relative_to(ROOT))
+        print(wheel)
 
 
 if __name__ == "__main__":

@@ -157,21 +157,6 @@ class Worker:
         return len(self.ends)
 
 
-class WatchedQueue(ReadyQueue):
-    """Remembers the order in which tasks were chosen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.turns: dict[TaskId, int] = {}
-        self._turn = 0
-
-    def take(self, turn: Turn) -> None:
-        """Note whose turn it is."""
-        super().take(turn)
-        self._turn += 1
-        self.turns[turn.task.task_id] = self._turn
-
-
 class Crowd:
     """A node with one shard, its executors, and a clock that the test moves.
 
@@ -187,8 +172,10 @@ class Crowd:
         config: EngineConfig | None = None,
     ) -> None:
         self.now_ms = START_MS
-        self._ready = WatchedQueue()
-        self.engine = Engine("s1", 1, config or EngineConfig(), random.Random(seed), self._ready)
+        self._turns: dict[TaskId, int] = {}
+        self._turns_made = 0
+        ready = ReadyQueue(on_take=self._note_turn)
+        self.engine = Engine("s1", 1, config or EngineConfig(), random.Random(seed), ready)
         self.workers = {worker.facts.incarnation: worker for worker in workers}
         self.kinds: list[Kind] = []
         self.starts: list[Start] = []
@@ -316,6 +303,11 @@ class Crowd:
             case _:
                 raise AssertionError(f"no fault is played here: {effect}")
 
+    def _note_turn(self, turn: Turn) -> None:
+        """Remember the order in which tasks were chosen."""
+        self._turns_made += 1
+        self._turns[turn.task.task_id] = self._turns_made
+
     def _load(self, effect: fx.LoadSlice) -> ev.SliceLoaded:
         within = [
             hint
@@ -348,7 +340,7 @@ class Crowd:
         drawn = 1 + worker.spread * (2 * self._chance.random() - 1)
         takes_ms = max(1, round(kind.takes_ms * drawn / worker.speed))
         start = Start(
-            self._ready.turns.get(order.run.task_id, 0),
+            self._turns.get(order.run.task_id, 0),
             kind,
             number,
             order.attempt,

@@ -197,6 +197,23 @@ def unfinished_bodies(tree: ast.Module) -> Iterator[str]:
             yield f"{node.lineno}: an unfinished body"
 
 
+def fields_not_yet_there(tree: ast.AST) -> Iterator[str]:
+    """Fields of values whose type only the type checker imports: compiled, they cannot be made."""
+    hidden = {
+        name.asname or name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for each in ast.walk(node)
+        if isinstance(each, ast.ImportFrom)
+        for name in each.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and (node.bases or node.decorator_list):
+            for each in node.body:
+                if isinstance(each, ast.AnnAssign) and ast.unparse(each.annotation) in hidden:
+                    yield f"{each.lineno}: a field of a type that is not there when it is made"
+
+
 SAMPLES: list[tuple[Rule, str]] = [
     (long_functions, "def f():\n" + "    x = 1\n" * FUNCTION_LINES),
     (asks_the_world, "import time\ntime.time()"),
@@ -219,6 +236,10 @@ SAMPLES: list[tuple[Rule, str]] = [
     (swallows, "try:\n    f()\nexcept ValueError:\n    pass"),
     (swallows, "try:\n    f()\nexcept Exception:\n    x = 1"),
     (unfinished_bodies, "def f():\n    raise NotImplementedError"),
+    (
+        fields_not_yet_there,
+        "if TYPE_CHECKING:\n    from m import T\nclass A(NamedTuple):\n    field: T",
+    ),
 ]
 
 
@@ -272,6 +293,10 @@ def test_code_is_small_honest_and_finished(rule: Rule) -> None:
 
 def test_decisions_never_ask_the_world() -> None:
     assert broken(asks_the_world, python_files(*PURE, without=WORLDLY)) == []
+
+
+def test_the_core_can_be_compiled() -> None:
+    assert broken(fields_not_yet_there, python_files("timeball_server/core")) == []
 
 
 def test_nobody_waits_by_sleeping() -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from timeball_server.core.engine.shares import Shares
 from timeball_server.core.model import TaskSpec
@@ -47,25 +47,14 @@ class Lane(IntEnum):
     NINE = 2
 
 
-class _Entry(NamedTuple):
-    """A place in a line. It counts as long as the task waits under this number."""
-
-    due_ms: int
-    number: int
-    task: TaskState
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the task still waits in this place."""
-        return self.task.waits and self.task.ready_number == self.number
-
-
+_Entry = tuple[int, int, "TaskState"]
+"""A place in a line: due time, number, task. It counts as long as the task waits by this number."""
 _Place = tuple[int, int, tuple[int, int]]
 """Where a namespace stands in a lane."""
 
 
-class Turn(NamedTuple):
-    """Who may go next, before anybody has been found to run it.
+class Turn:
+    """Who may go next, before anybody has been found to run it. Does not change.
 
     Attributes:
         rank: what turns of one lane are compared by, the least goes first.
@@ -73,12 +62,27 @@ class Turn(NamedTuple):
         contested: whether work of other lanes waits for the same executors.
     """
 
-    rank: tuple[int, int, int]
-    task: TaskState
-    waiting: WaitingClass
-    lane: Lane
-    level: int
-    contested: bool = False
+    __slots__ = ("contested", "lane", "level", "rank", "task", "waiting")
+
+    def __init__(
+        self,
+        rank: tuple[int, int, int],
+        task: TaskState,
+        waiting: WaitingClass,
+        lane: Lane,
+        level: int,
+        contested: bool = False,
+    ) -> None:
+        self.rank = rank
+        self.task = task
+        self.waiting = waiting
+        self.lane = lane
+        self.level = level
+        self.contested = contested
+
+    def against(self, others: bool) -> Turn:
+        """The same turn, and whether work of other lanes waits beside it."""
+        return Turn(self.rank, self.task, self.waiting, self.lane, self.level, others)
 
 
 class Budget:
@@ -124,7 +128,7 @@ class WaitingClass:
         self._turns = None
         lane = lane_of(task)
         level = effective_priority(task.spec.priority, task.failed_attempts, 0)
-        entry = _Entry(task.due_ms, task.ready_number, task)
+        entry = (task.due_ms, task.ready_number, task)
         heapq.heappush(self._heaps.setdefault((lane, level), []), entry)
 
     def take(self, turn: Turn) -> None:
@@ -148,7 +152,7 @@ class WaitingClass:
     def _first_of_lanes(self, now_ms: int) -> dict[Lane, Turn]:
         best: dict[Lane, Turn] = {}
         for (lane, level), heap in list(self._heaps.items()):
-            while heap and not heap[0].is_current:
+            while heap and not _is_current(heap[0]):
                 heapq.heappop(heap)
             if not heap:
                 del self._heaps[lane, level]
@@ -165,7 +169,7 @@ class WaitingClass:
     def tasks(self) -> Iterator[TaskState]:
         """Everybody who waits, in no order."""
         for heap in self._heaps.values():
-            yield from (entry.task for entry in heap if entry.is_current)
+            yield from (entry[2] for entry in heap if _is_current(entry))
 
     def __bool__(self) -> bool:
         """Whether somebody waits."""
@@ -174,7 +178,7 @@ class WaitingClass:
     def tidy(self) -> int:
         """Let go of those who have left; how many are left."""
         for place, heap in self._heaps.items():
-            kept = [entry for entry in heap if entry.is_current]
+            kept = [entry for entry in heap if _is_current(entry)]
             heapq.heapify(kept)
             self._heaps[place] = kept
         return sum(map(len, self._heaps.values()))
@@ -219,7 +223,7 @@ class Round:
             if turn is not None:
                 best[lane] = turn
         chosen = self._choose(best)
-        return None if chosen is None else chosen._replace(contested=len(best) > 1)
+        return None if chosen is None else chosen.against(others=len(best) > 1)
 
     def _place(self, namespace: str, turn: Turn) -> _Place:
         """By urgency, then by the namespace's share, then by due time."""
@@ -258,9 +262,10 @@ class Round:
 
 
 class ReadyQueue:
-    """All waiting classes of a node."""
+    """All waiting classes of a node. `on_take` is told of each turn whose task is started."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_take: Callable[[Turn], None] | None = None) -> None:
+        self._on_take = on_take
         self._classes: dict[tuple[str, ClassKey], WaitingClass] = {}
         self.shares = Shares()
         self._raised = Budget(RAISED_ONE_IN)
@@ -277,7 +282,7 @@ class ReadyQueue:
         task.waits, task.ready_number = True, self._number
         limit_ms = start_limit_ms(task)
         if limit_ms is not None:
-            heapq.heappush(self._limits, _Entry(limit_ms, self._number, task))
+            heapq.heappush(self._limits, (limit_ms, self._number, task))
             if len(self._limits) > self._tidy_limits_at:
                 self._tidy_limits()
 
@@ -324,10 +329,10 @@ class ReadyQueue:
     def expired(self, now_ms: int) -> list[TaskState]:
         """Those whose time to start is over, whether or not anybody is free. Each is named once."""
         over: list[TaskState] = []
-        while self._limits and self._limits[0].due_ms <= now_ms:
+        while self._limits and self._limits[0][0] <= now_ms:
             entry = heapq.heappop(self._limits)
-            if entry.is_current:
-                over.append(entry.task)
+            if _is_current(entry):
+                over.append(entry[2])
         return over
 
     def next(self, usable: Usable, now_ms: int) -> Turn | None:
@@ -358,6 +363,8 @@ class ReadyQueue:
         self.shares.started(turn.task.spec.namespace)
         self._raised.note(turn.lane is Lane.RAISED, turn.contested)
         self._nines.note(turn.lane is Lane.NINE, turn.contested)
+        if self._on_take is not None:
+            self._on_take(turn)
 
     def drop(self, turn: Turn) -> None:
         """The task of this turn waits no longer, and was not started."""
@@ -375,7 +382,7 @@ class ReadyQueue:
         self._tidy_at = max(_TIDY_LEAST, 2 * self._entries)
 
     def _tidy_limits(self) -> None:
-        self._limits = [entry for entry in self._limits if entry.is_current]
+        self._limits = [entry for entry in self._limits if _is_current(entry)]
         heapq.heapify(self._limits)
         self._tidy_limits_at = max(_TIDY_LEAST, 2 * len(self._limits))
 
@@ -393,6 +400,11 @@ def start_expired(task: TaskState, now_ms: int) -> bool:
     """Whether the task may not be started any more: nobody was free in time."""
     limit_ms = start_limit_ms(task)
     return limit_ms is not None and now_ms >= limit_ms
+
+
+def _is_current(entry: _Entry) -> bool:
+    """Whether the task still waits in this place."""
+    return entry[2].waits and entry[2].ready_number == entry[1]
 
 
 def _outranks(raised: Turn, normal: Turn) -> bool:
