@@ -30,6 +30,7 @@ async def _make(settings: SchedulerNodeSettings, say: Say) -> Service:
         engine=EngineConfig(
             session_timeout_ms=settings.coordination.session_timeout_ms,
             retention_ms=settings.retention.ended_hours * HOUR_MS,
+            executor_deaths=settings.attempts.executor_deaths,
         ),
         version=__version__,
     )

@@ -436,6 +436,20 @@ def test_a_doubt_that_was_named_and_a_struck_executor_excuse() -> None:
     assert broken([*again, final()]) == set()
 
 
+@pytest.mark.parametrize(("deaths", "expected"), [(2, {Promise.AT_LEAST_ONCE}), (3, set())])
+def test_a_task_is_given_up_for_the_death_of_three_executors(
+    deaths: int, expected: set[Promise]
+) -> None:
+    lines: list[Line] = [create()]
+    for number, name in enumerate("xyz"[:deaths], start=1):
+        at_us = (4 + number) * S
+        lines.append(Fault(name="crash", scope=name, at_us=at_us, until_us=at_us, gives_up=True))
+        lines.append(start(at_us, number, name))
+    tries = tuple(Try(number=number + 1, outcome="LOST") for number in range(deaths))
+    given_up = Seen(state="FAILED", ended=True, cause="QUARANTINED", tries=tries)
+    assert broken([*lines, final(given_up)]) == expected
+
+
 def test_a_schedule_that_has_had_its_runs_needs_no_further_verdict() -> None:
     made = msgspec.structs.replace(MADE, rhythm=Rhythm(every_us=10 * S, max_runs=1))
     assert broken([made, *run(10 * S, "s1", 10 * S), ENDED]) == set()

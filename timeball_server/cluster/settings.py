@@ -9,6 +9,7 @@ from timeball.errors import Violation
 
 from timeball_server.runtime.settings import (
     AccessSettings,
+    AttemptSettings,
     ClusterSettings,
     CoordinationKind,
     CoordinationSettings,
@@ -33,6 +34,7 @@ class SchedulerNodeSettings:
     store: StoreSettings = field(default_factory=StoreSettings)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    attempts: AttemptSettings = field(default_factory=AttemptSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 

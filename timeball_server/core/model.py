@@ -43,6 +43,7 @@ class FailureCause(StrEnum):
     EXHAUSTED = "EXHAUSTED"
     LOST = "LOST"
     EXPIRED = "EXPIRED"
+    QUARANTINED = "QUARANTINED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

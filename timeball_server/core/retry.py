@@ -18,6 +18,8 @@ NON_RETRIABLE_KINDS: Final = frozenset(
     }
 )
 """Failures that another attempt cannot mend, by the name of their status."""
+DEFAULT_EXECUTOR_DEATHS: Final = 3
+"""One may be bad luck and two a bad day; who comes back a third time is the cause."""
 
 
 class Rng(Protocol):

@@ -11,6 +11,7 @@ from msgspec import Meta
 from timeball.errors import Violation
 
 from timeball_server.core.retention import DEFAULT_RETENTION_MS, HOUR_MS
+from timeball_server.core.retry import DEFAULT_EXECUTOR_DEATHS
 
 Address = Annotated[str, Meta(pattern=r"^\S+:\d{1,5}$")]
 """host:port"""
@@ -177,6 +178,21 @@ class RetentionSettings:
             "long",
         ),
     ] = DEFAULT_RETENTION_MS // HOUR_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSettings:
+    """When a task is not tried again, whatever its own policy; alike on all scheduler nodes."""
+
+    executor_deaths: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="a task is quarantined, a dead letter, when so many executors died while "
+            "they ran it; 0 means never",
+        ),
+    ] = DEFAULT_EXECUTOR_DEATHS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

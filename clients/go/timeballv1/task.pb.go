@@ -165,6 +165,8 @@ const (
 	FailureCause_FAILURE_CAUSE_LOST FailureCause = 3
 	// A timeout that is never retried.
 	FailureCause_FAILURE_CAUSE_EXPIRED FailureCause = 4
+	// Too many executors died while they ran it.
+	FailureCause_FAILURE_CAUSE_QUARANTINED FailureCause = 5
 )
 
 // Enum value maps for FailureCause.
@@ -175,6 +177,7 @@ var (
 		2: "FAILURE_CAUSE_EXHAUSTED",
 		3: "FAILURE_CAUSE_LOST",
 		4: "FAILURE_CAUSE_EXPIRED",
+		5: "FAILURE_CAUSE_QUARANTINED",
 	}
 	FailureCause_value = map[string]int32{
 		"FAILURE_CAUSE_UNSPECIFIED":   0,
@@ -182,6 +185,7 @@ var (
 		"FAILURE_CAUSE_EXHAUSTED":     2,
 		"FAILURE_CAUSE_LOST":          3,
 		"FAILURE_CAUSE_EXPIRED":       4,
+		"FAILURE_CAUSE_QUARANTINED":   5,
 	}
 )
 
@@ -1307,13 +1311,14 @@ const file_timeball_v1_task_proto_rawDesc = "" +
 	"\x14TASK_STATE_SUCCEEDED\x10\x04\x12\x15\n" +
 	"\x11TASK_STATE_FAILED\x10\x05\x12\x18\n" +
 	"\x14TASK_STATE_CANCELLED\x10\x06\x12\x19\n" +
-	"\x15TASK_STATE_TERMINATED\x10\a*\x9e\x01\n" +
+	"\x15TASK_STATE_TERMINATED\x10\a*\xbd\x01\n" +
 	"\fFailureCause\x12\x1d\n" +
 	"\x19FAILURE_CAUSE_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bFAILURE_CAUSE_NON_RETRIABLE\x10\x01\x12\x1b\n" +
 	"\x17FAILURE_CAUSE_EXHAUSTED\x10\x02\x12\x16\n" +
 	"\x12FAILURE_CAUSE_LOST\x10\x03\x12\x19\n" +
-	"\x15FAILURE_CAUSE_EXPIRED\x10\x04*\xfd\x01\n" +
+	"\x15FAILURE_CAUSE_EXPIRED\x10\x04\x12\x1d\n" +
+	"\x19FAILURE_CAUSE_QUARANTINED\x10\x05*\xfd\x01\n" +
 	"\x0eAttemptOutcome\x12\x1f\n" +
 	"\x1bATTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ATTEMPT_OUTCOME_CLAIMED\x10\x01\x12\x1b\n" +

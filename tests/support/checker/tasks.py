@@ -32,6 +32,8 @@ CANCELLED = frozenset({"CANCELLED", "TERMINATED"})
 COUNTED = frozenset({"FAILED", "LOST"})
 SETTLED = frozenset({"FAILED", "LOST", "SUCCEEDED"})
 """Outcomes of attempts that stay what they are."""
+DEATHS = 3
+"""So many executors that died while they ran a task are enough to give it up."""
 LOOKS = frozenset({Call.GET, Call.WAIT, Call.WATCH})
 NOWHERE = (0, 0)
 """The place of an answer that does not say how far a task had come."""
@@ -293,6 +295,10 @@ class Life:
         counted = sum(1 for each in seen.tries if each.outcome in COUNTED)
         if seen.cause == "EXHAUSTED" and counted < most:
             text = f"EXHAUSTED after {counted} of {most} attempts"
+            yield self.broken(Promise.AT_LEAST_ONCE, text)
+        deaths = sum(1 for each in seen.tries if each.outcome == "LOST")
+        if seen.cause == "QUARANTINED" and deaths < DEATHS:
+            text = f"QUARANTINED after {deaths} of {DEATHS} executors' deaths"
             yield self.broken(Promise.AT_LEAST_ONCE, text)
         if seen.cause == "LOST" and not once:
             yield self.broken(Promise.AT_LEAST_ONCE, "LOST although at-least-once")

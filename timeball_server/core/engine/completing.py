@@ -7,6 +7,7 @@ says something newer about the run.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from timeball_server.core.engine import beating, commands, doubts, placing, revoking
 from timeball_server.core.engine.pinning import adopt
@@ -27,6 +28,7 @@ from timeball_server.core.model import DeliveryMode, Failure, FailureCause
 from timeball_server.core.priority import effective_priority
 from timeball_server.core.retry import GiveUpTask, decide_retry
 
+_EXECUTOR_LOST: Final = "EXECUTOR_LOST"
 _COUNTERS = {
     EventKind.SUCCEEDED: "succeeded",
     EventKind.RETRY: "retried",
@@ -176,10 +178,13 @@ def released_event(
 
 
 def vanished_event(engine: Engine, shard: ShardState, task: TaskState) -> EventRow:
-    """The executor is gone and the run's fate with it: by mode RETRY or LOST (rules R14, R15)."""
+    """The executor is gone and the run's fate with it: by mode RETRY or LOST (rules R14, R15).
+
+    A task that takes one executor after another with it is quarantined: the others need them.
+    """
     head = task.head
     failure = Failure(
-        kind="EXECUTOR_LOST",
+        kind=_EXECUTOR_LOST,
         message=f"executor {head.executor} vanished during attempt {head.attempt}",
     )
     detail = OutcomeDetail(
@@ -188,12 +193,32 @@ def vanished_event(engine: Engine, shard: ShardState, task: TaskState) -> EventR
     if task.spec.mode is DeliveryMode.AT_MOST_ONCE:
         detail = replace(detail, cause=FailureCause.LOST)
         return _event(engine, shard, task, EventKind.LOST, detail)
+    if 0 < engine.config.executor_deaths <= _executor_deaths(engine, task):
+        detail = replace(detail, cause=FailureCause.QUARANTINED)
+        return _event(engine, shard, task, EventKind.DEAD, detail)
     row = failed_event(engine, shard, task, failure, detail)
     if row.alarm is not None and row.alarm.due_ms < task.due_ms and not task.renewed:
         # Claimed ahead of its instant: the next attempt is not before that instant either.
         row = replace(row, alarm=row.alarm._replace(due_ms=task.due_ms))
     doubt = f"attempt {head.attempt} on {head.executor}"
     return replace(row, unaccounted=(*head.unaccounted, doubt))
+
+
+def _executor_deaths(engine: Engine, task: TaskState) -> int:
+    """Attempts that may have begun and whose executor died, the one in hand included."""
+    began = task.started_ms is not None or task.due_ms <= engine.now_ms
+    return began + sum(map(_took_its_executor, task.chain, task.chain[1:]))
+
+
+def _took_its_executor(claim: EventRow, row: EventRow) -> bool:
+    """Whether an attempt that may have begun ended with its executor."""
+    detail = row.detail
+    if row.kind is not EventKind.RETRY or not isinstance(detail, OutcomeDetail):
+        return False
+    if detail.failure is None or detail.failure.kind != _EXECUTOR_LOST:
+        return False
+    due = claim.alarm is not None and claim.alarm.due_ms <= row.at_ms
+    return detail.started_ms is not None or due
 
 
 def _event(

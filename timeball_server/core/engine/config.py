@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from timeball_server.core.retention import DEFAULT_RETENTION_MS
+from timeball_server.core.retry import DEFAULT_EXECUTOR_DEATHS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """Numbers that an operator may change, in milliseconds unless the name says otherwise."""
+    """Numbers that an operator may change, in milliseconds unless the name says otherwise.
+
+    Attributes:
+        executor_deaths: a task is quarantined when so many executors died while they ran it;
+            0 = never.
+    """
 
     preclaim_ms: int = 1_000
     session_timeout_ms: int = 6_000
@@ -26,3 +32,4 @@ class EngineConfig:
     retention_ms: int = DEFAULT_RETENTION_MS
     removal_every_ms: int = 300_000
     counted_minutes: int = 10_000
+    executor_deaths: int = DEFAULT_EXECUTOR_DEATHS

@@ -105,6 +105,8 @@ class _FailureCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureC
     """At most once, and the executor vanished."""
     FAILURE_CAUSE_EXPIRED: _FailureCause.ValueType  # 4
     """A timeout that is never retried."""
+    FAILURE_CAUSE_QUARANTINED: _FailureCause.ValueType  # 5
+    """Too many executors died while they ran it."""
 
 class FailureCause(_FailureCause, metaclass=_FailureCauseEnumTypeWrapper):
     """Why a FAILED task failed."""
@@ -119,6 +121,8 @@ FAILURE_CAUSE_LOST: FailureCause.ValueType  # 3
 """At most once, and the executor vanished."""
 FAILURE_CAUSE_EXPIRED: FailureCause.ValueType  # 4
 """A timeout that is never retried."""
+FAILURE_CAUSE_QUARANTINED: FailureCause.ValueType  # 5
+"""Too many executors died while they ran it."""
 Global___FailureCause: _TypeAlias = FailureCause  # noqa: Y015
 
 class _AttemptOutcome:
