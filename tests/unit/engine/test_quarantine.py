@@ -46,6 +46,8 @@ def test_the_third_death_of_an_executor_is_the_last() -> None:
     assert (view.state, view.cause) == (PublicState.FAILED, FailureCause.QUARANTINED)
     assert view.failure is not None
     assert view.failure.kind == "EXECUTOR_LOST"
+    assert view.unaccounted == tuple(f"attempt {number} on x{number}" for number in (1, 2, 3))
+    assert [attempt.outcome for attempt in view.attempts] == ["LOST"] * 3
     letters = [row for row in world.disk.listed if isinstance(row, DeadLetterRow)]
     assert [(each.task_id, each.cause) for each in letters] == [(call.task_id, "QUARANTINED")]
     survivor = ScriptedExecutor(world, "x4")

@@ -195,8 +195,9 @@ def vanished_event(engine: Engine, shard: ShardState, task: TaskState) -> EventR
         return _event(engine, shard, task, EventKind.LOST, detail)
     if 0 < engine.config.executor_deaths <= _executor_deaths(engine, task):
         detail = replace(detail, cause=FailureCause.QUARANTINED)
-        return _event(engine, shard, task, EventKind.DEAD, detail)
-    row = failed_event(engine, shard, task, failure, detail)
+        row = _event(engine, shard, task, EventKind.DEAD, detail)
+    else:
+        row = failed_event(engine, shard, task, failure, detail)
     if row.alarm is not None and row.alarm.due_ms < task.due_ms and not task.renewed:
         # Claimed ahead of its instant: the next attempt is not before that instant either.
         row = replace(row, alarm=row.alarm._replace(due_ms=task.due_ms))
