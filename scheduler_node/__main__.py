@@ -14,15 +14,19 @@ from timeball_server.cluster.settings import SchedulerNodeSettings, cluster_prob
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.ids import NodeId
 from timeball_server.core.retention import HOUR_MS
+from timeball_server.ports.clock import Clock
+from timeball_server.runtime.clock import SystemClock
 from timeball_server.runtime.lifecycle import Service
 from timeball_server.runtime.process import Say, default_name, main
 
 
-def _problems(settings: SchedulerNodeSettings) -> Iterable[Violation]:
+def problems(settings: SchedulerNodeSettings) -> Iterable[Violation]:
+    """What is wrong with settings that are fine one by one."""
     return cluster_problems(settings.store, settings.coordination)
 
 
-async def _make(settings: SchedulerNodeSettings, say: Say) -> Service:
+async def make(settings: SchedulerNodeSettings, say: Say, clock: Clock | None = None) -> Service:
+    """The node that the settings describe, by default with the machine's clock."""
     listen = settings.listen
     config = SchedulerNodeConfig(
         node=NodeId(settings.node.name or default_name()),
@@ -34,8 +38,8 @@ async def _make(settings: SchedulerNodeSettings, say: Say) -> Service:
         ),
         version=__version__,
     )
-    return await clustered_node(config, settings, say)
+    return await clustered_node(config, settings, say, clock or SystemClock())
 
 
 if __name__ == "__main__":
-    sys.exit(main("scheduler_node", SchedulerNodeSettings, _make, _problems))
+    sys.exit(main("scheduler_node", SchedulerNodeSettings, make, problems))

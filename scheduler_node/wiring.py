@@ -24,7 +24,6 @@ from timeball_server.rpc.executor_transport import GrpcExecutorDialer
 from timeball_server.rpc.owner_servicer import ShardServicer
 from timeball_server.rpc.server import RpcServer
 from timeball_server.rpc.server import Service as RpcService
-from timeball_server.runtime.clock import SystemClock
 from timeball_server.runtime.entropy import fresh_random
 from timeball_server.runtime.lifecycle import Service
 
@@ -90,7 +89,7 @@ class SchedulerNodeProcess(Service):
 
 
 async def clustered_node(
-    config: SchedulerNodeConfig, settings: SchedulerNodeSettings, say: Say
+    config: SchedulerNodeConfig, settings: SchedulerNodeSettings, say: Say, clock: Clock
 ) -> Service:
     """A scheduler node of a cluster, its store connected.
 
@@ -98,7 +97,6 @@ async def clustered_node(
         StoreUnavailable: the database was not there in time.
         FailedPrecondition: the schema or the cluster's facts do not fit.
     """
-    clock = SystemClock()
     store = await open_store(settings.store, clock, say, settings.cluster)
     try:
         await cluster_layout(store)

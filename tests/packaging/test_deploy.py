@@ -39,7 +39,7 @@ OUR_IMAGE = "timeball:local"
 ENVIRONMENT = {"TIMEBALL_ACCESS_PEPPER": "0123456789abcdef0123456789abcdef"}
 SERVICES = {
     "coordinator": (CoordinatorSettings, coordinator_main._problems),
-    "scheduler_node": (SchedulerNodeSettings, scheduler_main._problems),
+    "scheduler_node": (SchedulerNodeSettings, scheduler_main.problems),
 }
 Unit = list[tuple[str, str, str]]
 

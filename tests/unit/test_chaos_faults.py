@@ -6,6 +6,7 @@ import json
 from itertools import islice
 from pathlib import Path
 
+from tests.support.chaos.clocked import SetClock, set_clock
 from tests.support.chaos.faults import Hit
 from tests.support.chaos.helpers import Complaints
 from tests.support.chaos.load import Told
@@ -93,7 +94,7 @@ def test_a_timeline_shows_the_latest_start_of_each_second_and_every_fault(tmp_pa
 
 def test_the_table_names_every_kind_of_fault_once() -> None:
     kinds = {name.partition("-")[0] for name in FAULTS}
-    assert kinds >= {"kill", "freeze", "drain", "expire", "cut", "limp", "poison", "rolling"}
+    assert kinds >= {"kill", "freeze", "drain", "expire", "cut", "limp", "poison", "clock"}
     assert {row.needs.zookeepers for row in FAULTS.values()} == {1, 3}
     assert {row.needs.cassandras for row in FAULTS.values()} == {1, 3}
 
@@ -116,3 +117,15 @@ def test_rounds_of_a_fault_are_one_row_and_all_are_another() -> None:
     lines = list(tables([row, {**row, "latest_ms": 950, "failover_ms": []}]))
     expected = "2 | 2,000 | 0 | 2 | 0 | 4 | 0 | 0 | 6 | 4,500, 5,000 | 950 | 70 |"
     assert lines[2:4] == [f"| kill-leader | {expected}", f"| all | {expected}"]
+
+
+def test_a_scheduler_node_s_wall_clock_is_set_and_no_other(tmp_path: Path) -> None:
+    for name in ("scheduler-1", "scheduler-2"):
+        set_clock(tmp_path, name, 0)
+    first, second = (SetClock(tmp_path, f"scheduler-{number}") for number in (1, 2))
+    set_clock(tmp_path, "scheduler-1", 3_600_000)
+    ahead, right = first.now(), second.now()
+    assert 3_000_000 < ahead.wall_ms - right.wall_ms <= 3_600_000
+    assert ahead.mono_ms <= right.mono_ms
+    set_clock(tmp_path, "scheduler-1", -3_600_000)
+    assert first.now().wall_ms < right.wall_ms

@@ -41,6 +41,7 @@ def verdict(
     sunk: bool = True,
     shards: dict[int, int] | None = None,
     abandoned: tuple[tuple[str, int, int], ...] = (),
+    ahead_ms: int = 0,
 ) -> Verdict:
     promised = Acknowledged(
         task_id=TASK, due_ms=DUE_MS, at_most_once=once, streamed=False, took_ms=5.0, asked_ms=0
@@ -54,6 +55,7 @@ def verdict(
         away_s=0.0,
         shards=shards or {},
         abandoned=abandoned or (((victim, AT_MS, AT_MS),) if fault == "kill-executor" else ()),
+        ahead_ms=ahead_ms,
     )
     told = Told(acknowledged=[promised])
     return judge(hit, told, starts, {TASK: task_pb2.Task(state=state)}, {TASK} if sunk else set())
@@ -108,6 +110,13 @@ def test_promises_that_were_not_kept_are_problems() -> None:
     twice = verdict([start(450), start(5_000, attempt=2, executor="executor-2")], once=True)
     assert twice.once_twice == 1
     assert len(twice.problems) == 1
+
+
+@pytest.mark.parametrize(("early_ms", "early"), [(4_999, 0), (5_010, 1)])
+def test_an_owner_s_clock_that_is_ahead_excuses_so_much_and_no_more(
+    early_ms: int, early: int
+) -> None:
+    assert verdict([start(-early_ms)], fault="clock-ahead", ahead_ms=5_000).early == early
 
 
 def test_a_fail_over_ends_with_the_first_start_of_a_later_epoch() -> None:

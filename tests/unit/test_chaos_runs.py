@@ -34,10 +34,17 @@ class Evidence:
     starts: list[Start] = field(default_factory=lambda: [FIRST])
     sink: set[str] = field(default_factory=lambda: {"a"})
     gave_up: list[tuple[str, int, int]] = field(default_factory=list)
+    ahead_ms: int = 0
 
     def judged(self) -> Runs:
         return judge_runs(
-            self.named, self.by_hand, self.ended, self.starts, self.sink, self.gave_up
+            self.named,
+            self.by_hand,
+            self.ended,
+            self.starts,
+            self.sink,
+            self.gave_up,
+            self.ahead_ms,
         )
 
 
@@ -60,6 +67,12 @@ def test_a_run_in_order_is_no_problem() -> None:
 def test_a_broken_promise_is_told(bent: Evidence, said: str) -> None:
     (problem,) = bent.judged().problems
     assert said in problem
+
+
+def test_an_owner_s_clock_that_is_ahead_excuses_so_much_and_no_more() -> None:
+    soon = replace(FIRST, started_ms=NOMINAL_MS - 900)
+    assert Evidence(starts=[soon], ahead_ms=900).judged().problems == ()
+    assert len(Evidence(starts=[soon], ahead_ms=800).judged().problems) == 1
 
 
 def test_what_has_a_cause_is_no_problem() -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
+from tests.support.chaos import clocked
 from tests.support.chaos.helpers import Helper
 from tests.support.chaos.wired import (
     COORDINATORS,
@@ -42,9 +43,15 @@ class ArenaCluster(WiredCluster):
     """Wires to every server of ZooKeeper, and copies in every Cassandra."""
 
     def __init__(self, places: Places, shape: Shape, needs: Needs) -> None:
-        super().__init__(places, shape)
+        super().__init__(places, shape, {clocked.FOLDER_VARIABLE: str(places.folder)})
         self._needs = needs
         self.wires: dict[str, list[str]] = {}
+        for name in SCHEDULERS:
+            self.set_clock(name, 0)
+
+    def set_clock(self, name: str, ahead_ms: int) -> None:
+        """Set a scheduler node's wall clock so far ahead, or back; 0 is right again."""
+        clocked.set_clock(self.places.folder, name, ahead_ms)
 
     def _apply_schema(self) -> None:
         command = [sys.executable, "-m", "timeball.cli", "schema", "apply"]
@@ -67,6 +74,13 @@ class ArenaCluster(WiredCluster):
             self._options[name] = ["--listen", listen, "--advertise", self._wired(name, listen)]
         # What a wired cluster would open itself is open: go on where it would.
         LocalCluster._start_all(self)
+
+    def _start(self, name: str, command: Sequence[str]) -> None:
+        """Scheduler nodes have a clock that can be set."""
+        module = clocked.__name__ if name in SCHEDULERS else ""
+        super()._start(
+            name, [module if module and word == "scheduler_node" else word for word in command]
+        )
 
     def _wired(self, name: str, targets: str) -> str:
         """Wires to each of the targets; the addresses to use instead of them."""
@@ -94,6 +108,8 @@ class Arena:
 
     def heal(self) -> None:
         """Whatever a fault left broken serves again."""
+        for name in SCHEDULERS:
+            self.cluster.set_clock(name, 0)
         self.cluster.mend()
         self.zookeeper.heal()
         self.cassandra.heal()

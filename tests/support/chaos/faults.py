@@ -33,6 +33,8 @@ class Hit:
     """Shards that the victim owned, with the epoch of then."""
     abandoned: tuple[tuple[str, int, int], ...] = ()
     """Executors that gave up their runs by this fault, and between which instants."""
+    ahead_ms: int = 0
+    """How far the clock of an owner was ahead: due is what it says (rule R24)."""
 
     def with_abandoned(
         self, more: Sequence[tuple[str, int, int]], *, victim: str | None = None

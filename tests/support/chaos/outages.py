@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Final
@@ -25,6 +25,8 @@ from timeball_server.ports.coordination import Role
 
 OUTAGE_S: Final = 7.0
 """Longer than a session of 4 s, shorter than the patience of callers."""
+CLOCK_STEP_MS: Final = 5_000
+"""More than tasks here are due ahead, less than what an id may be off (`trusted_skew_ms`)."""
 LIMPS: Final = 8
 LIMP_S: Final = 0.5
 CROWD: Final = 1_500
@@ -100,6 +102,18 @@ async def lose_stores(scene: Scene, fault: str) -> Hit:
     await moment(OUTAGE_S)
     await asyncio.to_thread(scene.arena.cassandra.heal)
     return over(OUTAGE_S)
+
+
+async def set_clock(scene: Scene, fault: str) -> Hit:
+    """`clock-ahead`, `clock-back`: a scheduler node's clock is set, and set right again."""
+    cluster = scene.arena.cluster
+    victim = victim_of("clock-scheduler", "", cluster, scene.random)
+    ahead_ms = {"ahead": CLOCK_STEP_MS, "back": -CLOCK_STEP_MS}[fault.rpartition("-")[2]]
+    over = await _hit(scene, fault, victim)
+    cluster.set_clock(victim, ahead_ms)
+    await moment(OUTAGE_S)
+    cluster.set_clock(victim, 0)
+    return replace(over(OUTAGE_S), ahead_ms=max(0, ahead_ms))
 
 
 async def cut_wire(scene: Scene, fault: str) -> Hit:

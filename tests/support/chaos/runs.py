@@ -36,6 +36,7 @@ def judge_runs(
     starts: Sequence[Start],
     sink: AbstractSet[str],
     gave_up: Sequence[tuple[str, int, int]],
+    ahead_ms: int = 0,
 ) -> Runs:
     """Set the ledger's runs against the executors' logs and the handlers' own lines.
 
@@ -44,6 +45,7 @@ def judge_runs(
         by_hand: runs that somebody triggered.
         ended: every one of these runs as it is now.
         gave_up: executors that gave up their runs, and between which instants.
+        ahead_ms: how far an owner's clock was ahead at most: due is what it says (rule R24).
     """
     by_run: dict[str, list[Start]] = defaultdict(list)
     for start in sorted(starts, key=lambda each: each.started_ms):
@@ -57,7 +59,7 @@ def judge_runs(
     problems += [f"{runs[0].task_id} began again without a cause: {runs}" for runs in without]
     for run, (nominal_ms, *_) in named.items():
         first = next(iter(by_run.get(run, ())), None)
-        if first is not None and first.started_ms + CLOCK_GRAIN_MS <= nominal_ms:
+        if first is not None and first.started_ms + CLOCK_GRAIN_MS + ahead_ms <= nominal_ms:
             problems.append(f"{run} began before its nominal time")
     return Runs(
         count=len(known),

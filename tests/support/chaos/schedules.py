@@ -19,7 +19,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -39,6 +39,7 @@ from tests.support.chaos.runs import Runs, judge_runs
 from tests.support.chaos.wired import EXECUTORS, SCHEDULERS
 from tests.support.polls import moment, wall_ms
 from tests.support.start_logs import all_starts
+from timeball_server.core.retention import HOUR_MS
 
 BEFORE_S: Final = 4.0
 AFTER_S: Final = 10.0
@@ -64,6 +65,18 @@ async def _all_gone(scene: Scene, fault: str) -> Hit:
     return over(GONE_S)
 
 
+async def _all_set(scene: Scene, fault: str) -> Hit:
+    """The clocks of all scheduler nodes are an hour wrong for a while."""
+    ahead_ms = HOUR_MS if fault.endswith("ahead") else -HOUR_MS
+    over = await faults.noted(fault, ", ".join(SCHEDULERS), scene.client, scene.random)
+    for name in SCHEDULERS:
+        scene.arena.cluster.set_clock(name, ahead_ms)
+    await moment(outages.OUTAGE_S)
+    for name in SCHEDULERS:
+        scene.arena.cluster.set_clock(name, 0)
+    return replace(over(outages.OUTAGE_S), ahead_ms=max(0, ahead_ms))
+
+
 PLAYED: Final[dict[str, Callable[[Scene, str], Awaitable[Hit]]]] = {
     "kill-scheduler": _process,
     "freeze-scheduler": _process,
@@ -73,6 +86,8 @@ PLAYED: Final[dict[str, Callable[[Scene, str], Awaitable[Hit]]]] = {
     "expire-scheduler": outages.expire,
     "kill-coordinator": _process,
     "drain-scheduler": _process,
+    "clocks-hour-ahead": _all_set,
+    "clocks-hour-back": _all_set,
 }
 USUAL: Final = tuple(PLAYED)[:5]
 
@@ -131,7 +146,8 @@ async def play(place: Arena, names: tuple[str, ...], count: int, random: Random)
         gave_up = [(loss.executor, hits[0].at_ms, loss.at_ms) for loss in losses]
         gave_up += [each for hit in hits for each in hit.abandoned]
         ledgers = await _ledgers(client, calendar.names)
-        runs = await _runs(client, place, ledgers, calendar.done, gave_up)
+        ahead_ms = max(hit.ahead_ms for hit in hits)
+        runs = await _runs(client, place, ledgers, calendar.done, gave_up, ahead_ms)
     print(f"read after {wall_ms() - last_ms} ms", flush=True)
     audits = await asyncio.to_thread(_audited, place.address, calendar.names)
     return _verdict(names, calendar.done, ledgers, audits, runs, complaints.new())
@@ -173,6 +189,7 @@ async def _runs(
     ledgers: dict[str, Ledger],
     done: Done,
     gave_up: list[tuple[str, int, int]],
+    ahead_ms: int,
 ) -> Runs:
     """What became of every run that the ledger names, or that somebody triggered."""
     named: dict[str, list[int]] = defaultdict(list)
@@ -184,7 +201,7 @@ async def _runs(
     ended = await witness.endings(client, {*named, *done.by_hand})
     starts = all_starts(place.cluster.places.folder)
     sink = witness.sunk(place.sink)
-    return judge_runs(dict(named), done.by_hand, ended, starts, sink, gave_up)
+    return judge_runs(dict(named), done.by_hand, ended, starts, sink, gave_up, ahead_ms)
 
 
 def _audited(address: str, names: tuple[str, ...]) -> list[Told]:

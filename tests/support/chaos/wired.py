@@ -27,9 +27,14 @@ COORDINATORS: Final = ("coordinator-1", "coordinator-2")
 class WiredCluster(LocalCluster):
     """Also takes aims."""
 
-    def __init__(self, places: Places, shape: Shape | None = None) -> None:
-        sink = {tasks.SINK_VARIABLE: str(places.folder / SINK)}
-        super().__init__(places, [str(Path(tasks.__file__))], sink, shape)
+    def __init__(
+        self,
+        places: Places,
+        shape: Shape | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        variables = {tasks.SINK_VARIABLE: str(places.folder / SINK), **(environment or {})}
+        super().__init__(places, [str(Path(tasks.__file__))], variables, shape)
         self._options: dict[str, list[str]] = {}
         self._board: Helper | None = None
 

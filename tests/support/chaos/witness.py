@@ -110,7 +110,8 @@ def judge(
     twice = [task for task in once if len(by_task.get(task, ())) > 1]
     again = {task: runs for task, runs in by_task.items() if len(runs) > 1}
     without = [task for task, runs in again.items() if not book.has_cause(runs)]
-    early = [each for each in starts if each.started_ms + CLOCK_GRAIN_MS <= each.due_ms]
+    grain_ms = CLOCK_GRAIN_MS + hit.ahead_ms
+    early = [each for each in starts if each.started_ms + grain_ms <= each.due_ms]
     unseen = [task for task in by_task if task not in sink and _succeeded(ended.get(task))]
     first = [runs[0] for runs in by_task.values()]
     late = _lateness_ms(first)
