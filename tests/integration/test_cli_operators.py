@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from timeball import AsyncClient
 from timeball.errors import NodeNotFound
 
-from tests.support.dev_server import ROOT, DevServer, dev_server, environment, timeball_command
+from tests.support.dev_server import ROOT, DevServer, environment, timeball_command
 from tests.support.polls import until
 
 SHARDS = 4
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
 
 
 def run(dev: DevServer, *words: str) -> subprocess.CompletedProcess[str]:

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.dev_server import ROOT, DevServer, dev_server, environment, timeball_command
+from tests.support.dev_server import ROOT, DevServer, environment, timeball_command
 from tests.support.polls import until
 
 LIMIT_S = 30
 ECHO = ("it.echo", '{"value": "x"}')
 WEEKDAYS = ("--cron", "0 9 * * mon-fri", "--tz", "Europe/Berlin")
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
 
 
 class Verbs:

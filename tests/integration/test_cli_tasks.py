@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from timeball._version import __version__
 
-from tests.support.dev_server import ROOT, DevServer, dev_server, environment, timeball_command
+from tests.support.dev_server import ROOT, DevServer, environment, timeball_command
 
 LIMIT_S = 30
 HOUR = ("--in", "1h")
 ABSENT = "0" * 40
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
 
 
 class Shell:

@@ -29,7 +29,7 @@ from timeball.v1 import (
 )
 
 from tests.support.bad_requests import REFUSED, Create
-from tests.support.dev_server import ROOT, DevServer, dev_server, environment, timeball_command
+from tests.support.dev_server import ROOT, DevServer, environment, timeball_command
 from timeball_server.core import limits
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.ids import Bucket, IdParts, ShardId, encode_id
@@ -43,12 +43,6 @@ HOME = Bucket(minute_of(1_800_000_000_000), ShardId(1))
 UNKNOWN_ID = encode_id(IdParts(HOME, b"nobody's task id"))
 UNKNOWN_TASK = f"namespaces/-/tasks/{UNKNOWN_ID}"
 DAMAGED_TASK = "namespaces/-/tasks/" + "0" * 40
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

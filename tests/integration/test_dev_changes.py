@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import timeball
 from timeball import errors
 from timeball.states import TaskState, state_of
@@ -18,29 +16,11 @@ from timeball.v1 import task_pb2
 from tests.support import dev_tasks
 from tests.support.dev_server import ROOT, DevServer, dev_server, environment
 from tests.support.polls import DEADLINE_S, eventually
-from tests.support.start_logs import Start
 
 pytestmark = pytest.mark.asyncio
 PATIENCE = "20s"
 HOUR = "1h"
 SLOW = timeball.RetryPolicy(max_attempts=2, initial_delay=HOUR, coefficient=1.0, jitter=0.0)
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def client(dev: DevServer) -> AsyncIterator[timeball.AsyncClient]:
-    async with timeball.AsyncClient(dev.address) as made:
-        timeball.use(made)
-        yield made
-
-
-def starts_of(dev: DevServer, task_id: str) -> list[Start]:
-    return [start for start in dev.starts() if start.task_id == task_id]
 
 
 def events_of(task: task_pb2.Task) -> list[str]:
@@ -93,7 +73,7 @@ async def test_an_update_changes_what_it_names_and_nothing_else(
     assert events_of(handle.last_seen) == ["CREATED", "UPDATED", "UPDATED"]
     await handle.reschedule()
     assert await handle.result(timeout=PATIENCE) == "after"
-    (only,) = starts_of(dev, handle.id)
+    (only,) = dev.starts_of(handle.id)
     assert only.priority == 7
     assert [task.name async for task in client.list(label="team=b")] == [handle.name]
     assert [task.name async for task in client.list(label="desk=7")] == []
@@ -176,7 +156,7 @@ async def test_what_runs_or_has_ended_is_too_late(
     with pytest.raises(errors.FailedPrecondition, match="SUCCEEDED") as ended:
         await changes[verb]()
     assert isinstance(ended.value, errors.TooLate) == (verb != "retry")
-    assert len(starts_of(dev, handle.id)) == 1
+    assert len(dev.starts_of(handle.id)) == 1
 
 
 async def test_what_an_update_cannot_change_is_refused_by_the_service(
@@ -208,7 +188,7 @@ async def test_a_task_moves_to_an_instant_and_starts_then_once(
     due_ms = round(at.timestamp() * 1000)
     assert handle.last_seen.due_time.ToMilliseconds() == due_ms
     assert await handle.result(timeout=PATIENCE) == "moved"
-    (only,) = starts_of(dev, handle.id)
+    (only,) = dev.starts_of(handle.id)
     assert only.due_ms == due_ms
     assert only.started_ms >= due_ms
     assert events_of(await client.get(handle.id))[:2] == ["CREATED", "RESCHEDULED"]
@@ -222,7 +202,7 @@ async def test_a_task_that_is_put_off_does_not_start_before(
     witness = await dev_tasks.echo.options(delay="900ms").submit("witness")
     await witness.result(timeout=PATIENCE)
     assert await handle.status() is TaskState.SCHEDULED
-    assert starts_of(dev, handle.id) == []
+    assert dev.starts_of(handle.id) == []
     await handle.reschedule(after="1ms")
     assert await handle.result(timeout=PATIENCE) == "x"
 
@@ -331,10 +311,10 @@ async def test_terminate_ends_what_runs_and_nothing_it_says_counts(
     ended = await client.wait(handle.id, timeout=PATIENCE)
     assert state_of(ended.state) is TaskState.TERMINATED
     assert not ended.HasField("result")
-    assert len(starts_of(dev, handle.id)) == 1
+    assert len(dev.starts_of(handle.id)) == 1
     waiting = await dev_tasks.echo.options(delay=HOUR).submit("x")
     assert await waiting.cancel(terminate=True) is TaskState.TERMINATED
-    assert starts_of(dev, waiting.id) == []
+    assert dev.starts_of(waiting.id) == []
 
 
 async def test_the_synchronous_client_says_the_same(dev: DevServer) -> None:

@@ -5,32 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from timeball import AsyncClient, BlockingCause, errors
 
 from tests.support import dev_tasks
-from tests.support.dev_server import DevServer, dev_server, environment, timeball_command
+from tests.support.dev_server import DevServer, environment, timeball_command
 from tests.support.polls import eventually
 
 pytestmark = pytest.mark.asyncio
 PATIENCE = "20s"
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("limits")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def client(dev: DevServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(dev.address) as made:
-        yield made
 
 
 async def hold(client: AsyncClient, name: str, key: str) -> Any:

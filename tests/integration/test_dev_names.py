@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import pytest_asyncio
 import timeball
 from timeball import errors
 from timeball.states import TaskState, state_of
 
 from tests.support import dev_tasks
-from tests.support.dev_server import DevServer, dev_server
+from tests.support.dev_server import DevServer
 from tests.support.polls import eventually
 
 pytestmark = pytest.mark.asyncio
 PATIENCE = "20s"
 HOUR = "1h"
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def client(dev: DevServer) -> AsyncIterator[timeball.AsyncClient]:
-    async with timeball.AsyncClient(dev.address) as made:
-        timeball.use(made)
-        yield made
 
 
 async def test_while_an_open_task_has_the_name_a_creation_fails_and_says_which(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 
 import pytest
-import pytest_asyncio
 import timeball
 
 from tests.support import dev_tasks
-from tests.support.dev_server import DevServer, dev_server
-from tests.support.start_logs import Start
+from tests.support.dev_server import DevServer
 
 pytestmark = pytest.mark.asyncio
 PATIENCE = "20s"
@@ -22,30 +19,13 @@ FINAL = (
 PASSING = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED")
 
 
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def client(dev: DevServer) -> AsyncIterator[timeball.AsyncClient]:
-    async with timeball.AsyncClient(dev.address) as made:
-        timeball.use(made)
-        yield made
-
-
-def starts_of(dev: DevServer, task_id: str) -> list[Start]:
-    return [start for start in dev.starts() if start.task_id == task_id]
-
-
 async def test_a_handler_names_the_delay_before_its_next_attempt(
     dev: DevServer, client: timeball.AsyncClient
 ) -> None:
     hour = timeball.RetryPolicy(initial_delay="1h", max_delay="2h")
     handle = await dev_tasks.again.options(retry=hour).submit(400)
     assert await handle.result(timeout=PATIENCE) == 2
-    first, second = starts_of(dev, handle.id)
+    first, second = dev.starts_of(handle.id)
     assert 400 <= second.due_ms - first.started_ms < 3_600_000
 
 
@@ -60,7 +40,7 @@ async def test_the_status_of_an_error_says_whether_another_attempt_may_help(
     final = status in FINAL
     assert caught.value.metadata["cause"] == ("NON_RETRIABLE" if final else "EXHAUSTED")
     assert caught.value.metadata["failure_kind"] == status
-    assert len(starts_of(dev, handle.id)) == (1 if final else 2)
+    assert len(dev.starts_of(handle.id)) == (1 if final else 2)
 
 
 async def test_no_attempt_starts_beyond_the_greatest_age(
@@ -76,7 +56,7 @@ async def test_no_attempt_starts_beyond_the_greatest_age(
     task = await client.get(handle.id)
     created_ms = task.create_time.ToMilliseconds()
     assert 1 < task.attempt < 7
-    assert all(start.due_ms <= created_ms + 550 for start in starts_of(dev, handle.id))
+    assert all(start.due_ms <= created_ms + 550 for start in dev.starts_of(handle.id))
 
 
 async def test_full_jitter_spreads_the_delays(dev: DevServer, client: timeball.AsyncClient) -> None:

@@ -16,7 +16,7 @@ from timeball.v1 import schedule_service_pb2 as pb
 from timeball.v1 import schedule_service_pb2_grpc as stubs
 from timeball.v1 import task_pb2
 
-from tests.support.dev_server import DevServer, dev_server
+from tests.support.dev_server import DevServer
 from tests.support.polls import until
 from timeball_server.rpc.status import error_from_rpc
 from timeball_server.runtime.clock import SystemClock
@@ -25,12 +25,6 @@ DEADLINE_S = 10.0
 PARENT = "namespaces/-"
 HOUR = Duration(seconds=3_600)
 TASK = task_pb2.Task(handler="it.echo", payload=task_pb2.Payload(data=b'{"value":"tick"}'))
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import timeball
 from timeball import errors
 from timeball.states import TaskState, state_of
@@ -32,23 +30,6 @@ OUTCOMES = task_pb2.AttemptOutcome
 LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=SHARDS),))
 
 
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def client(dev: DevServer) -> AsyncIterator[timeball.AsyncClient]:
-    async with timeball.AsyncClient(dev.address) as made:
-        timeball.use(made)
-        yield made
-
-
-def starts_of(dev: DevServer, task_id: str) -> list[Start]:
-    return [start for start in dev.starts() if start.task_id == task_id]
-
-
 async def in_state(client: timeball.AsyncClient, task: str, state: TaskState) -> task_pb2.Task:
     async def look() -> task_pb2.Task | None:
         found = await client.get(task)
@@ -69,7 +50,7 @@ async def test_an_immediate_task_answers_its_typed_result(
 ) -> None:
     handle = await dev_tasks.count.submit(["b", "a"])
     assert await handle.result(timeout=PATIENCE) == dev_tasks.Total(words=["a", "b"], count=2)
-    (only,) = starts_of(dev, handle.id)
+    (only,) = dev.starts_of(handle.id)
     assert only.started_ms >= only.due_ms
 
 
@@ -80,7 +61,7 @@ async def test_a_delayed_task_starts_after_its_delay_and_not_before(
     handle = await dev_tasks.echo.options(delay="700ms").submit("later")
     assert await handle.status() is TaskState.SCHEDULED
     assert await handle.result(timeout=PATIENCE) == "later"
-    (only,) = starts_of(dev, handle.id)
+    (only,) = dev.starts_of(handle.id)
     assert asked_ms + 700 <= only.due_ms <= wall_ms()
     assert only.started_ms >= only.due_ms
 
@@ -92,7 +73,7 @@ async def test_an_exact_instant_is_kept_to_the_millisecond(
     run_at = run_at.replace(microsecond=run_at.microsecond // 1000 * 1000)
     handle = await dev_tasks.echo.options(run_at=run_at).submit("exact")
     await handle.result(timeout=PATIENCE)
-    (only,) = starts_of(dev, handle.id)
+    (only,) = dev.starts_of(handle.id)
     assert only.due_ms == round(run_at.timestamp() * 1000)
     (attempt,) = (await client.get(handle.id)).attempts
     assert attempt.start_time.ToMilliseconds() == only.started_ms
@@ -132,7 +113,7 @@ async def test_two_failures_are_retried_with_raised_priority(
         *("BORN_CLAIMED", "RETRY", "CLAIMED", "RETRY", "CLAIMED", "SUCCEEDED"),
     ]
     assert [entry.seq for entry in task.journal] == list(range(1, len(events) + 1))
-    starts = starts_of(dev, handle.id)
+    starts = dev.starts_of(handle.id)
     assert [(start.attempt, start.priority) for start in starts] == [(1, 4), (2, 5), (3, 6)]
     assert all(later.due_ms >= earlier.started_ms + 50 for earlier, later in pairwise(starts))
 
@@ -150,7 +131,7 @@ async def test_always_failing_ends_exhausted_as_a_dead_letter(
     assert state_of(task.state) is TaskState.FAILED
     assert task.cause == CAUSES.FAILURE_CAUSE_EXHAUSTED
     assert [entry.event for entry in task.journal][-1] == "DEAD"
-    assert [start.attempt for start in starts_of(dev, handle.id)] == [1, 2]
+    assert [start.attempt for start in dev.starts_of(handle.id)] == [1, 2]
 
 
 async def test_a_handler_that_gives_up_is_not_called_again(
@@ -161,7 +142,7 @@ async def test_a_handler_that_gives_up_is_not_called_again(
         await handle.result(timeout=PATIENCE)
     assert caught.value.metadata["cause"] == "NON_RETRIABLE"
     assert caught.value.metadata["failure_kind"] == "NO_SUCH_ACCOUNT"
-    assert len(starts_of(dev, handle.id)) == 1
+    assert len(dev.starts_of(handle.id)) == 1
 
 
 async def test_wrong_arguments_from_a_caller_without_the_code_are_final(
@@ -181,7 +162,7 @@ async def test_at_most_once_runs_once_and_is_told_so(
     assert await handle.result(timeout=PATIENCE) == "once"
     task = await client.get(handle.id)
     assert task.delivery_mode == task_pb2.DELIVERY_MODE_AT_MOST_ONCE
-    assert len(starts_of(dev, handle.id)) == 1
+    assert len(dev.starts_of(handle.id)) == 1
 
 
 async def test_a_snoozed_attempt_does_not_count(
@@ -189,7 +170,7 @@ async def test_a_snoozed_attempt_does_not_count(
 ) -> None:
     handle = await dev_tasks.snooze.submit("snoozed", 300)
     assert await handle.result(timeout=PATIENCE) == "rested"
-    first, second = starts_of(dev, handle.id)
+    first, second = dev.starts_of(handle.id)
     assert second.due_ms >= first.started_ms + 300
     assert second.priority == first.priority
 
@@ -203,7 +184,7 @@ async def test_a_task_that_nobody_started_in_time_expires(
     with pytest.raises(timeball.TaskFailed) as caught:
         await handle.result(timeout=PATIENCE)
     assert caught.value.metadata["cause"] == "EXPIRED"
-    assert starts_of(dev, handle.id) == []
+    assert dev.starts_of(handle.id) == []
 
 
 async def test_a_run_over_its_limit_is_cut_and_retried(
@@ -215,7 +196,7 @@ async def test_a_run_over_its_limit_is_cut_and_retried(
         await handle.result(timeout=PATIENCE)
     assert caught.value.metadata["cause"] == "EXHAUSTED"
     assert caught.value.metadata["failure_kind"] == "TIMEOUT"
-    assert len(starts_of(dev, handle.id)) == 2
+    assert len(dev.starts_of(handle.id)) == 2
 
 
 async def test_the_next_attempt_goes_on_where_the_last_one_left_off(
@@ -272,7 +253,7 @@ async def test_a_task_cancelled_before_its_time_never_runs(
         await handle.result(timeout=PATIENCE)
     assert caught.value.metadata["state"] == "CANCELLED"
     await witness.result(timeout=PATIENCE)
-    assert starts_of(dev, handle.id) == []
+    assert dev.starts_of(handle.id) == []
     last = (await client.get(handle.id)).journal[-1]
     assert last.event == "CANCELLED"
     assert "changed my mind" in last.description
@@ -304,7 +285,7 @@ async def test_a_running_task_is_too_late_to_cancel_but_its_handler_hears_of_it(
     until((dev.work / "running.cancelled").exists, "the handler saw its cancellation")
     ended = await client.wait(handle.id, timeout=PATIENCE)
     assert state_of(ended.state) is TaskState.CANCELLED
-    assert len(starts_of(dev, handle.id)) == 1
+    assert len(dev.starts_of(handle.id)) == 1
 
 
 async def test_an_unknown_id_is_voided_by_its_cancel(

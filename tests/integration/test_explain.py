@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import timeball
 from timeball import AsyncClient, BlockingCause, Client, Explanation, errors
 from timeball.cli.explain import lines
@@ -33,18 +32,6 @@ SLOW = timeball.RetryPolicy(initial_delay="1h", coefficient=1.0, jitter=0.0)
 UNEVEN = "it.uneven"
 ONCE = timeball.RetryPolicy(max_attempts=1)
 NODES = ("scheduler-1", "scheduler-2")
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    with dev_server(tmp_path_factory.mktemp("dev")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def client(dev: DevServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(dev.address) as made:
-        yield made
 
 
 async def held_by(

@@ -95,6 +95,10 @@ class Process:
         """What its executor started so far; a line that is being written is left out."""
         return read_starts(self.start_log)
 
+    def starts_of(self, task_id: str) -> list[Start]:
+        """Those of one task."""
+        return [start for start in self.starts() if start.task_id == task_id]
+
 
 class DevServer(Process):
     """`timeball dev`."""

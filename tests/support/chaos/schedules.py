@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -145,8 +146,8 @@ async def play(place: Arena, names: tuple[str, ...], count: int, random: Random)
         last_ms = wall_ms()
         gave_up = [(loss.executor, hits[0].at_ms, loss.at_ms) for loss in losses]
         gave_up += [each for hit in hits for each in hit.abandoned]
-        ledgers = await _ledgers(client, calendar.names)
         ahead_ms = max(hit.ahead_ms for hit in hits)
+        ledgers = await _ledgers(client, calendar.names, last_ms + ahead_ms)
         runs = await _runs(client, place, ledgers, calendar.done, gave_up, ahead_ms)
     print(f"read after {wall_ms() - last_ms} ms", flush=True)
     audits = await asyncio.to_thread(_audited, place.address, calendar.names)
@@ -171,12 +172,16 @@ class Ledger:
     versions: int
 
 
-async def _ledgers(client: timeball.AsyncClient, names: tuple[str, ...]) -> dict[str, Ledger]:
+async def _ledgers(
+    client: timeball.AsyncClient, names: tuple[str, ...], until_ms: int
+) -> dict[str, Ledger]:
+    """All verdicts, those of an owner whose clock was ahead as well."""
+    end = datetime.fromtimestamp(until_ms / 1_000, UTC)
     gate = asyncio.Semaphore(READS_AT_ONCE)
 
     async def read(name: str) -> Ledger:
         async with gate:
-            rows = await client.schedules.occurrences(name, limit=EVERYTHING)
+            rows = await client.schedules.occurrences(name, end=end, limit=EVERYTHING)
             return Ledger(tuple(rows), len(await client.schedules.versions(name)))
 
     found = await asyncio.gather(*(read(name) for name in names))
