@@ -35,6 +35,7 @@ class Evidence:
     sink: set[str] = field(default_factory=lambda: {"a"})
     gave_up: list[tuple[str, int, int]] = field(default_factory=list)
     ahead_ms: int = 0
+    read_ms: int | None = None
 
     def judged(self) -> Runs:
         return judge_runs(
@@ -45,6 +46,7 @@ class Evidence:
             self.sink,
             self.gave_up,
             self.ahead_ms,
+            self.read_ms,
         )
 
 
@@ -73,6 +75,14 @@ def test_an_owner_s_clock_that_is_ahead_excuses_so_much_and_no_more() -> None:
     soon = replace(FIRST, started_ms=NOMINAL_MS - 900)
     assert Evidence(starts=[soon], ahead_ms=900).judged().problems == ()
     assert len(Evidence(starts=[soon], ahead_ms=800).judged().problems) == 1
+
+
+@pytest.mark.parametrize(("read_ms", "problems"), [(None, 1), (NOMINAL_MS, 1), (NOMINAL_MS - 1, 0)])
+def test_what_a_clock_that_was_ahead_launched_may_be_due_later(
+    read_ms: int | None, problems: int
+) -> None:
+    waits = Evidence(ended={"a": ended("SCHEDULED")}, starts=[], sink=set(), read_ms=read_ms)
+    assert len(waits.judged().problems) == problems
 
 
 def test_what_has_a_cause_is_no_problem() -> None:

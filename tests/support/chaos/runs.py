@@ -37,6 +37,7 @@ def judge_runs(
     sink: AbstractSet[str],
     gave_up: Sequence[tuple[str, int, int]],
     ahead_ms: int = 0,
+    read_ms: int | None = None,
 ) -> Runs:
     """Set the ledger's runs against the executors' logs and the handlers' own lines.
 
@@ -46,6 +47,7 @@ def judge_runs(
         ended: every one of these runs as it is now.
         gave_up: executors that gave up their runs, and between which instants.
         ahead_ms: how far an owner's clock was ahead at most: due is what it says (rule R24).
+        read_ms: when `ended` was read; what was launched while a clock was ahead may be due later.
     """
     by_run: dict[str, list[Start]] = defaultdict(list)
     for start in sorted(starts, key=lambda each: each.started_ms):
@@ -53,7 +55,13 @@ def judge_runs(
     known = {*named, *by_hand}
     problems = [f"{run} is named {len(each)} times" for run, each in named.items() if len(each) > 1]
     problems += [f"{run} started, and nothing names it" for run in by_run if run not in known]
-    problems += [each for run in sorted(known) for each in _wrong(run, ended, by_run, sink)]
+    later = {
+        run
+        for run, (nominal_ms, *_) in named.items()
+        if read_ms is not None and read_ms < nominal_ms and run not in by_run
+    }
+    judged = sorted(known - later)
+    problems += [each for run in judged for each in _wrong(run, ended, by_run, sink)]
     again = [runs for runs in by_run.values() if len(runs) > 1]
     without = [runs for runs in again if not _has_cause(runs, gave_up)]
     problems += [f"{runs[0].task_id} began again without a cause: {runs}" for runs in without]

@@ -206,7 +206,8 @@ async def _runs(
     ended = await witness.endings(client, {*named, *done.by_hand})
     starts = all_starts(place.cluster.places.folder)
     sink = witness.sunk(place.sink)
-    return judge_runs(dict(named), done.by_hand, ended, starts, sink, gave_up, ahead_ms)
+    read_ms = wall_ms() if ahead_ms else None
+    return judge_runs(dict(named), done.by_hand, ended, starts, sink, gave_up, ahead_ms, read_ms)
 
 
 def _audited(address: str, names: tuple[str, ...]) -> list[Told]:
