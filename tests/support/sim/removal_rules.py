@@ -60,23 +60,20 @@ REMOVAL_RULES: Mapping[str, Switch] = MappingProxyType(
             rewrites=(
                 Rewrite(
                     "scheduler_node.removing",
-                    "Remover._moved",
-                    "if not isinstance(answer, Applied):\n        return answer.row",
-                    "pass",
-                ),
-                Rewrite(
-                    "scheduler_node.removing",
-                    "Remover._moved",
-                    "answer = await self._store.move_deleted_below("
-                    "effect.shard, effect.epoch, effect.old, effect.new)",
-                    "pass",
-                ),
-                Rewrite(
-                    "scheduler_node.removing",
-                    "Remover._moved",
-                    "return row",
+                    "Remover._move",
+                    "row = await self._watermarks.move(",
                     "from dataclasses import replace\n"
-                    "    return replace(row, deleted_below=effect.new)",
+                    "    from timeball_server.ports.store import NotApplied\n"
+                    "    async def unmoved():\n"
+                    "        row = await self._store.read_shard(shard)\n"
+                    "        return NotApplied(replace(row, deleted_below=effect.new))\n"
+                    "    row = await self._watermarks.move(",
+                ),
+                Rewrite(
+                    "scheduler_node.removing",
+                    "Remover._move",
+                    "lambda: self._store.move_deleted_below(shard, epoch, effect.old, effect.new)",
+                    "unmoved",
                 ),
             ),
             breaks=("I1 ", "I4", "I5", "I8", "I12"),
