@@ -131,7 +131,7 @@ TIERS = (
     Tier(
         name="unit",
         cap_seconds=240,
-        long_cap_seconds=560,
+        long_cap_seconds=530,
         steps=pytest_steps("tests/unit", *(f"--ignore={path}" for path in HOUSE)),
     ),
     Tier(
@@ -143,7 +143,7 @@ TIERS = (
     Tier(
         name="simulation",
         cap_seconds=190,
-        long_cap_seconds=390,
+        long_cap_seconds=360,
         steps=pytest_steps("tests/simulation"),
     ),
     Tier(
@@ -155,7 +155,7 @@ TIERS = (
     Tier(
         name="servers",
         cap_seconds=620,
-        long_cap_seconds=670,
+        long_cap_seconds=750,
         steps=server_steps,
         prepare=prepare_servers,
         gap=jars.gap,
@@ -185,14 +185,14 @@ TIERS = (
     Tier(
         name="sdk-interpreters",
         cap_seconds=60,
-        long_cap_seconds=90,
+        long_cap_seconds=80,
         steps=sdk_steps,
         prepare=prepare_sdk,
     ),
     Tier(
         name="other-clients",
         cap_seconds=70,
-        long_cap_seconds=110,
+        long_cap_seconds=100,
         steps=pytest_steps("tests/polyglot"),
         prepare=other_clients.build,
         gap=other_clients.gap,
