@@ -82,8 +82,9 @@ class KeysApi:
             InvalidRequest: it would have expired already.
         """
         now_ms = self._clock.now().wall_ms
-        deed = wish.deed("CreateKey", f"{wanted.namespace}/{wanted.subject}", wanted.namespace)
-        async with self._auditor.noted(replace(deed, detail=", ".join(sorted(wanted.roles)))):
+        target, roles = f"{wanted.namespace}/{wanted.subject}", ", ".join(sorted(wanted.roles))
+        deed = wish.deed("CreateKey", target, wanted.namespace, roles)
+        async with self._auditor.noted(deed):
             if self._live is None:
                 raise FailedPrecondition(
                     "this cluster asks for no keys; set access.pepper on every coordinator first"

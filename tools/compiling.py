@@ -9,14 +9,14 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from mypyc.build import mypycify
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-CORE = "timeball_server/core"
+from tools.compiled import CORE
+
 GROUP = "timeball_core"
 """All modules call each other directly; what they share lies in `timeball_core__mypyc`."""
 INTERPRETED = {"commands.py", "journal.py", "model.py", "schedule_view.py", "schedules/spec.py"}
@@ -45,8 +45,8 @@ class SideBySide(build_ext):
 def main() -> None:
     """Compile in place."""
     os.chdir(sys.argv[1])
-    stored = {f"{CORE}/{name}" for name in INTERPRETED}
-    modules = sorted({path.as_posix() for path in Path(CORE).rglob("*.py")} - stored)
+    stored = {CORE / name for name in INTERPRETED}
+    modules = sorted(path.as_posix() for path in {*CORE.rglob("*.py")} - stored)
     extensions = mypycify(
         ["--config-file", "mypy.ini", *modules],
         opt_level="2",

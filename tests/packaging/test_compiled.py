@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tools import compiling
-from tools.compiled import ROOT
+from tools.compiled import CORE, ROOT
 
 SUMS = """
 class Sum:
@@ -39,7 +39,7 @@ def run(*command: str, folder: Path, path: str) -> str:
 
 
 def test_modules_become_extensions_but_for_what_is_stored(tmp_path: Path) -> None:
-    core = tmp_path / compiling.CORE
+    core = tmp_path / CORE
     core.mkdir(parents=True)
     for name in ("../__init__", "__init__", "model"):
         (core / f"{name}.py").write_text("")
@@ -52,4 +52,4 @@ def test_modules_become_extensions_but_for_what_is_stored(tmp_path: Path) -> Non
 
 
 def test_what_is_left_out_exists() -> None:
-    assert all((ROOT / compiling.CORE / name).is_file() for name in compiling.INTERPRETED)
+    assert all((ROOT / CORE / name).is_file() for name in compiling.INTERPRETED)

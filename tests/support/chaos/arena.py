@@ -77,10 +77,10 @@ class ArenaCluster(WiredCluster):
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         """Scheduler nodes have a clock that can be set."""
-        module = clocked.__name__ if name in SCHEDULERS else ""
-        super()._start(
-            name, [module if module and word == "scheduler_node" else word for word in command]
-        )
+        if name in SCHEDULERS:
+            ours = {"scheduler_node": clocked.__name__}
+            command = [ours.get(word, word) for word in command]
+        super()._start(name, command)
 
     def _wired(self, name: str, targets: str) -> str:
         """Wires to each of the targets; the addresses to use instead of them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
@@ -106,13 +106,19 @@ async def lose_stores(scene: Scene, fault: str) -> Hit:
 
 async def set_clock(scene: Scene, fault: str) -> Hit:
     """`clock-ahead`, `clock-back`: a scheduler node's clock is set, and set right again."""
-    cluster = scene.arena.cluster
-    victim = victim_of("clock-scheduler", "", cluster, scene.random)
+    victim = victim_of("clock-scheduler", "", scene.arena.cluster, scene.random)
     ahead_ms = {"ahead": CLOCK_STEP_MS, "back": -CLOCK_STEP_MS}[fault.rpartition("-")[2]]
-    over = await _hit(scene, fault, victim)
-    cluster.set_clock(victim, ahead_ms)
+    return await set_clocks(scene, fault, (victim,), ahead_ms)
+
+
+async def set_clocks(scene: Scene, fault: str, victims: Sequence[str], ahead_ms: int) -> Hit:
+    """The clocks of these scheduler nodes are so far wrong for a while."""
+    over = await _hit(scene, fault, ", ".join(victims))
+    for name in victims:
+        scene.arena.cluster.set_clock(name, ahead_ms)
     await moment(OUTAGE_S)
-    cluster.set_clock(victim, 0)
+    for name in victims:
+        scene.arena.cluster.set_clock(name, 0)
     return replace(over(OUTAGE_S), ahead_ms=max(0, ahead_ms))
 
 

@@ -19,7 +19,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -69,13 +69,7 @@ async def _all_gone(scene: Scene, fault: str) -> Hit:
 async def _all_set(scene: Scene, fault: str) -> Hit:
     """The clocks of all scheduler nodes are an hour wrong for a while."""
     ahead_ms = HOUR_MS if fault.endswith("ahead") else -HOUR_MS
-    over = await faults.noted(fault, ", ".join(SCHEDULERS), scene.client, scene.random)
-    for name in SCHEDULERS:
-        scene.arena.cluster.set_clock(name, ahead_ms)
-    await moment(outages.OUTAGE_S)
-    for name in SCHEDULERS:
-        scene.arena.cluster.set_clock(name, 0)
-    return replace(over(outages.OUTAGE_S), ahead_ms=max(0, ahead_ms))
+    return await outages.set_clocks(scene, fault, SCHEDULERS, ahead_ms)
 
 
 PLAYED: Final[dict[str, Callable[[Scene, str], Awaitable[Hit]]]] = {

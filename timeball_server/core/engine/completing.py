@@ -207,7 +207,7 @@ def vanished_event(engine: Engine, shard: ShardState, task: TaskState) -> EventR
 
 def _executor_deaths(engine: Engine, task: TaskState) -> int:
     """Attempts that may have begun and whose executor died, the one in hand included."""
-    began = task.started_ms is not None or task.due_ms <= engine.now_ms
+    began = _may_have_begun(task.head, task.started_ms, engine.now_ms)
     return began + sum(map(_took_its_executor, task.chain, task.chain[1:]))
 
 
@@ -218,8 +218,13 @@ def _took_its_executor(claim: EventRow, row: EventRow) -> bool:
         return False
     if detail.failure is None or detail.failure.kind != _EXECUTOR_LOST:
         return False
-    due = claim.alarm is not None and claim.alarm.due_ms <= row.at_ms
-    return detail.started_ms is not None or due
+    return _may_have_begun(claim, detail.started_ms, row.at_ms)
+
+
+def _may_have_begun(claim: EventRow, started_ms: int | None, until_ms: int) -> bool:
+    """Whether an attempt is known to have begun, or was due before it ended."""
+    due = claim.alarm is not None and claim.alarm.due_ms <= until_ms
+    return started_ms is not None or due
 
 
 def _event(

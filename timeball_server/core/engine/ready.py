@@ -404,7 +404,7 @@ def start_expired(task: TaskState, now_ms: int) -> bool:
 
 def _is_current(entry: _Entry) -> bool:
     """Whether the task still waits in this place."""
-    return entry[2].waits and entry[2].ready_number == entry[1]
+    return _stands(entry[2], entry[1])
 
 
 def _outranks(raised: Turn, normal: Turn) -> bool:
@@ -414,7 +414,12 @@ def _outranks(raised: Turn, normal: Turn) -> bool:
 
 def _holds(turn: Turn) -> bool:
     """Whether the task of a turn still waits in that place."""
-    return turn.task.waits and turn.task.ready_number == turn.rank[2]
+    return _stands(turn.task, turn.rank[2])
+
+
+def _stands(task: TaskState, number: int) -> bool:
+    """Whether the task waits under this number."""
+    return task.waits and task.ready_number == number
 
 
 def _aged(level: int, waited_ms: int) -> int:
