@@ -86,6 +86,9 @@ class Auditor:
                 self._waiting.extendleft(reversed(rows))
                 log.warning("audit rows wait", rows=len(self._waiting), error=error.reason)
                 return
+            except BaseException:  # broken off: the same rows may be written twice, never not
+                self._waiting.extendleft(reversed(rows))
+                raise
 
     def metrics(self) -> Iterator[Family]:
         """How the log keeps up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from coordinator.requests import Caller
+from timeball_server.rpc import access
 from timeball_server.rpc.interceptors import principal
 
 ANSWER_MARGIN_MS: Final = 100
@@ -17,6 +18,11 @@ def caller() -> Caller:
     """Who calls; only inside a servicer's method."""
     who = principal()
     return Caller(who.namespace, who.subject)
+
+
+def highest_priority() -> int:
+    """The highest priority that the caller may give to a task; only inside a servicer's method."""
+    return access.highest_priority(principal())
 
 
 def patience_ms(context: Any) -> int | None:

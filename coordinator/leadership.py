@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final
 
 import structlog
-from timeball.errors import CoordinationUnavailable
+from timeball.errors import TimeballError
 
 from timeball_server.core.assignment import Plan, WeighedNode, plan
 from timeball_server.core.ids import ShardId
@@ -98,7 +98,7 @@ class Leadership:
             return await self._round()
         except SessionLost:
             return Round(outcome=Outcome.LOST, sentence="the session has ended, I lead no more")
-        except CoordinationUnavailable as error:
+        except TimeballError as error:
             return Round(outcome=Outcome.UNREACHABLE, sentence=f"cannot lead now: {error.message}")
 
     async def _round(self) -> Round:

@@ -225,8 +225,8 @@ class OwnerCalls:
         else:
             old = [call for call in calls if not call.may_be_refused]
             await asyncio.gather(
+                *self._begin_new(target, new[:count], deadline),
                 self._try(target, old, deadline),
-                self._send_new(target, new[:count], deadline),
                 self._send_later(target, new[count:], deadline, bulk=bulk),
             )
 
@@ -235,12 +235,12 @@ class OwnerCalls:
     ) -> None:
         """Creations that there was no room for: bulk work waits a little, piece by piece."""
         patience = deadline.within(BULK_PATIENCE_MS if bulk else 0)
-        sends = []
+        sends: list[asyncio.Future[None]] = []
         while new:
             count = await self.admission.wait_in(target.address, len(new), patience, bulk=bulk)
             if not count:
                 break
-            sends.append(asyncio.ensure_future(self._send_new(target, new[:count], deadline)))
+            sends += self._begin_new(target, new[:count], deadline)
             new = new[count:]
         self.admission.refuse(len(new))
         for call in new:
@@ -249,14 +249,25 @@ class OwnerCalls:
 
     async def _send_new(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
         """Creations that were let in."""
-        if not calls:
-            return
         began_ms = self._clock.now().mono_ms
         try:
             await self._try(target, calls, deadline)
         finally:
-            took_ms = self._clock.now().mono_ms - began_ms
-            self.admission.done(target.address, len(calls), took_ms)
+            self._note_done(target, len(calls), began_ms)
+
+    def _begin_new(
+        self, target: Target, calls: Sequence[_Call], deadline: Deadline
+    ) -> list[asyncio.Future[None]]:
+        """The same beside others: a task that is cancelled before its first step is done too."""
+        if not calls:
+            return []
+        began_ms = self._clock.now().mono_ms
+        sending = asyncio.ensure_future(self._try(target, calls, deadline))
+        sending.add_done_callback(lambda _: self._note_done(target, len(calls), began_ms))
+        return [sending]
+
+    def _note_done(self, target: Target, count: int, began_ms: int) -> None:
+        self.admission.done(target.address, count, self._clock.now().mono_ms - began_ms)
 
     async def _try(self, target: Target, calls: Sequence[_Call], deadline: Deadline) -> None:
         """Send; with no time left nothing is sent, and so nothing in doubt."""
@@ -278,7 +289,8 @@ class OwnerCalls:
             self._router.suspect()
         except TimeballError as error:
             for call in calls:
-                call.decide(error)
+                if not call.doubtful:  # a refusal speaks for one send only
+                    call.decide(error)
         else:
             self._settle(calls, outcomes)
 

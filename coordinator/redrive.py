@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from timeball.errors import FailedPrecondition, TimeballError, TooLate
+from timeball.errors import FailedPrecondition, PermissionDenied, TimeballError, TooLate
 
 from coordinator.api import TaskApi
 from coordinator.hints import found_in
@@ -21,6 +21,7 @@ from coordinator.outcomes import not_found
 from coordinator.reader import shown
 from coordinator.requests import Caller, CreateRequest, RescheduleRequest
 from timeball_server.core.ids import TaskId
+from timeball_server.core.limits import MAX_PRIORITY
 from timeball_server.core.minting import CreateTime, redrive_request_id
 from timeball_server.core.model import PublicState, TaskView
 from timeball_server.ports.store import Store
@@ -45,9 +46,18 @@ class Redriver:
         self._tasks = tasks
 
     async def redrive(
-        self, caller: Caller, task_ids: Sequence[TaskId], patience_ms: int | None = None
+        self,
+        caller: Caller,
+        task_ids: Sequence[TaskId],
+        patience_ms: int | None = None,
+        *,
+        highest_priority: int = MAX_PRIORITY,
     ) -> list[Redriven]:
-        """Redrive dead letters, in the order of the ids, each by itself."""
+        """Redrive dead letters, in the order of the ids, each by itself.
+
+        Args:
+            highest_priority: what the caller's roles allow; more urgent ones are refused.
+        """
         journals = await self._store.read_journals(list(dict.fromkeys(task_ids)))
         results: dict[TaskId, TaskView | TimeballError] = {}
         wishes: dict[TaskId, CreateRequest] = {}
@@ -58,6 +68,8 @@ class Redriver:
                 results[task_id] = not_found(task_id)
             elif found.view.state is not PublicState.FAILED:
                 results[task_id] = _not_failed(found.view)
+            elif found.view.spec.priority > highest_priority:
+                results[task_id] = _too_urgent(found.view)
             else:
                 wishes[task_id] = _wish(found.view)
         made = await self._tasks.create(caller, list(wishes.values()), patience_ms)
@@ -65,7 +77,12 @@ class Redriver:
         return [Redriven(old=task_id, result=results[task_id]) for task_id in task_ids]
 
     async def retry(
-        self, caller: Caller, request: RescheduleRequest, patience_ms: int | None = None
+        self,
+        caller: Caller,
+        request: RescheduleRequest,
+        patience_ms: int | None = None,
+        *,
+        highest_priority: int = MAX_PRIORITY,
     ) -> TaskView:
         """Have a task done now: one that waits runs, one that FAILED is redriven.
 
@@ -73,9 +90,11 @@ class Redriver:
 
         Args:
             request: to now.
+            highest_priority: what the caller's roles allow for a new task.
 
         Raises:
             TooLate: an attempt runs.
+            PermissionDenied: it FAILED, and is more urgent than that.
             FailedPrecondition: it has ended, and did not fail.
             TaskNotFound, TaskExpired, Unavailable, OutcomeUnknown: as `TaskApi.reschedule`.
         """
@@ -87,7 +106,9 @@ class Redriver:
                 raise _not_to_retry(request.task_id, state) from None
             if state != PublicState.FAILED:
                 raise
-        (redriven,) = await self.redrive(caller, [request.task_id], patience_ms)
+        (redriven,) = await self.redrive(
+            caller, [request.task_id], patience_ms, highest_priority=highest_priority
+        )
         if isinstance(redriven.result, TimeballError):
             raise redriven.result
         return redriven.result
@@ -98,6 +119,13 @@ def _wish(old: TaskView) -> CreateRequest:
     spec = replace(old.spec, redrive_of=old.task_id, schedule_id=None)
     return CreateRequest(
         spec=spec, time=CreateTime(), request_id=redrive_request_id(old.task_id), resend=True
+    )
+
+
+def _too_urgent(view: TaskView) -> PermissionDenied:
+    return PermissionDenied(
+        f"task {view.task_id} has priority {view.spec.priority}; doing it again needs the role "
+        "operator, as creating it does"
     )
 
 

@@ -10,12 +10,15 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from timeball.errors import CoordinationUnavailable
+import structlog
+from timeball.errors import TimeballError
 
 from timeball_server.core.ids import Epoch, NodeId, ShardId
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import CoordinationSession, Role
 from timeball_server.ports.owners import OwnerClient, OwnerDialer
+
+log = structlog.stdlib.get_logger("coordinator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +112,14 @@ class Router:
         await asyncio.shield(self._loading)
 
     async def _load(self) -> None:
-        """Replace the map; a suspended session leaves the old one, which is only a hint."""
+        """Replace the map; where it cannot be read the old one stays, which is only a hint."""
         version = self._version
         try:
             if self._session is not None:
                 self._replace(await _read_targets(self._session))
             self._loaded_version = version
-        except CoordinationUnavailable:
+        except TimeballError as error:
+            log.debug("the map of owners cannot be read now", error=error.reason)
             self._loaded_version = -1
         finally:
             self._loading = None

@@ -11,7 +11,7 @@ from timeball.v1 import task_service_pb2 as pb
 from timeball.v1 import task_service_pb2_grpc as stubs
 
 from coordinator.api import TaskApi
-from coordinator.calls_in import LONGEST_PATIENCE_MS, caller, patience_ms
+from coordinator.calls_in import LONGEST_PATIENCE_MS, caller, highest_priority, patience_ms
 from coordinator.change_messages import (
     delete_request,
     reschedule_request,
@@ -152,7 +152,9 @@ class TaskServicer(stubs.TaskServiceServicer):
     ) -> pb.RetryTaskResponse:
         """Have a task done now."""
         wish = retry_request(request)
-        view = await self._redriver.retry(caller(), wish, patience_ms(context))
+        view = await self._redriver.retry(
+            caller(), wish, patience_ms(context), highest_priority=highest_priority()
+        )
         return pb.RetryTaskResponse(task=task_from_view(view, full=True))
 
     async def WaitTask(  # noqa: N802 - the name is the proto's

@@ -104,7 +104,7 @@ class Watches:
         self._readers: dict[asyncio.Task[None], None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        router.on_change(self._again)
+        router.on_change(self._map_changed)
 
     def follow(self, watched: WatchTask, take: Take) -> Following:
         """Follow a task. `take` is called in the loop with each outcome and must return at once.
@@ -213,6 +213,12 @@ class Watches:
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(RETRY_MS / 1_000, self._again)
+
+    def _map_changed(self) -> None:
+        """Have what is followed looked at; whoever follows the rest next asks the map of then."""
+        of_shard = self._of_shard
+        self._of_shard = {shard: of_shard[shard] for shard in of_shard if shard in self._followings}
+        self._again()
 
     def _again(self) -> None:
         if self._timer is not None:

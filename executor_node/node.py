@@ -12,7 +12,12 @@ from dataclasses import replace
 from typing import Final, assert_never
 
 import structlog
-from timeball.errors import AlreadyExists, CoordinationUnavailable, Unavailable
+from timeball.errors import (
+    AlreadyExists,
+    CoordinationUnavailable,
+    TimeballError,
+    Unavailable,
+)
 from timeball.registry import Handler
 
 from executor_node.membership import Memberships
@@ -37,6 +42,7 @@ from timeball_server.ports.executors import ExecutorServer
 log = structlog.stdlib.get_logger("executor_node")
 REJOIN_PAUSE_MS: Final = 500
 """Between two attempts to become a member."""
+_NOT_YET: Final = (CoordinationUnavailable, AlreadyExists)
 
 
 class ExecutorNode:
@@ -79,6 +85,7 @@ class ExecutorNode:
         self._changed = asyncio.Event()
         self._hurried = False
         self._draining = False
+        self._was_member = False
 
     @property
     def member(self) -> Member:
@@ -101,6 +108,7 @@ class ExecutorNode:
         member = replace(self._member, incarnation=Incarnation(0))
         incarnation = await self._memberships.join(member)
         self._member = replace(member, incarnation=incarnation)
+        self._was_member = True
         self._state = ExecutorState(
             incarnation=incarnation,
             slots=member.slots,
@@ -113,11 +121,17 @@ class ExecutorNode:
         )
 
     async def join_patiently(self) -> None:
-        """Try to become a member until it succeeds or the node is drained."""
+        """Try to become a member until it succeeds or the node is drained.
+
+        Raises:
+            TimeballError: it was never one, and is refused for what another try cannot mend.
+        """
         while self._state is None and not self._draining:
             try:
                 await self.join()
-            except (CoordinationUnavailable, AlreadyExists) as refusal:
+            except TimeballError as refusal:
+                if not (self._was_member or isinstance(refusal, _NOT_YET)):
+                    raise
                 log.warning("cannot join yet", node=self._member.node, reason=str(refusal))
                 await self._clock.sleep_ms(REJOIN_PAUSE_MS)
 

@@ -17,6 +17,7 @@ from timeball_server.core.model import Failure, Payload
 
 MAX_MESSAGE_CHARACTERS: Final = 2_000
 MAX_STACK_CHARACTERS: Final = 16_000
+MAX_KIND_CHARACTERS: Final = 200
 _ONE_MS = timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,6 +52,14 @@ INTERRUPTED: Final = Outcome(
 )
 
 
+def plain(text: str) -> str:
+    """The text as it can travel: what UTF-8 has no bytes for is spelled out.
+
+    Python hands such text out itself, for example as the name of a file whose bytes are no UTF-8.
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def returned(value: object) -> Outcome:
     """The outcome of a handler that returned."""
     try:
@@ -66,6 +75,12 @@ def returned(value: object) -> Outcome:
     return Outcome(result=Payload(data=data))
 
 
+def no_thread(message: str) -> Outcome:
+    """The outcome of a run for which the system has no thread: the machine's fault, not its own."""
+    sentence = f"the executor's machine cannot run another handler now: {message}"
+    return Outcome(failure=Failure(kind="NO_THREAD", message=sentence), uncounted=True)
+
+
 def bad_arguments(message: str) -> Outcome:
     """The outcome of a payload that the handler's signature does not accept."""
     return _final("INVALID_ARGUMENT", message)
@@ -78,6 +93,14 @@ def raised(error: BaseException, now_ms: int) -> Outcome:
         error: what it raised.
         now_ms: wall clock, to turn "until then" into a delay.
     """
+    try:
+        return _told(error, now_ms)
+    except Exception:  # noqa: BLE001 - code of users too: what it cannot say ends the run all the same
+        return _plainly(error)
+
+
+def _told(error: BaseException, now_ms: int) -> Outcome:
+    """The outcome, as the exception itself tells it."""
     if isinstance(error, Cancelled):
         failure = Failure(kind="CANCELLED", message=_message(error), retriable=False)
         return Outcome(failure=failure, cancelled=True)
@@ -89,14 +112,18 @@ def raised(error: BaseException, now_ms: int) -> Outcome:
     delay_ms = None
     if isinstance(error, Retry) and error.after is not None:
         delay_ms = error.after // _ONE_MS
-    return Outcome(
-        failure=Failure(
-            kind=_status(error) or type(error).__name__,
-            message=_message(error),
-            stack=_stack(error),
-            delay_ms=delay_ms,
-        )
+    return _plainly(error, _status(error), delay_ms)
+
+
+def _plainly(error: BaseException, status: str = "", delay_ms: int | None = None) -> Outcome:
+    """A failure that another attempt may mend, by what any exception has."""
+    failure = Failure(
+        kind=_kind(status or type(error).__name__),
+        message=_message(error),
+        stack=_stack(error),
+        delay_ms=delay_ms,
     )
+    return Outcome(failure=failure)
 
 
 def _status(error: BaseException) -> str:
@@ -109,8 +136,13 @@ def _status(error: BaseException) -> str:
 
 
 def _final(kind: str, message: str, stack: str = "") -> Outcome:
-    text = message[:MAX_MESSAGE_CHARACTERS]
-    return Outcome(failure=Failure(kind=kind, message=text, stack=stack, retriable=False))
+    text = plain(message)[:MAX_MESSAGE_CHARACTERS]
+    return Outcome(failure=Failure(kind=_kind(kind), message=text, stack=stack, retriable=False))
+
+
+def _kind(word: object) -> str:
+    """A failure's kind; what a handler gives as its code may be anything."""
+    return plain(str(word))[:MAX_KIND_CHARACTERS]
 
 
 def _delay_ms(snooze: Snooze, now_ms: int) -> int:
@@ -123,13 +155,13 @@ def _delay_ms(snooze: Snooze, now_ms: int) -> int:
 def _message(error: BaseException) -> str:
     """The exception's sentence, even where its own __str__ fails."""
     told = str(traceback.TracebackException(type(error), error, None))
-    return (told or type(error).__name__)[:MAX_MESSAGE_CHARACTERS]
+    return plain(told or type(error).__name__)[:MAX_MESSAGE_CHARACTERS]
 
 
 def _stack(error: BaseException) -> str:
     """Where it happened, from the handler's own frame on; the end is what matters."""
     told = traceback.TracebackException(type(error), error, _users_part(error.__traceback__))
-    return "".join(told.format())[-MAX_STACK_CHARACTERS:]
+    return plain("".join(told.format()))[-MAX_STACK_CHARACTERS:]
 
 
 def _users_part(frames: TracebackType | None) -> TracebackType | None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from timeball.heartbeats import Heartbeat
 
+from executor_node.outcomes import plain
 from executor_node.threads import LoopMail
 from timeball_server.core.messages import Beat, RunId, RunOrder
 from timeball_server.core.model import Payload
@@ -64,7 +65,7 @@ class RunPulse:
         return Beat(
             run=self.run,
             fraction=unsaid.progress,
-            note=unsaid.note,
+            note=plain(unsaid.note),
             checkpoint=None if left is None else Payload(**left._asdict()),
         )
 

@@ -27,6 +27,7 @@ from executor_node.outcomes import (
     TIMED_OUT,
     Outcome,
     bad_arguments,
+    no_thread,
     raised,
     returned,
 )
@@ -142,7 +143,7 @@ class Runner:
             if active.handler.is_async:
                 active.task = self._loop.create_task(self._run_async(active))
             else:
-                self._threads.submit(partial(self._run_in_thread, active))
+                self._begin_thread(active)
 
     def cancel(self, run: RunId, *, terminate: bool) -> None:
         """Tell the handler that its cancellation was asked for; `terminate` gives it up."""
@@ -206,6 +207,13 @@ class Runner:
             return raised(error, self._clock.now().wall_ms)
 
     # Sync handlers ------------------------------------------------------------------------------
+
+    def _begin_thread(self, active: _Active) -> None:
+        """A run without a thread ends as any other does, later than its beginning."""
+        try:
+            self._threads.submit(partial(self._run_in_thread, active))
+        except RuntimeError as error:
+            self._mail.post(partial(self._returned, active, no_thread(str(error))))
 
     def _run_in_thread(self, active: _Active) -> None:
         outcome = self._attempt_sync(active)

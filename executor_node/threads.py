@@ -25,12 +25,15 @@ class HandlerThreads:
         self._count = 0
 
     def submit(self, job: Job) -> None:
-        """Run a job as soon as a thread is free. The job must not raise."""
+        """Run a job as soon as a thread is free. The job must not raise.
+
+        Raises:
+            RuntimeError: the system has no thread for it; it will not run.
+        """
         if not self._idle.acquire(blocking=False) and self._count < self._limit:
+            name = f"timeball-handler-{self._count + 1}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
             self._count += 1
-            threading.Thread(
-                target=self._work, name=f"timeball-handler-{self._count}", daemon=True
-            ).start()
         self._jobs.put(job)
 
     def close(self) -> None:

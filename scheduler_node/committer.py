@@ -18,7 +18,8 @@ from typing import Any, Final
 from timeball.errors import OutcomeUnknown, Unavailable
 
 from timeball_server.core.engine.effects import Write
-from timeball_server.core.journal import Row
+from timeball_server.core.journal import Row, carried_bytes
+from timeball_server.core.limits import MAX_BATCH_BYTES
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
 
@@ -31,9 +32,17 @@ PATIENT_FROM_MS: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitLimits:
-    """How large a batch may be and how many of each lane may be under way at once."""
+    """How large a batch may be and how many of each lane may be under way at once.
+
+    Attributes:
+        rows: of a batch.
+        batch_bytes: of what tasks carry. Rows of one partition are one mutation, and a database
+            refuses one that is too large (Cassandra: 16 MiB), now and whenever it is sent again.
+        batches_in_flight: of each lane.
+    """
 
     rows: int = 500
+    batch_bytes: int = MAX_BATCH_BYTES
     batches_in_flight: int = 2
 
 
@@ -143,13 +152,17 @@ class Committer:
 
     def _next_batch(self, lane: _Lane) -> list[Write]:
         batch: list[Write] = []
-        rows = 0
+        rows = size_bytes = 0
         while lane.queue and (not batch or rows < self._limits.rows):
+            write_bytes = sum(map(carried_bytes, lane.queue[0].rows))
+            if batch and size_bytes + write_bytes > self._limits.batch_bytes:
+                break
             write = lane.queue.popleft()
             lane.rows -= len(write.rows)
             if self._may_write(write):
                 batch.append(write)
                 rows += len(write.rows)
+                size_bytes += write_bytes
         if not lane.queue:
             lane.linger_ms = _EVER_MS
         return batch

@@ -68,6 +68,8 @@ class Finder:
 
     def flush(self) -> None:
         """Begin in every bucket where no search is under way."""
+        if not self._wanted:
+            return
         for place in self._wanted.keys() - self._searching:
             self._searching.add(place)
             self._start("find", self._search(place))

@@ -12,13 +12,14 @@ import structlog
 from timeball.errors import TimeballError
 
 from timeball_server.core.engine import events
-from timeball_server.core.limit_rules import LimitRule
+from timeball_server.core.limit_rules import LimitKind, LimitRule
 from timeball_server.ports.access import CLUSTER, AccessStore, LimitRow, each_row, rule_of
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
 
 log = structlog.stdlib.get_logger("scheduler_node")
 READ_EVERY_MS: Final = 2_000
+_KINDS: Final = frozenset(LimitKind)
 
 
 class LimitsReader:
@@ -57,6 +58,6 @@ class LimitsReader:
 
 
 async def read_rules(access: AccessStore) -> tuple[LimitRule, ...]:
-    """All rules that hold."""
+    """All rules that hold; of a kind that only a newer version knows none does here."""
     rows = each_row(access, LimitRow, CLUSTER)
-    return tuple([rule_of(row) async for row in rows if row.enabled])
+    return tuple([rule_of(row) async for row in rows if row.enabled and row.kind in _KINDS])

@@ -32,6 +32,7 @@ class CommandLine:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, CommandArrived]] = deque()
+        self._gone: set[int] = set()
         self.refused = 0
 
     def __len__(self) -> int:
@@ -42,6 +43,11 @@ class CommandLine:
         """Take a command in."""
         self._waiting.append((now_mono_ms, asked))
 
+    def forget(self, token: int) -> None:
+        """Nobody waits for this one any more, if it is still here: it is not taken in."""
+        if self._waiting:
+            self._gone.add(token)
+
     def next_piece(self, now_mono_ms: int) -> tuple[list[CommandArrived], list[CommandArrived]]:
         """What the next step takes in, and what must be refused now as OVERLOADED.
 
@@ -51,10 +57,14 @@ class CommandLine:
         too_old: list[CommandArrived] = []
         while self._waiting and len(piece) < MAX_STEP_COMMANDS:
             since_ms, asked = self._waiting.popleft()
+            if asked.token in self._gone:
+                continue
             if now_mono_ms - since_ms > MAX_WAIT_MS and _is_first_creation(asked):
                 too_old.append(asked)
             else:
                 piece.append(asked)
+        if not self._waiting:
+            self._gone.clear()
         self.refused += len(too_old)
         return piece, too_old
 

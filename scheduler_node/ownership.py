@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import structlog
-from timeball.errors import CoordinationUnavailable, OutcomeUnknown, Unavailable
+from timeball.errors import OutcomeUnknown, TimeballError, Unavailable
 
 from scheduler_node.ahead import ended_heads
 from scheduler_node.taking import PAUSE_MS, Place, Taker
@@ -231,7 +231,7 @@ class Ownership:
                 await self._clock.sleep_ms(PAUSE_MS)
             if shard in self._wished:
                 self._standing[shard] = heads
-        except CoordinationUnavailable as error:
+        except TimeballError as error:
             log.info("cannot stand by", node=self._node, shard=shard, error=str(error))
         finally:
             self._preparing.pop(shard, None)
@@ -268,7 +268,7 @@ class Ownership:
         try:
             async with self._room:
                 await self._take(shard, heads)
-        except CoordinationUnavailable as error:
+        except TimeballError as error:
             log.info("cannot take a shard", node=self._node, shard=shard, error=str(error))
         finally:
             self._taking.pop(shard, None)

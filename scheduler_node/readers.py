@@ -133,6 +133,8 @@ class Readers:
     def flush(self) -> None:
         """Begin one read per shard for all tasks wanted in this step, and searches."""
         self._finder.flush()
+        if not self._wanted:
+            return
         wanted, self._wanted = self._wanted, {}
         for (shard, epoch), task_ids in wanted.items():
             self._start("read", self._read(shard, epoch, task_ids))
@@ -167,6 +169,31 @@ class Readers:
                     return await read()
             except (OutcomeUnknown, Unavailable):
                 await self._clock.sleep_ms(_PAUSE_MS)
+
+    async def _in_pieces(
+        self,
+        shard: ShardId,
+        epoch: Epoch,
+        task_ids: Sequence[TaskId],
+        read: Callable[[Sequence[TaskId]], Awaitable[Mapping[TaskId, T]]],
+    ) -> dict[TaskId, T]:
+        """Insist on what a store may be unable to answer at once: after each failure ask for half.
+
+        A task may carry a megabyte, and a hundred of them take longer than an answer may.
+        """
+        found: dict[TaskId, T] = {}
+        begun, size = 0, len(task_ids)
+        while begun < len(task_ids):
+            if not self._owns(shard, epoch):
+                raise NoLongerOurs
+            try:
+                async with self._room:
+                    found.update(await read(task_ids[begun : begun + size]))
+                begun += size
+            except (OutcomeUnknown, Unavailable):
+                size = max(1, size // 2)
+                await self._clock.sleep_ms(_PAUSE_MS)
+        return found
 
     async def _load(self, effect: LoadSlice) -> None:
         async def take(hints: Sequence[DueRow], last: bool) -> None:
@@ -238,7 +265,7 @@ class Readers:
     ) -> Journals:
         """Journals of tasks of the past; of those that have ended, which most have, the head."""
         self.sums.heads_read += len(task_ids)
-        heads = await self._insist(shard, epoch, lambda: self._store.read_heads(task_ids))
+        heads = await self._in_pieces(shard, epoch, task_ids, self._store.read_heads)
         found: dict[TaskId, Sequence[EventRow]] = {
             task_id: (head,) for task_id, head in heads.items() if head.state in CLOSED
         }
@@ -254,9 +281,9 @@ class Readers:
         found: dict[TaskId, Sequence[EventRow]] = {}
         self.sums.journals_read += len(tasks)
         if tasks:
-            found.update(await self._insist(shard, epoch, lambda: self._store.read_journals(tasks)))
+            found.update(await self._in_pieces(shard, epoch, tasks, self._store.read_journals))
         if schedules:
-            heads = await self._insist(shard, epoch, lambda: self._store.read_heads(schedules))
+            heads = await self._in_pieces(shard, epoch, schedules, self._store.read_heads)
             found.update({task_id: (head,) for task_id, head in heads.items()})
         return found
 

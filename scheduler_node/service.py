@@ -18,7 +18,7 @@ from timeball.errors import CoordinationUnavailable, TimeballError
 from scheduler_node.committer import CommitLimits
 from scheduler_node.hearsay import read_owners
 from scheduler_node.limits import LimitsReader
-from scheduler_node.ownership import SOON_MS, Ownership
+from scheduler_node.ownership import CALM_MS, SOON_MS, Ownership
 from scheduler_node.shell import EngineShell
 from scheduler_node.streams import Streams
 from scheduler_node.taking import Place
@@ -157,7 +157,9 @@ class SchedulerNode(Service):
             await self._settled.wait()
 
     async def _drain(self) -> None:
-        await self.hand_over()
+        """What has failed has nobody to hand over with: the end of its session frees its shards."""
+        if self.failure is None:
+            await self.hand_over()
 
     async def _end(self) -> None:
         self.shell.calls.close()
@@ -239,6 +241,9 @@ class SchedulerNode(Service):
                     self.shell.calls.owners = await read_owners(session, self.config.node)
             except CoordinationUnavailable as error:
                 log.debug("no round", node=self.config.node, error=str(error))
+            except TimeballError as error:  # what is held is served on; the next round looks again
+                log.warning("no round", node=self.config.node, error=str(error))
+                pause_ms = CALM_MS
             self._settled.set()
             await self._pause(pause_ms)
 

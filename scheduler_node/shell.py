@@ -84,9 +84,11 @@ class EngineShell:
         self._line = CommandLine()
         self._wake = asyncio.Event()
         self._stepped_ms = 0
+        self._proven = events.LeaseProven(_NO_LEASE)
         self._pacer: asyncio.TimerHandle | None = None
         self._paced_ms = 0
         self._suspended = False
+        self._has_given_up = False
         self.committer = Committer(
             store,
             clock,
@@ -109,6 +111,8 @@ class EngineShell:
             self._line.add(event, self._clock.now().mono_ms)
         else:
             self._inbox.append(event)
+            if isinstance(event, events.WatchEnded):  # the engine would hear of its end first
+                self._line.forget(event.token)
         self._wake_within(patience_ms(self.engine, event))
 
     def _wake_within(self, pace_ms: int) -> None:
@@ -183,8 +187,10 @@ class EngineShell:
             self.calls.answer(each.token, OVERLOADED)
         if self._line:
             self._wake.set()
-        if any(shard.phase is Phase.RELEASING for shard in self.engine.shards.values()):
-            self.committer.hurry()  # a hand-over waits for it, and what is due meanwhile
+        for shard in self.engine.shards.values():
+            if shard.phase is Phase.RELEASING:
+                self.committer.hurry()  # a hand-over waits for it, and what is due meanwhile
+                break
         self.committer.flush()
         self._readers.flush()
         self.calls.flush()
@@ -195,22 +201,31 @@ class EngineShell:
         if session is None:
             return []
         until = lease_until_mono_ms(session.proven_at_mono_ms(), session.session_timeout_ms)
-        lost = session.state is SessionState.LOST
-        news: list[events.Event] = [
-            events.LeaseProven(_NO_LEASE if until is None or lost else until)
-        ]
-        suspended = session.state is not SessionState.CONNECTED
+        state = session.state
+        if until is None or state is SessionState.LOST or self._has_given_up:
+            until = _NO_LEASE
+        self._has_given_up = False
+        if until != self._proven.until_mono_ms:
+            self._proven = events.LeaseProven(until)
+        news: list[events.Event] = [self._proven]
+        suspended = state is not SessionState.CONNECTED
         if suspended != self._suspended:
             self._suspended = suspended
             news.append(events.Suspended(suspended))
         return news
 
     def _may_write(self, write: Write) -> bool:
+        """Whether a write may begin; one that may not is given up, and its epoch with it (R7).
+
+        The next step hears of no lease even if it has been proven again meanwhile.
+        """
         now_mono_ms = self._clock.now().mono_ms
         in_lease = now_mono_ms < self.engine.lease_until_mono_ms
-        if not in_lease:
+        is_ours = self.owns(write.shard, write.epoch)
+        if is_ours and not in_lease:
+            self._has_given_up = True
             self._wake.set()
-        return in_lease and self.owns(write.shard, write.epoch)
+        return in_lease and is_ours
 
     def _on_durable(self, numbers: Sequence[int], least_ms: int) -> None:
         self._inbox.append(events.Written(numbers))

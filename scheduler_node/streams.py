@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import structlog
 from timeball.errors import Unavailable
 
 from timeball_server.core.engine import events
@@ -19,6 +20,8 @@ from timeball_server.core.messages import StreamHello, ToExecutor
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Member
 from timeball_server.ports.executors import ExecutorDialer, ExecutorStream
+
+log = structlog.stdlib.get_logger("scheduler_node")
 
 _REOPEN_FIRST_MS: Final = 50
 _REOPEN_MOST_MS: Final = 2_000
@@ -73,10 +76,13 @@ class Streams:
     async def _keep(self, member: Member) -> None:
         pause_ms = _REOPEN_FIRST_MS
         while True:
-            stream = await self._dial(member)
-            if stream is not None:
-                pause_ms = _REOPEN_FIRST_MS
-                await self._read(member.incarnation, stream)
+            try:
+                stream = await self._dial(member)
+                if stream is not None:
+                    pause_ms = _REOPEN_FIRST_MS
+                    await self._read(member.incarnation, stream)
+            except Exception:
+                log.exception("a stream failed and is opened again", executor=member.node)
             await self._clock.sleep_ms(pause_ms)
             pause_ms = min(2 * pause_ms, _REOPEN_MOST_MS)
 

@@ -62,6 +62,7 @@ class Taker:
         self._clock = clock
         self._look_at_executors = look_at_executors
         self._is_wished = is_wished
+        self._published_ms: dict[ShardId, int] = {}
 
     async def take(self, shard: ShardId) -> ShardRow | None:
         """Become the owner; the shard's row with our epoch, None if that did not come about.
@@ -103,7 +104,9 @@ class Taker:
         return row
 
     def owner_row(self, row: ShardRow) -> OwnerRow:
-        """What readers see of our ownership."""
+        """What readers see of our ownership; a clock that is set back makes no later row older."""
+        at_ms = max(self._clock.now().wall_ms, self._published_ms.get(row.shard, 0) + 1)
+        self._published_ms[row.shard] = at_ms
         return OwnerRow(
             shard=row.shard,
             epoch=row.epoch,
@@ -111,7 +114,7 @@ class Taker:
             address=self._place.address,
             scan_from=row.scan_from,
             deleted_below=row.deleted_below,
-            at_ms=self._clock.now().wall_ms,
+            at_ms=at_ms,
         )
 
     async def _raise_epoch(self, shard: ShardId, epoch: Epoch) -> ShardRow | None:

@@ -2,7 +2,8 @@
 
     tools/farm.py                   every rule switched off, every named bug
     tools/farm.py "R11 executor"    this one
-    tools/farm.py --mutants 10      the first ten mutations that were drawn
+    tools/farm.py --mutants 10      the first ten mutations that were drawn, but for those that
+                                    neither simulation nor any unit test notices
     tools/farm.py --tier            what `make test` runs: a few of them, with TIMEBALL_LONG=1 all
                                     that show within few seeds
 
@@ -43,7 +44,7 @@ A_FEW = ("acknowledge before durable", "dispatch one second early", "R9", "R14 i
 """Found within few seeds each: enough to see that the judge can say no at all."""
 
 
-def run(kind: str, name: str, seeds: int | None, left_s: float) -> dict[str, Any]:
+def run(kind: str, name: str, seeds: int | None, left_s: float, *more: str) -> dict[str, Any]:
     """One switch or mutation, in a process of its own; a process that falls over has noticed.
 
     When the time is over before anything was seen, nobody knows.
@@ -52,7 +53,7 @@ def run(kind: str, name: str, seeds: int | None, left_s: float) -> dict[str, Any
     if left_s <= 0:
         return unknown
     command = [sys.executable, "-m", "tests.support.sim.farm", kind, name]
-    command += [] if seeds is None else ["--seeds", str(seeds)]
+    command += [*more, *([] if seeds is None else ["--seeds", str(seeds)])]
     try:
         ended = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=left_s
@@ -108,17 +109,29 @@ def of_tier() -> list[str]:
     return [name for name in ALL if name not in MASKED and within[name] <= SURE_WITHIN]
 
 
-def play_mutants(count: int, seeds: int | None, processes: int, until_s: float) -> int:
-    """The first drawn mutations; how many were not found beyond one in ten."""
-    drawn = mutants()[:count]
-    what = [("mutant", str(number)) for number in range(count)]
-    unseen = 0
-    for said in play(what, seeds, processes, until_s):
-        mutant = drawn[int(said["name"])]
-        tell(said, f"{mutant.module}:{mutant.line} {mutant.says}")
-        unseen += not said["found"]
-    print(f"{count - unseen} of {count} mutations were noticed")
-    return max(0, unseen - count // 10)
+def play_mutants(count: int, seeds: int | None, until_s: float) -> int:
+    """Drawn mutations in their order, one at a time; how many were missed beyond one in ten.
+
+    A mutation counts if simulation notices it or a unit test does: what neither sees is as good as
+    the original, or nobody has written down what it is good for.
+    """
+    known = json.dumps(run("clean", "all", seeds, until_s - time.monotonic()).get("known", {}))
+    missed = counted = 0
+    for number, mutant in enumerate(mutants()):
+        if counted == count:
+            break
+        what = f"{mutant.module}:{mutant.line} {mutant.says}"
+        left_s = until_s - time.monotonic()
+        said = run("mutant", str(number), seeds, left_s, "--known", known)
+        tell(said, what)
+        if not said["found"]:
+            tested = run("unit", str(number), None, until_s - time.monotonic())
+            tell(tested | {"name": f"{number} by unit tests"}, what)
+            missed += bool(tested["found"])
+            counted += bool(tested["found"])
+        counted += bool(said["found"])
+    print(f"{counted - missed} of {counted} mutations were noticed")
+    return max(0, missed + (count - counted) - count // 10)
 
 
 def main() -> int:
@@ -133,7 +146,7 @@ def main() -> int:
     chosen = parser.parse_args()
     until_s = time.monotonic() + chosen.budget
     if chosen.mutants:
-        unseen = play_mutants(chosen.mutants, chosen.seeds, chosen.processes, until_s)
+        unseen = play_mutants(chosen.mutants, chosen.seeds, until_s)
     else:
         seen = [name for name in ALL if name not in MASKED]
         names = chosen.names or (of_tier() if chosen.tier else seen)

@@ -131,7 +131,7 @@ TIERS = (
     Tier(
         name="unit",
         cap_seconds=240,
-        long_cap_seconds=530,
+        long_cap_seconds=560,
         steps=pytest_steps("tests/unit", *(f"--ignore={path}" for path in HOUSE)),
     ),
     Tier(
@@ -143,7 +143,7 @@ TIERS = (
     Tier(
         name="simulation",
         cap_seconds=190,
-        long_cap_seconds=360,
+        long_cap_seconds=350,
         steps=pytest_steps("tests/simulation"),
     ),
     Tier(
@@ -155,7 +155,7 @@ TIERS = (
     Tier(
         name="servers",
         cap_seconds=620,
-        long_cap_seconds=750,
+        long_cap_seconds=700,
         steps=server_steps,
         prepare=prepare_servers,
         gap=jars.gap,
@@ -163,7 +163,7 @@ TIERS = (
     Tier(
         name="chaos",
         cap_seconds=60,
-        long_cap_seconds=360,
+        long_cap_seconds=340,
         steps=pytest_steps("tests/chaos/test_smoke.py"),
         prepare=prepare_servers,
         gap=long_gap,
@@ -178,14 +178,14 @@ TIERS = (
     Tier(
         name="packaging",
         cap_seconds=60,
-        long_cap_seconds=60,
+        long_cap_seconds=80,
         steps=pytest_steps("tests/packaging"),
         prepare=prepare_packaging,
     ),
     Tier(
         name="sdk-interpreters",
         cap_seconds=60,
-        long_cap_seconds=80,
+        long_cap_seconds=110,
         steps=sdk_steps,
         prepare=prepare_sdk,
     ),

@@ -17,8 +17,8 @@ from typing import Any, Final
 import psutil
 
 from tests.bench.judging import Result, Spread, saturated
-from tests.bench.loopback import is_own
 from tests.bench.product import ROOT, Product
+from tests.support.loopback import is_own
 
 BOOK: Final = ROOT / "docs" / "benchmarks.json"
 GIB: Final = 1024**3

@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.judging import Result, Spread
-from tests.bench.loopback import take_own
 from tests.bench.measure import Options, run
 from tests.bench.pages import number
 from tests.bench.product import Product, unpacked
 from tests.bench.run import tell_broken
 from tests.bench.table import BY_NAME
 from tests.bench.targets import TARGETS
+from tests.support.loopback import take_own
 
 
 def ratios(base: Sequence[Mapping[str, float]], here: Sequence[Mapping[str, float]]

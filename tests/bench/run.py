@@ -21,12 +21,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tests.bench.book import entry_of, facts_of, keep, read_book
 from tests.bench.judging import Result
-from tests.bench.loopback import take_own
 from tests.bench.measure import Options, run
 from tests.bench.pages import terminal_table, write_page
 from tests.bench.product import ROOT, Product
 from tests.bench.table import BY_NAME, Workload
 from tests.bench.targets import TARGETS
+from tests.support.loopback import take_own
 
 
 def arguments() -> argparse.Namespace:

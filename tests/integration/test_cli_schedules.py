@@ -198,7 +198,7 @@ def test_a_file_is_applied_once_and_again_changes_nothing(verbs: Verbs, tmp_path
     planned = verbs.json("apply", str(path), "--plan")
     assert actions(planned) == {"reports": "create", "sweep": "create", "pulse": "create"}
     assert verbs.run("get", "reports").returncode == 3
-    assert verbs.run("apply", str(path)).returncode == 1  # nobody said yes
+    assert verbs.run("apply", str(path)).returncode == 2  # nobody said yes
     assert verbs.json("apply", str(path), "--yes")["applied"]
     before = verbs.json("get", "reports")
     again = verbs.json("apply", str(path), "--yes", "--prune")

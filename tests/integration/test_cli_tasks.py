@@ -133,7 +133,9 @@ def test_several_are_retried_or_deleted_each_by_itself(shell: Shell) -> None:
 def test_waiting_ends_with_the_code_of_the_end(shell: Shell) -> None:
     value = '{"value": "x"}'
     done = shell.run("task", "create", "it.echo", "-", "--wait", text=value)
-    assert (done.returncode, done.stderr) == (0, "")
+    waiting, result = done.stderr.splitlines()
+    assert (done.returncode, result) == (0, 'result: "x"')
+    assert waiting.startswith("waiting for 0")
     assert "SUCCEEDED" in done.stdout
     failed = shell.run("task", "create", "it.refuse", '{"why": "closed"}', "--wait")
     assert failed.returncode == 10

@@ -57,7 +57,7 @@ def test_script_is_played_to_its_end_and_breaks_nothing(script: str) -> None:
 def test_silent_handlers_and_those_that_speak_break_nothing() -> None:
     """Runs that are given up for silence, while owners and executors come and go."""
     profile = replace(STORMS["everything"], tasks=120, beating_share=0.5)
-    report = simulate(1, profile=profile, least=FEW)
+    report = simulate(2, profile=profile, least=FEW)
     assert not report.violations
     assert not report.vacuous
     assert report.planned["given up"] > 3

@@ -14,7 +14,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 
-from timeball.errors import OutcomeUnknown, Unavailable
+from timeball.errors import OutcomeUnknown, ResourceExhausted, Unavailable
 
 from coordinator.api import TaskApi
 from coordinator.owner_calls import OwnerCalls
@@ -88,6 +88,7 @@ class Fault(Enum):
     """What becomes of one call."""
 
     UNREACHABLE = auto()
+    FULL = auto()
     BREAK_BEFORE = auto()
     BREAK_AFTER = auto()
     HANG = auto()
@@ -134,6 +135,8 @@ class FakeOwner:
         fault = self.faults.popleft() if self.faults else None
         if fault is Fault.UNREACHABLE:
             raise Unavailable("not reached")
+        if fault is Fault.FULL:
+            raise ResourceExhausted("too many commands wait for this node already")
         self.calls.append(list(commands))
         if fault is Fault.HANG:
             await self._clock.sleep_ms(10**9)

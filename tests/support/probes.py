@@ -83,7 +83,8 @@ class Probe:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(msgspec.json.encode({"verb": verb, **order}) + b"\n")
-        await self._process.stdin.drain()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await self._process.stdin.drain()  # a probe that has ended says below what for
         line = await asyncio.wait_for(self._process.stdout.readline(), DEADLINE_S)
         assert line, f"the probe ended: {self._errors.read_text()}"
         return msgspec.json.decode(line, type=Outcome)

@@ -19,6 +19,8 @@ import selectors
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeGuard, TypeVar
 
+import msgspec
+
 from timeball_server.ports.clock import Now
 
 T = TypeVar("T")
@@ -29,6 +31,8 @@ PROCESS: contextvars.ContextVar[str | None] = contextvars.ContextVar("process", 
 """The process in whose name the running code acts; None is the test itself."""
 
 
+_NEW = tuple.__new__
+"""Clocks are read all the time; this makes a reading without a call of ours."""
 FEW_TASKS = 1_000
 """So many tasks, ended ones too, are kept before the loop looks which of them have ended."""
 
@@ -41,10 +45,44 @@ class OutOfTime(AssertionError):
     """The run went on past its limit of virtual time."""
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """The stock loop with a clock of its own, starting at 0 and counted in microseconds."""
+class Ring(msgspec.Struct, eq=False):
+    """A call that is ready or has its time: what `asyncio.Handle` is to the stock loop.
 
-    # The stock loop's own queue; typeshed does not name what its handles hold.
+    Made for every step of every task, so it is made fast.
+
+    Attributes:
+        call: the callback and its arguments; empty = cancelled.
+        context: what it runs in.
+        at_us: its time, where it has one.
+    """
+
+    call: tuple[Any, ...]
+    context: contextvars.Context
+    at_us: int = 0
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self.call = ()
+
+    def cancelled(self) -> bool:
+        """Whether it is not going to be called."""
+        return not self.call
+
+    def when(self) -> float:
+        """The virtual second of the call."""
+        return self.at_us / MICROSECONDS
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """The stock loop with a clock of its own, starting at 0 and counted in microseconds.
+
+    Attributes:
+        now_us: virtual microseconds since the loop was made.
+        random: for tests that draw.
+        problems: what nobody handled.
+    """
+
+    # The stock loop's own queue; it holds only what `call_soon` and timers put there.
     _ready: collections.deque[Any]
     _stopping: bool
 
@@ -52,25 +90,22 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_Selector())
         self.random = random.Random(seed)
         self.problems: list[str] = []
-        self._now_us = 0
+        self.now_us = 0
         self._limit_us = round(limit_s * MICROSECONDS)
-        self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[int, int, Ring]] = []
         self._timers_made = 0
-        self._held: dict[str, list[asyncio.Handle]] = {}
+        self._held: dict[str, list[Ring]] = {}
         self._killed: set[str] = set()
         self._living: dict[asyncio.Future[Any], None] = {}
         self._living_most = FEW_TASKS
-        self.set_task_factory(self._make_task)
         self.set_exception_handler(self._note_problem)
+
+    get_debug = staticmethod(bool)
+    """Never; every future asks."""
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
-        return self._now_us / MICROSECONDS
-
-    @property
-    def now_us(self) -> int:
-        """Virtual microseconds since the loop was made."""
-        return self._now_us
+        return self.now_us / MICROSECONDS
 
     def start_in(self, process: str, main: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that acts, with all that it starts, in the name of a process."""
@@ -120,81 +155,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 if state == inspect.CORO_CREATED:
                     coroutine.close()
 
-    def call_soon(  # type: ignore[override]  # as below
-        self, callback: Callable[..., object], *args: Any, context: Any = None
-    ) -> asyncio.Handle:
-        """Call back in the next round."""
-        if context is None:
-            context = contextvars.copy_context()
-        handle = _Soon(self, callback, args, context)
-        self._ready.append(handle)
-        return handle
-
-    def call_later(  # type: ignore[override]  # as below
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:
-        """Call back after so many virtual seconds."""
-        return self._ring_at(self._now_us + round(delay * MICROSECONDS), callback, args, context)
-
-    def call_at(  # type: ignore[override]  # no need to bind the callback's parameters to args
-        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:
-        """Call back at this virtual second; timers of one microsecond in the order of their making.
-
-        Numbers are compared much faster than the stock loop's handles.
-        """
-        return self._ring_at(round(when * MICROSECONDS), callback, args, context)
-
-    def _ring_at(
-        self, at_us: int, callback: Callable[..., object], args: tuple[Any, ...], context: Any
-    ) -> asyncio.TimerHandle:
-        if context is None:
-            context = contextvars.copy_context()
-        timer = _Later(self, at_us, callback, args, context)
-        self._timers_made += 1
-        heapq.heappush(self._timers, (at_us, self._timers_made, timer))
-        return timer
-
-    def _run_once(self) -> None:
-        """Rounds as the stock loop makes them, but without files, until somebody stops the loop."""
-        ready, held, timers = self._ready, self._held, self._timers
-        while True:
-            if not ready and not self._stopping:
-                self._go_on()
-            if timers and timers[0][0] <= self._now_us:
-                self._ring_due_timers()
-            for _ in range(len(ready)):
-                handle = ready.popleft()
-                if handle._cancelled:
-                    continue
-                if held:
-                    waiting = held.get(handle._context.get(PROCESS) or "")
-                    if waiting is not None:
-                        waiting.append(handle)
-                        continue
-                handle._run()
-            if self._stopping:
-                return
-
-    def _go_on(self) -> None:
-        """Nothing is ready: move the clock to the next timer."""
-        timers = self._timers
-        while timers and timers[0][2]._cancelled:
-            heapq.heappop(timers)
-        if not timers:
-            raise Deadlock(f"nothing is left to run, but these wait: {self._who_waits()}")
-        self._now_us = max(self._now_us, timers[0][0])
-        if self._now_us > self._limit_us:
-            raise OutOfTime(f"still busy at {self.time()} s of virtual time: {self._who_waits()}")
-
-    def _ring_due_timers(self) -> None:
-        timers = self._timers
-        while timers and timers[0][0] <= self._now_us:
-            timer = heapq.heappop(timers)[2]
-            if not timer._cancelled:
-                self._ready.append(timer)
-
-    def _make_task(self, _: object, main: Any, **options: Any) -> asyncio.Task[Any]:
+    def create_task(self, main: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]  # faster
         """A task that is kept until it is done, so that no collector decides when it ends."""
         task: asyncio.Task[Any] = asyncio.Task(main, loop=self, **options)
         living = self._living
@@ -202,6 +163,81 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if len(living) > self._living_most:
             self.forget_ended()
         return task
+
+    def call_soon(self, *call: Any, context: Any = None) -> Ring:  # type: ignore[override]  # faster
+        """Call back in the next round: the callback, then its arguments."""
+        ring = Ring(call, contextvars.copy_context() if context is None else context)
+        self._ready.append(ring)
+        return ring
+
+    def call_soon_threadsafe(self, *call: Any, context: Any = None) -> Ring:  # type: ignore[override]
+        """The same: there is one thread, and what is written for more of them runs on it too."""
+        return self.call_soon(*call, context=context)
+
+    def call_later(self, delay: float, *call: Any, context: Any = None) -> Ring:  # type: ignore[override]  # faster
+        """Call back after so many virtual seconds."""
+        at_us = self.now_us + round(delay * MICROSECONDS)
+        ring = Ring(call, contextvars.copy_context() if context is None else context, at_us)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (at_us, self._timers_made, ring))
+        return ring
+
+    def call_at(self, when: float, *call: Any, context: Any = None) -> Ring:  # type: ignore[override]  # faster
+        """Call back at this virtual second; those of one microsecond in their making order."""
+        at_us = round(when * MICROSECONDS)
+        ring = Ring(call, contextvars.copy_context() if context is None else context, at_us)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (at_us, self._timers_made, ring))
+        return ring
+
+    def _run_once(self) -> None:
+        """Rounds as the stock loop makes them, but without files, until somebody stops the loop."""
+        ready, held, timers = self._ready, self._held, self._timers
+        while True:
+            if not ready or (timers and timers[0][0] <= self.now_us):
+                self._ring_due_timers()
+            for _ in range(len(ready)):
+                ring = ready.popleft()
+                if not ring.call:
+                    continue
+                if held:
+                    name: Any = ring.context.get(PROCESS)  # None is nobody's name
+                    waiting = held.get(name)
+                    if waiting is not None:
+                        waiting.append(ring)
+                        continue
+                try:
+                    ring.context.run(*ring.call)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - told, and the run fails with it
+                    self.call_exception_handler(
+                        {"message": f"Exception in {_name(ring)}", "exception": error}
+                    )
+            if self._stopping:
+                return
+
+    def _ring_due_timers(self) -> None:
+        """What is due is ready now; if nothing else is, the clock moves to the next timer."""
+        timers, ready = self._timers, self._ready
+        if not ready and not self._stopping:
+            self._go_on()
+        now_us = self.now_us
+        while timers and timers[0][0] <= now_us:
+            ring = heapq.heappop(timers)[2]
+            if ring.call:
+                ready.append(ring)
+
+    def _go_on(self) -> None:
+        """Move the clock to the next timer."""
+        timers = self._timers
+        while timers and not timers[0][2].call:
+            heapq.heappop(timers)
+        if not timers:
+            raise Deadlock(f"nothing is left to run, but these wait: {self._who_waits()}")
+        self.now_us = max(self.now_us, timers[0][0])
+        if self.now_us > self._limit_us:
+            raise OutOfTime(f"still busy at {self.time()} s of virtual time: {self._who_waits()}")
 
     def forget_ended(self) -> None:
         """Let go of tasks that have ended; what nobody has asked about complains as it goes."""
@@ -234,8 +270,9 @@ class VirtualClock:
 
     def now(self) -> Now:
         """Both times at once."""
-        passed_ms = self._loop._now_us // 1_000
-        return Now(START_WALL_MS + passed_ms + self.skew_ms, passed_ms + self.mono_offset_ms)
+        passed_ms = self._loop.now_us // 1_000
+        wall_ms = START_WALL_MS + passed_ms + self.skew_ms
+        return _NEW(Now, (wall_ms, passed_ms + self.mono_offset_ms))
 
     async def sleep_ms(self, duration_ms: float) -> None:
         """Wait in virtual time."""
@@ -243,8 +280,9 @@ class VirtualClock:
         timer = self._loop.call_later(max(0.0, duration_ms) / 1_000, _wake, wake)
         try:
             await wake
-        finally:
+        except BaseException:
             timer.cancel()
+            raise
 
 
 def run_virtual(
@@ -290,6 +328,11 @@ def _wake(wake: asyncio.Future[None]) -> None:
         wake.set_result(None)
 
 
+def _name(ring: Ring) -> str:
+    """What is called."""
+    return str(getattr(ring.call[0], "__qualname__", type(ring.call[0]).__qualname__))
+
+
 def _waits(task: asyncio.Future[Any]) -> TypeGuard[asyncio.Task[Any]]:
     return isinstance(task, asyncio.Task) and not task.done()
 
@@ -299,60 +342,6 @@ def _where(task: asyncio.Task[Any]) -> str:
     frames = task.get_stack(limit=1)
     place = f" at {frames[0].f_code.co_qualname}:{frames[0].f_lineno}" if frames else ""
     return f"{task.get_name()}{place}"
-
-
-class _Soon(asyncio.Handle):
-    """A call that is ready. The stock one asks the loop for more than is needed here."""
-
-    __slots__ = ()
-    _source_traceback = None
-
-    def __init__(
-        self,
-        loop: VirtualLoop,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        context: contextvars.Context,
-    ) -> None:
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._cancelled = False
-
-    def cancel(self) -> None:
-        """Do not call."""
-        self._cancelled = True
-
-
-class _Later(asyncio.TimerHandle):
-    """A call at its time, made like `_Soon`."""
-
-    __slots__ = ("_at_us",)
-    _source_traceback = None
-
-    def __init__(
-        self,
-        loop: VirtualLoop,
-        at_us: int,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        context: contextvars.Context,
-    ) -> None:
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._cancelled = False
-        self._at_us = at_us
-
-    def cancel(self) -> None:
-        """Do not call."""
-        self._cancelled = True
-
-    def when(self) -> float:
-        """The virtual second of the call."""
-        return self._at_us / MICROSECONDS
 
 
 class _Selector(selectors.BaseSelector):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from scheduler_node.committer import PATIENT_FROM_MS, CommitLimits, Committer
+from tests.support.store_worlds import event, task
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
 from timeball_server.core.engine.effects import Write
 from timeball_server.core.ids import Epoch, ShardId, TaskId
-from timeball_server.core.journal import OwnerListRow, Row
+from timeball_server.core.journal import OutcomeDetail, OwnerListRow, Row, carried_bytes
+from timeball_server.core.limits import MAX_BATCH_BYTES, MAX_RESULT_BYTES
+from timeball_server.core.model import Payload
 from timeball_server.store.memory import MemoryStore
 
 SHARD, EPOCH = ShardId(0), Epoch(1)
@@ -24,9 +28,11 @@ class TimedStore(MemoryStore):
         super().__init__()
         self._clock = clock
         self.appends: list[tuple[int, int]] = []
+        self.notice: Callable[[Sequence[Row]], None] = lambda rows: None
 
     async def append(self, rows: Sequence[Row]) -> None:
         self.appends.append((self._clock.now().mono_ms, len(rows)))
+        self.notice(rows)
         await super().append(rows)
 
 
@@ -117,6 +123,42 @@ def test_what_nobody_waits_for_gathers_by_itself_and_holds_up_nobody() -> None:
         assert [at_ms for at_ms, _ in hurried if at_ms % 3 == 0] == [*range(0, 60, 3)]
         assert patient == [(52, 16), (102, 3)]
         assert sorted(each for numbers, _ in world.durable for each in numbers) == [*range(60)]
+
+    run_virtual(story)
+
+
+def test_a_batch_is_full_of_bytes_long_before_a_database_refuses_it() -> None:
+    """Results of a megabyte each, at once and of one partition: together they are one mutation."""
+
+    async def story(loop: VirtualLoop) -> None:
+        world = World(loop)
+        sizes: list[int] = []
+        world.store.notice = lambda rows: sizes.append(sum(map(carried_bytes, rows)))
+        for number in range(40):
+            detail = OutcomeDetail(result=Payload(data=bytes(MAX_RESULT_BYTES)))
+            row = replace(event(task(number)), detail=detail)
+            world.committer.add(Write(number, SHARD, EPOCH, (row,), LINGER_MS))
+        world.committer.flush()
+        await world.clock.sleep_ms(1_000)
+        assert sorted(each for numbers, _ in world.durable for each in numbers) == [*range(40)]
+        assert sum(sizes) == 40 * MAX_RESULT_BYTES
+        assert max(sizes) <= MAX_BATCH_BYTES
+        assert len(sizes) <= 2 * 40 * MAX_RESULT_BYTES // MAX_BATCH_BYTES
+
+    run_virtual(story)
+
+
+def test_what_is_larger_than_a_batch_goes_by_itself() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        world = World(loop, CommitLimits(batch_bytes=10))
+        world.write(1, LINGER_MS)
+        for number in (2, 3):
+            detail = OutcomeDetail(result=Payload(data=bytes(11)))
+            row = replace(event(task(number)), detail=detail)
+            world.committer.add(Write(number, SHARD, EPOCH, (row,), LINGER_MS))
+        world.committer.flush()
+        await world.clock.sleep_ms(1_000)
+        assert [numbers for numbers, _ in world.durable] == [(1,), (2,), (3,)]
 
     run_virtual(story)
 

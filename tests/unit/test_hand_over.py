@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from timeball.errors import CoordinationUnavailable, Unavailable
+from timeball.errors import CoordinationUnavailable, Internal, Unavailable
 
 from coordinator.leadership import Leadership, Outcome
 from scheduler_node.ownership import PATIENCE_MS
@@ -26,6 +26,7 @@ from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 SHARDS = [ShardId(number) for number in range(4)]
 SESSION_MS = 4_000
+NONSENSE: Any = "an event that the engine has no handler for"
 TRIP_MS = 2
 
 
@@ -47,7 +48,7 @@ class Duo:
         self.dead: set[str] = set()
 
     async def lead(self) -> Leadership:
-        session = await self.service.connect(60_000)
+        session = self.sessions["front"] = await self.service.connect(60_000)
         await session.join(Member(role=Role.COORDINATOR, node=NodeId("front"), address="front"))
         return Leadership(session, SHARDS, self.clock)
 
@@ -353,4 +354,41 @@ async def test_an_entry_that_a_take_over_left_behind_is_removed(duo: Duo) -> Non
     assert (await duo.owners())[stray] == "west"
     await duo.clock.sleep_ms(3_000)
     assert set(await duo.owners()) == set(SHARDS)
+    await duo.end(leading, west, east)
+
+
+@on_duo
+async def test_a_node_that_fails_keeps_its_shards_no_longer_than_one_that_dies(duo: Duo) -> None:
+    """Nothing of it can be handed over any more, and its session would keep them for itself."""
+    west, east, leading = await duo.pair()
+    begun_ms = duo.clock.now().mono_ms
+    west.shell.post(NONSENSE)
+    while set((await duo.owners()).values()) != {"east"}:
+        assert duo.clock.now().mono_ms - begun_ms < SESSION_MS, await duo.owners()
+        await duo.clock.sleep_ms(50)
+    assert isinstance(west.failure, KeyError)
+    await duo.end(leading, west, east)
+
+
+@on_duo
+async def test_entries_that_cannot_be_read_cost_nobody_what_they_have(duo: Duo) -> None:
+    """Somebody edited the assignment by hand: whoever reads it goes on with what it knows."""
+    west, east, leading = await duo.pair()
+    before = await duo.owners()
+
+    async def unreadable(name: str, leg: Leg) -> None:
+        if name in ("read_assignment", "take_ownership"):
+            raise Internal("The assignment cannot be read.")
+
+    readable = {name: duo.sessions[name].delay for name in ("west", "east", "front")}
+    for name in readable:
+        duo.sessions[name].delay = unreadable
+    await duo.clock.sleep_ms(10_000)
+    assert await duo.owners() == before
+    assert not leading.done()
+    for name, delay in readable.items():
+        duo.sessions[name].delay = delay
+    await west.hand_over()
+    await duo.clock.sleep_ms(1_000)
+    assert await duo.owners() == dict.fromkeys(SHARDS, "east")
     await duo.end(leading, west, east)

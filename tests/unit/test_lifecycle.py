@@ -180,6 +180,40 @@ async def test_a_task_may_stop_its_own_service(service: Recorder) -> None:
 
 
 @virtually
+async def test_what_is_begun_while_others_are_ended_is_ended_too(service: Recorder) -> None:
+    """As a group commit does whose answer comes while its service stops."""
+    begun: list[asyncio.Task[None]] = []
+
+    async def last_words() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            begun.append(service.spawn("more", service._tick()))
+
+    await service.start()
+    service.spawn("talkative", last_words())
+    await service.wait(0.1)
+    await service.stop()
+    assert [task.done() for task in begun] == [True]
+    assert service.happened[-1] == "a end"
+
+
+@virtually
+async def test_whoever_begins_more_all_the_time_is_ended_too(service: Recorder) -> None:
+    async def busy() -> None:
+        while True:
+            service.spawn("more", service._tick())
+            await service.wait(0.001)
+
+    service.spawn("busy", busy())
+    await service.start()
+    await service.wait(0.1)
+    async with asyncio.timeout(10):
+        await service.stop()
+    assert service.happened[-1] == "a end"
+
+
+@virtually
 async def test_a_drain_has_a_deadline(service: Recorder) -> None:
     await service.start()
     service.drain_s = 3_600

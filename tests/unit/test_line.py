@@ -72,3 +72,25 @@ def test_what_is_refused_makes_no_step_smaller() -> None:
         line.add(creation(token), MAX_WAIT_MS)
     piece, too_old = line.next_piece(MAX_WAIT_MS + 1)
     assert (len(piece), len(too_old)) == (10, 1_000)
+
+
+def test_whoever_has_gone_is_not_taken_in() -> None:
+    line = CommandLine()
+    for token in range(3):
+        line.add(read(token), 0)
+    line.forget(1)
+    line.forget(7)
+    piece, too_old = line.next_piece(0)
+    assert (tokens(piece), tokens(too_old)) == ([0, 2], [])
+    line.add(read(7), 0)
+    assert tokens(line.next_piece(0)[0]) == [7]
+
+
+def test_those_who_have_gone_take_no_places_of_a_piece() -> None:
+    line = CommandLine()
+    for token in range(2 * MAX_STEP_COMMANDS):
+        line.add(read(token), 0)
+    for token in range(MAX_STEP_COMMANDS):
+        line.forget(token)
+    assert tokens(line.next_piece(0)[0]) == [*range(MAX_STEP_COMMANDS, 2 * MAX_STEP_COMMANDS)]
+    assert not line

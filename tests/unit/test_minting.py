@@ -78,10 +78,15 @@ def test_the_home_minute(
     assert (got.minute, got.needs_name) == (minute_of(home_ms), needs_name)
 
 
-def test_a_version_4_request_needs_a_name_unless_it_has_a_run_time() -> None:
+def test_a_version_4_request_needs_a_name() -> None:
     assert minted(v4(), CreateTime(delay_ms=5)).needs_name
     assert minted(v4(), CreateTime(delay_ms=5)).minute == minute_of(NOW_MS + 5)
-    assert not minted(v4(), CreateTime(run_ms=NOW_MS + 5)).needs_name
+
+
+def test_a_key_of_the_callers_own_is_settled_by_name_also_with_a_run_time() -> None:
+    """A payment's key that comes with another run time may not find another home."""
+    got = minted(v4(), CreateTime(run_ms=NOW_MS + DAY_MS))
+    assert (got.minute, got.needs_name) == (minute_of(NOW_MS + DAY_MS), True)
 
 
 def test_the_farthest_stamp_still_gives_an_address() -> None:

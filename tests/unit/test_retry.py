@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timeball_server.core.buckets import minute_of
+from timeball_server.core.limits import HORIZON_MS
 from timeball_server.core.model import Failure, FailureCause, RetryPolicy
 from timeball_server.core.retry import (
     NON_RETRIABLE_KINDS,
@@ -19,6 +22,8 @@ from timeball_server.core.retry import (
 )
 
 NOW_MS = 1_000_000
+LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC)
+FOR_EVER_MS = (LAST_DAY - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 FAILURE = Failure(kind="ConnectionError", message="no")
 POLICIES = st.builds(
     RetryPolicy,
@@ -102,6 +107,14 @@ def test_a_handlers_wish_replaces_the_backoff() -> None:
     assert decide(RetryPolicy(max_delay_ms=1_000), wish) == RetryAt(NOW_MS + 77_000)
     at_once = Failure(kind="Busy", message="now", delay_ms=-5)
     assert decide(RetryPolicy(), at_once) == RetryAt(NOW_MS + 1)
+
+
+def test_a_wish_for_ever_is_a_wish_for_the_horizon() -> None:
+    for wish_ms in (HORIZON_MS + 1, FOR_EVER_MS):
+        wish = Failure(kind="SNOOZE", message="until somebody calls", delay_ms=wish_ms)
+        decision = decide(RetryPolicy(), wish)
+        assert decision == RetryAt(NOW_MS + HORIZON_MS)
+        assert minute_of(decision.due_ms) < 2**31, "a bucket's minute has 32 bits in the database"
 
 
 def test_the_age_of_a_task_is_limited_whatever_the_wish() -> None:

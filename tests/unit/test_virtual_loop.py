@@ -120,6 +120,25 @@ def test_a_crash_that_nobody_looks_at_fails_the_run() -> None:
         run_virtual(main)
 
 
+def test_a_callback_that_fails_fails_the_run_and_a_cancelled_one_is_never_called() -> None:
+    called: list[object] = []
+
+    async def main(loop: VirtualLoop) -> None:
+        soon, later = loop.call_soon(called.append, 1), loop.call_later(0.001, called.append, 2)
+        soon.cancel()
+        later.cancel()
+        assert soon.cancelled()
+        assert later.when() == 0.001
+        loop.call_at(0.002, called.append, 3)
+        loop.call_at(0.002, called.append, 4)
+        loop.call_soon(called.remove, 5)
+        await VirtualClock(loop).sleep_ms(10)
+
+    with pytest.raises(AssertionError, match=r"list.remove.*ValueError"):
+        run_virtual(main)
+    assert called == [3, 4]
+
+
 async def ticker(loop: VirtualLoop, ticks: list[int], ended: list[str]) -> None:
     try:
         while True:

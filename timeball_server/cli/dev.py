@@ -12,6 +12,7 @@ from timeball._version import __version__
 from timeball.errors import TimeballError
 from timeball.settings import DEFAULT_ADDRESS
 
+from timeball_server.core.retention import DEFAULT_RETENTION_MS, HOUR_MS, LEAST_HOURS, MOST_HOURS
 from timeball_server.dev.problems import (
     address_problems,
     apps_and_problems,
@@ -43,6 +44,9 @@ DEFAULT_DATA = Path(".timeball") / "dev.db"
 @click.option("--memory", is_flag=True, help="Keep nothing after the end.")
 @click.option("--slots", type=click.IntRange(1, 10_000), default=100, show_default=True,
               help="Attempts at once in the built-in executor.")  # fmt: skip
+@click.option("--retention-hours", type=click.IntRange(LEAST_HOURS, MOST_HOURS),
+              default=DEFAULT_RETENTION_MS // HOUR_MS, show_default=True,
+              help="Ended tasks are kept so long, then removed.")  # fmt: skip
 @click.option("--start-log", type=click.Path(dir_okay=False, path_type=Path),
               help="Append one JSON line per start to this file.")  # fmt: skip
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path),
@@ -67,6 +71,7 @@ def command(
     data: Path,
     memory: bool,
     slots: int,
+    retention_hours: int,
     start_log: Path | None,
     ready_file: Path | None,
     metrics: str | None,
@@ -101,6 +106,7 @@ def command(
         http="" if no_http else http_address(listen, http),
         metrics=metrics,
         operators=operators or "",
+        retention_hours=retention_hours,
     )
     cluster = DevCluster(config, OpenLoopback(listen), handlers)
     try:

@@ -5,14 +5,14 @@ Reads versions and ledger through the public API and lets the oracle count again
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-from timeball.cli.output import output_option, print_json, print_table
+from timeball.cli.output import counted, output_option, print_json, print_table
 from timeball.cli.session import Session
 
 from timeball_server.cli.schedule_judge import Audit, Row, Version, judge
+from timeball_server.core.journal_text import instant_text
 
 if TYPE_CHECKING:
     from timeball.v1 import schedule_service_pb2 as pb
@@ -51,12 +51,12 @@ def command(session: Session, name: str, output: str) -> None:
 def _print(audit: Audit, rows: int, decided_until_ms: int, delays: int, output: str) -> None:
     shown = audit.unexplained[:SHOWN_MOST]
     if output == "json":
-        told = [{"time": _in_words(x.at_ms), "version": x.version, "why": x.why} for x in shown]
+        told = [{"time": instant_text(x.at_ms), "version": x.version, "why": x.why} for x in shown]
         print_json(
             {
                 "nominalTimes": audit.nominal_times,
                 "rows": rows,
-                "decidedUntil": _in_words(decided_until_ms),
+                "decidedUntil": instant_text(decided_until_ms),
                 "unexplained": len(audit.unexplained),
                 "first": told,
             }
@@ -64,9 +64,12 @@ def _print(audit: Audit, rows: int, decided_until_ms: int, delays: int, output: 
         return
     click.echo(f"{audit.nominal_times} nominal times, {len(audit.unexplained)} unexplained")
     if delays:
-        click.echo(f"{delays} versions are delays after completion: nothing to count", err=True)
+        click.echo(
+            f"{counted(delays, 'version')} with a delay after completion: nothing to count",
+            err=True,
+        )
     if shown:
-        cells = [(_in_words(x.at_ms), str(x.version), x.why) for x in shown]
+        cells = [(instant_text(x.at_ms), str(x.version), x.why) for x in shown]
         print_table(("time", "version", "unexplained"), cells)
 
 
@@ -151,8 +154,3 @@ def _word(name: str) -> str:
 
 def _ms(stamp: Any) -> int:
     return int(stamp.ToMilliseconds())
-
-
-def _in_words(at_ms: int) -> str:
-    """An instant in UTC."""
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds")

@@ -47,6 +47,8 @@ class Entries:
         self._assignment: Assignment | None = None
         self._wishes: dict[ShardId, NodeId] = {}
         self._standbys: dict[ShardId, tuple[SessionId, NodeId]] = {}
+        self._by_role: dict[Role, tuple[Member, ...]] = {}
+        self._owned: tuple[Ownership, ...] | None = None
 
     def join(self, session: SessionId, member: Member) -> Incarnation:
         """Make the member's entry, or find the one that this session made before."""
@@ -65,8 +67,11 @@ class Entries:
 
     def members(self, role: Role) -> tuple[Member, ...]:
         """The living members of a role, ordered by node."""
-        found = (member for member in self._members.values() if member.role is role)
-        return tuple(sorted(found, key=lambda member: member.node))
+        found = self._by_role.get(role)
+        if found is None:
+            those = (member for member in self._members.values() if member.role is role)
+            found = self._by_role[role] = tuple(sorted(those, key=lambda member: member.node))
+        return found
 
     def drain(self, session: SessionId) -> None:
         """Mark the session's member as draining."""
@@ -146,7 +151,10 @@ class Entries:
 
     def ownerships(self) -> tuple[Ownership, ...]:
         """Who holds what, ordered by shard."""
-        return tuple(self._ownerships[shard].ownership for shard in sorted(self._ownerships))
+        if self._owned is None:
+            owned = sorted(self._ownerships)
+            self._owned = tuple(self._ownerships[shard].ownership for shard in owned)
+        return self._owned
 
     def stand_by(self, session: SessionId, shard: ShardId) -> bool:
         """Note that the session's node is ready for the shard; False if another one is."""
@@ -186,7 +194,9 @@ class Entries:
         return member
 
     def _take_zxid(self) -> int:
-        """The number of the next change."""
+        """The number of the next change; what was read before it is read anew."""
+        self._by_role.clear()
+        self._owned = None
         zxid = self.next_zxid
         self.next_zxid += 1
         return zxid

@@ -341,23 +341,22 @@ class LocalSession:
         """One round trip on the connection of now; if that breaks, the outcome is unknown."""
         connection, sent_mono_ms = self._connection, self._clock.now().mono_ms
         self._require(connection, name)
-        await self._travel(name, Leg.REQUEST)
+        if self.delay is not None:  # as long as the simulator wants
+            await self.delay(name, Leg.REQUEST)
         self._require(connection, name)
         answer = self._service.serve(self.number, apply)
-        await self._travel(name, Leg.ANSWER)
+        if self.delay is not None:
+            await self.delay(name, Leg.ANSWER)
         self._require(connection, name)
         self._proven_at_mono_ms = max(sent_mono_ms, self._proven_at_mono_ms or sent_mono_ms)
         return answer
-
-    async def _travel(self, name: str, leg: Leg) -> None:
-        """Take as long as the simulator wants."""
-        if self.delay is not None:
-            await self.delay(name, leg)
 
     def _require(self, connection: int, name: str) -> None:
         """Fail fast unless the connection that the request began on still stands."""
         if not self._service.alive(self.number):
             self._learn_end()
+        elif self._state is SessionState.CONNECTED and connection == self._connection:
+            return
         if self._state is SessionState.LOST:
             raise SessionLost(f"{name}: the session has ended; open a new one and join again")
         if self._state is SessionState.SUSPENDED or connection != self._connection:

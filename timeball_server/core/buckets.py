@@ -9,11 +9,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from timeball_server.core.ids import Minute, ShardId
 
 MINUTE_MS: Final = 60_000
+_DAY_S: Final = 86_400
+_DAY_MS: Final = 86_400_000
 SLICE_MS: Final = 10_000
 
 
@@ -34,7 +37,13 @@ def end_ms(minute: Minute) -> int:
 
 def month_of(instant_ms: int) -> int:
     """Year and month as people write them, UTC: 202607."""
-    date = datetime.fromtimestamp(instant_ms // 1_000, UTC)
+    return _month_of_day(instant_ms // _DAY_MS)
+
+
+@lru_cache(maxsize=1_024)
+def _month_of_day(day: int) -> int:
+    """Remembered: every verdict on a schedule asks, and most are of today."""
+    date = datetime.fromtimestamp(day * _DAY_S, UTC)
     return date.year * 100 + date.month
 
 

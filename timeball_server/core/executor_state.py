@@ -144,7 +144,8 @@ class ExecutorState:
 
     def capacity(self) -> Capacity:
         """What is free now. A slot counts as taken until its handler has really returned."""
-        free = max(0, self._slots - self._busy - len(self._waiting))
+        room = min(self._slots, self._unacknowledged - self._finished)
+        free = max(0, room - self._busy - len(self._waiting))
         return Capacity(
             slots=self._slots, free=free, draining=self._draining, full=self._places.full()
         )
@@ -280,6 +281,7 @@ class ExecutorState:
                 replies.append(Send(stream, RevokeReply(order.run, self._blocked[order.run])))
             else:
                 refusals.add(order.run, order.shard, verdict, self._epoch_of(order.shard))
+                self._capacity_told = None  # whoever was refused waits to hear of room
         return [*self._start_waiting(), *replies, *refusals.effects()]
 
     def _judge(

@@ -233,9 +233,11 @@ class ScheduleDetail:
     times that wait for runs to end, with the epochs in which they began to wait. `open` are runs
     whose end was not seen; `seen_epoch` is the epoch whose owner has looked at all of them.
 
-    `version` counts specifications, each in force for nominal times after `version_after_ms`.
-    `requests` are the last requests that changed the schedule. `ended_ms` is when it ended, on the
-    clock of the owner that wrote so, `ended_cause` what for, in words.
+    `version` counts specifications, each in force for nominal times after `version_after_ms`;
+    `elder` are those before it that named what still waited when it was replaced, each with the
+    instant after which it was in force, newest first. `requests` are the last requests that changed
+    the schedule. `ended_ms` is when it ended, on the clock of the owner that wrote so,
+    `ended_cause` what for, in words.
     """
 
     spec: ScheduleSpec
@@ -259,6 +261,7 @@ class ScheduleDetail:
     backfills: tuple[Backfill, ...] = ()
     ended_ms: int | None = None
     ended_cause: str = ""
+    elder: tuple[tuple[int, int], ...] = ()
 
 
 Detail = SpecDetail | OutcomeDetail | ProgressDetail | NoteDetail | ScheduleDetail
@@ -401,6 +404,33 @@ class VersionRow:
 
 
 Row = EventRow | DueRow | OwnerListRow | StateListRow | DeadLetterRow | LedgerRow | VersionRow
+
+
+def carried_bytes(row: Row) -> int:
+    """What callers and handlers put into a row: all of it that can be large."""
+    if type(row) is not EventRow and type(row) is not VersionRow:
+        return 0
+    detail = row.detail
+    if detail is None:
+        return 0
+    if type(detail) is OutcomeDetail:
+        return _outcome_bytes(detail)
+    if type(detail) is SpecDetail:
+        return len(detail.spec.payload.data)
+    if type(detail) is ScheduleDetail:
+        return len(detail.spec.task.payload.data)
+    return _data_bytes(detail.progress.checkpoint) if type(detail) is ProgressDetail else 0
+
+
+def _outcome_bytes(detail: OutcomeDetail) -> int:
+    failure, progress = detail.failure, detail.progress
+    said = 0 if failure is None else len(failure.message) + len(failure.stack)
+    left = None if progress is None else progress.checkpoint
+    return said + _data_bytes(detail.result) + _data_bytes(left)
+
+
+def _data_bytes(payload: Payload | None) -> int:
+    return 0 if payload is None else len(payload.data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,12 +120,17 @@ def fresh_request_id(now_ms: int, entropy: bytes) -> bytes:
 
 
 def _anchor(request_id: bytes, time: CreateTime, *, resend: bool, now_ms: int) -> tuple[int, bool]:
-    """The instant that names the home, and whether a name must settle it."""
-    instant_ms = request_time_ms(request_id) if time.run_ms is None else time.run_ms
+    """The instant that names the home, and whether a name must settle it.
+
+    A request id without a time stamp is a key that its caller chose. It stands for one task even if
+    a repetition says another run time, and so another home: that is for the owner to refuse.
+    """
+    made_ms = request_time_ms(request_id)
+    instant_ms = made_ms if time.run_ms is None else time.run_ms
     if instant_ms is None:
         return now_ms, True
     age_ms = now_ms - instant_ms
     ahead_ms = -age_ms if time.run_ms is None else 0
-    needs_name = age_ms > SURE_PAST_MS or ahead_ms > SURE_AHEAD_MS
+    needs_name = made_ms is None or age_ms > SURE_PAST_MS or ahead_ms > SURE_AHEAD_MS
     trusted = ahead_ms <= TRUSTED_MS and (resend or age_ms <= TRUSTED_MS)
     return (instant_ms if trusted else now_ms), needs_name

@@ -15,6 +15,8 @@ from timeball_server.core.journal import CLOSED, EventRow
 
 HOUR_MS: Final = 3_600_000
 DEFAULT_RETENTION_MS: Final = 7 * 24 * HOUR_MS
+LEAST_HOURS: Final = 24
+MOST_HOURS: Final = 24 * 366 * 5
 OLDEST_HOME_MINUTES: Final = 120
 """First sends name no home that is older (`minting.TRUSTED_MS` is an hour): where a shard begins
 that nobody has owned before."""

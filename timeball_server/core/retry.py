@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from timeball_server.core.limits import HORIZON_MS
 from timeball_server.core.model import Failure, FailureCause, RetryPolicy
 
 NON_RETRIABLE_KINDS: Final = frozenset(
@@ -69,7 +70,9 @@ def decide_retry(
 ) -> RetryAt | GiveUpTask:
     """Whether and when to try again after attempt number `attempt` failed.
 
-    The handler's own wish for a delay wins over the policy's backoff, never over its limits.
+    The handler's own wish for a delay wins over the policy's backoff, never over its limits. One
+    for ever, as in "not before the last day there is", is one for the horizon: no bucket of the
+    store is further away.
 
     Args:
         once: delivered at most once: an attempt that began is the last one, whatever it says.
@@ -80,7 +83,8 @@ def decide_retry(
     if once or attempt >= policy.max_attempts:
         return GiveUpTask(FailureCause.EXHAUSTED)
     wish = failure.delay_ms
-    due_ms = now_ms + (backoff_ms(policy, attempt, rng) if wish is None else max(1, wish))
+    delay_ms = backoff_ms(policy, attempt, rng) if wish is None else min(max(1, wish), HORIZON_MS)
+    due_ms = now_ms + delay_ms
     if policy.max_age_ms is not None and due_ms > created_ms + policy.max_age_ms:
         return GiveUpTask(FailureCause.EXHAUSTED)
     if close_by_ms is not None and due_ms >= close_by_ms:

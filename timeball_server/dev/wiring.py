@@ -24,6 +24,7 @@ from timeball_server.coordination.local import LocalCoordinator, LocalSession
 from timeball_server.core.buckets import Layout, LayoutRow
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.ids import Minute, NodeId
+from timeball_server.core.retention import DEFAULT_RETENTION_MS, HOUR_MS
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.coordination import Membership
 from timeball_server.ports.store import Store
@@ -59,6 +60,7 @@ class DevConfig:
         metrics: host:port for Prometheus, if wanted.
         http: host:port for JSON over HTTP, empty for none.
         operators: host:port for reflection, channelz and health, empty for none.
+        retention_hours: ended tasks are kept so long, as the setting `retention.ended_hours`.
     """
 
     listen: str
@@ -69,6 +71,14 @@ class DevConfig:
     metrics: str | None = None
     http: str = ""
     operators: str = ""
+    retention_hours: int = DEFAULT_RETENTION_MS // HOUR_MS
+
+
+def engine_config(config: DevConfig) -> EngineConfig:
+    """What the scheduler node goes by."""
+    return EngineConfig(
+        session_timeout_ms=SESSION_TIMEOUT_MS, retention_ms=config.retention_hours * HOUR_MS
+    )
 
 
 class DevCluster(Service):
@@ -182,7 +192,7 @@ class DevCluster(Service):
         config = SchedulerNodeConfig(
             node=NodeId("scheduler-1"),
             address=_LOOPBACK,
-            engine=EngineConfig(session_timeout_ms=SESSION_TIMEOUT_MS),
+            engine=engine_config(self._config),
             version=self._config.version,
         )
         return SchedulerNodeProcess(config, store, self._connect, self._clock)

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from timeball.errors import TimeballError
 
+from timeball_server.rest.preconditions import etag_header
 from timeball_server.rest.problems import MethodNotAllowed
 from timeball_server.rest.routes import Route
 from timeball_server.rpc.status import row_of, wire_status
@@ -72,7 +73,7 @@ def http_status(error: TimeballError) -> int:
 def success(route: Route, response: Message) -> Answer:
     """A response as the route's protos want it shown; 201 with Location if something was made."""
     shown: Any = getattr(response, route.response_body) if route.response_body else response
-    headers = {"content-type": JSON_TYPE}
+    headers = {"content-type": JSON_TYPE, **etag_header(shown)}
     status = HTTPStatus.OK
     if route.creates and shown.name:  # a check only makes nothing, so it has no name
         status = HTTPStatus.CREATED

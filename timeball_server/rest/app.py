@@ -30,6 +30,8 @@ from timeball_server.rest.answers import JSON_TYPE, Answer, failure, success
 from timeball_server.rest.calls import Caller
 from timeball_server.rest.index import INDEX_HEADERS, index_page
 from timeball_server.rest.openapi import comments, document
+from timeball_server.rest.preconditions import HEADER as IF_MATCH
+from timeball_server.rest.preconditions import set_etag
 from timeball_server.rest.problems import (
     BodyTooLarge,
     ForeignOrigin,
@@ -144,6 +146,7 @@ class RestApp:
             raise InvalidRequest(str(error)) from error
         body = await _body(request)
         message = request_message(found, _query(request), body, _one(request, "idempotency-key"))
+        set_etag(message, request.method, _one(request, IF_MATCH))
         raw = message.SerializeToString()
         if len(raw) > MAX_MESSAGE_BYTES:
             raise BodyTooLarge(f"the request must be at most {MAX_MESSAGE_BYTES} bytes packed")
@@ -218,6 +221,8 @@ async def _body(request: Request) -> bytes:
 
 
 def _check_media_type(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("send the body as it is, without content-encoding")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != JSON_TYPE and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType(f"send the body with content-type: {JSON_TYPE}")

@@ -16,6 +16,8 @@ from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from timeball_server.rest.answers import JSON_TYPE, PROBLEM_TYPE
+from timeball_server.rest.preconditions import HEADER as IF_MATCH
+from timeball_server.rest.preconditions import takes_etag
 from timeball_server.rest.routes import WHOLE_BODY, Route
 from timeball_server.rest.schemas import ERROR_SCHEMAS, TEXTS, scalar
 
@@ -243,6 +245,13 @@ def _in_header(route: Route) -> Iterator[Json]:
             "in": "header",
             "description": "The same key always gives the same answer; a UUID becomes requestId.",
             "schema": {"type": "string", "maxLength": 255},
+        }
+    if takes_etag(route.rpc.input_type, route.method):
+        yield {
+            "name": IF_MATCH,
+            "in": "header",
+            "description": "The etag that was read, in quotes: nothing is changed if it is stale.",
+            "schema": {"type": "string", "maxLength": 202},
         }
 
 

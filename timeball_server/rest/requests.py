@@ -27,11 +27,13 @@ from timeball_server.rest.json_shapes import (
     known_names,
 )
 from timeball_server.rest.routes import WHOLE_BODY, Found
+from timeball_server.rest.wanted import said_twice, wanted
 
 MAX_KEY_CHARACTERS: Final = 255
 """Longest Idempotency-Key."""
 _KEYS: Final = UUID("5a6b1d0c-8f0e-5c1e-9d38-1c1f9a1d7c55")
 """Name space of request ids that are made from keys which are no UUIDs."""
+_MASK: Final = "google.protobuf.FieldMask"
 _BOOLS: Final = {"true": True, "false": False}
 _FAILED = re.compile(r"Failed to parse (\w+) field: ")
 _PLACE = re.compile(r"(?: at [\w.\[\]]+)?\.*$")
@@ -171,6 +173,8 @@ def _put_value(here: dict[str, Any], field: FieldDescriptor, name: str, given: l
 def _typed(field: FieldDescriptor, name: str, text: str) -> str | bool:
     if field.cpp_type in WHOLE_KINDS:
         check_whole(text, name)
+    if field.message_type is not None and field.message_type.full_name == _MASK:
+        return _camel(text)
     if field.type != FieldDescriptor.TYPE_BOOL:
         return text
     if text not in _BOOLS:
@@ -185,14 +189,22 @@ def _parsed(document: dict[str, Any], message: Message) -> Message:
         words = str(error).splitlines()[0]
         path = ".".join(_snake(name) for name in _FAILED.findall(words))
         reason = _PLACE.sub("", _FAILED.sub("", words))
+        descriptor: Any = message.DESCRIPTOR
         if not path:
-            raise InvalidRequest(f"the request cannot be read: {reason}") from error
-        raise refused(path, f"has a value of another kind: {reason}") from error
+            twice = said_twice(descriptor, words)
+            raise InvalidRequest(twice or f"the request cannot be read: {reason}") from error
+        sentence = wanted(descriptor, path) or f"has a value of another kind: {reason}"
+        raise refused(path, sentence) from error
 
 
 def _snake(name: str) -> str:
     """Paths are written as in the protos, whichever door an error leaves by."""
     return re.sub(r"([A-Z])", lambda found: f"_{found[1].lower()}", name)
+
+
+def _camel(paths: str) -> str:
+    """A mask as protobuf's JSON writes it; as the protos write it is good too."""
+    return re.sub(r"_([a-z0-9])", lambda found: found[1].upper(), paths)
 
 
 def _set_variables(message: Message, variables: Mapping[str, str]) -> None:

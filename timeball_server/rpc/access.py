@@ -17,6 +17,8 @@ from timeball_server.core.limits import MAX_PRIORITY
 from timeball_server.rpc.auth import Principal, Role
 
 OWN_NAMESPACE: Final = "-"
+MAX_PRIORITY_OF_ALL: Final = MAX_PRIORITY - 1
+"""What needs no role: the highest one is the operators'."""
 """Stands for the credential's namespace in names and parents."""
 
 ACCESS: Final[Mapping[str, Role]] = {
@@ -167,6 +169,11 @@ def check_content(
     return item_errors
 
 
+def highest_priority(principal: Principal) -> int:
+    """The highest priority that a caller may give to a task."""
+    return MAX_PRIORITY if Role.OPERATOR in principal.roles else MAX_PRIORITY_OF_ALL
+
+
 def _items_denied(
     requests: Iterable[task_service_pb2.CreateTaskRequest],
 ) -> dict[int, TimeballError]:
@@ -182,7 +189,7 @@ def _items_denied(
 def _check_priority(task: task_pb2.Task, path: str) -> None:
     if task.priority == MAX_PRIORITY:
         field = f"{path}.priority"
-        sentence = f"must be at most {MAX_PRIORITY - 1} without the role operator"
+        sentence = f"must be at most {MAX_PRIORITY_OF_ALL} without the role operator"
         raise PermissionDenied(f"{field}: {sentence}", violations=[Violation(field, sentence)])
 
 

@@ -189,21 +189,33 @@ def _schedule(schedule: Any, path: str, found: Found) -> None:
     _ordered("start_time", "end_time", schedule, path, found)
 
 
+def _redrive(request: Any, path: str, found: Found) -> None:
+    """Nothing said is more often a list that came out empty than a wish to do everything again."""
+    chosen = request.names or request.handler or request.page_token
+    if not chosen and not request.HasField("failed_from") and not request.HasField("failed_to"):
+        sentence = "must name dead letters; or say handler, failed_from or failed_to instead"
+        found.append(Violation(f"{path}names", sentence))
+
+
 def _limit(limit: Any, path: str, found: Found) -> None:
     """What a kind of limit has, and what it has not."""
-    kind = admin_service_pb2.LimitKind.Name(limit.kind).removeprefix("LIMIT_KIND_")
+    named = admin_service_pb2.LimitKind.DESCRIPTOR.values_by_number.get(limit.kind)
+    kind = named.name.removeprefix("LIMIT_KIND_") if named else ""
+    if kind not in _LIMITED_BY:
+        return  # the field's own rule says what kinds there are
     of_namespace = kind == "NAMESPACE"
     if of_namespace == bool(limit.pattern):
         sentence = "must be absent" if of_namespace else "must be set: the key or handler"
         found.append(Violation(f"{path}pattern", sentence))
-    allowed = _LIMITED_BY.get(kind, ())
+    allowed = _LIMITED_BY[kind]
     for name in ("concurrency", "rate", "weight"):
         if limit.HasField(name) and name not in allowed:
             found.append(
                 Violation(f"{path}{name}", f"is nothing of a {kind.lower()}; leave it out")
             )
     if not any(limit.HasField(name) for name in allowed):
-        found.append(Violation(f"{path}{allowed[0]}", f"must be set: {' or '.join(allowed)}"))
+        others = "".join(f", or {name}" for name in allowed[1:])
+        found.append(Violation(f"{path}{allowed[0]}", f"must be set{others}"))
 
 
 def _interval(interval: Any, path: str, found: Found) -> None:
@@ -233,5 +245,6 @@ _PAIRS: Final[Mapping[str, Check]] = {
     "timeball.v1.Schedule": _schedule,
     "timeball.v1.Limit": _limit,
     "timeball.v1.ListTasksRequest": partial(_ordered, "created_from", "created_to"),
+    "timeball.v1.RedriveDeadLettersRequest": _redrive,
 }
 """Rules between two fields of one message. As CEL they would copy the message, payload and all."""

@@ -30,9 +30,10 @@ PATTERNS: Final[Mapping[str, str]] = {
     "parent": _PARENT,
     "request_id": _UUID,
     "name": "must be the full name as the server answered it, such as "
-    "namespaces/{namespace}/tasks/{id} or namespaces/{namespace}/schedules/{id}",
+    "namespaces/{namespace}/tasks/{id} or namespaces/{namespace}/schedules/{id}; a task's id has "
+    "40 lower-case letters and digits",
     "names": "must be full names as the server answered them, such as "
-    "namespaces/{namespace}/tasks/{id}",
+    "namespaces/{namespace}/tasks/{id}; a task's id has 40 lower-case letters and digits",
     "label": "must be key=value, such as team=billing, or empty",
     "labels": _LABEL_VALUE,
     "selector": _LABEL_VALUE,
@@ -74,7 +75,7 @@ def sentence_for(rule_id: str, message: str, field: str, value: Any, *, for_key:
         return "must be set"
     if rule == "pattern":
         return (KEY_PATTERNS if for_key else PATTERNS).get(field, message)
-    if rule == "defined_only":
+    if rule == "defined_only" or rule_id == "enum.not_in":
         return f"must be one of the values that the API defines, got {value}"
     subject = "keys " if for_key else ""
     if rule == "min_len" and not value:

@@ -7,6 +7,7 @@ the text of an unexpected exception out: it may hold other people's data.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol
@@ -99,10 +100,15 @@ def row_of(kind: type[errors.TimeballError]) -> StatusRow:
     return next(STATUS_TABLE[each] for each in kind.__mro__ if each in STATUS_TABLE)
 
 
+def shortened(text: str, characters: int) -> str:
+    """At most so many characters; what is left out leaves three dots."""
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"
+
+
 def wire_status(error: errors.TimeballError) -> WireStatus:
     """An error as status, sentence and details."""
     row = row_of(type(error))
-    message = error.message[:MAX_MESSAGE_CHARACTERS]
+    message = shortened(error.message, MAX_MESSAGE_CHARACTERS)
     number: int = row.status.value[0]
     status = status_pb2.Status(code=number, message=message)
     info = error_details_pb2.ErrorInfo(
@@ -120,9 +126,17 @@ def wire_status(error: errors.TimeballError) -> WireStatus:
 
 
 async def abort_with(context: Abortable, error: errors.TimeballError) -> NoReturn:
-    """End a call with an error of the family."""
+    """End a call with an error of the family.
+
+    Raises:
+        CancelledError: the caller went at this very moment, its deadline over most often; gRPC
+            would tell of an uncaught error.
+    """
     wire = wire_status(error)
-    await context.abort(wire.code, wire.message, wire.trailing_metadata)
+    try:
+        await context.abort(wire.code, wire.message, wire.trailing_metadata)
+    except grpc.aio.InternalError as gone:
+        raise asyncio.CancelledError("there is nobody to be told") from gone
 
 
 def error_from_wire(
@@ -153,7 +167,7 @@ def _bad_request(error: errors.TimeballError) -> error_details_pb2.BadRequest:
     for violation in error.violations[:MAX_VIOLATIONS]:
         bad.field_violations.add(
             field=violation.field[:MAX_FIELD_CHARACTERS],
-            description=violation.description[:MAX_FIELD_CHARACTERS],
+            description=shortened(violation.description, MAX_FIELD_CHARACTERS),
         )
     return bad
 

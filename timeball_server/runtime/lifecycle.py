@@ -149,8 +149,10 @@ class Service:
         try:
             await self._end_task(self._beginning)
             await self._drain_in_time()
-            for task in reversed(tuple(self._tasks)):
-                await self._end_task(task)
+            while self._tasks:  # those that are ended may have begun others meanwhile
+                for task in reversed(tuple(self._tasks)):
+                    await self._end_task(task)
+                    self._tasks.pop(task, None)
             await self._end()
         except Exception as error:
             log.exception("stopping failed", service=self.name)

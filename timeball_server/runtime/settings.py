@@ -10,7 +10,12 @@ from typing import Annotated
 from msgspec import Meta
 from timeball.errors import Violation
 
-from timeball_server.core.retention import DEFAULT_RETENTION_MS, HOUR_MS
+from timeball_server.core.retention import (
+    DEFAULT_RETENTION_MS,
+    HOUR_MS,
+    LEAST_HOURS,
+    MOST_HOURS,
+)
 from timeball_server.core.retry import DEFAULT_EXECUTOR_DEATHS
 
 Address = Annotated[str, Meta(pattern=r"^\S+:\d{1,5}$")]
@@ -172,8 +177,8 @@ class RetentionSettings:
     ended_hours: Annotated[
         int,
         Meta(
-            ge=24,
-            le=24 * 366 * 5,
+            ge=LEAST_HOURS,
+            le=MOST_HOURS,
             description="ended tasks are kept so long, and a request id is remembered at least so "
             "long",
         ),

@@ -355,7 +355,8 @@ type RetryPolicy struct {
 	Coefficient *float64 `protobuf:"fixed64,3,opt,name=coefficient,proto3,oneof" json:"coefficient,omitempty"`
 	// Longest delay; 1 ms to 7 d, default 5 min.
 	MaxDelay *durationpb.Duration `protobuf:"bytes,4,opt,name=max_delay,json=maxDelay,proto3" json:"max_delay,omitempty"`
-	// No attempt starts later than this after creation; 1 ms to 5 years, default no limit.
+	// No retry is made that would be due later than this after creation; 1 ms to 5 years, default no
+	// limit. How long an attempt may wait for an executor is schedule_to_start.
 	MaxAge *durationpb.Duration `protobuf:"bytes,5,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
 	// Share of each delay that is drawn at random; 0 to 1, default 1 (full jitter).
 	Jitter        *float64 `protobuf:"fixed64,6,opt,name=jitter,proto3,oneof" json:"jitter,omitempty"`

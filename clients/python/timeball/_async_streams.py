@@ -98,7 +98,7 @@ async def created(
                 await asyncio.wait((writing,))
             if feed.failure is not None:
                 raise feed.failure
-            if not feed.is_over:
+            if creations.has_given_up or not feed.is_over:
                 decided_now, pause_s = creations.broke(error)
                 for decided in decided_now:
                     yield decided
@@ -176,8 +176,8 @@ class _Feed:
             call.cancel()  # the reader learns why
 
     def _has_nothing_to_send(self) -> bool:
-        """Whether nothing will be sent any more."""
-        return self.is_over or self.failure is not None
+        """Whether nothing will be sent any more, or the reader has to look without an answer."""
+        return self.is_over or self.failure is not None or self._creations.has_given_up
 
     async def _wait_for_news(self) -> None:
         wake_in_s = self._creations.wake_in_s()

@@ -12,7 +12,7 @@ from timeball._flow import Kit
 from timeball._status import to_error
 from timeball._version import __version__
 from timeball.durations import DurationLike, parse_duration
-from timeball.errors import TimeballError, refused
+from timeball.errors import FailedPrecondition, TimeballError, refused
 from timeball.settings import Settings, resolve
 
 DEADLINE_DEFAULT = "15s"
@@ -71,6 +71,7 @@ class ClientBase:
             clock=clock or SystemClock(),
             random=source or random.SystemRandom(),
         )
+        self._is_closed = False
         key = self.settings.api_key
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
 
@@ -81,6 +82,11 @@ class ClientBase:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.settings.address} {self.settings.parent}>"
+
+    def _check_open(self) -> None:
+        """Refuse to ask over a channel that was closed; gRPC says so in errors of its own."""
+        if self._is_closed:
+            raise FailedPrecondition("this client is closed; make another one")
 
     def _error(self, error: grpc.RpcError) -> TimeballError:
         """The family's error for a broken call. gRPC raises errors that are calls as well."""

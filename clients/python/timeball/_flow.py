@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from timeball._budget import RepetitionBudget, look_again_s
 from timeball._clock import Clock
-from timeball._identifiers import new_request_id
+from timeball._identifiers import may_be_repeated, new_request_id
 from timeball._requests import resent
 from timeball.errors import OutcomeUnknown, ResourceExhausted, TimeballError
 from timeball.settings import Settings
@@ -79,35 +80,66 @@ class Kit:
     deadline_s: float
     clock: Clock
     random: random.Random
+    budget: RepetitionBudget = field(default_factory=RepetitionBudget)
 
     def request_id(self, given: str | None = None) -> str:
         """The caller's request id, or a new one."""
         return given or new_request_id(self.clock.wall_ms(), self.random)
+
+    def may_be_repeated(self, given: str | None) -> bool:
+        """Whether a request with this id may have been made before, perhaps by another process.
+
+        Then the request says so: a service that takes it for fresh could run it a second time.
+        """
+        return bool(given) and may_be_repeated(given or "", self.clock.wall_ms())
 
 
 def call(kit: Kit, method: Method[Q, A], request: Q) -> Flow[A]:
     """Sends a request until it is answered, refused for good, or the deadline has no room left.
 
     Repetitions carry the same request id and say that they are repetitions. A refusal for the
-    moment speaks for one of them only: if an earlier one may hold, that is what callers hear.
+    moment speaks for one of them only: if an earlier one may hold, that is what callers hear. A try
+    is cut short only where another one may follow it.
     """
     doubt: OutcomeUnknown | None = None
     until_s = kit.clock.monotonic_s() + kit.deadline_s
     left_s, repetition = kit.deadline_s, 0
+    kit.budget.asked()
     while True:
+        lent = kit.budget.lend()
         try:
-            answer: A = yield Send(method, request, min(left_s, ATTEMPT_MAX_S))
+            answer: A = yield Send(method, request, min(left_s, ATTEMPT_MAX_S) if lent else left_s)
+            kit.budget.answered(lent=lent, well=True)
             return answer
         except TimeballError as error:
-            delay_s = retry_delay_s(error, repetition, kit.random)
-            left_s = until_s - kit.clock.monotonic_s() - (delay_s or 0.0)
             doubt = error if isinstance(error, OutcomeUnknown) else doubt
+            delay_s = retry_delay_s(error, repetition, kit.random)
+            is_paid = _settled(kit, error, lent=lent)
+            if delay_s is not None:
+                left_s = yield from _turn(kit, delay_s, until_s, is_paid=is_paid)
             if delay_s is None or left_s <= 0:
                 if doubt is not None and error.retryable:
                     raise doubt from error
                 raise
-        yield Pause(delay_s)
         request, repetition = resent(request), repetition + 1
+
+
+def _settled(kit: Kit, error: TimeballError, *, lent: bool) -> bool:
+    """Whether a repetition is paid for: by what was lent, or because nobody had any work of it."""
+    is_silence = lent and isinstance(error, OutcomeUnknown)
+    if not is_silence:
+        kit.budget.answered(lent=lent, well=False)
+    return is_silence or not error.reached
+
+
+def _turn(kit: Kit, delay_s: float, until_s: float, *, is_paid: bool) -> Flow[float]:
+    """Waits for so long, and until the budget lets a repetition go; the seconds left, 0 = none."""
+    while (left_s := until_s - kit.clock.monotonic_s() - delay_s) > 0:
+        yield Pause(delay_s)
+        if is_paid or kit.budget.take(kit.clock.monotonic_s()):
+            return left_s
+        delay_s = look_again_s(kit.random)
+    return 0.0
 
 
 def retry_delay_s(error: TimeballError, repetition: int, source: random.Random) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
@@ -31,6 +32,8 @@ BY_CODE: dict[str, type[TimeballError]] = {
     "DEADLINE_EXCEEDED": errors.OutcomeUnknown,
 }
 
+_ABOUT_ITSELF = re.compile(r"^connections to all backends failing; last error: (?:[A-Z_]+: )?")
+
 Trailers = Iterable[tuple[str, str | bytes]]
 Details = tuple[error_details_pb2.ErrorInfo | None, list[Violation], float | None]
 
@@ -52,19 +55,28 @@ def to_error(code: str, message: str, trailers: Trailers, address: str) -> Timeb
     if cls is None:
         cls = BY_CODE.get(code, errors.Internal)
         message = message if info else _explain(code, message, address)
-    return cls(
+    error = cls(
         message or code, violations=violations, metadata=metadata, retry_after_s=retry_after_s
     )
+    error.reached = info is not None or code != "UNAVAILABLE"
+    return error
 
 
 def _explain(code: str, message: str, address: str) -> str:
     if code == "UNAVAILABLE":
-        return f"cannot reach Timeball at {address}: {message}"
+        return f"cannot reach Timeball at {address}: {_cause(message)}"
     if code == "DEADLINE_EXCEEDED":
-        return f"no answer from {address} in time; it may or may not have happened"
+        return f"no answer from {address} in time; a change may have happened all the same"
     if code == "UNIMPLEMENTED":
         return f"the server at {address} does not know this call; is it an older version?"
     return message
+
+
+def _cause(message: str) -> str:
+    """What kept gRPC from connecting, without its words about itself."""
+    if "http1.x server" in message:
+        return "it speaks HTTP/1.1; clients need the gRPC port, in dev mode the one below"
+    return _ABOUT_ITSELF.sub("", message)
 
 
 def _readable_details(trailers: Trailers) -> Details:

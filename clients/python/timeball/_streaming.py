@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from timeball._budget import LOOK_AGAIN_S, look_again_s
 from timeball._flow import Kit, Method, retry_delay_s
 from timeball._status import item_error
 from timeball._verbs import BATCH_BYTES_MAX, BATCH_ITEMS_MAX, BatchItem
@@ -31,6 +32,7 @@ class _Item:
     until_s: float
     repetition: int = 0
     not_before_s: float = 0.0
+    why_again: TimeballError | None = None
 
 
 class Creations:
@@ -42,6 +44,7 @@ class Creations:
         self._waiting: deque[_Item] = deque()
         self._later: list[_Item] = []
         self._sent: dict[int, dict[int, _Item]] = {}
+        self._given_up: list[Decided] = []
         self._undecided = 0
         self._number = 0
         self._breaks = 0
@@ -61,11 +64,22 @@ class Creations:
         """Whether the stream in hand owes an answer."""
         return bool(self._sent)
 
+    @property
+    def has_given_up(self) -> bool:
+        """Whether something was decided here that no answer will bring: see `given_up`."""
+        return bool(self._given_up)
+
+    def given_up(self) -> list[Decided]:
+        """What found no turn to be repeated before its deadline; each is told once."""
+        told, self._given_up = self._given_up, []
+        return told
+
     def add(self, index: int, request: tasks.CreateTaskRequest) -> None:
         """Take one more."""
         until_s = self._kit.clock.monotonic_s() + self._kit.deadline_s
         self._waiting.append(_Item(index, request, until_s))
         self._undecided += 1
+        self._kit.budget.asked()
 
     def chunk(self) -> tasks.CreateTasksRequest | None:
         """What to send next on the stream in hand; None = nothing now."""
@@ -96,7 +110,7 @@ class Creations:
         """What an answer decides; what may succeed later is sent again instead."""
         self._breaks = 0
         items = self._sent.get(response.number, {})
-        decided: list[Decided] = []
+        decided = self.given_up()
         for position, result in zip(response.positions, response.results, strict=True):
             item = items.pop(position, None)
             if item is not None:
@@ -121,7 +135,7 @@ class Creations:
         for item in unanswered:
             item.request.resend = True
         self._waiting.extendleft(reversed(unanswered))
-        return self._overdue(error), pause_s
+        return [*self.given_up(), *self._overdue(error)], pause_s
 
     def _outcome(self, item: _Item, result: tasks.CreateResult) -> list[Decided]:
         if result.HasField("task"):
@@ -133,7 +147,7 @@ class Creations:
             return self._decide(item, error)
         item.request.resend = True
         item.repetition += 1
-        item.not_before_s = now_s + delay_s
+        item.not_before_s, item.why_again = now_s + delay_s, error
         self._later.append(item)
         return []
 
@@ -148,12 +162,20 @@ class Creations:
         for held in (self._waiting, self._later):
             for item in [item for item in held if item.until_s <= now_s]:
                 held.remove(item)
-                decided += self._decide(item, error)
+                decided += self._decide(item, item.why_again or error)
         return decided
 
     def _wake_later(self) -> None:
-        now_s = self._kit.clock.monotonic_s()
-        ready = [item for item in self._later if item.not_before_s <= now_s]
-        if ready:
-            self._later = [item for item in self._later if item.not_before_s > now_s]
-            self._waiting.extend(ready)
+        """Send again what has waited long enough, as far as the budget goes."""
+        now_s, later = self._kit.clock.monotonic_s(), list[_Item]()
+        for item in self._later:
+            if item.not_before_s > now_s:
+                later.append(item)
+            elif self._kit.budget.take(now_s):
+                self._waiting.append(item)
+            elif now_s + LOOK_AGAIN_S < item.until_s or item.why_again is None:
+                item.not_before_s = now_s + look_again_s(self._kit.random)
+                later.append(item)
+            else:
+                self._given_up += self._decide(item, item.why_again)
+        self._later = later

@@ -98,9 +98,10 @@ def created(
             error = None
             while error is None and (more or not creations.is_idle):
                 stream.send_all(creations.chunk)
-                wake_in_s = creations.wake_in_s()
-                if not creations.is_asked and wake_in_s is not None:
-                    clock.sleep(wake_in_s)
+                told = creations.given_up()
+                yield from told
+                if told or _slept(creations, clock):
+                    more = more and fill()
                     continue
                 response, error = stream.read()
                 if response is None:
@@ -111,6 +112,15 @@ def created(
             decided, pause_s = creations.broke(error)
             yield from decided
             clock.sleep(pause_s)
+
+
+def _slept(creations: Creations, clock: Clock) -> bool:
+    """Whether no answer is owed, only something to be sent again; then it is time for that."""
+    wake_in_s = creations.wake_in_s()
+    if creations.is_asked or wake_in_s is None:
+        return False
+    clock.sleep(wake_in_s)
+    return True
 
 
 class _Stream:

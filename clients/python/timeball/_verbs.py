@@ -57,6 +57,7 @@ BatchItem = task_pb2.Task | TimeballError
 def create(kit: Kit, task: task_pb2.Task, request_id: str | None) -> Flow[task_pb2.Task]:
     """Creates one task."""
     request = _requests.create_task(kit.settings, task, kit.request_id(request_id))
+    request.resend = kit.may_be_repeated(request_id)
     answer = yield from call(kit, CREATE_TASK, request)
     return answer.task
 
@@ -87,9 +88,11 @@ def batch(kit: Kit, submissions: Sequence[Submission[Any]]) -> Flow[list[BatchIt
 
 def create_request(kit: Kit, submission: Submission[Any]) -> tasks.CreateTaskRequest:
     """Asks for the task of a submission, with a request id of its own."""
-    request_id = kit.request_id(submission.options.get("request_id"))
+    own = submission.options.get("request_id")
     task = _requests.task_of(submission)
-    return _requests.create_task(kit.settings, task, request_id, submission.options)
+    request = _requests.create_task(kit.settings, task, kit.request_id(own), submission.options)
+    request.resend = kit.may_be_repeated(own)
+    return request
 
 
 def _send_chunk(kit: Kit, chunk: list[tasks.CreateTaskRequest]) -> Flow[list[BatchItem]]:

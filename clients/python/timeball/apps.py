@@ -38,7 +38,7 @@ def load_handlers(app: str) -> dict[str, Handler]:
     if not attribute:
         found: Mapping[str, Handler] = registry
     else:
-        found = {each.name: each for each in _handlers_of(module, attribute)}
+        found = {each.name: each for each in _handlers_of(module, place, attribute)}
     if not found:
         raise UnusableApp(f"{app} has no handlers; decorate a function with @timeball.task(name)")
     return dict(found)
@@ -73,12 +73,12 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _handlers_of(module: ModuleType, attribute: str) -> Iterable[Handler]:
+def _handlers_of(module: ModuleType, place: str, attribute: str) -> Iterable[Handler]:
     found = getattr(module, attribute, None)
     if found is None:
-        raise UnusableApp(f"{module.__name__} has no {attribute!r}")
+        raise UnusableApp(f"{place} has no {attribute!r}")
     for each in found if isinstance(found, Iterable) else (found,):
         handler = each if isinstance(each, Handler) else getattr(each, "handler", None)
         if not isinstance(handler, Handler):
-            raise UnusableApp(f"{module.__name__}:{attribute} holds {each!r}, which is no task")
+            raise UnusableApp(f"{place}:{attribute} holds {each!r}, which is no task")
         yield handler

@@ -72,7 +72,9 @@ class AsyncAdmin:
     ) -> list[pb.RedriveResult]:
         """Does tasks again that failed for good: the named ones, or those of a time range.
 
-        Each becomes a new task that names the old one. Doing it twice makes no second one.
+        Each becomes a new task that names the old one. Doing it twice makes no second one. Without
+        a name, handler, or bound of the range it is refused: no list that came out empty does
+        everything again.
         """
         failed = (failed_from, failed_to)
         return await self._run(

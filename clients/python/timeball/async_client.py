@@ -95,6 +95,7 @@ class AsyncClient(ClientBase):
     async def close(self) -> None:
         """Closes the channel; twice is fine."""
         if self._is_own:
+            self._is_closed = True
             await self._channel.close()
 
     @property
@@ -435,6 +436,7 @@ class AsyncClient(ClientBase):
                 return
 
     async def _run(self, flow: Flow[R]) -> R:
+        self._check_open()
         try:
             step = next(flow)
             while True:

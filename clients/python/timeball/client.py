@@ -94,6 +94,7 @@ class Client(ClientBase):
     def close(self) -> None:
         """Closes the channel; twice is fine."""
         if self._is_own:
+            self._is_closed = True
             self._channel.close()
 
     @property
@@ -413,6 +414,7 @@ class Client(ClientBase):
                 return
 
     def _run(self, flow: Flow[R]) -> R:
+        self._check_open()
         try:
             step = next(flow)
             while True:

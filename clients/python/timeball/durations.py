@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from timeball.errors import refused
 
-_ACCEPTED = "timedelta, or text such as '30s', '5m', '1h30m' or 'PT1H30M'"
+_TEXTS = "'30s', '5m', '1h30m' or 'PT1H30M'"
 
 # Longest first: a duration names its units from long to short, each at most once.
 MICROSECONDS = {
@@ -49,11 +49,11 @@ def parse_duration(value: DurationLike, *, field: str = "duration") -> timedelta
     if isinstance(value, timedelta):
         return _not_negative(value, field)
     if not isinstance(value, str):
-        raise refused(field, f"{value!r} has no unit; give a {_ACCEPTED}")
+        raise refused(field, f"{value!r} has no unit; give a timedelta, or text such as {_TEXTS}")
     text = value.strip()
     match = _SHORT.fullmatch(text) or _ISO.fullmatch(text)
     if match is None or not any(match.groups()):
-        raise refused(field, f"{value!r} is not a duration; give a {_ACCEPTED}")
+        raise refused(field, f"{value!r} is not a duration with units; write it like {_TEXTS}")
     return _sum(match, value, field)
 
 

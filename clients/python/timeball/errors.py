@@ -54,6 +54,7 @@ class TimeballError(Exception):
         violations: fields that are wrong, if the request was.
         metadata: facts for programs, for example the owner's address.
         retry_after_s: seconds to wait before the next try, if the server said so.
+        reached: whether a service answered; False = gRPC found none, or lost it.
     """
 
     reason: ClassVar[str] = "UNKNOWN"
@@ -73,6 +74,7 @@ class TimeballError(Exception):
         self.violations: Sequence[Violation] = tuple(violations)
         self.metadata: Mapping[str, str] = dict(metadata or {})
         self.retry_after_s = retry_after_s
+        self.reached = True
 
 
 class InvalidRequest(TimeballError):

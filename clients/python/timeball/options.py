@@ -28,7 +28,8 @@ class RetryPolicy:
         initial_delay: before the second attempt (default 1 s).
         coefficient: factor from one delay to the next (default 2).
         max_delay: longest delay (default 5 min).
-        max_age: no attempt starts later than this after creation (default no limit).
+        max_age: no retry is made that would be due later than this after creation (default no
+            limit); how long an attempt may wait for an executor is `start_within`.
         jitter: share of each delay that is drawn at random, 0 to 1 (default 1).
     """
 

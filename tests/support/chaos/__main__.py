@@ -3,8 +3,9 @@
     python -m tests.support.chaos --rounds 3 --rate 100 --keep rounds.jsonl
     python -m tests.support.chaos zookeeper-quorum store-two --rate 60 --plot timeline.svg
 
-Faults that take three servers of a kind are played on a cluster of their own. With --aimed, kills
-at points inside commit to acknowledge, claim to dispatch, a run, and a leader's assignment:
+Faults that take three servers of a kind are played on a cluster of their own, and so are
+partitions, in network namespaces; where the system refuses those they are not played. With --aimed,
+kills at points inside commit to acknowledge, claim to dispatch, a run, and a leader's assignment:
 `python -m tests.support.chaos --aimed --rate 500 --rounds 20 --keep kills.jsonl`.
 """
 
@@ -21,9 +22,14 @@ from random import Random
 from tests.support.chaos.aimed import play_aimed
 from tests.support.chaos.arena import Needs, arena
 from tests.support.chaos.points import TURNS
-from tests.support.chaos.rounds import FAULTS, play
+from tests.support.chaos.rooms import why_not
+from tests.support.chaos.rounds import FAULTS, PARTITIONS, play
 from tests.support.chaos.timeline import Timeline
 from tests.support.chaos.witness import Verdict
+from tests.support.loopback import take_own
+from tools import jars
+
+ALL = {**FAULTS, **PARTITIONS}
 
 
 def main() -> int:
@@ -40,10 +46,14 @@ def main() -> int:
     parser.add_argument("--aimed", action="store_true", help="kill at chosen points")
     parser.add_argument("--leg", type=int, default=8, help="aimed rounds between two judgements")
     parser.add_argument("--groups", nargs="*", choices=tuple(TURNS), help="aimed: only these")
-    parser.add_argument("faults", nargs="*", metavar="FAULT", help=", ".join(FAULTS))
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=", ".join(ALL))
     parsed = parser.parse_args()
-    if unknown := [name for name in parsed.faults if name not in FAULTS]:
-        parser.error(f"no fault {', '.join(unknown)}; there are: {', '.join(FAULTS)}")
+    if unknown := [name for name in parsed.faults if name not in ALL]:
+        parser.error(f"no fault {', '.join(unknown)}; there are: {', '.join(ALL)}")
+    if not parsed.aimed:
+        parsed.faults = offered(parser, parsed.faults, why_not())
+    if not (parsed.aimed or PARTITIONS.keys().isdisjoint(parsed.faults)):
+        _enter_rooms()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     play_them = play_aimed if parsed.aimed else _play_all
     if parsed.folder is not None:
@@ -52,13 +62,31 @@ def main() -> int:
         return play_them(parsed, Path(folder) / "cluster")
 
 
+def offered(parser: argparse.ArgumentParser, names: list[str], why_not: str) -> list[str]:
+    """What can be played here, of these or of all: no partitions where there is a reason."""
+    wanted = names or list(ALL)
+    if not why_not or PARTITIONS.keys().isdisjoint(wanted):
+        return wanted
+    if names:
+        parser.error(why_not)
+    print(f"no partitions: {why_not}", flush=True)
+    return list(FAULTS)
+
+
+def _enter_rooms() -> None:
+    """Go on in a namespace of one's own; there is no way from it to any registry."""
+    for server in ("zookeeper", "cassandra"):
+        jars.fetch(server)
+    take_own()
+
+
 def _play_all(parsed: argparse.Namespace, folder: Path) -> int:
     """Each kind of cluster once, all rounds of its faults on it."""
     random, broken, timeline = Random(parsed.seed), 0, Timeline()
-    names = parsed.faults or list(FAULTS)
-    kinds = dict.fromkeys(FAULTS[name].needs for name in names)
+    names = parsed.faults
+    kinds = dict.fromkeys(ALL[name].needs for name in names)
     for number, needs in enumerate(kinds):
-        mine = [name for name in names if FAULTS[name].needs == needs] * parsed.rounds
+        mine = [name for name in names if ALL[name].needs == needs] * parsed.rounds
         broken += _play_on(needs, mine, parsed, folder / str(number), random, timeline)
     if parsed.plot is not None:
         parsed.plot.write_text(timeline.drawn(), encoding="utf-8")

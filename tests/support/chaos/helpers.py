@@ -55,18 +55,28 @@ class Complaints:
 
 
 class Helper:
-    """A process that takes lines and ends with its input; what it prints goes to a file."""
+    """A process that takes lines and ends with its input; what it prints goes to a file.
 
-    def __init__(self, module: str, arguments: Sequence[str], out: Path) -> None:
+    `before` are words to put before its command line.
+    """
+
+    def __init__(
+        self, module: str, arguments: Sequence[str], out: Path, before: Sequence[str] = ()
+    ) -> None:
         with out.open("ab") as said, out.with_suffix(".log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [*before, sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=log,
             )
         self.said = Tail(out)
+
+    @property
+    def pid(self) -> int:
+        """Its process id; `before` must not have made another process of it."""
+        return self._process.pid
 
     def tell(self, line: str) -> None:
         """Send a line."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import timeball
 
-from tests.support.chaos import outages, witness
+from tests.support.chaos import outages, partitions, witness
 from tests.support.chaos.arena import NEEDS_LITTLE, Arena, Needs
 from tests.support.chaos.faults import Hit, hit, whole
 from tests.support.chaos.helpers import Complaints, Tail
@@ -52,6 +52,7 @@ class Fault:
 
 _THREE_ZOOKEEPERS: Final = Needs(zookeepers=3)
 _THREE_CASSANDRAS: Final = Needs(cassandras=3)
+ROOMS: Final = Needs(rooms=True)
 FAULTS: Final[dict[str, Fault]] = {
     "kill-leader": Fault(),
     "kill-coordinator": Fault(),
@@ -80,14 +81,16 @@ FAULTS: Final[dict[str, Fault]] = {
     "store-one": Fault(act=outages.lose_stores, needs=_THREE_CASSANDRAS),
     "store-two": Fault(act=outages.lose_stores, needs=_THREE_CASSANDRAS, may_refuse=True),
 }
+PARTITIONS: Final = {name: Fault(act=partitions.part, needs=ROOMS) for name in partitions.NAMES}
+"""Only where the whole campaign is in a network namespace of its own."""
 
 
 async def play(arena: Arena, fault: str, *, rate: float, random: Random) -> Verdict:
     """Play one round on a whole cluster."""
-    row = FAULTS[fault]
+    row = {**FAULTS, **PARTITIONS}[fault]
     complaints = Complaints(arena.cluster.places.logs)
     logs = {name: Tail(arena.cluster.places.logs / f"{name}.log") for name in EXECUTORS}
-    async with timeball.AsyncClient(arena.address) as client:
+    async with timeball.AsyncClient(arena.address, api_key=arena.cluster.api_key) as client:
         await whole(arena.cluster, client)
         for tail in logs.values():
             tail.lines()

@@ -45,6 +45,7 @@ from timeball_server.core.retention import HOUR_MS
 BEFORE_S: Final = 4.0
 AFTER_S: Final = 10.0
 GONE_S: Final = 20.0
+AUDIT_TRIES: Final = 3
 AUDITS_AT_ONCE: Final = 3
 READS_AT_ONCE: Final = 4
 EVERYTHING: Final = 10_000_000
@@ -210,8 +211,11 @@ def _audited(address: str, names: tuple[str, ...]) -> list[Told]:
     def ask(name: str) -> Told:
         command = [sys.executable, "-m", "timeball.cli", "--address", address]
         command += ["schedule", "audit", name, "-o", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not done.stdout:
+        for _ in range(AUDIT_TRIES):  # on a full machine nobody may answer in time
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.stdout:
+                break
+        else:
             return Told(name=name, nominal_times=0, unexplained=1, words=done.stderr[-500:])
         told: dict[str, Any] = json.loads(done.stdout)
         words = json.dumps(told["first"][:3])

@@ -216,16 +216,18 @@ def prepared(
     guard: str = "",
     access: Access = OPEN,
     tuning: Tuning = SMALL,
+    on: tuple[str, ...] = (),
 ) -> CassandraCluster:
     """A cluster of `count` nodes with everything written and nothing started.
 
     `commitlog` is a name of COMMITLOGS: `batch` keeps every acknowledged write, `periodic` is fast.
     `guard` are further lines of their settings, about who is let in, and `access` is who that is.
+    `on` are their addresses, those of loopback by default.
 
     Raises:
         JarsError: Java 17 or the jars are missing.
     """
-    program, libraries, on = jars.java(), jars.fetch("cassandra"), hosts(count)
+    program, libraries, on = jars.java(), jars.fetch("cassandra"), on or hosts(count)
     cql_port, storage_port = free_ports(2, on)
     nodes = []
     for number, host in enumerate(on):

@@ -102,13 +102,17 @@ def existing(text: str) -> ZooKeeperCluster:
     return ZooKeeperCluster(nodes=nodes)
 
 
-def prepared(count: int, *, name: str, folder: Path, logs: Path) -> ZooKeeperCluster:
+def prepared(
+    count: int, *, name: str, folder: Path, logs: Path, on: tuple[str, ...] = ()
+) -> ZooKeeperCluster:
     """An ensemble of `count` servers with everything written and nothing started.
+
+    `on` are their addresses, those of loopback by default.
 
     Raises:
         JarsError: Java 17 or the jars are missing.
     """
-    program, libraries, on = jars.java(), jars.fetch("zookeeper"), hosts(count)
+    program, libraries, on = jars.java(), jars.fetch("zookeeper"), on or hosts(count)
     client_port, quorum_port, election_port = free_ports(3, on)
     ensemble = [
         f"server.{number}={host}:{quorum_port}:{election_port}"

@@ -3,6 +3,8 @@
     python -m tests.support.sim.farm rule "R11 executor"     one switch of rules.py
     python -m tests.support.sim.farm bug "ignore the lease"  one of bugs.py, put in from outside
     python -m tests.support.sim.farm mutant 3                one mutation of mutants.py
+    python -m tests.support.sim.farm clean all               nothing: which runs break promises now
+    python -m tests.support.sim.farm unit 3                  that mutation under the unit tests
 
 A process of its own, because product modules are changed as they are imported: nothing of the
 product may be imported here before that. Says in one line of JSON what became of it.
@@ -11,29 +13,40 @@ product may be imported here before that. Says in one line of JSON what became o
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import sys
 import time
 from collections import Counter
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.sim import rewriting
 from tests.support.sim.mutants import mutants
 from tests.support.sim.rules import NAMED, RULES
 
+if TYPE_CHECKING:
+    from tests.support.sim.simulation import Report
+
 MUTANT_SEEDS: Final = 4
+UNIT: Final = rewriting.ROOT / "tests" / "unit"
 Runs = list[tuple[int, dict[str, Any]]]
 
 
 def main() -> int:
     """Parse the arguments, change the product, run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("kind", choices=tuple(_KINDS))
+    parser.add_argument("kind", choices=("mutant", *_KINDS))
     parser.add_argument("name")
     parser.add_argument("--seeds", type=int, help="at most so many")
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--known", type=json.loads, default={}, help="mutant: what `clean` said")
     chosen = parser.parse_args()
-    found = _KINDS[chosen.kind](chosen.name, chosen.first, chosen.seeds)
+    kinds: dict[str, Kind] = {**_KINDS, "mutant": partial(_mutant, known=chosen.known)}
+    found = kinds[chosen.kind](chosen.name, chosen.first, chosen.seeds)
     print(json.dumps({"name": chosen.name, **found}))
     return 0 if found["found"] else 1
 
@@ -65,20 +78,71 @@ def _bug(name: str, first: int, seeds: int | None) -> dict[str, Any]:
     return _run([(seed, wanted) for seed in range(first, first + count)], breaks)
 
 
-def _mutant(name: str, first: int, seeds: int | None) -> dict[str, Any]:
+def _mutant(
+    name: str, first: int, seeds: int | None, *, known: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     """Play the scripts, run like any seed, then once under each directed nemesis.
 
-    Whatever is broken has noticed.
+    Whatever is broken has noticed; if this process falls over, so it has. `known` are promises that
+    a run breaks with nothing put in: they prove nothing.
     """
     mutant = mutants()[int(name)]
     rewriting.install_change(mutant.module, mutant.apply)
+    from tests.support.sim.simulation import simulate
+
+    began_s, number = time.process_time(), 0
+    for number, (run, seed, wanted) in enumerate(_all_runs(first, seeds), 1):
+        broken = _broken(simulate(seed, **wanted)) - set(known.get(run, ()))
+        if broken:
+            return _said(True, number, sorted(broken), Counter(), began_s) | {"run": run}
+    return _said(False, number, [], Counter(), began_s)
+
+
+def _all_runs(first: int, seeds: int | None) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """What is played against a mutation: the name of each run, its seed, and how."""
     from tests.support.sim.nemeses import NEMESES
     from tests.support.sim.scripts import SCRIPTED
 
-    scripts: Runs = [(first, {"profile": each}) for each in SCRIPTED.values()]
-    drawn: Runs = [(seed, {}) for seed in range(first, first + (seeds or MUTANT_SEEDS))]
-    directed: Runs = [(first, {"profile": each}) for each in NEMESES.values()]
-    return _run([*scripts, *drawn, *directed], ("",))
+    for name, profile in SCRIPTED.items():
+        yield f"script {name}", first, {"profile": profile}
+    for seed in range(first, first + (seeds or MUTANT_SEEDS)):
+        yield f"seed {seed}", seed, {}
+    for name, profile in NEMESES.items():
+        yield f"nemesis {name}", first, {"profile": profile}
+
+
+def _clean(_: str, first: int, seeds: int | None) -> dict[str, Any]:
+    """The same runs with nothing put in. `known` is which promises each of them breaks."""
+    from tests.support.sim.simulation import simulate
+
+    began_s, runs = time.process_time(), list(_all_runs(first, seeds))
+    said = {run: sorted(_broken(simulate(seed, **wanted))) for run, seed, wanted in runs}
+    known = {run: broken for run, broken in said.items() if broken}
+    return _said(bool(known), len(runs), list(known), Counter(), began_s) | {"known": known}
+
+
+def _broken(report: Report) -> set[str]:
+    return {str(each.promise) for each in report.violations}
+
+
+def _unit(name: str, _: int, __: int | None) -> dict[str, Any]:
+    """Whether a unit test of the module or of its neighbours fails."""
+    mutant = mutants()[int(name)]
+    rewriting.install_change(mutant.module, mutant.apply)
+    import pytest
+
+    began_s, word = time.process_time(), mutant.module.rpartition(".")[2]
+    tests = sorted(UNIT.rglob("test_*.py"))
+    named = [path for path in tests if word in path.stem]
+    using = [path for path in tests if mutant.module in path.read_text(encoding="utf-8")]
+    area = sorted((UNIT / mutant.module.split(".")[2]).glob("test_*.py"))
+    paths = list(dict.fromkeys(map(str, chain(named, using, area))))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = pytest.main([*paths, "-x", "-q", "-p", "no:cacheprovider", "--no-header"])
+    failed = [line for line in said.getvalue().splitlines() if line.startswith(("FAILED", "ERROR"))]
+    found = code != pytest.ExitCode.OK
+    return _said(found, len(paths), failed[:1] if found else [], Counter(), began_s)
 
 
 def _run(runs: Runs, breaks: tuple[str, ...]) -> dict[str, Any]:
@@ -87,8 +151,7 @@ def _run(runs: Runs, breaks: tuple[str, ...]) -> dict[str, Any]:
     began_s = time.process_time()
     others: Counter[str] = Counter()
     for number, (seed, wanted) in enumerate(runs, 1):
-        report = simulate(seed, **wanted)
-        names = sorted({str(violation.promise) for violation in report.violations})
+        names = sorted(_broken(simulate(seed, **wanted)))
         if any(name.startswith(breaks) for name in names):
             return _said(True, number, names, others, began_s)
         others.update(names)
@@ -108,7 +171,13 @@ def _said(
     }
 
 
-_KINDS: Final = {"rule": _rule, "bug": _bug, "mutant": _mutant}
+Kind = Callable[[str, int, int | None], dict[str, Any]]
+_KINDS: Final[dict[str, Kind]] = {
+    "rule": _rule,
+    "bug": _bug,
+    "clean": _clean,
+    "unit": _unit,
+}
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ from timeball_server.ports.store import (
 from timeball_server.store.memory import MemoryStore
 
 T = TypeVar("T")
+Parts = Callable[[], Sequence[Callable[[], Coroutine[Any, Any, Any]]]]
+"""What a write falls into where it is not carried out as a whole."""
 
 
 class Fate(Enum):
@@ -81,13 +83,13 @@ class FaultyStore:
 
     async def append(self, rows: Sequence[Row]) -> None:
         """Write rows; those of one partition together."""
-        groups: dict[object, list[Row]] = {}
-        for row in rows:
-            groups.setdefault((_partition(row), getattr(row, "task_id", None)), []).append(row)
-        parts = [lambda part=part: self._inner.append(part) for part in groups.values()]
         if self._process in self._network.gate.shut:
-            await self._keep(list(groups.values()))
-        await self._write("append", parts, lambda: self._inner.append(rows))
+            await self._keep(_groups(rows))
+        await self._write(
+            "append",
+            lambda: [partial(self._inner.append, part) for part in _groups(rows)],
+            lambda: self._inner.append(rows),
+        )
 
     async def raise_epoch(
         self, shard: ShardId, epoch: Epoch, scan_from: Minute, deleted_below: Minute = NEVER
@@ -260,15 +262,15 @@ class FaultyStore:
         fate = self._fate()
         if fate in _UNKNOWN:
             fate = Fate.NOT_APPLIED
-        return await self._travel(name, fate, ask, [])
+        return await self._travel(name, fate, ask, tuple)
 
     async def _conditional(self, name: str, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return await self._write(name, [ask], ask)
+        return await self._write(name, lambda: [ask], ask)
 
     async def _write(
         self,
         name: str,
-        parts: Sequence[Callable[[], Coroutine[Any, Any, Any]]],
+        parts: Parts,
         ask: Callable[[], Coroutine[Any, Any, T]],
     ) -> T:
         return await self._travel(name, self._fate(), ask, parts)
@@ -306,7 +308,7 @@ class FaultyStore:
         name: str,
         fate: Fate,
         ask: Callable[[], Coroutine[Any, Any, T]],
-        parts: Sequence[Callable[[], Coroutine[Any, Any, Any]]],
+        parts: Parts,
     ) -> T:
         network = self._network
         if network.profile.pause_before and name.startswith(network.profile.pause_before):
@@ -317,7 +319,7 @@ class FaultyStore:
         answer: asyncio.Future[T] = network.loop.create_future()
         if fate is not Fate.DONE:
             network.history.fault(f"store {fate.name.lower()}", self._process, name)
-            network.after(network.delay_s(), self._misbehave, name, fate, parts)
+            network.after(network.delay_s(), self._misbehave, name, fate, parts())
             network.after(self._patience_s(fate), _fail, answer, _error(fate, name))
         else:
             network.after(network.delay_s(), self._obey, name, ask, answer)
@@ -375,6 +377,14 @@ def _error(fate: Fate, name: str) -> Exception:
     if fate is Fate.UNAVAILABLE:
         return StoreUnavailable(f"{name}: nothing was written")
     return OutcomeUnknown(f"{name}: it may have been written")
+
+
+def _groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of one partition and task together: a store writes them as one."""
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        groups.setdefault((_partition(row), getattr(row, "task_id", None)), []).append(row)
+    return list(groups.values())
 
 
 def _partition(row: Row) -> object:

@@ -80,11 +80,11 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         "hand-overs": replace(
             _BASE,
             tasks=400,
-            expiries=30.0,
+            expiries=8.0,
             moves=60.0,
             crashes=4.0,
-            slow_share=0.3,
-            slow_s=6.0,
+            slow_share=0.2,
+            slow_s=1.5,
         ),
         "late rows": replace(
             _BASE, tasks=500, store_unknown_share=0.4, store_late_s=40.0, expiries=5.0
@@ -101,7 +101,7 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             freeze_s=8.0,
         ),
         "long work": replace(
-            _BASE, tasks=100, work_s=280.0, long_share=0.4, long_s=240.0, crashes=10.0
+            _BASE, tasks=100, work_s=280.0, long_share=0.12, long_s=400.0, crashes=10.0
         ),
         "old homes": replace(
             _BASE,

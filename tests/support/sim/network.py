@@ -45,6 +45,7 @@ class Network:
     ) -> None:
         self.loop = loop
         self.rng = rng
+        self._draw = rng.random
         self.profile = profile
         self.history = history
         self._listeners: dict[str, Listener] = {}
@@ -110,8 +111,9 @@ class Network:
 
     def delay_s(self) -> float:
         """How long one way takes."""
-        slow = self.rng.random() < self.profile.slow_share
-        return self.rng.uniform(0.0001, self.profile.slow_s if slow else 0.002)
+        draw = self._draw
+        longest_s = self.profile.slow_s if draw() < self.profile.slow_share else 0.002
+        return 0.0001 + (longest_s - 0.0001) * draw()
 
     def break_s(self) -> float:
         """How long it takes to learn that a connection broke."""
@@ -119,7 +121,7 @@ class Network:
 
     def loses(self) -> bool:
         """Whether this message is lost, and its connection with it."""
-        return self.rng.random() < self.profile.loss_share
+        return self._draw() < self.profile.loss_share
 
     async def pause(self, process: str) -> None:
         """Freeze a process here and now, half of the times, perhaps for longer than its session."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 from timeball.errors import OutcomeUnknown, ResourceExhausted, TimeballError
 
@@ -14,6 +16,7 @@ from tests.support.fake_owners import FakeOwner, Fault, Rig, on_rig
 from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import PublicState, TaskSpec, TaskView
 from timeball_server.core.overload import BULK_SHARE, FIRST_LIMIT, LEAST_LIMIT
+from timeball_server.ports.metrics import Figures
 
 CLERK = Caller("shop", "clerk")
 SPEC = TaskSpec(namespace="shop", owner="clerk", handler="billing.charge")
@@ -39,6 +42,19 @@ async def crowd(rig: Rig, count: int) -> list[TaskView | TimeballError]:
 
 def refused(results: list[TaskView | TimeballError]) -> int:
     return sum(isinstance(result, ResourceExhausted) for result in results)
+
+
+def under_way(rig: Rig) -> float:
+    named = {each.name: each for each in rig.calls.admission.metrics()}
+    figures = named["timeball_creations_under_way"]
+    assert isinstance(figures, Figures)
+    return figures.samples[0][1]
+
+
+def in_turns(count: int, call: Callable[[], object]) -> None:
+    """Call it in the loop's next turn but so many, behind whatever was begun before."""
+    later = call if not count else partial(in_turns, count - 1, call)
+    asyncio.get_running_loop().call_soon(later)
 
 
 async def grown_slow(rig: Rig, owner: FakeOwner) -> None:
@@ -112,6 +128,19 @@ async def test_bulk_work_waits_no_longer_than_its_caller(rig: Rig) -> None:
     results = list(await rig.api.create(CLERK, [request(rig) for _ in range(PIECE)], 2_000))
     assert refused(results) == PIECE
     await first
+
+
+@on_rig
+async def test_a_caller_who_goes_in_any_moment_takes_no_room_along(rig: Rig) -> None:
+    owner = await rig.node("west", *SHARDS)
+    await grown_slow(rig, owner)
+    for turns in range(8):
+        wishes = [request(rig) for _ in range(2 * PIECE)]
+        asked = asyncio.ensure_future(rig.api.create(CLERK, wishes))
+        in_turns(turns, asked.cancel)
+        await asyncio.wait((asked,))
+        await rig.clock.sleep_ms(2 * SLOW_MS)
+        assert under_way(rig) == 0, f"after {turns} turns of the loop"
 
 
 @on_rig

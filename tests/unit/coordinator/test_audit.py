@@ -188,3 +188,19 @@ async def test_a_token_belongs_to_its_query_and_a_range_has_a_length() -> None:
             await log.page(query, 1, token)
     with pytest.raises(InvalidRequest, match="noted_from"):
         await log.page(AuditQuery(namespace="shop", from_ms=5, to_ms=5), 1, "")
+
+
+@pytest.mark.asyncio
+async def test_rows_of_a_write_that_is_broken_off_are_written_when_the_process_stops() -> None:
+    access = Access()
+    notes, clock = auditor(access)
+    for _ in range(3):
+        notes.note(DEED)
+    access.hangs = True
+    running = asyncio.ensure_future(notes.run())
+    await clock.pass_by(5_000, steps=5)
+    running.cancel()
+    await asyncio.wait((running,))
+    access.hangs = False
+    await notes.flush()
+    assert len(await rows(access)) == 3

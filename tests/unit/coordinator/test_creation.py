@@ -15,7 +15,8 @@ from coordinator.api import TaskApi
 from coordinator.requests import Caller, CreateRequest
 from tests.support.fake_owners import Fault, Rig, on_rig
 from tests.support.virtual_loop import START_WALL_MS
-from timeball_server.core.ids import TaskId
+from timeball_server.core.commands import CreateTask
+from timeball_server.core.ids import TaskId, decode_id
 from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import TaskSpec, TaskView
 from timeball_server.store.memory import MemoryStore
@@ -67,6 +68,21 @@ async def test_version_4_ids_are_settled_by_name_and_version_7_ids_are_not(rig: 
     assert rig.database.names == {}
     await ids(rig.api, ask(V4))
     assert list(rig.database.names) == [("shop", f"request:{V4.hex()}")]
+
+
+@on_rig
+async def test_a_key_with_another_run_time_finds_the_task_that_it_made(rig: Rig) -> None:
+    """Not another one, at another address: the owner of the first one compares them."""
+    owner = await rig.node("west", *SHARDS)
+    now_ms = rig.clock.now().wall_ms
+    times = [CreateTime(run_ms=now_ms + hours * 3_600_000) for hours in (1, 2)]
+    first, second = [
+        CreateRequest(spec=SPEC, time=time, request_id=V4, resend=True) for time in times
+    ]
+    (made,) = await ids(rig.api, first)
+    await rig.api.create(CLERK, [second])
+    sent = [each for call in owner.calls for each in call if isinstance(each, CreateTask)]
+    assert [each.minute for each in sent] == [decode_id(made).home.minute] * 2
 
 
 @on_rig

@@ -74,6 +74,7 @@ async def test_the_callers_own_mark_is_kept(rig: Rig) -> None:
         ([Fault.SAYS_UNKNOWN], [False, True]),
         ([Fault.SAYS_UNKNOWN_APPLIED], [False, True]),
         ([Fault.BREAK_AFTER, Fault.UNREACHABLE], [False, True]),
+        ([Fault.BREAK_AFTER, Fault.FULL], [False, True]),
         ([Fault.BREAK_AFTER, Fault.NOT_OWNED], [False, True, True]),
     ],
     ids=lambda value: "-".join(getattr(item, "name", str(item)) for item in value),
@@ -136,12 +137,24 @@ async def test_no_owner_within_the_deadline_is_unavailable_with_a_hint(rig: Rig)
     assert 2_000 <= rig.clock.now().mono_ms < 2_100
 
 
+@pytest.mark.parametrize("later", [Fault.UNREACHABLE, Fault.FULL, Fault.OVERLOADED])
+def test_doubt_at_the_deadline_is_unknown(later: Fault) -> None:
+    async def main(rig: Rig) -> None:
+        owner = await rig.node("west", *SHARDS)
+        owner.faults.extend([Fault.BREAK_BEFORE, *[later] * 100])
+        with pytest.raises(OutcomeUnknown):
+            await created(rig, patience_ms=2_000)
+
+    on_rig(main)()
+
+
 @on_rig
-async def test_doubt_at_the_deadline_is_unknown(rig: Rig) -> None:
+async def test_what_was_not_even_queued_is_refused_at_once(rig: Rig) -> None:
     owner = await rig.node("west", *SHARDS)
-    owner.faults.extend([Fault.BREAK_BEFORE, *[Fault.UNREACHABLE] * 100])
-    with pytest.raises(OutcomeUnknown):
-        await created(rig, patience_ms=2_000)
+    owner.faults.append(Fault.FULL)
+    with pytest.raises(ResourceExhausted):
+        await created(rig)
+    assert owner.calls == []
 
 
 @on_rig

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from timeball.errors import FailedPrecondition, TaskNotFound, TimeballError
+from timeball.errors import FailedPrecondition, PermissionDenied, TaskNotFound, TimeballError
 
 from coordinator.dead_letters import DeadLetters
 from coordinator.redrive import Redriver
-from coordinator.requests import Caller, CreateRequest
+from coordinator.requests import Caller, CreateRequest, RescheduleRequest
 from tests.support.fake_owners import FakeOwner, Rig, on_rig
 from timeball_server.core.ids import Epoch, NodeId, TaskId, request_time_ms
 from timeball_server.core.journal import DeadLetterRow, EventKind, OutcomeDetail
@@ -107,6 +107,22 @@ async def test_only_what_failed_in_this_namespace_is_redriven_each_by_itself(rig
     assert [each.old for each in results] == asked
     kinds: list[type] = [type(each.result) for each in results]
     assert kinds == [TaskNotFound, FailedPrecondition, TaskNotFound, TaskView]
+
+
+@on_rig
+async def test_the_most_urgent_is_done_again_only_by_those_who_may_create_it(rig: Rig) -> None:
+    owner = await rig.node("west", *SHARDS)
+    old = await failed(rig, owner)
+    redriver = Redriver(rig.store, rig.api)
+    now = RescheduleRequest(task_id=old)
+    for ask in (
+        redriver.retry(CLERK, now, highest_priority=SPEC.priority - 1),
+        redriver.retry(CLERK, replace(now, resend=True), highest_priority=SPEC.priority - 1),
+    ):
+        with pytest.raises(PermissionDenied, match="role operator"):
+            await ask
+    done = await redriver.retry(CLERK, now, highest_priority=SPEC.priority)
+    assert done.spec.redrive_of == old
 
 
 @on_rig

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from timeball.errors import PermissionDenied
+
 from tests.support.fake_owners import Rig, on_rig
 from timeball_server.coordination.local import Leg
 from timeball_server.core.ids import ShardId
@@ -61,6 +63,27 @@ async def test_an_owner_that_is_no_member_is_no_target(rig: Rig) -> None:
     await rig.clock.sleep_ms(1)
     assert await rig.router.target(SHARD) is not None
     await rig.sessions["west"].close()
+    await rig.clock.sleep_ms(1)
+    assert await rig.router.target(SHARD) is None
+
+
+@on_rig
+async def test_a_map_that_cannot_be_read_leaves_the_old_one_in_use(rig: Rig) -> None:
+    """Whatever the reason: it is none of the callers', who would be told to mend it."""
+    await rig.node("west", SHARD)
+    session = await rig.service.connect(10_000)
+    rig.router.attach(session)
+    before = await rig.router.target(SHARD)
+    assert before is not None
+
+    async def forbidden(name: str, leg: Leg) -> None:
+        raise PermissionDenied("ZooKeeper gives this user no right to the entry")
+
+    session.delay = forbidden
+    rig.router.suspect()
+    assert await rig.router.target(SHARD) == before
+    session.delay = None
+    await rig.release("west", SHARD)
     await rig.clock.sleep_ms(1)
     assert await rig.router.target(SHARD) is None
 

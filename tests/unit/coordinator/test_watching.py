@@ -116,6 +116,25 @@ def test_the_end_is_not_missed_when_the_owner_changes(how: str) -> None:
 
 
 @on_rig
+async def test_nobody_is_sent_to_an_owner_that_was_replaced_while_nothing_was_followed(
+    rig: Rig,
+) -> None:
+    """It froze: it would not say so, and its stream breaks only when gRPC misses its pings."""
+    west, east = await rig.node("west", *SHARDS), await rig.node("east")
+    (task_id,) = await made(rig)
+    before = Listener(rig, task_id)
+    await rig.clock.sleep_ms(2 * LOOK_MS)
+    rig.calls.watches.drop(before.following)
+    west.is_silent = True
+    await moved(rig, "west", "east")
+    await rig.clock.sleep_ms(2 * LOOK_MS)
+    after = Listener(rig, task_id)
+    await rig.clock.sleep_ms(2 * LOOK_MS)
+    assert after.states == [PublicState.SCHEDULED]
+    assert (west.followed, east.followed) == (1, 1)
+
+
+@on_rig
 async def test_an_owner_that_was_replaced_is_not_believed_any_more(rig: Rig) -> None:
     west, east = await rig.node("west", *SHARDS), await rig.node("east")
     (task_id,) = await made(rig)

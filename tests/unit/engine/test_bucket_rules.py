@@ -210,6 +210,43 @@ def test_r18_what_only_the_sweep_finds_is_voided_if_it_was_due_before() -> None:
     assert world.disk.scan_from[SHARD] > minute_of(START_MS)
 
 
+def answer_sweeps(node: Node) -> None:
+    """Sweeps overtake the reads that were asked for before them."""
+    swept = [read for read in node.reads if isinstance(read, ev.BucketSwept | ev.ScanFromMoved)]
+    node.reads = [read for read in node.reads if read not in swept]
+    node.feed(*swept)
+
+
+def test_r18_a_sweep_never_overtakes_the_load_where_a_clock_was_put_ahead() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    first = world.owner()
+    stored = first.create(in_ms=630_000)
+    second = handed_over(world, first)
+    world.run(31_000)
+    second.hold_reads = True
+    world.jump(3_600_000)
+    for _ in range(120):
+        world.jump(1_000)
+        answer_sweeps(second)
+    assert kinds(world, stored.task_id) == [K.CREATED]
+    second.deliver_reads()
+    assert [order.run.task_id for order in executor.orders] == [stored.task_id]
+
+
+def test_r18_a_take_over_finds_what_was_stored_while_the_watermark_lay_ahead() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    owner = world.owner()
+    world.jump(3_600_000)  # a clock that is an hour ahead passes an hour of buckets
+    world.run(120_000)
+    world.wall_ms -= 3_600_000
+    stored = owner.create(in_ms=30_000)
+    handed_over(world, owner)
+    world.run(40_000)
+    assert [order.run.task_id for order in executor.orders] == [stored.task_id]
+
+
 def test_memory_follows_the_next_seconds_not_the_stored_future() -> None:
     world = World()
     executor = ScriptedExecutor(world, slots=1_000)

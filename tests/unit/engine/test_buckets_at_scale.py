@@ -105,8 +105,9 @@ def test_a_sweep_of_a_hot_minute_is_taken_in_page_by_page() -> None:
     calls = [node.create(in_ms=1_000) for _ in range(2)]
     for call in calls:
         node.cancel(call.task_id)
+    world.run(MINUTE_MS)
     node.hold_reads = True
-    world.run(3 * MINUTE_MS)
+    world.run(MINUTE_MS)
     (swept,) = [each for each in node.reads if isinstance(each, ev.BucketSwept)]
     assert (swept.minute, len(swept.hints)) == (minute, 2)
     node.feed(replace(swept, hints=swept.hints[:1], last=False))

@@ -203,6 +203,18 @@ def test_r08_the_same_request_with_another_body_is_refused() -> None:
     assert later.refusal is R.REQUEST_ID_REUSED
 
 
+def test_r08_a_void_is_known_however_much_was_created_since() -> None:
+    world = World()
+    node = world.owner(EngineConfig(recent_creations=5))
+    held = World().node().create(in_ms=60_000)
+    assert node.cancel(held.task_id).refusal is R.NOT_FOUND
+    for _ in range(6):
+        node.create(in_ms=60_000)
+    late = node.create(in_ms=60_000, unique=decode_id(held.task_id).unique)
+    assert late.refusal is R.VOIDED
+    assert world.disk.kinds(held.task_id) == [K.VOID]
+
+
 def test_r08_cancelling_an_unknown_id_voids_it_and_refuses_a_later_creation() -> None:
     world = World()
     executor = ScriptedExecutor(world)

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.crowd import Crowd, Kind, Start, Worker
+from tests.support.engine_executors import ScriptedExecutor
+from tests.support.engine_world import World
 from timeball_server.core.engine import health
 from timeball_server.core.engine.executor_memory import ExecutorState
 from timeball_server.core.engine.health import (
@@ -20,7 +22,7 @@ from timeball_server.core.engine.health import (
 )
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.ids import Incarnation, NodeId
-from timeball_server.core.model import Failure
+from timeball_server.core.model import Failure, RetryPolicy
 
 START_MS = 1_000_000
 NO = Failure(kind="OSError", message="no")
@@ -226,6 +228,24 @@ def test_work_avoids_an_executor_where_everything_fails() -> None:
     assert starts_at(crowd, "bad", 0, 1_000) > 20
     assert starts_at(crowd, "bad", 3_000, 9_000) == 0
     assert starts_at(crowd, "good", 3_000, 9_000) > 500
+
+
+def test_a_clock_that_is_put_back_keeps_nobody_away_for_longer() -> None:
+    world = World()
+    good, bad = ScriptedExecutor(world, "good"), ScriptedExecutor(world, "bad")
+    node = world.owner()
+    state = node.engine.executors[bad.facts.incarnation]
+    while not state.health.times:
+        node.create(retry=RetryPolicy(max_attempts=1))
+        for end, which in ((good.succeeds, good), (bad.fails, bad)):
+            for order in [each for each in which.orders if str(each.run) in which.known]:
+                end(order)
+        world.run(50)
+    world.wall_ms -= 3_600_000
+    world.run(FIRST_LEAVE_MS + 1_000)
+    assert state.health.left_out_until_ms is None
+    world.run(SLOW_START_MS)
+    assert state.free == bad.facts.slots
 
 
 def test_who_has_recovered_gets_its_share_again_step_by_step() -> None:

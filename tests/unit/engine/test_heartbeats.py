@@ -52,6 +52,19 @@ def next_order(world: World, executor: ScriptedExecutor, after: RunOrder | None 
     return executor.last
 
 
+def test_a_clock_that_is_put_back_hides_no_silence() -> None:
+    world = World()
+    executor, node, _ = begun(world)
+    world.run(1_000)
+    world.wall_ms -= 3_600_000
+    world.run(BEAT_MS - 1_001)
+    assert executor.cancels == []
+    world.run(1)
+    assert len(executor.cancels) == 1
+    world.run(node.engine.config.renew_after_ms)
+    assert EventKind.RENEWED in world.disk.kinds(executor.last.run.task_id), "R18: its alarm too"
+
+
 def test_a_silent_run_is_asked_about_after_its_timeout_and_again_after_another() -> None:
     world = World()
     executor, _, order = begun(world)

@@ -191,6 +191,21 @@ def test_a_terminated_attempt_that_nobody_knows_any_more_gives_its_place_back() 
     assert len(executor.orders) == 2
 
 
+def test_a_terminated_attempt_that_vanishes_with_its_executor_holds_its_place_for_a_time() -> None:
+    world = World()
+    gone = ScriptedExecutor(world, "x1")
+    node = world.owner(EngineConfig(key_doubt_ms=60_000))
+    first, second = create_many(node, 2)
+    gone.starts(gone.last)
+    node.terminate(first.task_id)
+    gone.vanishes()
+    executor = ScriptedExecutor(world, "x2")
+    world.run(59_000)
+    assert executor.orders == []
+    world.run(2_000)
+    assert executor.last.run.task_id == second.task_id
+
+
 # Owners come and go -----------------------------------------------------------------------------
 
 

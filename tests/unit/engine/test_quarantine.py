@@ -106,6 +106,22 @@ def test_deaths_before_the_task_was_due_are_not_its_doing() -> None:
     assert cause(node, call.task_id) is None
 
 
+def test_a_run_that_was_renewed_had_begun_whoever_finds_its_executor_gone() -> None:
+    world = World()
+    config = EngineConfig(executor_deaths=1, renew_after_ms=5_000, renew_ahead_ms=30_000)
+    node = world.owner(config)
+    call = node.create(retry=PATIENT)
+    executor, order = ordered(world, "x1", call.task_id)
+    executor.starts(order)
+    world.run(6_000)
+    assert world.disk.kinds(call.task_id)[-1] is K.RENEWED
+    node.frozen = True
+    executor.vanishes()
+    other = world.owner(config)
+    world.run(30_000)
+    assert cause(other, call.task_id) is FailureCause.QUARANTINED
+
+
 def test_the_next_owner_goes_on_counting() -> None:
     world = World()
     first = world.owner()

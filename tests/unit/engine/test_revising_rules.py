@@ -10,6 +10,7 @@ from tests.support.engine_world import START_MS, Node, World
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import RejectionReason, WatchTask
 from timeball_server.core.journal import EventKind as K
+from timeball_server.core.journal_text import instant_text
 from timeball_server.core.messages import RefusalReason, RevokeAnswer
 from timeball_server.core.model import PublicState, RetryPolicy, Timeouts
 
@@ -138,7 +139,7 @@ def test_r14_a_change_of_a_running_attempt_is_too_late_and_its_handler_is_not_to
     answer = update(node, call.task_id) if change is update else reschedule(node, call.task_id, 9)
     executor.answers_revoke(RevokeAnswer.RUNNING)
     assert answer.refusal is RejectionReason.TOO_LATE
-    assert f"attempt 1 has started at {START_MS} ms" in str(answer.outcome)
+    assert f"attempt 1 has started at {instant_text(START_MS)}" in str(answer.outcome)
     assert executor.cancels == []
     later = update(node, call.task_id, request_id="later")
     assert later.refusal is RejectionReason.TOO_LATE
@@ -191,7 +192,7 @@ def test_a_change_after_the_end_is_too_late_and_says_how_it_ended() -> None:
     executor.succeeds(executor.last)
     for answer in (update(node, call.task_id), reschedule(node, call.task_id, 5)):
         assert answer.refusal is RejectionReason.TOO_LATE
-        assert f"attempt 1 started at {START_MS} ms" in str(answer.outcome)
+        assert f"attempt 1 started at {instant_text(START_MS)}" in str(answer.outcome)
         assert "ended as SUCCEEDED" in str(answer.outcome)
 
 

@@ -79,6 +79,23 @@ def test_a_bounded_buffer_keeps_its_order_and_names_what_it_drops() -> None:
         assert executor.last.run.task_id == run_id(schedule_id, at(seconds))
 
 
+def test_what_waits_past_the_end_of_its_calendar_is_launched_once_each() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node = world.owner()
+    rule = Overlap(policy=P.BUFFER, limit=3)
+    schedule_id = create_schedule(node, overlap=rule, end_ms=at(40)).task_id
+    world.run(45_000)
+    for _ in range(4):
+        executor.succeeds(executor.last)
+        world.run(500)
+    launched = [order.nominal_ms for order in executor.orders]
+    assert launched == [at(10), at(20), at(30), at(40)]
+    assert words(world, schedule_id) == [(each, "LAUNCHED") for each in (10, 20, 30, 40)]
+    view = shown(read_schedule(node, schedule_id))
+    assert (view.runs, view.ended) == (4, True)
+
+
 def test_a_new_owner_goes_on_with_what_was_buffered() -> None:
     world = World()
     executor = ScriptedExecutor(world)
@@ -118,6 +135,34 @@ def test_cancel_other_asks_and_waits_for_the_end() -> None:
     executor.stops(first)
     world.run(500)
     assert executor.last.run.task_id == run_id(schedule_id, at(20))
+
+
+def test_cancel_other_asks_again_whom_it_could_not_reach() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node, _ = with_rule(world, P.CANCEL_OTHER)
+    world.run(11_000)
+    first = executor.last
+    executor.starts(first)
+    node.disconnect(executor)
+    world.run(10_000)
+    node.connect(executor)
+    world.run(10_000)
+    assert [order.run for order in executor.cancels] == [first.run]
+    executor.stops(first)
+    assert executor.last.nominal_ms == at(20)
+
+
+def test_cancel_other_lets_no_further_attempt_of_the_run_start() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    with_rule(world, P.CANCEL_OTHER)
+    world.run(11_000)
+    executor.starts(executor.last)
+    world.run(10_000)
+    executor.fails(executor.last, delay_ms=60_000)
+    world.run(10_000)
+    assert executor.last.nominal_ms == at(20)
 
 
 def test_terminate_other_fences_and_starts_at_once() -> None:

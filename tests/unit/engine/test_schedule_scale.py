@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 from tests.support.engine_executors import ScriptedExecutor
@@ -14,7 +15,10 @@ from timeball_server.core.journal import LedgerRow
 from timeball_server.core.model import Overlap, OverlapPolicy
 
 MANY = 2_000
+MORE = 12 * MOST_SCHEDULES_IN_A_STEP
 MINUTE_MS = 60_000
+SLOW_STEP_MS = 5_500
+"""So long that the next boundary comes while some have not acted at the one before."""
 
 
 def test_all_that_are_due_at_one_instant_are_launched_once_and_memory_lets_go_of_them() -> None:
@@ -79,3 +83,30 @@ def test_of_those_that_are_due_at_one_instant_some_act_in_a_step_and_others_in_t
         node.feed(ev.Tick())
     steps = [later - earlier for earlier, later in pairwise(decided)]
     assert steps == [MOST_SCHEDULES_IN_A_STEP, 50]
+
+
+def test_who_has_not_acted_when_the_next_boundary_comes_goes_first_and_is_late_but_not_missed() -> (
+    None
+):
+    world = World()
+    node = world.owner()
+    for _ in range(MORE):
+        create_schedule(node, every_ms=MINUTE_MS)
+    world.run(MINUTE_MS - START_MS % MINUTE_MS - 1)
+    world.wall_ms += 1
+    held: list[int] = []
+    seen: list[LedgerRow] = []
+    while len(seen) < 2 * MORE:
+        node.step()
+        world.wall_ms += SLOW_STEP_MS
+        world.mono_ms += SLOW_STEP_MS
+        held.append(len(node.engine.timeline))
+        seen = [row for row in world.disk.listed if isinstance(row, LedgerRow)]
+    first_ms = START_MS - START_MS % MINUTE_MS + MINUTE_MS
+    assert [row.nominal_ms for row in seen[:MORE]] == [first_ms] * MORE
+    assert [row.nominal_ms for row in seen[MORE : 2 * MORE]] == [first_ms + MINUTE_MS] * MORE
+    assert seen[MORE - 1].lateness_ms >= MINUTE_MS, "the next boundary had come by then"
+    assert {(row.verdict, row.down_ms) for row in seen} == {("LAUNCHED", 0)}
+    launched = Counter((row.schedule_id, row.nominal_ms) for row in seen)
+    assert set(launched.values()) == {1}
+    assert max(held) <= 4 * MORE, "a schedule and its runs have their places, and no others"

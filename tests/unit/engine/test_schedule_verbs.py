@@ -229,6 +229,27 @@ def test_a_backfill_launches_its_range_whatever_the_overlap_rule_and_can_be_stop
     assert other.refusal is RejectionReason.VOIDED
 
 
+@pytest.mark.parametrize("end_ms", [None, at(25)], ids=["goes on", "is over"])
+def test_a_pause_holds_a_backfill_and_its_end_lets_it_go_on(end_ms: int | None) -> None:
+    world = World()
+    executor = ScriptedExecutor(world, slots=1_000)
+    node = world.owner()
+    schedule_id = create_schedule(node, end_ms=end_ms).task_id
+    world.run(15_000)
+    what = {"backfill_id": "june", "from_ms": at(-2_000), "to_ms": at(-10)}
+    ask(node, BackfillSchedule, schedule_id, "b", **what)
+    world.run(6_000)
+    ask(node, PauseSchedule, schedule_id, "p", reason="stocktaking")
+    launched = len(executor.orders)
+    assert 50 < launched < 150
+    world.run(3_700_000)
+    assert len(executor.orders) == launched
+    ask(node, ResumeSchedule, schedule_id, "r")
+    world.run(12_000)
+    (done,) = shown(read_schedule(node, schedule_id)).backfills
+    assert (done.state, done.launched) == (BackfillState.DONE, 200)
+
+
 def test_a_stopped_backfill_launches_nothing_more() -> None:
     world = World()
     executor = ScriptedExecutor(world, slots=1_000)

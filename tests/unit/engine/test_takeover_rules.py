@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.engine_executors import ScriptedExecutor
@@ -10,8 +12,14 @@ from timeball_server.core.engine.executors import unresolved_count
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.ids import ShardId, TaskId
 from timeball_server.core.journal import DeadLetterRow, EventKind
-from timeball_server.core.messages import RevokeAnswer
-from timeball_server.core.model import DeliveryMode, FailureCause, PublicState, RetryPolicy
+from timeball_server.core.messages import RefusalReason, RevokeAnswer, RunOrder
+from timeball_server.core.model import (
+    DeliveryMode,
+    FailureCause,
+    PublicState,
+    RetryPolicy,
+    Timeouts,
+)
 
 K = EventKind
 ONCE, MOST_ONCE = DeliveryMode.AT_LEAST_ONCE, DeliveryMode.AT_MOST_ONCE
@@ -88,6 +96,43 @@ def test_r14_a_claim_that_its_executor_never_saw_is_released_and_made_again(
     assert kinds(world, call.task_id) == [K.BORN_CLAIMED, K.RELEASED, K.CLAIMED]
     assert executor.last.run != lost.run
     assert executor.last.attempt == 1
+
+
+def taken_before_it_is_read(world: World, **spec: Any) -> tuple[ScriptedExecutor, Node, RunOrder]:
+    """A run that waits at its executor; its new owner has the inventory, and not the task yet."""
+    executor = ScriptedExecutor(world)
+    first = world.owner()
+    first.create(**spec)
+    first.frozen = True
+    second = world.node("s2")
+    second.hold_reads = True
+    second.acquire()
+    return executor, second, executor.last
+
+
+def test_r14_a_run_that_began_before_its_task_was_read_has_begun() -> None:
+    world = World()
+    beating = Timeouts(heartbeat_ms=10_000)
+    executor, second, order = taken_before_it_is_read(world, timeouts=beating)
+    executor.starts(order)
+    second.deliver_reads()
+    assert second.read(order.run.task_id).view.state is PublicState.RUNNING
+    world.run(11_000)
+    assert [cancel.if_silent for cancel in executor.cancels] == [True]
+
+
+@pytest.mark.parametrize("mode", [ONCE, MOST_ONCE])
+def test_r14_a_run_that_was_handed_back_before_its_task_was_read_never_began(
+    mode: DeliveryMode,
+) -> None:
+    world = World()
+    executor, second, order = taken_before_it_is_read(world, mode=mode)
+    executor.refuses(order, RefusalReason.DRAINING)
+    other = ScriptedExecutor(world, "x2")
+    second.deliver_reads()
+    world.run(100)
+    assert K.RELEASED in kinds(world, order.run.task_id)
+    assert [each.run.task_id for each in other.orders] == [order.run.task_id]
 
 
 @pytest.mark.parametrize("mode", [ONCE, MOST_ONCE])

@@ -8,7 +8,13 @@ from itertools import count
 
 import pytest
 from timeball.context import current
-from timeball.errors import CoordinationUnavailable, Unavailable
+from timeball.errors import (
+    CoordinationUnavailable,
+    Internal,
+    PermissionDenied,
+    TimeballError,
+    Unavailable,
+)
 from timeball.registry import Handler
 
 from executor_node.membership import SessionMemberships
@@ -250,15 +256,16 @@ async def test_a_second_request_to_stop_hands_back_at_once() -> None:
 class Flickering(StandingMemberships):
     """Joining fails the second time."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: TimeballError) -> None:
         super().__init__()
+        self._refusal = refusal
         self.again = asyncio.Event()
         self._attempts = count(1)
 
     async def join(self, newcomer: Member) -> Incarnation:
         attempt = next(self._attempts)
         if attempt == 2:
-            raise CoordinationUnavailable("not now")
+            raise self._refusal
         if attempt > 2:
             self.again.set()
         return await super().join(newcomer)
@@ -269,18 +276,39 @@ class ImpatientClock(SystemClock):
         await super().sleep_ms(0)
 
 
-async def test_joining_anew_is_tried_until_it_succeeds() -> None:
-    membership = Flickering()
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        CoordinationUnavailable("not now"),
+        Internal("a proxy was restarted in the middle of it"),
+        PermissionDenied("the key is not known here yet"),
+    ],
+)
+async def test_joining_anew_is_tried_until_it_succeeds(refusal: TimeballError) -> None:
+    membership = Flickering(refusal)
     node = ExecutorNode(
         member=member(), handlers={}, memberships=membership, clock=ImpatientClock()
     )
     await node.join()
     staying = asyncio.create_task(node.stay())
     membership.lose()
+    again = asyncio.create_task(membership.again.wait())
     async with asyncio.timeout(DEADLINE_S):
-        await membership.again.wait()
+        await asyncio.wait((staying, again), return_when=asyncio.FIRST_COMPLETED)
+    assert not staying.done()
     assert [m.incarnation for m in membership.joined] == [EXECUTOR, EXECUTOR + 1]
     staying.cancel()
+    await node.close()
+
+
+async def test_who_is_refused_before_being_a_member_hears_why() -> None:
+    membership = Flickering(PermissionDenied("no such key"))
+    await membership.join(member())
+    node = ExecutorNode(
+        member=member(), handlers={}, memberships=membership, clock=ImpatientClock()
+    )
+    with pytest.raises(PermissionDenied):
+        await node.join_patiently()
     await node.close()
 
 

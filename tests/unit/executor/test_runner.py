@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from timeball.context import Context, current
 from timeball.errors import InvalidRequest
@@ -153,9 +156,16 @@ class Odd(Exception):
         raise RuntimeError("cannot even say what is wrong")
 
 
+class OddCode(grpc.RpcError):
+    """An error of a call that cannot say how the call ended."""
+
+    code: Any = 7
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "message", "retriable", "delay_ms"),
     [
+        (OddCode("gone"), "OddCode", "gone", True, None),
         (ValueError("no such account"), "ValueError", "no such account", True, None),
         (Retry("busy", after="10s"), "Retry", "busy", True, 10_000),
         (Retry(), "Retry", "the handler asked for another attempt", True, None),
@@ -373,6 +383,35 @@ async def test_abandoned_runs_report_nothing_but_their_slot() -> None:
     await heard.until(lambda: heard.released == 1)
     assert heard.ended == []
     live.close()
+    live.close()
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    """As a machine or a container at its limit of threads: nobody has so much room for a stack."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+async def test_a_handler_for_which_there_is_no_thread_may_run_elsewhere() -> None:
+    heard = Heard()
+    live = runner(heard, sync_echo)
+    with no_more_threads():
+        live.start([order(number, data=b'{"text":"tea"}') for number in (1, 2)])
+        await heard.result(2)
+    told = {result.run: result for result, _ in heard.ended}
+    assert told.keys() == {run_id(1), run_id(2)}
+    for result in told.values():
+        assert result.failure is not None
+        assert (result.failure.kind, result.failure.retriable) == ("NO_THREAD", True)
+        assert result.uncounted
+    assert (heard.started, live.active) == ([], 0)
+    live.start([order(number, data=b'{"text":"tea"}') for number in (3, 4, 5, 6)])
+    await heard.until(lambda: len(heard.ended) == 6)
+    assert [result.failure for result, _ in heard.ended[2:]] == [None] * 4
     live.close()
 
 

@@ -401,6 +401,31 @@ def test_beyond_slots_and_backlog_runs_are_refused() -> None:
     assert told(effects) == [Refused(refused, RefusalReason.NO_FREE_SLOT, Epoch(1))]
 
 
+def capacities(effects: list[Effect], to: StreamKey) -> list[Capacity]:
+    sent = [e.message for e in effects if isinstance(e, Send) and e.stream == to]
+    return [message for message in sent if isinstance(message, Capacity)]
+
+
+def test_whoever_was_refused_hears_of_room_though_it_came_back_before_anything_was_said() -> None:
+    state = executor(slots=1, backlog=0)
+    state.open_stream(hello(1, owner="s2", process=8))
+    state.receive(S1, dispatch(order(1)))
+    state.receive(S2, dispatch(order(2, shard=4)))
+    state.started(run_id(1), 1_000)
+    state.ended(result(order(1)))
+    (told_now,) = capacities(state.flush(), S2)
+    assert told_now.free == 1
+
+
+def test_results_that_fill_the_memory_leave_no_room_until_they_are_acknowledged() -> None:
+    state = executor(slots=2, unacknowledged=2)
+    run_to_the_end(state, order(1), order(2))
+    assert state.capacity().free == 0
+    state.receive(S1, acknowledge(order(1), order(2)))
+    (told_now,) = capacities(state.flush(), S1)
+    assert told_now.free == 2
+
+
 def test_the_most_urgent_waiting_run_starts_first() -> None:
     state = executor(slots=1, backlog=3)
     later = order(2, priority=9, due_ms=2_000)

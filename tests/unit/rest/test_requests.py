@@ -132,6 +132,32 @@ def test_a_wrong_field_is_named(method: str, target: str, body: Any, field: str)
 
 
 @pytest.mark.parametrize(
+    ("method", "target", "body", "words"),
+    [
+        ("GET", f"{TASKS}?createdFrom=2026-01-01", None, "2030-01-31T09:00:00Z"),
+        ("GET", f"{TASKS}?states=SUCCEEDED", None, "TASK_STATE_SUCCEEDED"),
+        ("GET", f"{TASK}:wait?timeout=5", None, "such as 1.5s"),
+        ("POST", TASKS, {"runTime": "2026-01-01T00:00:00"}, "with its zone"),
+        ("PATCH", f"{TASK}?updateMask=_,%20", {}, "commas"),
+        ("POST", f"{TASK}:reschedule", {"delay": "1s", "runTime": "2030-01-31T09:00:00Z"},
+         "say one of runTime, delay, not several"),
+    ],
+)  # fmt: skip
+def test_what_would_be_accepted_is_said_without_the_parser_s_words(
+    method: str, target: str, body: Any, words: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parsed(method, target, body)
+    assert words in caught.value.message
+    assert not {"format", "parse", "oneof", "timeball.v1"} & set(caught.value.message.split())
+
+
+def test_a_mask_may_be_written_as_in_the_protos() -> None:
+    asked = parsed("PATCH", f"{TASK}?updateMask=run_time,labels", {})
+    assert list(asked.update_mask.paths) == ["run_time", "labels"]
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         (b"", "must be JSON"),

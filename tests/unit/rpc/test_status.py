@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any, NoReturn
 
 import grpc
 import pytest
@@ -15,6 +17,7 @@ from timeball_server.rpc.status import (
     MAX_MESSAGE_CHARACTERS,
     MAX_VIOLATIONS,
     STATUS_TABLE,
+    abort_with,
     error_from_wire,
     wire_status,
 )
@@ -27,6 +30,20 @@ def test_every_error_class_has_a_row_and_the_status_it_names() -> None:
     for error, row in STATUS_TABLE.items():
         assert row.status.name == error.code
         assert row.status.value[0] == code_pb2.Code.Value(error.code)
+
+
+class Gone:
+    """A call whose caller has left: gRPC cannot send anything more."""
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()
+    ) -> NoReturn:
+        raise grpc.aio.InternalError('Failed "execute_batch"')
+
+
+def test_an_error_that_meets_a_caller_who_has_just_gone_ends_the_call_quietly() -> None:
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(abort_with(Gone(), errors.OutcomeUnknown("no answer in time")))
 
 
 def test_only_what_may_succeed_later_says_when_to_try_again() -> None:

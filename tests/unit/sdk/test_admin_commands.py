@@ -142,6 +142,12 @@ def test_dead_letters_are_redriven_by_what_they_have_in_common(door: Door) -> No
     assert result.exit_code == 0
 
 
+def test_all_dead_letters_are_asked_for_in_so_many_words(door: Door) -> None:
+    request, result = answered(door, pb.RedriveDeadLettersResponse(), *("dlq", "redrive", "--all"))
+    assert request.HasField("failed_to")
+    assert result.exit_code == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -28,6 +28,8 @@ from timeball.v1 import (
     task_service_pb2_grpc,
 )
 
+from tests.support.sdk_clock import StillClock
+
 NAME = "namespaces/n/tasks/0123456789abcdefghijklmnopqrstuvwxyz0123"
 
 
@@ -44,7 +46,7 @@ class Service(
     def __init__(self) -> None:
         self.failures: list[grpc.StatusCode] = []
         self.requests: list[Any] = []
-        self.clients_clock = Impatient()
+        self.clients_clock = StillClock()
         self.metadata: list[dict[str, str | bytes]] = []
 
     async def admit(self, request: Any, context: Any) -> None:
@@ -95,25 +97,6 @@ class Service(
         token = "" if request.page_token else "two"
         rows = [schedule_service_pb2.Occurrence(times=1)] * 2
         return schedule_service_pb2.ListOccurrencesResponse(occurrences=rows, next_page_token=token)
-
-
-class Impatient:
-    """Time that passes only by sleeping, at once."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def wall_ms(self) -> int:
-        return int(self.now_s * 1000)
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-    async def sleep_async(self, seconds: float) -> None:
-        self.now_s += seconds
 
 
 @pytest_asyncio.fixture
@@ -208,7 +191,7 @@ async def test_a_schedule(service: tuple[Service, AsyncClient]) -> None:
 
 @pytest.mark.asyncio
 async def test_nobody_there_is_unavailable_with_the_address() -> None:
-    async with AsyncClient("127.0.0.1:1", clock=Impatient(), deadline="1s") as client:
+    async with AsyncClient("127.0.0.1:1", clock=StillClock(), deadline="1s") as client:
         with pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1:1"):
             await client.get("x")
 
@@ -238,3 +221,11 @@ def test_every_verb_has_exactly_one_twin(one: type, twin: type) -> None:
     for name in names:
         assert spoken(getattr(one, name)) == spoken(getattr(twin, name))
         assert not inspect.iscoroutinefunction(getattr(twin, name))
+
+
+@pytest.mark.asyncio
+async def test_a_closed_client_says_that_it_is_closed() -> None:
+    client = AsyncClient("127.0.0.1:1")
+    await client.close()
+    with pytest.raises(errors.FailedPrecondition, match="closed"):
+        await client.get("1")

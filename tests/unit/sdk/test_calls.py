@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+import timeball
 from google.protobuf import duration_pb2
 from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2
@@ -144,6 +145,33 @@ def test_a_request_id_of_the_callers_own_is_kept(door: Door) -> None:
     sent.answer(door.created())
     door.finish(making)
     assert sent.request.request_id == mine
+
+
+def test_a_closed_client_says_that_it_is_closed() -> None:
+    client = timeball.Client("127.0.0.1:1")
+    client.close()
+    with pytest.raises(errors.FailedPrecondition, match="closed"):
+        client.get("1")
+
+
+NOW_S = 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    ("version", "age_s", "may_be_repeated"),
+    [(7, 30, False), (7, 7_200, True), (7, 80_000, True), (7, 90_000, False), (4, 7_200, False)],
+)
+def test_a_key_of_some_age_says_that_it_may_be_a_repetition(
+    door: Door, version: int, age_s: int, may_be_repeated: bool
+) -> None:
+    """A process that died cannot say whether its request was made: only the key's age tells."""
+    mine = f"{(NOW_S - age_s) * 1_000:012x}"
+    key = f"{mine[:8]}-{mine[8:]}-{version}000-8000-000000000001"
+    making = door.start(door.client.submit, "billing.charge", request_id=key)
+    sent = door.take()
+    sent.answer(door.created())
+    door.finish(making)
+    assert sent.request.resend == may_be_repeated
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,14 @@ def test_nobody_there_is_told_with_the_address() -> None:
     assert "older" in to_error("UNIMPLEMENTED", "", (), "service:1").message
 
 
+def test_why_nobody_answers_is_told_without_grpc_s_words_about_itself() -> None:
+    said = "connections to all backends failing; last error: UNKNOWN: ipv4:127.0.0.1:1: refused"
+    told = to_error("UNAVAILABLE", said, (), "127.0.0.1:1").message
+    assert told == "cannot reach Timeball at 127.0.0.1:1: ipv4:127.0.0.1:1: refused"
+    http = "Failed parsing HTTP/2 (Trying to connect an http1.x server (HTTP status 403))"
+    assert "the gRPC port" in to_error("UNAVAILABLE", http, (), "127.0.0.1:7467").message
+
+
 def test_unreadable_details_leave_the_status() -> None:
     trailers = (("grpc-status-details-bin", b"\xff\xff"),)
     error = to_error("NOT_FOUND", "gone", trailers, "service:1")

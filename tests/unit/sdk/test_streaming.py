@@ -19,6 +19,8 @@ from timeball.settings import Settings
 from timeball.v1 import task_pb2
 from timeball.v1 import task_service_pb2 as pb
 
+from tests.support.sdk_clock import StillClock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
@@ -159,25 +161,6 @@ def test_what_can_never_succeed_is_raised(door: Door) -> None:
 def test_nothing_is_asked_for_nothing(door: Door) -> None:
     assert door.finish(start(door, 0)) == []
     assert door.channel.streams.empty()
-
-
-class StillClock:
-    """Time that a test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def wall_ms(self) -> int:
-        return round(self.now_s * 1_000)
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("creations never sleep")
-
-    async def sleep_async(self, seconds: float) -> None:
-        raise AssertionError("creations never sleep")
 
 
 def kit() -> Kit:

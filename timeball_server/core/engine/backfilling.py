@@ -119,10 +119,10 @@ def stop(
 
 
 def step(engine: Engine, shard: ShardState, task: ScheduleState) -> bool:
-    """Launch the next run of the first backfill that runs; False = there is none."""
+    """Launch the next run of the first backfill that runs; False = there is none, or a pause."""
     detail = launching.detail_of(task)
     begun = running(detail)
-    if not begun or task.due_ms > engine.now_ms:
+    if not begun or detail.paused is not None or task.due_ms > engine.now_ms:
         return False
     backfill = begun[0]
     nominal_ms = backfill.next_ms

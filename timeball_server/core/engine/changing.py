@@ -79,17 +79,16 @@ def _with_spec(
 ) -> ScheduleDetail | None:
     """The head's words with another specification; None = it would never fire.
 
-    A nominal time that stays in hand stays the one that an earlier owner may have launched. What
-    was decided, or waits, lies after now if the clock was put back: it is of the version before.
+    A nominal time that stays in hand stays the one that an earlier owner may have launched.
     """
     detail = launching.quiet(launching.detail_of(task))
-    named_ms = (at_ms for at_ms, _ in detail.buffered)
-    last_ms = max(engine.now_ms, detail.nominal_ms or 0, *named_ms)
+    last_ms = launching.named_until_ms(engine, detail)
     changed = replace(
         detail,
         spec=spec,
         version=detail.version + 1,
         version_after_ms=last_ms,
+        elder=launching.elder_versions(detail),
         updated_ms=engine.now_ms,
     )
     hand_ms = occurrences.hand_ms(task)
@@ -97,7 +96,7 @@ def _with_spec(
     taken = changed.runs + len(changed.buffered)
     next_ms = None
     if not waits_for_run:
-        next_ms = launching.following_ms(engine, spec, last_ms, taken=taken, launched=False)
+        next_ms = launching.following_ms(engine, task, spec, last_ms, taken=taken, launched=False)
     if next_ms is None and not waits_for_run:
         return None
     epoch = occurrences.hand_epoch(task) if next_ms == hand_ms else shard.epoch

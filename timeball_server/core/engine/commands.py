@@ -63,6 +63,7 @@ from timeball_server.core.journal import (
     NoteDetail,
     State,
 )
+from timeball_server.core.journal_text import instant_text
 from timeball_server.core.messages import CancelRun
 from timeball_server.core.model import TaskView
 from timeball_server.core.view import task_view
@@ -216,8 +217,8 @@ def void_unknown(
 def _voided(engine: Engine, mutation: Mutation) -> None:
     task = mutation.task
     shard = engine.owned(task)
-    if shard is not None:  # whoever writes a first event there must look again
-        creating.remember(engine, shard, decode_id(task.task_id).unique, task.task_id)
+    if shard is not None:  # whoever would write a first event there must know
+        creating.remember_void(shard, task.task_id)
     reply(engine, mutation.token, not_found())
 
 
@@ -274,8 +275,9 @@ def has_ended(task: TaskState) -> Rejected:
     """The work is over: nothing about it can be changed any more."""
     view = view_of(task)
     last = view.attempts[-1] if view.attempts else None
-    begun = last is not None and last.started_ms is not None
-    story = f"attempt {last.number} started at {last.started_ms} ms, and " if last and begun else ""
+    story = ""
+    if last is not None and last.started_ms is not None:
+        story = f"attempt {last.number} started at {instant_text(last.started_ms)}, and "
     message = f"{story}the task has ended as {view.state}; nothing was changed"
     return Rejected(RejectionReason.TOO_LATE, message, view)
 

@@ -222,9 +222,16 @@ def _took_its_executor(claim: EventRow, row: EventRow) -> bool:
 
 
 def _may_have_begun(claim: EventRow, started_ms: int | None, until_ms: int) -> bool:
-    """Whether an attempt is known to have begun, or was due before it ended."""
-    due = claim.alarm is not None and claim.alarm.due_ms <= until_ms
-    return started_ms is not None or due
+    """Whether an attempt is known to have begun, or was due before it ended.
+
+    A long one has moved its alarm ahead since: the alarm is younger than the claim (rule R18).
+    """
+    if started_ms is not None:
+        return True
+    alarm, run = claim.alarm, claim.run
+    if alarm is None or run is None:
+        return False
+    return alarm.due_ms <= until_ms or alarm.seq > run.seq
 
 
 def _event(

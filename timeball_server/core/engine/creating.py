@@ -7,7 +7,6 @@ slice was already read enters memory at once), R22 (homes below scan_from), R24 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from timeball_server.core.commands import (
     CreateSchedule,
@@ -28,7 +27,14 @@ from timeball_server.core.engine.writing import (
     due_row,
     reply,
 )
-from timeball_server.core.ids import Bucket, IdParts, TaskId, encode_id, request_time_ms
+from timeball_server.core.ids import (
+    Bucket,
+    IdParts,
+    TaskId,
+    decode_id,
+    encode_id,
+    request_time_ms,
+)
 from timeball_server.core.journal import (
     EventKind,
     EventRow,
@@ -39,13 +45,14 @@ from timeball_server.core.journal import (
 _ROW_BYTES = 400
 _HOT = 1_000
 """Rows from which on it is worth while to go on counting."""
+_MOST_VOIDED = 20_000
 _REMEMBERED_MS = 70_000
 """So far back the memory of recent creations goes, up to 140 of them a second in a shard."""
 
 
 def arrive(engine: Engine, shard: ShardState, token: int, command: CreateTask) -> None:
     """A creation: fresh, or one that may have been sent before."""
-    known = shard.recent.get(command.unique)
+    known = shard.recent.get(command.unique) or shard.voided.get(command.unique)
     task = shard.tasks.get(known) if known is not None else None
     if task is not None:
         task.waiting.append((token, command))
@@ -206,6 +213,18 @@ def remember(engine: Engine, shard: ShardState, unique: bytes, task_id: TaskId) 
         del shard.recent[next(iter(shard.recent))]
 
 
+def remember_void(shard: ShardState, task_id: TaskId) -> None:
+    """Nothing may ever be created here: known for long, however much is created meanwhile."""
+    shard.voided[decode_id(task_id).unique] = task_id
+    if len(shard.voided) > _MOST_VOIDED:
+        del shard.voided[next(iter(shard.voided))]
+
+
+def forgets_voids(shard: ShardState) -> bool:
+    """Whether there were so many voids that one may be forgotten: then runs are looked for."""
+    return len(shard.voided) >= _MOST_VOIDED
+
+
 def first_event(
     engine: Engine,
     shard: ShardState,
@@ -218,7 +237,7 @@ def first_event(
 ) -> EventRow:
     """CREATED, or BORN_CLAIMED for an executor that can start it at once."""
     kind = EventKind.CREATED if executor is None else EventKind.BORN_CLAIMED
-    row = first_row(
+    return first_row(
         engine,
         shard,
         task.task_id,
@@ -228,12 +247,7 @@ def first_event(
         actor=actor,
         request_id=request_id,
         detail=SpecDetail(spec=task.spec),
-    )
-    if executor is None:
-        return row
-    facts = executor.facts
-    return replace(
-        row, attempt=1, run=row.spec_at, executor=facts.node, incarnation=facts.incarnation
+        executor=None if executor is None else executor.facts,
     )
 
 

@@ -106,6 +106,8 @@ def choose_now(engine: Engine, task: TaskState, due_ms: int) -> ExecutorState | 
 
 def _free_executor(engine: Engine, task: TaskState, due_ms: int) -> ExecutorState | None:
     """An executor with room for a newcomer, unless somebody waits whom it could run."""
+    if not any(executor.free > 0 for executor in engine.executors.values()):
+        return None  # as most of the time when very many are due at one instant
     if any(_has_room(eligible_for(engine, each.spec), each) for each in engine.ready.classes()):
         return None
     return choose(

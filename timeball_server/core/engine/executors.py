@@ -60,6 +60,8 @@ def _gone(engine: Engine, incarnation: Incarnation) -> None:
         placing.free(engine, shard, task)
     takeover.gone(engine, incarnation)
     if engine.gates.runs_at(incarnation):
+        # Of some the task is over, or was never in memory here; their doubt ends as well.
+        engine.gates.in_doubt(engine, incarnation)
         _ask_successors(engine, executor)
 
 
@@ -135,6 +137,8 @@ def _started(engine: Engine, executor: ExecutorState, message: Started) -> None:
         task = executor.runs.get(run)
         if task is not None and task.run_id == run:
             _begun(engine, task, started_ms)
+        elif task is None:
+            takeover.began(engine, executor, run, started_ms)
 
 
 def _begun(engine: Engine, task: TaskState, started_ms: int) -> None:
@@ -215,6 +219,8 @@ def _refused(engine: Engine, executor: ExecutorState, message: Refused) -> None:
     for run, _ in message.runs:
         task = executor.runs.get(run)
         shard = engine.owned(task) if task is not None else None
+        if task is None:
+            takeover.handed_back(engine, executor, run)
         if task is None or shard is None or task.run_id != run:
             continue
         if message.reason is RefusalReason.HANDLER_FULL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.engine.state import Engine, ShardState
 from timeball_server.core.ids import Incarnation, TaskId
 from timeball_server.core.journal import (
@@ -27,8 +28,14 @@ def first_row(
     actor: str,
     request_id: str,
     detail: Detail,
+    executor: ExecutorFacts | None = None,
 ) -> EventRow:
-    """Event number 1 of a journal, in the shard's epoch; `due_ms` None = it has no alarm."""
+    """Event number 1 of a journal, in the shard's epoch.
+
+    Args:
+        due_ms: None = it has no alarm.
+        executor: of a task that is claimed as it is created.
+    """
     epoch = shard.epoch
     return EventRow(
         task_id=task_id,
@@ -37,10 +44,10 @@ def first_row(
         kind=kind,
         state=next_state(State.ABSENT, kind),
         alarm=None if due_ms is None else Alarm(due_ms, 1, epoch),
-        attempt=0,
-        run=None,
-        executor=None,
-        incarnation=Incarnation(0),
+        attempt=0 if executor is None else 1,
+        run=None if executor is None else EventRef(1, epoch),
+        executor=None if executor is None else executor.node,
+        incarnation=Incarnation(0) if executor is None else executor.incarnation,
         prev_epoch=epoch,
         spec_at=EventRef(1, epoch),
         revision=1,

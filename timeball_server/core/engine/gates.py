@@ -93,6 +93,7 @@ class Gates:
         if gate is None:
             gate = self._gates[subject] = Gate(subject)
             self._set(gate, mono_ms)
+            self._dirty[gate] = None  # nobody may come to need it
         return gate
 
     def known(self, subject: Subject) -> Gate | None:
@@ -159,6 +160,9 @@ class Gates:
             self._rated.pop(gate, None)
             for run in gate.runs:
                 del self._of_run[run]
+        for gate in self._gates.values():  # those of handlers had let some of its tasks go on
+            for task in [each for each in gate.posted if each.shard == shard]:
+                self._left(task, gate)
         self._share_again(mono_ms)
 
     def settle(self, engine: Engine, shard: ShardState, *, all_read: bool) -> None:
@@ -286,10 +290,11 @@ class Gates:
         gate.park(task, (task.spec.handler, task.spec.selector))
         self._dirty[gate] = None
 
-    def touched(self, task: TaskState, mono_ms: int) -> None:
+    def touched(self, task: TaskState) -> None:
         """Something became of a task: if it was let go on, somebody else may be."""
-        self._left(task, self.key_gate(task, mono_ms))
-        self._left(task, self.handler_gate(task.spec, mono_ms))
+        spec = task.spec
+        self._left(task, self._gates.get((task.shard, spec.namespace, spec.concurrency_key)))
+        self._left(task, self._gates.get((None, spec.namespace, spec.handler)))
 
     def _left(self, task: TaskState, gate: Gate | None) -> None:
         if gate is not None and gate.posted.pop(task, None) is not None:
@@ -327,6 +332,8 @@ class Gates:
         """Whether the gate is needed any longer, and when its rate lets the next one through."""
         if self._gates.get(gate.subject) is not gate:
             return
+        if gate.bucket is None and gate.subject.shard is None:
+            gate.posted.clear()  # nobody passes it any more, so nobody would tell that he has left
         if gate.bucket is not None:
             wait_ms = gate.bucket.wait_ms(mono_ms) if gate.lines else gate.bucket.full_ms(mono_ms)
             at_ms = mono_ms + (wait_ms or 0)

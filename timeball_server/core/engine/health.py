@@ -112,6 +112,15 @@ class Health:
         if self.times and idle and now_ms >= self.well_since_ms + LONGEST_LEAVE_MS:
             self.times = 0
 
+    def put_back(self, by_ms: int) -> None:
+        """The clock was put back: what is to last so long does not last longer for it."""
+        self._half_ms -= by_ms
+        self.well_since_ms -= by_ms
+        if self.left_out_until_ms is not None:
+            self.left_out_until_ms -= by_ms
+        if self.back_ms is not None:
+            self.back_ms -= by_ms
+
 
 def note_result(executor: ExecutorState, task: TaskState, result: RunResult) -> None:
     """Count an attempt that an executor has reported."""

@@ -75,8 +75,28 @@ def detail_of(task: ScheduleState) -> ScheduleDetail:
     return task.detail
 
 
+def next_ms_of(task: ScheduleState, spec: ScheduleSpec, after_ms: int) -> int | None:
+    """The calendar's next nominal time; the hint ahead of a tick asks for it, and so does the tick.
+
+    Raises:
+        SpecProblem: the calendar cannot be evaluated any more.
+    """
+    known = task.foreseen
+    if known is not None and known[0] is spec and known[1] == after_ms:
+        return known[2]
+    next_ms = next_nominal_ms(spec.when, after_ms)
+    task.foreseen = (spec, after_ms, next_ms)
+    return next_ms
+
+
 def following_ms(
-    engine: Engine, spec: ScheduleSpec, after_ms: int, *, taken: int, launched: bool
+    engine: Engine,
+    task: ScheduleState,
+    spec: ScheduleSpec,
+    after_ms: int,
+    *,
+    taken: int,
+    launched: bool,
 ) -> int | None:
     """The next nominal time, strictly later; None = there is none, or it is not known yet.
 
@@ -87,7 +107,7 @@ def following_ms(
     if spec.max_runs and taken >= spec.max_runs:
         return None
     if spec.delay_ms is None:
-        return next_nominal_ms(spec.when, after_ms)
+        return next_ms_of(task, spec, after_ms)
     if launched:
         return None
     next_ms = max(engine.now_ms + spec.delay_ms, after_ms + 1, spec.when.start_ms or 0)
@@ -95,10 +115,20 @@ def following_ms(
     return next_ms if end_ms is None or next_ms <= end_ms else None
 
 
+def named_until_ms(engine: Engine, detail: ScheduleDetail) -> int:
+    """The instant after which another version may name times: now, most often.
+
+    Where a clock was put back, what was decided or waits, and the beginning of the version before,
+    lie after now: a version is never older than the one that it replaces.
+    """
+    waiting_ms = (at_ms for at_ms, _ in detail.buffered)
+    return max(engine.now_ms, detail.version_after_ms, detail.nominal_ms or 0, *waiting_ms)
+
+
 def _advanced(
     engine: Engine,
     shard: ShardState,
-    detail: ScheduleDetail,
+    task: ScheduleState,
     at_ms: int,
     last_ms: int,
     *,
@@ -108,6 +138,7 @@ def _advanced(
 
     They are those in hand, or the first one that waits. One copy of a head is made, not several.
     """
+    detail = detail_of(task)
     waiting = detail.buffered
     waited = bool(waiting) and waiting[0][0] == at_ms
     decided_ms = max(detail.nominal_ms or 0, last_ms)
@@ -123,7 +154,9 @@ def _advanced(
     if waited and detail.next_ms is not None:
         return changes
     taken = runs + len(waiting)
-    next_ms = following_ms(engine, detail.spec, decided_ms, taken=taken, launched=launched)
+    # What still waits has been in hand: it is not named once more.
+    after_ms = max([decided_ms, *(each_ms for each_ms, _ in waiting)])
+    next_ms = following_ms(engine, task, detail.spec, after_ms, taken=taken, launched=launched)
     return {**changes, "next_ms": next_ms, "hand_epoch": shard.epoch}
 
 
@@ -139,7 +172,7 @@ def launched(
     run = occurrences.occurrence_id(task, nominal_ms)
     detail = detail_of(task)
     due_ms = spread.due_ms(detail.spec.when, task.task_id, nominal_ms)
-    changes = _advanced(engine, shard, detail, nominal_ms, nominal_ms, launched=True)
+    changes = _advanced(engine, shard, task, nominal_ms, nominal_ms, launched=True)
     detail = replace(detail, **run_words(shard, task, run, nominal_ms, due_ms), **changes)
     verdict = verdict_row(engine, shard, task, nominal_ms, decision, run)
     return started(engine, shard, task, detail, (verdict,))
@@ -195,7 +228,7 @@ def recorded(
     """An earlier owner wrote the occurrence but not its TICK: the verdict is LAUNCHED (S3)."""
     run = occurrences.occurrence_id(task, nominal_ms)
     detail = detail_of(task)
-    changes = _advanced(engine, shard, detail, nominal_ms, nominal_ms, launched=True)
+    changes = _advanced(engine, shard, task, nominal_ms, nominal_ms, launched=True)
     detail = replace(detail, **run_words(shard, task, run, nominal_ms, nominal_ms), **changes)
     verdict = verdict_row(engine, shard, task, nominal_ms, decision, run)
     return replace(only(detail), rows=(verdict,))
@@ -205,7 +238,7 @@ def passed(
     engine: Engine, shard: ShardState, task: ScheduleState, at_ms: int, decision: Decision
 ) -> Launch:
     """Nothing is launched: the verdict is durable before the event that goes on."""
-    changes = _advanced(engine, shard, detail_of(task), at_ms, decision.last_ms, launched=False)
+    changes = _advanced(engine, shard, task, at_ms, decision.last_ms, launched=False)
     detail = replace(detail_of(task), **changes, run=None)
     row = verdict_row(engine, shard, task, at_ms, decision)
     return replace(only(detail), ahead=(row,))
@@ -220,7 +253,7 @@ def buffered(engine: Engine, shard: ShardState, task: ScheduleState) -> Launch:
     at_ms, epoch = occurrences.hand_ms(task) or 0, occurrences.hand_epoch(task)
     detail = replace(detail, buffered=(*detail.buffered, (at_ms, epoch)), seen_epoch=shard.epoch)
     taken = detail.runs + len(detail.buffered)
-    next_ms = following_ms(engine, detail.spec, at_ms, taken=taken, launched=False)
+    next_ms = following_ms(engine, task, detail.spec, at_ms, taken=taken, launched=False)
     detail = replace(detail, next_ms=next_ms, hand_epoch=shard.epoch)
     return only(detail)
 
@@ -331,8 +364,18 @@ def absent_until_ms(engine: Engine, shard: ShardState) -> int:
 
 
 def version_of(detail: ScheduleDetail, nominal_ms: int) -> int:
-    """The version that named a nominal time: one that waited may be of the version before."""
-    return detail.version - (nominal_ms <= detail.version_after_ms and detail.version > 1)
+    """The version that named a nominal time: one that waited may be of one before."""
+    for version, after_ms in ((detail.version, detail.version_after_ms), *detail.elder):
+        if nominal_ms > after_ms:
+            return version
+    return max(1, detail.version - 1)  # an edit by a release that did not note who named what waits
+
+
+def elder_versions(detail: ScheduleDetail) -> tuple[tuple[int, int], ...]:
+    """The versions, this one included, that named what waits, for the one that replaces it."""
+    named = {version_of(detail, at_ms) for at_ms, _ in detail.buffered}
+    versions = ((detail.version, detail.version_after_ms), *detail.elder)
+    return tuple(each for each in versions if each[0] in named)
 
 
 def verdict_row(

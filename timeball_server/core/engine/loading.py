@@ -93,9 +93,12 @@ def _ahead_ms(shard: ShardState) -> int:
 
 
 def _issue_ahead(engine: Engine, shard: ShardState, ahead_ms: int) -> None:
-    while (
-        len(shard.slices) < _PARALLEL_SLICES and shard.issued_until_ms <= engine.now_ms + ahead_ms
-    ):
+    """Ask for what lies less than this ahead, and for the first bucket wherever that lies.
+
+    A clock that was ahead may have moved scan_from past now; what was stored since lies there.
+    """
+    until_ms = max(engine.now_ms + ahead_ms, start_ms(shard.scan_from))
+    while len(shard.slices) < _PARALLEL_SLICES and shard.issued_until_ms <= until_ms:
         _issue_next(engine, shard)
 
 

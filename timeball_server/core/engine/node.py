@@ -15,6 +15,7 @@ from timeball_server.core.engine import (
     leaving,
     loading,
     placing,
+    put_back,
     removing,
     sweeping,
     watching,
@@ -39,6 +40,7 @@ def handle(
     """
     if wall_ms - engine.now_ms > engine.config.session_timeout_ms:
         engine.resumed_ms = wall_ms  # we slept: what was due meanwhile is late, and not for work
+    put_back.look(engine, wall_ms, mono_ms)
     engine.now_ms, engine.mono_ms = wall_ms, mono_ms
     happened = list(events)
     for event in happened:

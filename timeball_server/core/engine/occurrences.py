@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from timeball_server.core.buckets import minute_of
-from timeball_server.core.engine import commands, dispatching, placing
+from timeball_server.core.engine import commands, creating, dispatching, placing
 from timeball_server.core.engine.firsts import void_row
 from timeball_server.core.engine.state import (
     Engine,
@@ -116,9 +116,13 @@ def standing(shard: ShardState, task: ScheduleState, run: TaskId) -> Standing:
         return _standing_of(shard, present)
     if shard.has_expired(home_of(run).minute):
         return Standing.FENCED  # nothing that is written there can ever run (rule R21)
-    if decode_id(run).unique in shard.recent:
+    unique = decode_id(run).unique
+    if shard.voided.get(unique) == run:
+        return Standing.FENCED
+    if unique in shard.recent:
         return Standing.UNKNOWN
-    return task.known.get(run, Standing.ABSENT)
+    unseen = Standing.UNKNOWN if creating.forgets_voids(shard) else Standing.ABSENT
+    return task.known.get(run, unseen)
 
 
 def _standing_of(shard: ShardState, occurrence: TaskState) -> Standing:

@@ -74,6 +74,14 @@ def left_memory(engine: Engine, shard: ShardState, task: TaskState) -> None:
         engine.at(schedule, engine.now_ms)
 
 
+def asks_them_to_end(task: ScheduleState) -> bool:
+    """Whether a time waits for runs that were asked to end: the asking may have been lost."""
+    detail = task.detail
+    if detail is None or not detail.buffered or detail.paused is not None:
+        return False
+    return detail.spec.overlap.policy is OverlapPolicy.CANCEL_OTHER
+
+
 def stop_runs(engine: Engine, shard: ShardState, task: ScheduleState, *, terminate: bool) -> None:
     """Ask the runs in hand to end, or fence them off; nobody waits for the answers."""
     for run in open_runs(shard, task):

@@ -10,6 +10,7 @@ from timeball_server.core.commands import ChangeTask, Rejected, RejectionReason
 from timeball_server.core.engine import commands, placing
 from timeball_server.core.engine.state import Engine, Fate, ShardState, TaskState
 from timeball_server.core.engine.writing import reply, unknown
+from timeball_server.core.journal_text import instant_text
 from timeball_server.core.messages import Revoke, RevokeAnswer, RevokeReply
 
 
@@ -71,6 +72,6 @@ def unanswered(engine: Engine, task: TaskState) -> None:
 
 def too_late(task: TaskState) -> Rejected:
     """An attempt has begun: it is not changed any more."""
-    started = "" if task.started_ms is None else f" at {task.started_ms} ms"
+    started = "" if task.started_ms is None else f" at {instant_text(task.started_ms)}"
     message = f"attempt {task.head.attempt} has started{started}; nothing was changed"
     return Rejected(RejectionReason.TOO_LATE, message, commands.view_of(task))

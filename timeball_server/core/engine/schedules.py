@@ -74,7 +74,8 @@ def arrive(engine: Engine, shard: ShardState, token: int, command: CreateSchedul
     home = Bucket(command.minute, command.shard, command.part)
     schedule_id = encode_id(IdParts(home, command.unique, KIND_SCHEDULE))
     task = shard.tasks.get(schedule_id)
-    repeated = command.resend or command.unique in shard.recent or bool(command.spec.name)
+    known = command.unique in shard.recent or command.unique in shard.voided
+    repeated = command.resend or known or bool(command.spec.name)
     if task is None and not repeated and not creating.may_be_late(engine, shard, command):
         creating.remember(engine, shard, command.unique, schedule_id)
         task = ScheduleState(schedule_id, shard.shard)
@@ -144,7 +145,7 @@ def _new_detail(
 ) -> ScheduleDetail | None:
     """What the first event says; None = it would never fire. A name's versions go on counting."""
     now_ms, before = engine.now_ms, task.detail
-    last_ms = now_ms if before is None else max(now_ms, before.nominal_ms or 0)
+    last_ms = now_ms if before is None else launching.named_until_ms(engine, before)
     detail = ScheduleDetail(
         spec=command.spec,
         hand_epoch=shard.epoch,
@@ -154,7 +155,7 @@ def _new_detail(
         updated_ms=now_ms,
         requests=(command.request_id,),
     )
-    next_ms = launching.following_ms(engine, detail.spec, last_ms, taken=0, launched=False)
+    next_ms = launching.following_ms(engine, task, detail.spec, last_ms, taken=0, launched=False)
     return None if next_ms is None else replace(detail, next_ms=next_ms)
 
 

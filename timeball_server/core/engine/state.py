@@ -61,7 +61,7 @@ from timeball_server.core.messages import (
     RunResult,
     ToExecutor,
 )
-from timeball_server.core.model import TaskSpec
+from timeball_server.core.model import ScheduleSpec, TaskSpec
 from timeball_server.core.priority import effective_priority
 from timeball_server.core.retry import Rng
 
@@ -243,10 +243,10 @@ class ScheduleState(TaskState):
     `hinted` is the alarm whose hint is durable already (rule S2). `asked` are occurrences that
     are being looked for before the next tick is decided, `known` what was found (rule S3), `ended`
     which of the runs in hand were found to be over. `turn_ms` is when it may catch up. `looked` is
-    a run that waited since an earlier owner, looked for once more right before it is launched.
+    a run of an earlier owner's time, looked for once more. `foreseen`: a time, and what follows it.
     """
 
-    __slots__ = ("asked", "detail", "ended", "hinted", "known", "looked", "turn_ms")
+    __slots__ = ("asked", "detail", "ended", "foreseen", "hinted", "known", "looked", "turn_ms")
 
     def __init__(self, task_id: TaskId, shard: ShardId) -> None:
         super().__init__(task_id, shard)
@@ -257,6 +257,7 @@ class ScheduleState(TaskState):
         self.ended: set[TaskId] = set()
         self.turn_ms: int | None = None
         self.looked: TaskId | None = None
+        self.foreseen: tuple[ScheduleSpec, int, int | None] | None = None
 
     def append(self, row: EventRow) -> None:
         """Take a durable event as the head; what came before is not needed any more."""
@@ -321,10 +322,10 @@ class ShardState:
     durable from now on with such a due time enters memory directly (rule R9). What lies between
     `unread_from_ms` and `unread_until_ms` is still to be read: hints of what was due before this
     epoch began, at `acquired_ms` by the owner's wall clock. `beats` are signs of life of runs in an
-    inventory whose tasks are not in memory yet. `leave_at_mono_ms` is when the shard
-    falls quiet at the latest, or did, to be handed over. `watchers` are tokens by task, and
-    whether they want every change or the end alone. `parked` are runs of schedules that are open
-    and not in memory, because their next attempt is far ahead.
+    inventory whose tasks are not in memory yet. `leave_at_mono_ms` is when the shard falls quiet at
+    the latest, or did, to be handed over. `watchers` are tokens by task, and whether they want all
+    changes or the end. `parked` are open runs of schedules that are not in memory, because their
+    next attempt is far ahead. `voided` are unique numbers of ids that this epoch closed unused.
     """
 
     shard: ShardId
@@ -341,6 +342,7 @@ class ShardState:
     tasks: dict[TaskId, TaskState] = field(default_factory=dict)
     touched: set[TaskId] = field(default_factory=set)
     recent: dict[bytes, TaskId] = field(default_factory=dict)
+    voided: dict[bytes, TaskId] = field(default_factory=dict)
     asking: dict[TaskId, list[ScheduleState]] = field(default_factory=dict)
     finding: dict[bytes, list[tuple[int, CreateTask]]] = field(default_factory=dict)
     watchers: dict[TaskId, dict[int, bool]] = field(default_factory=dict)

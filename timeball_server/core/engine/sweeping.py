@@ -35,7 +35,7 @@ def _next(engine: Engine, shard: ShardState) -> None:
     """Sweep the next bucket that may be passed, or move the watermark to where we came."""
     minute = shard.swept_below
     ended = end_ms(minute) + engine.config.session_timeout_ms + _MARGIN_MS <= engine.now_ms
-    if ended and not _held_back(shard, minute):
+    if ended and _is_loaded(shard, minute) and not _held_back(shard, minute):
         shard.sweeping = minute
         engine.out.append(SweepBucket(shard.shard, shard.epoch, minute))
         return
@@ -45,6 +45,12 @@ def _next(engine: Engine, shard: ShardState) -> None:
         engine.out.append(
             MoveScanFrom(shard.shard, shard.epoch, shard.scan_from, shard.swept_below)
         )
+
+
+def _is_loaded(shard: ShardState, minute: Minute) -> bool:
+    """Whether all of this bucket was read; a clock that was put ahead has ended many at once."""
+    asked = end_ms(minute) <= shard.issued_until_ms
+    return asked and all(part.minute > minute for part in shard.slices.values())
 
 
 def _held_back(shard: ShardState, minute: Minute) -> bool:
@@ -58,9 +64,8 @@ def swept(engine: Engine, event: BucketSwept) -> None:
     if shard is None or shard.sweeping != event.minute:
         return
     live = [hint for hint in event.hints if _is_news(shard, hint, event)]
-    before = set(shard.tasks)
     loading.take_hints(engine, shard, live, event.journals)
-    for task_id in sorted(set(shard.tasks) - before):
+    for task_id in sorted({hint.task_id for hint in live} & shard.tasks.keys()):
         engine.counters.late_found += 1
         _void_if_old(engine, shard, shard.tasks[task_id])
     if not event.last:

@@ -6,6 +6,8 @@ silent = wait for its answer; executor gone = RETRY or LOST by delivery mode.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from timeball_server.core.engine import beating, completing, doubts, placing
 from timeball_server.core.engine.state import (
     Engine,
@@ -15,8 +17,8 @@ from timeball_server.core.engine.state import (
     ShardState,
     TaskState,
 )
-from timeball_server.core.ids import Incarnation
-from timeball_server.core.messages import InventoryEntry, RunId, RunResult
+from timeball_server.core.ids import Incarnation, home_of
+from timeball_server.core.messages import InventoryEntry, RunId, RunPhase, RunResult
 
 
 def resolve(engine: Engine, shard: ShardState, task: TaskState) -> None:
@@ -73,6 +75,28 @@ def answered(
         if engine.owned(task) is shard:
             resolve(engine, shard, task)
             placing.free(engine, shard, task)
+
+
+def began(engine: Engine, executor: ExecutorState, run: RunId, started_ms: int) -> None:
+    """A run has begun whose task is not in memory yet: the inventory says so from now on."""
+    inventory = _inventory_with(engine, executor, run)
+    if inventory is not None:
+        inventory[run] = replace(inventory[run], phase=RunPhase.RUNNING, started_ms=started_ms)
+
+
+def handed_back(engine: Engine, executor: ExecutorState, run: RunId) -> None:
+    """A run of an inventory never began and never will: its claim is released when it is read."""
+    inventory = _inventory_with(engine, executor, run)
+    if inventory is not None:
+        del inventory[run]
+
+
+def _inventory_with(
+    engine: Engine, executor: ExecutorState, run: RunId
+) -> dict[RunId, InventoryEntry] | None:
+    shard = engine.shards.get(home_of(run.task_id).shard)
+    found = None if shard is None else shard.inventories.get(executor.facts.incarnation)
+    return found if found is not None and run in found else None
 
 
 def gone(engine: Engine, incarnation: Incarnation) -> None:

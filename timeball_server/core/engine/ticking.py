@@ -42,7 +42,6 @@ from timeball_server.core.journal import (
     ScheduleDetail,
 )
 from timeball_server.core.schedule_view import why_over
-from timeball_server.core.schedules.calendars import next_nominal_ms
 from timeball_server.core.schedules.problems import SpecProblem
 
 BLOCKED_LOOK_MS: Final = 60_000
@@ -59,7 +58,7 @@ def alarm_ms(engine: Engine, detail: ScheduleDetail) -> int | None:
     """When the schedule must be looked at again after an event; None = never, it has ended."""
     now_ms, next_ms = engine.now_ms, detail.next_ms
     times = [] if next_ms is None else [next_ms]
-    if detail.paused is not None and (times or detail.buffered):
+    if detail.paused is not None and (times or detail.buffered or backfilling.running(detail)):
         behind = next_ms is not None and next_ms <= now_ms
         return now_ms if behind else max(next_ms or 0, now_ms + PAUSED_LOOK_MS)
     if detail.buffered or (detail.spec.delay_ms is not None and not times and detail.open):
@@ -109,7 +108,7 @@ def _hint_ahead(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     detail = launching.detail_of(task)
     if occurrences.hand_ms(task) != task.due_ms or detail.spec.delay_ms is not None:
         return
-    following_ms = next_nominal_ms(detail.spec.when, task.due_ms)
+    following_ms = launching.next_ms_of(task, detail.spec, task.due_ms)
     alarm = Alarm(following_ms or 0, task.head.seq + 1, shard.epoch)
     if following_ms is None or task.hinted == alarm:
         return
@@ -141,6 +140,8 @@ def tick(engine: Engine, shard: ShardState, task: ScheduleState, *, hurried: boo
     if found is None:
         return
     at_ms, epoch, decision = found
+    if overlapping.asks_them_to_end(task):
+        overlapping.stop_runs(engine, shard, task, terminate=False)
     if decision.move is Move.WAIT:
         _idle_tick(engine, shard, task)
         return
@@ -163,11 +164,11 @@ def carry_out(
         at_ms: the nominal time that it is about.
         epoch: that in which it came in hand.
     """
-    run = occurrences.occurrence_id(task, at_ms)
-    standing = occurrences.standing(shard, task, run)
-    if decision.move is Move.PASS and occurrences.needs_fence(shard, epoch, standing):
-        fence_first(engine, shard, task, run)
-        return
+    if decision.move is Move.PASS:
+        run = occurrences.occurrence_id(task, at_ms)
+        if occurrences.needs_fence(shard, epoch, occurrences.standing(shard, task, run)):
+            fence_first(engine, shard, task, run)
+            return
     engine.counters.ticks += 1
     task.turn_ms = None
     launch = _MOVES[decision.move](engine, shard, task, at_ms, decision)
@@ -327,7 +328,7 @@ def _idle_tick(engine: Engine, shard: ShardState, task: ScheduleState) -> None:
     if unplanned and not overlapping.open_runs(shard, task):
         plain = launching.quiet(detail)
         next_ms = launching.following_ms(
-            engine, plain.spec, detail.nominal_ms or 0, taken=plain.runs, launched=False
+            engine, task, plain.spec, detail.nominal_ms or 0, taken=plain.runs, launched=False
         )
         planned = replace(plain, next_ms=next_ms, hand_epoch=shard.epoch, open=())
         append(engine, shard, task, launching.only(planned), kind=EventKind.LOOKED)

@@ -343,7 +343,7 @@ def _tell(engine: Engine, shard: ShardState, task: TaskState) -> None:
     """A task has changed: tell those who would work with what it was, or wait for it."""
     shard.touch(task.task_id)
     if engine.gates.concerns(task.spec):
-        engine.gates.touched(task, engine.mono_ms)
+        engine.gates.touched(task)
     if task.task_id in shard.watchers:
         engine.changed[task.task_id] = task
 

@@ -1749,7 +1749,7 @@ class RetryPolicy(_message.Message):
     max_delay_ms: _builtins.int
     """Longest delay."""
     max_age_ms: _builtins.int
-    """No attempt starts later than this after creation; absent = no limit."""
+    """No retry is made that would be due later than this after creation; absent = no limit."""
     jitter: _builtins.float
     """Share of each delay that is drawn at random."""
     def __init__(

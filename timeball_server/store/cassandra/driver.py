@@ -17,6 +17,7 @@ from cassandra import (
     AuthenticationFailed,
     ConsistencyLevel,
     DriverException,
+    RequestValidationException,
     UnresolvableContactPoints,
     protocol,
 )
@@ -51,8 +52,13 @@ _FAILURES: Final = (
     OSError,
 )
 
+# Checked before execution. The driver words some of these itself, others are its messages.
+REFUSED: Final = (RequestValidationException, protocol.RequestValidationException)
+
 Say = Callable[[str], None]
 """Takes one line for people."""
+Prepare = Callable[[Any, Any], None]
+"""Asks a connected cluster and its session; blocks."""
 
 
 def connection_class() -> Any:
@@ -129,19 +135,31 @@ def new_cluster(config: CassandraConfig) -> Any:
     )
 
 
-def connect_once(config: CassandraConfig, keyspace: str | None) -> tuple[Any, Any]:
+def connect_once(
+    config: CassandraConfig,
+    keyspace: str | None,
+    prepare: Prepare | None = None,
+    make: Callable[[CassandraConfig], Any] = new_cluster,
+) -> tuple[Any, Any]:
     """Connect from a thread that may wait; the cluster and its session.
 
+    Args:
+        prepare: what else the database must answer before it counts as reached.
+        make: makes the driver's instance.
+
     Raises:
-        StoreUnavailable: no node could be reached.
-        FailedPrecondition: the credentials are wrong or the keyspace is not there.
+        StoreUnavailable: no node could be reached, or too few of them.
+        FailedPrecondition: the credentials are wrong, the keyspace is not there, or the servers
+            refuse a statement.
     """
-    cluster = new_cluster(config)
+    cluster = make(config)
     try:
         session = cluster.connect()
         session.use_client_timestamp = False
         if keyspace is not None:
             _use(session, cluster, keyspace)
+        if prepare is not None:
+            prepare(cluster, session)
     except _FAILURES as error:
         cluster.shutdown()
         raise _refusal(config, error) from error
@@ -171,14 +189,27 @@ def _refusal(config: CassandraConfig, error: BaseException) -> TimeballError:
             f"{config.username or 'nobody'!r}. Correct store.username and store.password of this "
             "process."
         )
+    if isinstance(error, REFUSED):
+        return FailedPrecondition(
+            f"Cassandra at {config.address} refuses a statement of this version: {error}. Look at "
+            "`timeball schema plan`, and whether the servers are of a version that we support."
+        )
     cause = " ".join(str(causes[0]).split()) if causes else str(error)
     return StoreUnavailable(f"Cassandra at {config.address} cannot be reached: {cause[:200]}.")
 
 
 async def connect(
-    config: CassandraConfig, clock: Clock, say: Say, keyspace: str | None
+    config: CassandraConfig,
+    clock: Clock,
+    say: Say,
+    keyspace: str | None,
+    prepare: Prepare | None = None,
+    make: Callable[[CassandraConfig], Any] = new_cluster,
 ) -> tuple[Any, Any]:
     """Connect, again and again until the deadline; says once that it waits.
+
+    Args:
+        prepare, make: as for `connect_once`.
 
     Raises:
         StoreUnavailable: the deadline came first.
@@ -188,7 +219,7 @@ async def connect(
     has_said = False
     while True:
         try:
-            return await asyncio.to_thread(connect_once, config, keyspace)
+            return await asyncio.to_thread(connect_once, config, keyspace, prepare, make)
         except StoreUnavailable as error:
             if clock.now().mono_ms + _PAUSE_MS >= deadline_ms:
                 raise

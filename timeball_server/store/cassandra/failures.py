@@ -11,7 +11,6 @@ from typing import Final
 
 from cassandra import (
     AuthenticationFailed,
-    RequestValidationException,
     Unauthorized,
     Unavailable,
     protocol,
@@ -24,6 +23,8 @@ from timeball.errors import (
     StoreUnavailable,
     TimeballError,
 )
+
+from timeball_server.store.cassandra.driver import REFUSED
 
 
 class Effect(Enum):
@@ -39,8 +40,6 @@ class Effect(Enum):
 
 # Never sent: our policies never retry, so an empty plan means that no node was asked at all.
 _NEVER_SENT: Final = (NoHostAvailable, protocol.IsBootstrappingErrorMessage)
-# Checked before execution. The driver words some of these itself, others are its messages.
-_REFUSED: Final = (RequestValidationException, protocol.RequestValidationException)
 
 
 def meaning(error: BaseException, effect: Effect) -> TimeballError:
@@ -52,7 +51,7 @@ def meaning(error: BaseException, effect: Effect) -> TimeballError:
             "The database does not allow this user to do that; nothing was written. Grant it "
             "SELECT and MODIFY on the keyspace."
         )
-    if isinstance(error, _REFUSED):
+    if isinstance(error, REFUSED):
         return Internal(
             f"The database refused a statement ({_line(error)}). Nothing was written. "
             "If the schema is up to date, please report this."

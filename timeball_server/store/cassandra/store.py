@@ -7,7 +7,6 @@ writes: a second content for one key is not noticed here.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -73,16 +72,16 @@ class CassandraStore:
             say: takes the line that names the address while the database is not there.
 
         Raises:
-            StoreUnavailable: no node answered before the deadline.
+            StoreUnavailable: no node answered before the deadline, or too few.
             FailedPrecondition: wrong credentials, keyspace, schema version or facts of the
                 cluster, or a driver without its compiled parts.
         """
-        cluster, driver = await connect(config, clock, say, config.keyspace)
-        try:
-            prepared = await asyncio.to_thread(_prepare, cluster, driver, config)
-        except BaseException:
-            await asyncio.to_thread(cluster.shutdown)
-            raise
+        prepared: dict[str, Prepared] = {}
+
+        def ready(cluster: Any, driver: Any) -> None:
+            prepared.update(_prepare(cluster, driver, config))
+
+        cluster, driver = await connect(config, clock, say, config.keyspace, ready)
         return cls(Session(cluster, driver, prepared), clock, config.keyspace)
 
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from timeball._clock import SystemClock
 from timeball.cli.failures import OTHER
 from timeball.cli.instants import time_option
 from timeball.cli.output import (
@@ -21,8 +23,6 @@ from timeball.cli.output import (
 from timeball.cli.session import Session
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from timeball.v1 import admin_service_pb2
 
 LETTERS = ("id", "handler", "owner", "cause", "attempts", "failed", "redriven as", "message")
@@ -75,11 +75,15 @@ def redrive(
     """
     if bool(tasks) == said["everything"]:
         raise click.UsageError("name tasks, or say --all")
+    end = said["end"]
+    if said["everything"] and not (said["handler"] or said["begin"] or end):
+        # The service takes no empty wish for all of them.
+        end = datetime.fromtimestamp(SystemClock().wall_ms() / 1_000, UTC)
     found = session.client.admin.redrive(
         tasks,
         handler=said["handler"],
         failed_from=said["begin"],
-        failed_to=said["end"],
+        failed_to=end,
         limit=limit,
         request_id=said["request_id"],
     )

@@ -38,12 +38,12 @@ BY_REASON = {"WAIT_TIMEOUT": 124, "TASK_FAILED": FAILED}
 
 HINTS = {
     "UNAVAILABLE": f"is it running? `timeball dev` starts one; {ADDRESS_VARIABLE} says where",
-    "UNAUTHENTICATED": f"put an API key into {API_KEY_VARIABLE}",
+    "UNAUTHENTICATED": f"the API key in {API_KEY_VARIABLE} is missing, wrong, expired or revoked",
     "TASK_NOT_FOUND": "`timeball task list` and `timeball schedule list` show what is there",
     "NODE_NOT_FOUND": "`timeball cluster nodes` shows who is alive",
     "RESOURCE_NOT_FOUND": "`timeball namespace|user|key list` show what is there",
     "TOO_LATE": "`timeball task get ID` shows its attempts",
-    "OUTCOME_UNKNOWN": "look before you repeat: `timeball task list`",
+    "OUTCOME_UNKNOWN": "read again; look before you repeat a change: `timeball task list`",
     "WAIT_TIMEOUT": "`timeball task wait ID` goes on waiting",
 }
 

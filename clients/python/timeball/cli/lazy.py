@@ -12,6 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 COMMANDS_GROUP = "timeball.commands"
+_WHOLE_LINE = 200
+"""Characters of a verb's line in help: all of its first sentence."""
 
 
 class LazyGroup(click.Group):
@@ -19,6 +21,8 @@ class LazyGroup(click.Group):
 
     # Name to "module:attribute" and the line that help shows.
     own: dict[str, tuple[str, str]] = {}  # noqa: RUF012 - subclasses replace it, nobody changes it
+    # Name to the distribution that a known command comes with and the line that help shows.
+    elsewhere: dict[str, tuple[str, str]] = {}  # noqa: RUF012 - as `own`
     # The entry-point group of commands that join.
     joining = COMMANDS_GROUP
 
@@ -32,18 +36,28 @@ class LazyGroup(click.Group):
             module, _, attribute = self.own[cmd_name][0].partition(":")
             return _command(getattr(importlib.import_module(module), attribute), cmd_name)
         point = _joined(self.joining).get(cmd_name)
-        return None if point is None else _command(_load(point), cmd_name)
+        if point is not None:
+            return _command(_load(point), cmd_name)
+        if cmd_name in self.elsewhere:
+            source = self.elsewhere[cmd_name][0]
+            raise click.UsageError(
+                f"`{cmd_name}` comes with another package: pip install '{source}'"
+            )
+        return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands without importing them."""
-        rows = [(name, line) for name, (_, line) in self.own.items()]
-        rows += [
-            (name, f"(of {point.dist.name})" if point.dist else "")
-            for name, point in sorted(_joined(self.joining).items())
-            if name not in self.own
-        ]
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl(self.lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The commands and what help says of them, without importing them."""
+        rows = [(name, line) for name, (_, line) in self.own.items()]
+        for name, point in sorted(_joined(self.joining).items()):
+            if name not in self.own:
+                source = f"(of {point.dist.name})" if point.dist else ""
+                rows.append((name, self.elsewhere.get(name, ("", source))[1]))
+        return rows
 
 
 class VerbGroup(LazyGroup):
@@ -57,12 +71,12 @@ class VerbGroup(LazyGroup):
         """A verb by its name."""
         return self.commands.get(cmd_name) or super().get_command(ctx, cmd_name)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the verbs here, and then the others."""
-        rows = [(name, each.get_short_help_str()) for name, each in self.commands.items()]
-        with formatter.section("Verbs"):
-            formatter.write_dl(rows)
-        super().format_commands(ctx, formatter)
+    def lines(self) -> list[tuple[str, str]]:
+        """The verbs here, and then the others."""
+        here = [
+            (name, each.get_short_help_str(_WHOLE_LINE)) for name, each in self.commands.items()
+        ]
+        return here + super().lines()
 
 
 def _joined(group: str) -> dict[str, EntryPoint]:

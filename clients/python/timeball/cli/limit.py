@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 HEADER = ("kind", "pattern", "at once", "rate", "burst", "weight", "set by", "at", "reason")
 _KIND = click.Choice(("key", "handler", "namespace"))
 _OF_NAMESPACE = click.option(
-    "--namespace", default="", metavar="NAME", help="Default: the credential's own."
+    *("--in", "--namespace", "namespace"),
+    default="",
+    metavar="NAMESPACE",
+    help="Default: the key's own.",
 )
 
 

@@ -36,7 +36,10 @@ def group() -> None:
 @output_option
 @click.pass_obj
 def create(session: Session, name: str, title: str, request_id: str | None, output: str) -> None:
-    """Make the namespace NAME; then `timeball key create --namespace NAME` lets somebody in."""
+    """Make the namespace NAME.
+
+    Then `timeball key create SUBJECT --role submitter --in NAME` lets somebody in.
+    """
     made = session.client.admin.create_namespace(name, title=title, request_id=request_id)
     show(made, output)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import click
 
 from timeball._version import __version__
-from timeball.cli.failures import INTERRUPTED, exit_code, lines
+from timeball.cli.failures import INTERRUPTED, OTHER, exit_code, lines
 from timeball.cli.lazy import LazyGroup
 from timeball.cli.session import DEADLINE_DEFAULT, Session
 from timeball.errors import TimeballError
@@ -27,6 +29,11 @@ class Root(LazyGroup):
         "key": ("timeball.cli.key:group", "Make, list and revoke API keys."),
         "audit": ("timeball.cli.audit:group", "Who changed what."),
     }
+    elsewhere = {  # noqa: RUF012 - never changed
+        "dev": ("timeball-server", "Run everything in one process, for development."),
+        "executor": ("timeball-server", "Run the handlers of an app."),
+        "schema": ("timeball-server[cluster]", "Make and update the tables of a cluster."),
+    }
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command."""
@@ -38,6 +45,11 @@ class Root(LazyGroup):
             ctx.exit(exit_code(error))
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # nobody reads on: click leaves without a word
+                raise
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(OTHER)
 
 
 EPILOG = """Exit codes: 0 ok; 1 other failure; 2 usage, configuration or refused request; 3 not

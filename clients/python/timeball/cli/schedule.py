@@ -47,6 +47,9 @@ class _Group(VerbGroup):
             "Apply schedules declared in a TOML file or in code.",
         ),
     }
+    elsewhere = {  # noqa: RUF012 - never changed
+        "audit": ("timeball-server", "Count every nominal time again and compare the ledger."),
+    }
 
 
 @click.group(cls=_Group)

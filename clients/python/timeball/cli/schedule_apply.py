@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from timeball.cli.output import output_option, print_json, print_table, short
+from timeball.cli.output import counted, output_option, print_json, print_table, short
 from timeball.cli.schedule_plan import Step, changes, read_code, read_file
 from timeball.cli.session import Session
 from timeball.errors import TaskNotFound
@@ -61,7 +62,9 @@ def apply(
     if output == "table":
         print_table(HEADER, [step.row() for step in steps])
         if todo and not only_plan and not yes:
-            click.confirm(f"Apply {len(todo)} changes?", abort=True, err=True)
+            if not sys.stdin.isatty():
+                raise click.UsageError("without a terminal say --plan or --yes")
+            click.confirm(f"Apply {counted(len(todo), 'change')}?", abort=True, err=True)
     if not only_plan:
         for step in todo:
             _do(schedules, step)
@@ -138,7 +141,7 @@ def _tell(todo: Sequence[Step], only_plan: bool) -> None:
     if not todo:
         click.echo("nothing to do", err=True)
     elif only_plan:
-        click.echo(f"{len(todo)} changes; nothing was done", err=True)
+        click.echo(f"{counted(len(todo), 'change')}; nothing was done", err=True)
     else:
         counts: dict[str, Any] = {}
         for step in todo:

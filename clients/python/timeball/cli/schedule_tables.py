@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from timeball.cli.output import instant, print_table, short, time_of, word
+from timeball.cli.output import counted, instant, print_table, short, time_of, word
 from timeball.durations import format_duration
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def when(schedule: pb.Schedule) -> str:
     parts = [f"{each.expression} {each.time_zone or 'UTC'}" for each in calendar.crons]
     parts += [_interval(each) for each in calendar.intervals]
     if calendar.exclusions:
-        parts.append(f"without {len(calendar.exclusions)} exclusions")
+        parts.append(f"without {counted(len(calendar.exclusions), 'exclusion')}")
     jumps = [word(calendar.DESCRIPTOR, name, getattr(calendar, name)) for name in ("gap", "fold")]
     if any(each not in {"", "RUN_AT_END", "FIRST"} for each in jumps):
         parts.append("/".join(jumps))

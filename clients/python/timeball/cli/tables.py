@@ -40,6 +40,15 @@ def describe(task: task_pb2.Task) -> None:
         print_table(JOURNAL, [_entry(each) for each in task.journal])
 
 
+def tell_end(task: task_pb2.Task) -> None:
+    """Says on standard error what an ended task came to: its result, or why there is none."""
+    cause, failure = word(task.DESCRIPTOR, "cause", task.cause), _failure(task.failure)
+    if task.result.data:
+        click.echo(f"result: {_text(task.result)}", err=True)
+    elif cause or failure:
+        click.echo(f"{cause or 'failed'}: {failure or 'see `timeball task get ID`'}", err=True)
+
+
 def _facts(task: task_pb2.Task) -> list[tuple[str, str]]:
     return [
         ("name", task.name),

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from timeball.cli.failures import exit_code, task_code
+from timeball.cli.instants import length_option, time_option
 from timeball.cli.lazy import VerbGroup
 from timeball.cli.output import as_json, instant, output_option, print_json, print_table
 from timeball.cli.session import Session
-from timeball.cli.tables import HEADER, describe, row
-from timeball.durations import parse_instant
+from timeball.cli.tables import HEADER, describe, row, tell_end
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from timeball.changes import Change
     from timeball.options import SubmitOptions
     from timeball.v1 import task_pb2
@@ -57,14 +59,14 @@ def group() -> None:
 @group.command()
 @click.argument("handler")
 @click.argument("arguments", metavar="[JSON]", default="{}")
-@click.option("--at", metavar="TIME", help="Start then: ISO 8601 with a zone, 2030-01-31T09:00Z.")
-@click.option("--in", "delay", metavar="DURATION", help="Start after so long: 30s, 1h30m.")
+@time_option("--at", say="Start then: ISO 8601 with a zone, 2030-01-31T09:00Z.")
+@length_option("--in", "delay", say="Start after so long: 30s, 1h30m.")
 @click.option("--priority", type=int, help="Urgency, 0 to 9, 9 = most urgent.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
 @click.option("--selector", multiple=True, metavar="KEY=VALUE", help="Label of the executor.")
 @click.option("--max-attempts", type=int, help="Attempts in all, the first included.")
-@click.option("--attempt-timeout", metavar="DURATION", help="Longest run of one attempt.")
-@click.option("--heartbeat-within", metavar="DURATION", help="Longest silence of an attempt.")
+@length_option("--attempt-timeout", say="Longest run of one attempt.")
+@length_option("--heartbeat-within", say="Longest silence of an attempt.")
 @click.option("--concurrency-key", metavar="KEY", help="No more of one key run than its limit.")
 @click.option("--at-most-once", is_flag=True, help="Never repeat an attempt of unknown fate.")
 @click.option("--owner", help="User whose list shows it.")
@@ -80,6 +82,7 @@ def create(session: Session, /, handler: str, arguments: str, output: str, **sai
     named = read_arguments(sys.stdin.read() if arguments == "-" else arguments)
     handle = session.client.submit(handler, named, **options(**said))
     if said["wait"]:
+        click.echo(f"waiting for {handle.id}", err=True)  # so that whoever stops waiting has it
         finish(session.client.wait(handle.name), output)
     show(handle.last_seen, output)
 
@@ -103,10 +106,10 @@ def get(session: Session, task: str, output: str) -> None:
 @click.option("--handler", default="", help="Only tasks of this handler.")
 @click.option("--state", "states", multiple=True, metavar="STATE", help="Repeatable.")
 @click.option("--label", default="", metavar="KEY=VALUE", help="Only tasks with this label.")
-@click.option("--from", "created_from", metavar="TIME", help="Created then or later.")
-@click.option("--to", "created_to", metavar="TIME", help="Created before then.")
-@click.option("--due-from", metavar="TIME", help="Due then or later.")
-@click.option("--due-to", metavar="TIME", help="Due before then.")
+@time_option("--from", "created_from", say="Created then or later; default: 7 days ago.")
+@time_option("--to", "created_to", say="Created before then; default: now.")
+@time_option("--due-from", say="Due then or later.")
+@time_option("--due-to", say="Due before then.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @output_option
 @click.pass_obj
@@ -122,14 +125,22 @@ def list_tasks(session: Session, /, limit: int, output: str, **said: Any) -> Non
         handler=said["handler"],
         states=said["states"],
         label=said["label"],
-        **instants(said, "created_from", "created_to", "due_from", "due_to"),
+        **{name: said[name] for name in ("created_from", "created_to", "due_from", "due_to")},
         page_size=min(limit, 1_000),
         limit=limit,
     )
     if output == "json":
         print_json({"tasks": [as_json(task) for task in found]})
     else:
-        print_table(HEADER, [row(task) for task in found])
+        print_table(HEADER, [row(task) for task in found], empty=_empty(said))
+
+
+def _empty(said: dict[str, Any]) -> str:
+    """What an empty list says: what was looked through without anybody saying so."""
+    whose = "" if said["owner"] or said["everybody"] else " of yours"
+    if said["created_from"] or said["created_to"]:
+        return f"no tasks{whose}" + ("; see --owner" if whose else "")
+    return f"no tasks{whose} in the last 7 days; see --from" + (" and --owner" if whose else "")
 
 
 @group.command()
@@ -148,10 +159,10 @@ def cancel(session: Session, task: str, reason: str, terminate: bool, output: st
 
 @group.command()
 @click.argument("task", metavar="ID")
-@click.option("--timeout", metavar="DURATION", help="Wait no longer; then exit code 124.")
+@length_option("--timeout", say="Wait no longer; then exit code 124.")
 @output_option
 @click.pass_obj
-def wait(session: Session, task: str, timeout: str | None, output: str) -> None:
+def wait(session: Session, task: str, timeout: timedelta | None, output: str) -> None:
     """Wait for a task's end.
 
     Exit code: 0 succeeded, 10 failed, 11 cancelled, 12 expired, 124 timeout.
@@ -161,10 +172,10 @@ def wait(session: Session, task: str, timeout: str | None, output: str) -> None:
 
 @group.command()
 @click.argument("tasks", metavar="ID...", nargs=-1, required=True)
-@click.option("--timeout", metavar="DURATION", help="Watch no longer; then exit code 124.")
+@length_option("--timeout", say="Watch no longer; then exit code 124.")
 @output_option
 @click.pass_obj
-def watch(session: Session, tasks: Sequence[str], timeout: str | None, output: str) -> None:
+def watch(session: Session, tasks: Sequence[str], timeout: timedelta | None, output: str) -> None:
     """Tell how tasks stand now and whenever they change, until all have ended.
 
     A line per change; with -o json a JSON object per line. Exit code: as `task wait`, that of the
@@ -201,8 +212,10 @@ def tell_change(change: Change, output: str) -> None:
 
 
 def finish(task: task_pb2.Task, output: str) -> None:
-    """Prints a task that has ended and leaves with its exit code."""
+    """Prints a task that has ended, and how, and leaves with its exit code."""
     show(task, output)
+    if output == "table":
+        tell_end(task)
     click.get_current_context().exit(task_code(task))
 
 
@@ -233,7 +246,7 @@ def options(**said: Any) -> SubmitOptions:
 
     found = SubmitOptions()
     if said["at"] is not None:
-        found["run_at"] = parse_instant(said["at"], field="--at")
+        found["run_at"] = said["at"]
     if said["delay"] is not None:
         found["delay"] = said["delay"]
     if said["priority"] is not None:
@@ -249,15 +262,6 @@ def options(**said: Any) -> SubmitOptions:
     found["selector"] = pairs(said["selector"], "--selector")
     found["at_most_once"] = said["at_most_once"]
     return found
-
-
-def instants(said: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The instants that options say, by the names of the SDK's parameters."""
-    return {
-        name: parse_instant(said[name], field=f"--{name.replace('_', '-')}")
-        for name in names
-        if said[name] is not None
-    }
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from timeball.cli.failures import exit_code
+from timeball.cli.instants import length_option, time_option
 from timeball.cli.output import (
     as_json,
+    counted,
     output_option,
     print_json,
     print_table,
@@ -20,7 +22,6 @@ from timeball.cli.output import (
 from timeball.cli.session import Session
 from timeball.cli.tables import row
 from timeball.cli.task import pairs, read_arguments, show
-from timeball.durations import parse_instant
 from timeball.errors import TimeballError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Done:
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Replaces all labels.")
 @click.option("--selector", multiple=True, metavar="KEY=VALUE", help="Replaces the selector.")
 @click.option("--max-attempts", type=int, help="Replaces the retry policy.")
-@click.option("--attempt-timeout", metavar="DURATION", help="Replaces the limits on its time.")
+@length_option("--attempt-timeout", say="Replaces the limits on its time.")
 @click.option(
     "--clear", multiple=True, type=click.Choice(CLEARABLE), help="Back to the default; repeatable."
 )
@@ -75,16 +76,15 @@ def update(
 
 @click.command()
 @click.argument("task", metavar="ID")
-@click.option("--at", metavar="TIME", help="Start then: ISO 8601 with a zone, 2030-01-31T09:00Z.")
-@click.option("--in", "after", metavar="DURATION", help="Start after so long: 30s, 1h30m.")
+@time_option("--at", say="Start then: ISO 8601 with a zone, 2030-01-31T09:00Z.")
+@length_option("--in", "after", say="Start after so long: 30s, 1h30m.")
 @etag_option
 @request_id_option
 @output_option
 @click.pass_obj
-def reschedule(session: Session, /, task: str, at: str | None, output: str, **said: Any) -> None:
+def reschedule(session: Session, /, task: str, output: str, **said: Any) -> None:
     """Move the next attempt of a task that waits; without --at and --in to now."""
-    instant = None if at is None else parse_instant(at, field="--at")
-    show(session.client.reschedule(task, at=instant, **said), output)
+    show(session.client.reschedule(task, **said), output)
 
 
 @click.command()
@@ -113,7 +113,7 @@ def delete(session: Session, tasks: Sequence[str], yes: bool, output: str) -> No
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("without a terminal say --yes")
-        click.confirm(f"Delete {_counted(len(tasks))}?", abort=True, err=True)
+        click.confirm(f"Delete {counted(len(tasks), 'task')}?", abort=True, err=True)
     done = list(_each(tasks, session.client.delete))
     _tell(done, output, ("task", "deleted"), lambda each: ("" if each.error else "yes",))
 
@@ -182,7 +182,3 @@ def _as_json(done: Done) -> dict[str, object]:
     if done.error is not None:
         told["error"] = {"reason": done.error.reason, "message": done.error.message}
     return told
-
-
-def _counted(count: int) -> str:
-    return "1 task" if count == 1 else f"{count} tasks"

@@ -760,7 +760,9 @@ class RedriveDeadLettersRequest(_message.Message):
     """UUID, for the audit log and for repetitions."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """namespaces/{namespace}/tasks/{id}, at most 1,000; empty = by what follows."""
+        """namespaces/{namespace}/tasks/{id}, at most 1,000; empty = by handler and range, one of which is
+        said then: an empty wish is refused.
+        """
 
     @_builtins.property
     def failed_from(self) -> _timestamp_pb2.Timestamp:

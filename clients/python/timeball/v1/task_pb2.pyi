@@ -223,7 +223,9 @@ class RetryPolicy(_message.Message):
 
     @_builtins.property
     def max_age(self) -> _duration_pb2.Duration:
-        """No attempt starts later than this after creation; 1 ms to 5 years, default no limit."""
+        """No retry is made that would be due later than this after creation; 1 ms to 5 years, default no
+        limit. How long an attempt may wait for an executor is schedule_to_start.
+        """
 
     def __init__(
         self,

@@ -79,7 +79,8 @@ export type RetryPolicy = Message<"timeball.v1.RetryPolicy"> & {
   maxDelay?: Duration | undefined;
 
   /**
-   * No attempt starts later than this after creation; 1 ms to 5 years, default no limit.
+   * No retry is made that would be due later than this after creation; 1 ms to 5 years, default no
+   * limit. How long an attempt may wait for an executor is schedule_to_start.
    *
    * @generated from field: google.protobuf.Duration max_age = 5;
    */

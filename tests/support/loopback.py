@@ -1,7 +1,8 @@
 """A loopback interface of one's own: what goes over it is ours, every packet and every byte.
 
-Where the system lets us, the benchmark starts again in a network namespace in which nobody else
-listens or talks. Where it does not, counts are those of the whole machine, and the page says so.
+Where the system lets us, a command starts again in a network namespace in which nobody else listens
+or talks. Where it does not, a benchmark's counts are those of the whole machine, and its page says
+so; and no partitions are made.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 from typing import Final
 
-VARIABLE: Final = "TIMEBALL_BENCH_LOOPBACK"
+VARIABLE: Final = "TIMEBALL_TEST_LOOPBACK"
 READ_FLAGS, WRITE_FLAGS, UP = 0x8913, 0x8914, 1
 ALONE: Final = ("unshare", "--map-root-user", "--net")
 
@@ -29,12 +30,15 @@ def take_own() -> None:
     """Start this very command again in a namespace, once; returns inside it, or where it cannot."""
     if is_own():
         _raise()
-    elif shutil.which("unshare") and _works():
+    elif can_be_own():
         os.environ[VARIABLE] = "own"
         os.execvp(ALONE[0], [*ALONE, sys.executable, *sys.orig_argv[1:]])
 
 
-def _works() -> bool:
+def can_be_own() -> bool:
+    """Whether the system gives out such namespaces."""
+    if shutil.which(ALONE[0]) is None:
+        return False
     return subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
 
 
