@@ -197,12 +197,13 @@ async def test_an_outcome_that_is_being_written() -> None:
 
 async def test_a_start_in_the_making_and_a_store_that_is_away() -> None:
     async with cluster_on_a_leash() as (cluster, client):
-        held = await client.submit(gated(0, delay="3s"))  # it is claimed a second ahead
+        held = await client.submit(gated(0, delay="4s"))  # it is claimed a second ahead
         cluster.leash.writes.clear()
         await held_by(client, held.id, BlockingCause.STARTING)
         cluster.leash.let_go()
         await held_by(client, held.id, BlockingCause.RUNNING)
-        tasks = [await client.submit(gated(n, delay=f"{1_500 + 40 * n}ms")) for n in range(24)]
+        made = await client.batch_submit(gated(n, delay=f"{4_000 + 40 * n}ms") for n in range(24))
+        tasks = [task for task in made if not isinstance(task, errors.TimeballError)]
         cluster.leash.is_away = True
         found = await held_by(client, tasks[0].id, BlockingCause.STORE_UNAVAILABLE)
         assert [each.cause for each in found.also] == [BlockingCause.STARTING]
