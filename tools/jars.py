@@ -26,6 +26,7 @@ SUMS = SERVERS / "jars.sha256"
 NAMES = ("cassandra", "zookeeper")
 JAVA_MAJOR = "17"
 FETCH_TIMEOUT_SECONDS = 600
+FETCH_TRIES = 3
 
 
 class JarsError(Exception):
@@ -124,21 +125,23 @@ def gap(cache: Path = CACHE) -> str:
 
 def resolve(name: str, place: Path) -> None:
     """Lets Maven put everything the pom needs into a new folder."""
-    command = [maven(), "-q", "-B", "-f", str(pom(name)), "dependency:copy-dependencies"]
+    command = [maven(), "-q", "-B", "-U", "-f", str(pom(name)), "dependency:copy-dependencies"]
     print(f"{name}: fetching its jars, once", flush=True)
-    answer = subprocess.run(
-        [*command, f"-DoutputDirectory={place}", "-DincludeScope=runtime"],
-        cwd=place.parent,
-        env=os.environ | {"JAVA_HOME": str(java().resolve().parent.parent)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=FETCH_TIMEOUT_SECONDS,
-    )
-    if answer.returncode != 0:
-        raise JarsError(f"mvn could not fetch the jars of {name}; it said: {answer.stdout}")
+    for _ in range(FETCH_TRIES):  # Maven gives up at the first answer that does not come
+        answer = subprocess.run(
+            [*command, f"-DoutputDirectory={place}", "-DincludeScope=runtime"],
+            cwd=place.parent,
+            env=os.environ | {"JAVA_HOME": str(java().resolve().parent.parent)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=FETCH_TIMEOUT_SECONDS,
+        )
+        if answer.returncode == 0:
+            return
+    raise JarsError(f"mvn could not fetch the jars of {name}; it said: {answer.stdout}")
 
 
 def fetch(name: str, verify: Callable[[str, Path], None] = check) -> Path:
