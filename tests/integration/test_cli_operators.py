@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 from timeball import AsyncClient
 from timeball.errors import NodeNotFound
 
-from tests.support.dev_server import ROOT, DevServer, environment, timeball_command
+from tests.support.dev_server import DevServer
 from tests.support.polls import until
+from tests.support.typed_commands import Said, typed
 
 SHARDS = 4
 
 
-def run(dev: DevServer, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        timeball_command(*words),
-        cwd=ROOT,
-        env=environment(TIMEBALL_ADDRESS=dev.address),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+def run(dev: DevServer, *words: str) -> Said:
+    return typed(*words, TIMEBALL_ADDRESS=dev.address)
 
 
 def answer(dev: DevServer, *words: str) -> Any:

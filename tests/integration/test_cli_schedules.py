@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.dev_server import ROOT, DevServer, environment, timeball_command
 from tests.support.polls import until
+from tests.support.typed_commands import Said, typed
 
 LIMIT_S = 30
 ECHO = ("it.echo", '{"value": "x"}')
@@ -18,23 +19,13 @@ WEEKDAYS = ("--cron", "0 9 * * mon-fri", "--tz", "Europe/Berlin")
 
 
 class Verbs:
-    """Runs `timeball schedule ...` in a process of its own each time."""
+    """Runs `timeball schedule ...`."""
 
     def __init__(self, address: str) -> None:
-        self._environment = environment(TIMEBALL_ADDRESS=address)
+        self._address = address
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            timeball_command("schedule", *words),
-            cwd=ROOT,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        return done
+    def run(self, *words: str) -> Said:
+        return typed("schedule", *words, TIMEBALL_ADDRESS=self._address)
 
     def told(self, *words: str) -> str:
         """What a command prints that succeeds."""
@@ -46,9 +37,31 @@ class Verbs:
         return json.loads(self.told(*words, "-o", "json"))
 
 
+class Processes(Verbs):
+    """Runs each in a process of its own: code of an app is loaded once in a process."""
+
+    def run(self, *words: str) -> Said:
+        done = subprocess.run(
+            timeball_command("schedule", *words),
+            cwd=ROOT,
+            env=environment(TIMEBALL_ADDRESS=self._address),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        return Said(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture(scope="module")
 def verbs(dev: DevServer) -> Verbs:
     return Verbs(dev.address)
+
+
+@pytest.fixture(scope="module")
+def processes(dev: DevServer) -> Processes:
+    return Processes(dev.address)
 
 
 def test_a_schedule_from_creation_to_its_end(verbs: Verbs) -> None:
@@ -124,7 +137,7 @@ def test_a_backfill_and_the_ledger(verbs: Verbs) -> None:
     assert stopped["state"] in {"BACKFILL_STATE_STOPPED", "BACKFILL_STATE_DONE"}
 
     verbs.told("create", "once", *ECHO, "--every", "100ms", "--max-runs", "1")
-    until(lambda: "ENDED" in verbs.told("list", "--state", "ENDED"), "its run was launched")
+    until(lambda: "once" in verbs.told("list", "--state", "ENDED"), "its run was launched")
     header, row = verbs.told("occurrences", "once").splitlines()
     assert header.split()[:4] == ["NOMINAL", "LAST", "TIMES", "VERDICT"]
     assert row.split()[1:4] == ["-", "1", "LAUNCHED"]
@@ -240,24 +253,24 @@ other.declare_schedule("in-code-too", every("1h"))
 
 
 def test_an_app_s_code_is_applied_once_and_again_changes_nothing(
-    verbs: Verbs, tmp_path: Path
+    processes: Processes, verbs: Verbs, tmp_path: Path
 ) -> None:
     path = tmp_path / "echoes.py"
     path.write_text(APP)
     app = ("apply", "--app", str(path))
-    planned = verbs.json(*app, "--plan")
+    planned = processes.json(*app, "--plan")
     assert actions(planned) == {"in-code": "create", "in-code-too": "create"}
     assert verbs.run("get", "in-code").returncode == 3
-    assert verbs.json(*app, "--yes")["applied"]
+    assert processes.json(*app, "--yes")["applied"]
     before = verbs.json("get", "in-code")
     assert before["labels"] == {"applied": "echoes"}
-    assert set(actions(verbs.json(*app, "--yes", "--prune")).values()) == {"unchanged"}
+    assert set(actions(processes.json(*app, "--yes", "--prune")).values()) == {"unchanged"}
     assert verbs.json("get", "in-code")["etag"] == before["etag"]
 
-    only = verbs.json("apply", "--app", f"{path}:echo", "--plan")
+    only = processes.json("apply", "--app", f"{path}:echo", "--plan")
     assert set(actions(only)) == {"in-code"}
     path.write_text(APP.replace("0 9 *", "0 8 *").partition("other.declare")[0])
-    changed = verbs.json(*app, "--yes", "--prune")
+    changed = processes.json(*app, "--yes", "--prune")
     assert actions(changed) == {"in-code": "update", "in-code-too": "delete"}
     assert verbs.json("get", "in-code")["version"] == "2"
 

@@ -10,6 +10,7 @@ import pytest
 from timeball._version import __version__
 
 from tests.support.dev_server import ROOT, DevServer, environment, timeball_command
+from tests.support.typed_commands import Said, typed
 
 LIMIT_S = 30
 HOUR = ("--in", "1h")
@@ -17,24 +18,27 @@ ABSENT = "0" * 40
 
 
 class Shell:
-    """Runs the program with TIMEBALL_ADDRESS set; keeps nothing between two commands."""
+    """Runs commands with TIMEBALL_ADDRESS set; keeps nothing between two of them."""
 
     def __init__(self, address: str) -> None:
-        self._environment = environment(TIMEBALL_ADDRESS=address)
+        self._address = address
 
-    def run(self, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, text: str = "") -> Said:
+        return typed(*words, text=text, TIMEBALL_ADDRESS=self._address)
+
+    def process(self, *words: str, text: str = "") -> Said:
+        """The program as a process of its own."""
         done = subprocess.run(
             timeball_command(*words),
             cwd=ROOT,
-            env=self._environment,
+            env=environment(TIMEBALL_ADDRESS=self._address),
             input=text,
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
             check=False,
         )
-        assert "Traceback" not in done.stderr
-        return done
+        return Said(done.returncode, done.stdout, done.stderr)
 
     def json(self, *words: str, code: int = 0, text: str = "") -> Any:
         done = self.run(*words, "-o", "json", text=text)
@@ -49,6 +53,35 @@ class Shell:
 @pytest.fixture(scope="module")
 def shell(dev: DevServer) -> Shell:
     return Shell(dev.address)
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "code"),
+    [
+        (("task", "list", "--owner", "nobody", "-o", "json"), "", 0),
+        (("task", "create", "it.echo", "-", "--wait", "-o", "json"), "not json", 2),
+        (("task", "wait", ABSENT), "", 2),
+        (("schedule", "get", "absent"), "", 3),
+        (("node", "drain", "executor-1"), "", 5),
+    ],
+)
+def test_a_process_says_what_the_command_said_in_ours(
+    shell: Shell, words: tuple[str, ...], text: str, code: int
+) -> None:
+    """Everything else here is typed into this process; this is why that is as good."""
+    said = shell.process(*words, text=text)
+    assert said.returncode == code, said
+    assert said == shell.run(*words, text=text)
+
+
+def test_a_process_waits_and_ends_with_the_code_of_the_end(shell: Shell) -> None:
+    done = shell.process("task", "create", "it.echo", "-", "--wait", text='{"value": "x"}')
+    waiting, result = done.stderr.splitlines()
+    assert (done.returncode, result) == (0, 'result: "x"')
+    assert waiting.startswith("waiting for 0")
+    assert "SUCCEEDED" in done.stdout
+    failed = shell.process("task", "create", "it.refuse", '{"why": "closed"}', "--wait")
+    assert failed.returncode == 10
 
 
 def test_create_get_list_and_cancel_tell_the_same_story(shell: Shell) -> None:
@@ -130,15 +163,8 @@ def test_several_are_retried_or_deleted_each_by_itself(shell: Shell) -> None:
     assert shell.run("task", "get", failed).returncode == 3
 
 
-def test_waiting_ends_with_the_code_of_the_end(shell: Shell) -> None:
+def test_waiting_ends_with_a_code_for_each_end(shell: Shell) -> None:
     value = '{"value": "x"}'
-    done = shell.run("task", "create", "it.echo", "-", "--wait", text=value)
-    waiting, result = done.stderr.splitlines()
-    assert (done.returncode, result) == (0, 'result: "x"')
-    assert waiting.startswith("waiting for 0")
-    assert "SUCCEEDED" in done.stdout
-    failed = shell.run("task", "create", "it.refuse", '{"why": "closed"}', "--wait")
-    assert failed.returncode == 10
     unwanted = shell.created("it.echo", value, *HOUR)
     assert shell.run("task", "cancel", unwanted).returncode == 0
     assert shell.run("task", "wait", unwanted).returncode == 11
@@ -192,6 +218,6 @@ def test_the_cluster_is_shown_with_its_members_and_shards(shell: Shell) -> None:
 
 
 def test_the_version_needs_no_server() -> None:
-    done = Shell("127.0.0.1:1").run("--version")
+    done = Shell("127.0.0.1:1").process("--version")
     assert done.stdout == f"timeball {__version__}\n"
     assert done.returncode == 0

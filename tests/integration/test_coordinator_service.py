@@ -48,6 +48,8 @@ from timeball_server.rpc.status import error_from_rpc
 from timeball_server.runtime.clock import SystemClock
 
 LISTEN = "127.0.0.1:0"
+SESSION_MS = 30_000
+"""Longer than any test is slow."""
 pytestmark = pytest.mark.asyncio
 
 
@@ -69,7 +71,7 @@ async def opened(authenticator: Authenticator | None = None) -> AsyncIterator[Do
     owner = await around.node("west", 0, 1, 2, 3)
 
     async def connect() -> LocalSession:
-        return await around.service.connect(3_000)
+        return await around.service.connect(SESSION_MS)
 
     ports = coordinator_ports(
         store=around.store,
@@ -373,7 +375,7 @@ def bearer(key_id: str) -> tuple[tuple[str, str], ...]:
 
 async def test_an_executor_without_a_coordination_client_joins_through_the_door() -> None:
     async with opened() as door:
-        membership = RemoteMembership(door.channel, 3_000, SystemClock())
+        membership = RemoteMembership(door.channel, SESSION_MS, SystemClock())
         incarnation = await membership.join(RED)
         request = admin_service_pb2.GetClusterRequest()
         nodes = {node.name: node for node in (await door.admin.GetCluster(request)).nodes}
@@ -389,11 +391,11 @@ async def test_joining_needs_a_credential_that_may() -> None:
             (bearer("stranger"), errors.Unauthenticated),
             (bearer("clerk"), errors.PermissionDenied),
         ]:
-            refused = RemoteMembership(door.channel, 3_000, SystemClock(), metadata)
+            refused = RemoteMembership(door.channel, SESSION_MS, SystemClock(), metadata)
             with pytest.raises(expected):
                 await refused.join(RED)
             await refused.close()
-        admitted = RemoteMembership(door.channel, 3_000, SystemClock(), bearer("boss"))
+        admitted = RemoteMembership(door.channel, SESSION_MS, SystemClock(), bearer("boss"))
         assert await admitted.join(RED)
         await admitted.close()
 

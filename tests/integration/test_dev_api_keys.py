@@ -32,7 +32,8 @@ from timeball_server.runtime.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio
 PEPPER = b"only this test's pepper"
-PATIENCE = "10s"
+PATIENCE = "20s"
+SESSION_MS = 30_000
 EXPIRED_MS = 1_000
 SHOP, BANK, VIEWER, OPERATOR, OLD = (
     f"tb.{name}.secret-of-{name}" for name in ("shop", "bank", "viewer", "operator", "old")
@@ -214,7 +215,7 @@ async def test_only_operators_bring_executors(
         strength=1,
     )
     async with grpc.aio.insecure_channel(address) as channel:
-        joining = RemoteMembership(channel, 4_000, SystemClock(), metadata)
+        joining = RemoteMembership(channel, SESSION_MS, SystemClock(), metadata)
         if refusal is None:
             await joining.join(member)
         else:

@@ -35,7 +35,7 @@ from timeball_server.core.buckets import minute_of
 from timeball_server.core.ids import Bucket, IdParts, ShardId, encode_id
 from timeball_server.rpc.status import error_from_rpc
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 CREATE = "/timeball.v1.TaskService/CreateTask"
 CLUSTER_TABLES = ("shards", "owners", "checkpoints", "audit")
 """Written by the cluster of itself; of callers, the audit log holds what administrators do."""

@@ -15,7 +15,8 @@ from timeball.v1 import task_pb2
 
 from tests.support import dev_tasks
 from tests.support.dev_server import ROOT, DevServer, dev_server, environment
-from tests.support.polls import DEADLINE_S, eventually
+from tests.support.leads import at_ms, in_good_time
+from tests.support.polls import DEADLINE_S, eventually, wall_ms
 
 pytestmark = pytest.mark.asyncio
 PATIENCE = "20s"
@@ -183,9 +184,8 @@ async def test_a_task_moves_to_an_instant_and_starts_then_once(
     dev: DevServer, client: timeball.AsyncClient
 ) -> None:
     handle = await dev_tasks.echo.options(delay=HOUR).submit("moved")
-    at = (datetime.now(UTC) + timedelta(seconds=1)).replace(microsecond=250_000)
-    assert await handle.reschedule(at=at) is TaskState.SCHEDULED
-    due_ms = round(at.timestamp() * 1000)
+    due_ms = wall_ms() + 600
+    assert await handle.reschedule(at=at_ms(due_ms)) is TaskState.SCHEDULED
     assert handle.last_seen.due_time.ToMilliseconds() == due_ms
     assert await handle.result(timeout=PATIENCE) == "moved"
     (only,) = dev.starts_of(handle.id)
@@ -197,9 +197,13 @@ async def test_a_task_moves_to_an_instant_and_starts_then_once(
 async def test_a_task_that_is_put_off_does_not_start_before(
     dev: DevServer, client: timeball.AsyncClient
 ) -> None:
-    handle = await dev_tasks.echo.options(delay="600ms").submit("x")
-    await handle.reschedule(after=HOUR)
-    witness = await dev_tasks.echo.options(delay="900ms").submit("witness")
+    async def put_off(due_ms: int) -> timeball.Handle[str]:
+        made = await dev_tasks.echo.options(run_at=at_ms(due_ms)).submit("x")
+        assert await made.reschedule(after=HOUR) is TaskState.SCHEDULED
+        return made
+
+    due_ms, handle = await in_good_time(put_off)
+    witness = await dev_tasks.echo.options(run_at=at_ms(due_ms + 200)).submit("witness")
     await witness.result(timeout=PATIENCE)
     assert await handle.status() is TaskState.SCHEDULED
     assert dev.starts_of(handle.id) == []

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 from timeball import AsyncClient, BlockingCause, errors
 
 from tests.support import dev_tasks
-from tests.support.dev_server import DevServer, environment, timeball_command
+from tests.support.dev_server import DevServer
 from tests.support.polls import eventually
+from tests.support.typed_commands import typed
 
 pytestmark = pytest.mark.asyncio
 PATIENCE = "20s"
@@ -94,14 +93,8 @@ async def test_bad_limits_and_keys_are_refused_with_the_field(client: AsyncClien
 
 
 def timeball(dev: DevServer, *arguments: str) -> str:
-    done = subprocess.run(
-        timeball_command("--address", dev.address, *arguments),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parent,
-    )
+    done = typed("--address", dev.address, *arguments)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

@@ -15,6 +15,7 @@ from timeball.v1 import task_pb2
 
 from tests.support import dev_tasks
 from tests.support.dev_server import DevServer, dev_server, early, repeated
+from tests.support.leads import at_ms, in_good_time
 from tests.support.polls import eventually, moment
 from tests.support.start_logs import Start
 
@@ -27,11 +28,12 @@ RACES = 300
 CHANGED = 240
 WAYS = ("u", "m", "c", "umc")
 APART_MS = 10
-LEAD_S = 3
+LEADS_MS = (2_000, 6_000, 18_000)
+"""To create everything before its time; the first is far enough for claims ahead of it."""
 OFFSETS_MS = (*range(-5, 6), -500, 50)
 CERTAIN = 2 * len(WAYS)
-"""So many of the first ask at once, and of the last when all have ended: whoever has no time for
-the others wins and loses those."""
+"""So many of the first ask before all instants, and of the last when their tasks have ended: they
+win and lose whatever becomes of the others."""
 
 
 class Told(NamedTuple):
@@ -42,17 +44,32 @@ class Told(NamedTuple):
     cancel: task_pb2.Task | None
 
 
-def asked_at(number: int, count: int, due: datetime, of_way: int = 1) -> datetime:
-    """When to ask for this one of so many, some milliseconds from its due time."""
-    if number < CERTAIN:
-        return due - timedelta(seconds=LEAD_S)
-    if number >= count - CERTAIN:
-        return due + timedelta(seconds=LEAD_S)
-    return due + timedelta(milliseconds=OFFSETS_MS[number // of_way % len(OFFSETS_MS)])
+async def until_it_is_near(number: int, due: datetime, of_way: int = 1) -> None:
+    """Until some milliseconds from the due time of this one."""
+    asked = due + timedelta(milliseconds=OFFSETS_MS[number // of_way % len(OFFSETS_MS)])
+    await moment(max(0.0, (asked - datetime.now(UTC)).total_seconds()))
 
 
 async def nothing() -> None:
     """Asks nobody."""
+
+
+async def told(change: Awaitable[task_pb2.Task]) -> task_pb2.Task | None:
+    """What was answered, None if it was too late."""
+    try:
+        return await change
+    except timeball.TooLate:
+        return None
+
+
+async def ask(client: timeball.AsyncClient, number: int, task: str, book: str) -> Told:
+    """What an update, a move and a cancel are told, those that this number asks for."""
+    way = WAYS[number % len(WAYS)]
+    after = dev_tasks.note.prepare(book, "after")
+    update = told(client.update(task, after)) if "u" in way else nothing()
+    move = told(client.reschedule(task, after="250ms")) if "m" in way else nothing()
+    cancel = told(client.cancel(task)) if "c" in way else nothing()
+    return Told(*await asyncio.gather(update, move, cancel))
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])
@@ -70,11 +87,6 @@ async def client(dev: DevServer) -> AsyncIterator[timeball.AsyncClient]:
         yield made
 
 
-def soon() -> datetime:
-    """An instant far enough away to create everything before it."""
-    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=LEAD_S)
-
-
 def sent(handles: list[timeball.Handle[str] | timeball.TimeballError]) -> list[str]:
     ids = [handle.id for handle in handles if isinstance(handle, timeball.Handle)]
     assert len(ids) == len(handles)
@@ -84,12 +96,14 @@ def sent(handles: list[timeball.Handle[str] | timeball.TimeballError]) -> list[s
 async def test_a_crowd_due_at_one_instant_starts_once_each_the_most_urgent_first(
     dev: DevServer, client: timeball.AsyncClient
 ) -> None:
-    run_at = soon()
-    wishes = [
-        dev_tasks.echo.options(run_at=run_at, priority=number % LEVELS).prepare(f"{number}")
-        for number in range(CROWD)
-    ]
-    crowd = set(sent(list(await client.batch_submit(wishes))))
+    async def made(due_ms: int) -> set[str]:
+        wishes = [
+            dev_tasks.echo.options(run_at=at_ms(due_ms), priority=number % LEVELS).prepare("x")
+            for number in range(CROWD)
+        ]
+        return set(sent(list(await client.batch_submit(wishes))))
+
+    due_ms, crowd = await in_good_time(made, LEADS_MS)
 
     async def all_started() -> list[Start] | None:
         starts = [start for start in dev.starts() if start.task_id in crowd]
@@ -99,7 +113,7 @@ async def test_a_crowd_due_at_one_instant_starts_once_each_the_most_urgent_first
     assert {start.task_id for start in starts} == crowd
     assert len(starts) == CROWD
     assert early(starts) == []
-    assert {start.due_ms for start in starts} == {round(run_at.timestamp() * 1000)}
+    assert {start.due_ms for start in starts} == {due_ms}
     priorities = [start.priority for start in starts]
     assert priorities == sorted(priorities, reverse=True)
 
@@ -109,32 +123,35 @@ async def test_changes_that_race_the_instant_tell_the_truth(
 ) -> None:
     """One of an update, a move and a cancel, or all three at once: what was answered is what the
     handler itself wrote down."""
-    first = soon()
-    due = [first + timedelta(milliseconds=APART_MS * number) for number in range(CHANGED)]
-    book = f"book-{first.timestamp()}"
-    wishes = [dev_tasks.note.options(run_at=instant).prepare(book, "before") for instant in due]
-    ids = sent(list(await client.batch_submit(wishes)))
-
-    async def told(change: Awaitable[task_pb2.Task]) -> task_pb2.Task | None:
-        """What was answered, None if it was too late."""
-        try:
-            return await change
-        except timeball.TooLate:
-            return None
 
     async def race(number: int) -> Told:
-        """The answers to an update, a move and a cancel."""
-        task, way = ids[number], number % len(WAYS)
-        asked = asked_at(number, CHANGED, due[number], len(WAYS))
-        left_s = (asked - datetime.now(UTC)).total_seconds()
-        await moment(max(0.0, left_s))
-        after = dev_tasks.note.prepare(book, "after")
-        update = told(client.update(task, after)) if "u" in WAYS[way] else nothing()
-        move = told(client.reschedule(task, after="250ms")) if "m" in WAYS[way] else nothing()
-        cancel = told(client.cancel(task)) if "c" in WAYS[way] else nothing()
-        return Told(*await asyncio.gather(update, move, cancel))
+        """Ask near the instant, or of the last ones when their tasks have ended."""
+        if number < CHANGED - CERTAIN:
+            await until_it_is_near(number, due[number], len(WAYS))
+        else:
+            await client.wait(ids[number], timeout=PATIENCE)
+        return await ask(client, number, ids[number], book)
 
-    answers = await asyncio.gather(*(race(number) for number in range(CHANGED)))
+    async def begun(first_ms: int) -> tuple[list[str], list[Told]]:
+        """All tasks, and what the first that ask were told, all of it before the first instant."""
+        book = f"book-{first_ms}"
+        wishes = [
+            dev_tasks.note.options(run_at=at_ms(first_ms + APART_MS * number)).prepare(
+                book, "before"
+            )
+            for number in range(CHANGED)
+        ]
+        made = sent(list(await client.batch_submit(wishes)))
+        asked = (ask(client, number, made[number], book) for number in range(CERTAIN))
+        return made, await asyncio.gather(*asked)
+
+    first_ms, (ids, early_answers) = await in_good_time(begun, LEADS_MS)
+    book = f"book-{first_ms}"
+    due = [at_ms(first_ms + APART_MS * number) for number in range(CHANGED)]
+    answers = [
+        *early_answers,
+        *await asyncio.gather(*(race(number) for number in range(CERTAIN, CHANGED))),
+    ]
     ended = [await client.wait(task, timeout=PATIENCE) for task in ids]
     written = dict[str, list[str]]()
     for line in (dev.work / book).read_text().splitlines():
@@ -163,32 +180,45 @@ async def test_changes_that_race_the_instant_tell_the_truth(
 async def test_cancels_that_race_the_instant_tell_the_truth(
     dev: DevServer, client: timeball.AsyncClient
 ) -> None:
-    first = soon()
-    due = [first + timedelta(milliseconds=APART_MS * number) for number in range(RACES)]
-    wishes = [dev_tasks.echo.options(run_at=instant).prepare("x") for instant in due]
-    ids = sent(list(await client.batch_submit(wishes)))
-
-    async def race(number: int) -> bool:
+    async def cancelled(task: str) -> bool:
         """Whether the cancel was told that it won."""
-        left_s = (asked_at(number, RACES, due[number]) - datetime.now(UTC)).total_seconds()
-        await moment(max(0.0, left_s))
         try:
-            answer = await client.cancel(ids[number])
+            answer = await client.cancel(task)
         except timeball.TooLate:
             return False
         assert state_of(answer.state) is TaskState.CANCELLED
         assert list(answer.unaccounted) == []
         return True
 
-    won = await asyncio.gather(*(race(number) for number in range(RACES)))
+    async def race(number: int) -> bool:
+        """Ask near the instant, or of the last ones when their tasks have ended."""
+        if number < RACES - CERTAIN:
+            await until_it_is_near(number, due[number])
+        else:
+            await client.wait(ids[number], timeout=PATIENCE)
+        return await cancelled(ids[number])
+
+    async def begun(first_ms: int) -> tuple[list[str], list[bool]]:
+        """All tasks, and whether the first cancels won, all of it before the first instant."""
+        wishes = [
+            dev_tasks.echo.options(run_at=at_ms(first_ms + APART_MS * number)).prepare("x")
+            for number in range(RACES)
+        ]
+        made = sent(list(await client.batch_submit(wishes)))
+        return made, await asyncio.gather(*(cancelled(task) for task in made[:CERTAIN]))
+
+    first_ms, (ids, early_wins) = await in_good_time(begun, LEADS_MS)
+    due = [at_ms(first_ms + APART_MS * number) for number in range(RACES)]
+    assert early_wins == [True] * CERTAIN
+    won = [
+        *early_wins,
+        *await asyncio.gather(*(race(number) for number in range(CERTAIN, RACES))),
+    ]
+    assert won[-CERTAIN:] == [False] * CERTAIN
     ended = [await client.wait(task, timeout=PATIENCE) for task in ids]
     states = [state_of(task.state) for task in ended]
     started = [start.task_id for start in dev.starts() if start.task_id in set(ids)]
-    told = [
-        (TaskState.CANCELLED, 0) if cancelled else (TaskState.SUCCEEDED, 1) for cancelled in won
-    ]
+    told = [(TaskState.CANCELLED, 0) if each else (TaskState.SUCCEEDED, 1) for each in won]
     happened = [(state, started.count(task)) for task, state in zip(ids, states, strict=True)]
     assert happened == told
-    assert True in won
-    assert False in won
     assert early(dev.starts()) == []

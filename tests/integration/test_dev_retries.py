@@ -47,7 +47,7 @@ async def test_no_attempt_starts_beyond_the_greatest_age(
     dev: DevServer, client: timeball.AsyncClient
 ) -> None:
     retry = timeball.RetryPolicy(
-        max_attempts=100, initial_delay="100ms", coefficient=1.0, max_age="550ms", jitter=0.0
+        max_attempts=100, initial_delay="100ms", coefficient=1.0, max_age="1500ms", jitter=0.0
     )
     handle = await dev_tasks.flaky.options(retry=retry).submit(99)
     with pytest.raises(timeball.TaskFailed) as caught:
@@ -55,12 +55,12 @@ async def test_no_attempt_starts_beyond_the_greatest_age(
     assert caught.value.metadata["cause"] == "EXHAUSTED"
     task = await client.get(handle.id)
     created_ms = task.create_time.ToMilliseconds()
-    assert 1 < task.attempt < 7
-    assert all(start.due_ms <= created_ms + 550 for start in dev.starts_of(handle.id))
+    assert 1 < task.attempt < 17
+    assert all(start.due_ms <= created_ms + 1_500 for start in dev.starts_of(handle.id))
 
 
 async def test_full_jitter_spreads_the_delays(dev: DevServer, client: timeball.AsyncClient) -> None:
-    retry = timeball.RetryPolicy(max_attempts=12, initial_delay="80ms", coefficient=1.0)
+    retry = timeball.RetryPolicy(max_attempts=12, initial_delay="200ms", coefficient=1.0)
     handle = await dev_tasks.flaky.options(retry=retry).submit(11)
     assert await handle.result(timeout=PATIENCE) == 12
     attempts = (await client.get(handle.id)).attempts
@@ -69,7 +69,7 @@ async def test_full_jitter_spreads_the_delays(dev: DevServer, client: timeball.A
         for earlier, later in pairwise(attempts)
     ]
     assert len(set(delays)) > 3
-    assert min(delays) < 70
+    assert min(delays) < 150
 
 
 async def test_all_attempts_together_have_a_limit(

@@ -21,7 +21,7 @@ from tests.support.polls import until
 from timeball_server.rpc.status import error_from_rpc
 from timeball_server.runtime.clock import SystemClock
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 PARENT = "namespaces/-"
 HOUR = Duration(seconds=3_600)
 TASK = task_pb2.Task(handler="it.echo", payload=task_pb2.Payload(data=b'{"value":"tick"}'))

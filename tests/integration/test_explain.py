@@ -197,14 +197,17 @@ async def test_an_outcome_that_is_being_written() -> None:
 
 async def test_a_start_in_the_making_and_a_store_that_is_away() -> None:
     async with cluster_on_a_leash() as (cluster, client):
-        held = await client.submit(gated(0, delay="4s"))  # it is claimed a second ahead
-        cluster.leash.writes.clear()
+        cluster.leash.claims.clear()
+        held = await client.submit(gated(0, delay="100ms"))
         await held_by(client, held.id, BlockingCause.STARTING)
         cluster.leash.let_go()
         await held_by(client, held.id, BlockingCause.RUNNING)
-        made = await client.batch_submit(gated(n, delay=f"{4_000 + 40 * n}ms") for n in range(24))
+        cluster.leash.claims.clear()
+        made = await client.batch_submit(gated(n, delay=f"{100 + 40 * n}ms") for n in range(24))
         tasks = [task for task in made if not isinstance(task, errors.TimeballError)]
+        await held_by(client, tasks[0].id, BlockingCause.STARTING)
         cluster.leash.is_away = True
+        cluster.leash.claims.set()
         found = await held_by(client, tasks[0].id, BlockingCause.STORE_UNAVAILABLE)
         assert [each.cause for each in found.also] == [BlockingCause.STARTING]
         cluster.leash.let_go()
@@ -309,6 +312,8 @@ async def test_owners_out_of_sight_and_then_none() -> None:
             cluster.cut(node)
         found = await held_by(client, task.id, BlockingCause.OWNER_SUSPENDED)
         assert BlockingCause.NO_HANDLER in [each.cause for each in found.also]
+        for node in NODES:
+            cluster.expire(node)
         found = await held_by(client, task.id, BlockingCause.SHARD_NOT_OWNED)
         assert found.blocking.since is not None
         for node in NODES:

@@ -144,7 +144,7 @@ async def test_a_service_and_its_page_live_and_end_together() -> None:
 
 
 def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=20) as answer:
         return str(answer.read().decode())
 
 

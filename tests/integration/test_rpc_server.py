@@ -10,6 +10,8 @@ import pytest
 
 from timeball_server.rpc.server import RpcServer, Service
 
+MANY = 50
+
 
 def offers(methods: int) -> Service:
     """A service with so many methods, registered as generated code does it."""
@@ -40,5 +42,8 @@ async def waiters(methods: int) -> int:
 
 @pytest.mark.asyncio
 async def test_no_method_has_a_waiter_of_its_own() -> None:
-    """grpc.aio looks at every one of them whenever a call comes in."""
-    assert await waiters(1) == await waiters(50)
+    """grpc.aio looks at every one of them whenever a call comes in.
+
+    A call that was answered may have tasks of its own for a moment: some, and not one a method.
+    """
+    assert await waiters(MANY) < await waiters(1) + MANY // 2

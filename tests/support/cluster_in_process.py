@@ -38,7 +38,8 @@ from timeball_server.runtime.lifecycle import Service
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 SHARDS: Final = 4
-SESSION_MS: Final = 4_000
+SESSION_MS: Final = 60_000
+"""Far longer than any test is slow: a session ends, and a lease with it, when the test says so."""
 LISTEN: Final = "127.0.0.1:0"
 LAYOUT: Final = Layout((LayoutRow(from_minute=Minute(0), shard_count=SHARDS),))
 GATED: Final = "it.gated"
@@ -98,7 +99,7 @@ class ClusterInProcess:
         return bool(await self.owners())
 
     def expire(self, node: str) -> None:
-        """A node's session is over, as if it had frozen for too long."""
+        """A node's session is over, as if it had been silent for too long; also when it is cut."""
         self.service.expire(self._sessions[node])
 
     @property
@@ -173,20 +174,23 @@ class ClusterInProcess:
 
 @asynccontextmanager
 async def cluster_in_process() -> AsyncIterator[ClusterInProcess]:
-    """Everything serves inside the block and has ended after it."""
+    """Everything serves inside the block and has ended after it.
+
+    Coordinators end last: a scheduler node that leaves waits for a leader to wish its shards away.
+    """
     cluster = ClusterInProcess()
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(cluster.service.close)
+    async with AsyncExitStack() as last, AsyncExitStack() as first:
+        last.push_async_callback(cluster.service.close)
         for member in cluster.members():
             await member.start()
-            stack.push_async_callback(member.stop)
+            first.push_async_callback(member.stop)
         for number in (1, 2):
             made = cluster.coordinator(f"coordinator-{number}")
             await made.start()
-            stack.push_async_callback(made.stop)
+            last.push_async_callback(made.stop)
             host, _, port = made.address.rpartition(":")
             cluster.coordinators.append(made)
-            cluster.wires.append(await stack.enter_async_context(TcpProxy(host, int(port))))
+            cluster.wires.append(await last.enter_async_context(TcpProxy(host, int(port))))
         await eventually(cluster.settled, "every shard has an owner")
         yield cluster
 

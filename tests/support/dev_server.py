@@ -142,7 +142,7 @@ class DevServer(Process):
 class ExecutorServer(Process):
     """`timeball executor`, joined to a cluster."""
 
-    def __init__(self, work: Path, name: str, *, session_timeout_ms: int = 1_000) -> None:
+    def __init__(self, work: Path, name: str, *, session_timeout_ms: int = 3_000) -> None:
         super().__init__(work, name)
         self.name = name
         self._session_timeout_ms = session_timeout_ms

@@ -8,17 +8,21 @@ from collections.abc import Mapping, Sequence
 from timeball.errors import StoreUnavailable
 
 from timeball_server.core.ids import Minute, ShardId, TaskId
-from timeball_server.core.journal import DueRow, EventRow, Row
+from timeball_server.core.journal import DueRow, EventKind, EventRow, Row
 from timeball_server.ports.store import DuePage
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 
 class Leash:
-    """What is held, of all stores that are on it: a cleared event holds."""
+    """What is held, of all stores that are on it: a cleared event holds.
+
+    `claims` holds the writes that claim a task, also from those that `is_away` then refuses.
+    """
 
     def __init__(self) -> None:
         self.is_away = False
         self.writes = asyncio.Event()
+        self.claims = asyncio.Event()
         self.scans = asyncio.Event()
         self.reads = asyncio.Event()
         self.let_go()
@@ -26,7 +30,7 @@ class Leash:
     def let_go(self) -> None:
         """Everything goes on."""
         self.is_away = False
-        for event in (self.writes, self.scans, self.reads):
+        for event in (self.writes, self.claims, self.scans, self.reads):
             event.set()
 
 
@@ -38,6 +42,8 @@ class HeldStore(MemoryStore):
         self._leash = leash
 
     async def append(self, rows: Sequence[Row]) -> None:
+        if any(isinstance(row, EventRow) and row.kind is EventKind.CLAIMED for row in rows):
+            await self._leash.claims.wait()
         if self._leash.is_away:
             raise StoreUnavailable("away")
         await self._leash.writes.wait()
