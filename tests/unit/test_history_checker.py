@@ -48,6 +48,7 @@ DONE = Seen(
 OPEN = Seen(state="SCHEDULED", ended=False, place=(1, 1))
 CANCELLED = Seen(state="CANCELLED", ended=True, place=(1, 2))
 WISH = Wish(mode=Mode.AT_LEAST_ONCE, due_us=5 * S, max_attempts=3, payload="p")
+KEYED = msgspec.structs.replace(WISH, key="k", most=1)
 ONCE = Wish(mode=Mode.AT_MOST_ONCE, due_us=5 * S, payload="p")
 RHYTHM = Rhythm(every_us=10 * S)
 
@@ -408,6 +409,11 @@ WRONG: dict[str, tuple[Promise, Sequence[Line], Terms]] = {
         [MADE, *run(10 * S, "s1", 10 * S), *run(20 * S, "s2", 20 * S - 9), ENDED],
         TERMS,
     ),
+    "again while it runs": (
+        Promise.KEYS,
+        [create(wish=KEYED), start(5 * S), start(6 * S, 2, "y"), end(7 * S), final()],
+        TERMS,
+    ),
 }
 
 
@@ -426,14 +432,8 @@ def test_a_doubt_that_was_named_and_a_struck_executor_excuse() -> None:
     cancelled: list[Line] = [create(), op(Call.CANCEL, 2, doubtful), start(5 * S), final(doubtful)]
     assert broken(cancelled) == set()
     struck = Fault(name="crash", scope="x", at_us=5 * S, until_us=5 * S, gives_up=True)
-    again: list[Line] = [
-        create(),
-        struck,
-        start(5 * S),
-        start(7 * S, 2, "y"),
-        end(8 * S, True, 2, "y"),
-    ]
-    assert broken([*again, final()]) == set()
+    again: list[Line] = [struck, start(5 * S), start(7 * S, 2, "y"), end(8 * S, True, 2, "y")]
+    assert broken([create(), *again, final()]) == set()
 
 
 @pytest.mark.parametrize(("names", "expected"), [("xy", {Promise.AT_LEAST_ONCE}), ("xyz", set())])

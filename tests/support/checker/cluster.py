@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.checker.history import Call, History, Kind
+from tests.support.checker.history import NEVER_US, Call, History, Kind
 from tests.support.checker.verdicts import Promise, Violation
 
 
@@ -92,6 +92,17 @@ def isolation(history: History) -> Iterator[Violation]:
 
 REVEALING = frozenset({"TOO_LATE", "STALE_ETAG", "FAILED_PRECONDITION"})
 """Refusals that tell a stranger that the task exists."""
+
+
+def answers(history: History) -> Iterator[Violation]:
+    """Who asks when nothing is broken is answered, well or not, within seconds (I11)."""
+    terms = history.terms
+    sound_us = 0 if terms.calm else terms.healed_us + (terms.recover_us or NEVER_US)
+    for op in history.ops:
+        for at_us in op.stalls:
+            if at_us >= sound_us:
+                text = f"{op.call} of {op.client} was not answered, asked at {at_us}"
+                yield Violation(Promise.LIVE, op.task, text)
 
 
 def leftovers(history: History) -> Iterator[Violation]:

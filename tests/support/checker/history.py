@@ -38,6 +38,25 @@ class Call(StrEnum):
     DELETE = "delete"
     CREATE_SCHEDULE = "create schedule"
     END_SCHEDULE = "end schedule"
+    GET_SCHEDULE = "get schedule"
+    PAUSE_SCHEDULE = "pause schedule"
+    RESUME_SCHEDULE = "resume schedule"
+    BACKFILL = "backfill"
+    STOP_BACKFILL = "stop backfill"
+
+
+OF_SCHEDULES = frozenset(
+    {
+        Call.CREATE_SCHEDULE,
+        Call.END_SCHEDULE,
+        Call.GET_SCHEDULE,
+        Call.PAUSE_SCHEDULE,
+        Call.RESUME_SCHEDULE,
+        Call.BACKFILL,
+        Call.STOP_BACKFILL,
+    }
+)
+"""What is asked of schedules."""
 
 
 class Mode(StrEnum):
@@ -58,6 +77,7 @@ class Wish(Record, frozen=True, kw_only=True):
         due_us: at an instant, or None: `delay_us` after the service has taken it.
         late_us: how late the client allows a start to be; None = it says nothing.
         payload: a digest of what the handler must be given.
+        key: no more than `most` of all that have this key run at once; empty = it has none.
     """
 
     mode: Mode
@@ -65,6 +85,26 @@ class Wish(Record, frozen=True, kw_only=True):
     delay_us: int = 0
     max_attempts: int = 1
     payload: str = ""
+    key: str = ""
+    most: int = 0
+
+
+class Days(Record, frozen=True, kw_only=True):
+    """Days of a calendar that match both fields, in lists with commas.
+
+    Attributes:
+        dates: `*`, a day of the month, `L` the last one, `LW` the last from Monday to Friday, `15W`
+            the one of these that is nearest to the 15th, in the same month.
+        weekdays: `*`, `fri`, `fri#2` the second Friday of the month, `friL` the last one.
+        months: numbers; none = every month.
+        times_s: local times of such a day, in seconds since midnight; none = whatever else the
+            rhythm names on such a day.
+    """
+
+    dates: str = "*"
+    weekdays: str = "*"
+    months: tuple[int, ...] = ()
+    times_s: tuple[int, ...] = ()
 
 
 class Rhythm(Record, frozen=True, kw_only=True):
@@ -73,6 +113,7 @@ class Rhythm(Record, frozen=True, kw_only=True):
     Attributes:
         alone: no run begins while an earlier one has not ended; such times are passed over.
         hour: only while clocks of `zone` show this hour of the day, None = always.
+        days: only on these days of `zone`; if they have times of their own, these and nothing else.
         fold: which pass of an hour that clocks show twice: FIRST, SECOND or BOTH.
         zero_ms: what UTC clocks showed at the history's time 0, in milliseconds since 1970.
     """
@@ -86,6 +127,7 @@ class Rhythm(Record, frozen=True, kw_only=True):
     zone: str = "UTC"
     fold: str = "BOTH"
     zero_ms: int = 0
+    days: Days | None = None
 
 
 class Try(Record, frozen=True, kw_only=True):
@@ -113,10 +155,29 @@ class Seen(Record, frozen=True, kw_only=True):
     tries: tuple[Try, ...] = ()
 
 
+class SeenBackfill(Record, frozen=True, kw_only=True):
+    """A backfill as an answer shows it."""
+
+    name: str
+    state: str
+    launched: int
+
+
+class SeenPlan(Record, frozen=True, kw_only=True):
+    """A schedule as an answer shows it. `next_us` None = there is no nominal time to come."""
+
+    next_us: int | None
+    ended: bool
+    backfills: tuple[SeenBackfill, ...] = ()
+
+
 class Op(Record, frozen=True, kw_only=True, tag="op"):
     """One operation of a client, all its repetitions included.
 
     Attributes:
+        plan: what was answered about a schedule.
+        backfill: its name; of a backfill, both ends of its range are `first_us` and `last_us`.
+        stalls: when those of its requests began that were not answered for several seconds.
         version: of an update: the name of the payload that it brings.
         etag: of a change: the revision that it is meant for; 0 = any.
         due_us: of a reschedule, or None: `delay_us` after the service has taken it.
@@ -139,6 +200,11 @@ class Op(Record, frozen=True, kw_only=True, tag="op"):
     due_us: int | None = None
     delay_us: int = 0
     foreign: bool = False
+    plan: SeenPlan | None = None
+    backfill: str = ""
+    first_us: int = 0
+    last_us: int = 0
+    stalls: tuple[int, ...] = ()
 
 
 class Start(Record, frozen=True, kw_only=True, tag="start"):
@@ -146,6 +212,7 @@ class Start(Record, frozen=True, kw_only=True, tag="start"):
 
     Attributes:
         version: of its payload; empty = as the task was created.
+        nominal_us: the schedule's own time for it, if a schedule made it.
     """
 
     task: str
@@ -155,6 +222,7 @@ class Start(Record, frozen=True, kw_only=True, tag="start"):
     at_us: int
     payload: str = ""
     version: str = ""
+    nominal_us: int | None = None
 
 
 class End(Record, frozen=True, kw_only=True, tag="end"):
@@ -167,14 +235,29 @@ class End(Record, frozen=True, kw_only=True, tag="end"):
     ok: bool
 
 
+class Left(Record, frozen=True, kw_only=True, tag="left"):
+    """A handler was made to end; whatever it was at, it is over."""
+
+    task: str
+    attempt: int
+    process: str
+    at_us: int
+
+
 class Fault(Record, frozen=True, kw_only=True, tag="fault"):
-    """Something that was broken on purpose. `gives_up`: the cluster may give its scope up."""
+    """Something that was broken on purpose.
+
+    Attributes:
+        gives_up: the cluster may give its scope up.
+        kills: its scope is a process, which is over with all its handlers.
+    """
 
     name: str
     scope: str
     at_us: int
     until_us: int
     gives_up: bool = False
+    kills: bool = False
 
 
 class Claim(Record, frozen=True, kw_only=True, tag="claim"):
@@ -257,7 +340,19 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
 
 
 Line = (
-    Op | Start | End | Fault | Claim | Sent | Final | Verdict | Followed | Residue | Problem | Terms
+    Op
+    | Start
+    | End
+    | Left
+    | Fault
+    | Claim
+    | Sent
+    | Final
+    | Verdict
+    | Followed
+    | Residue
+    | Problem
+    | Terms
 )
 
 
@@ -268,6 +363,7 @@ class History:
         self.ops: list[Op] = []
         self.starts: list[Start] = []
         self.ends: list[End] = []
+        self.left: list[Left] = []
         self.faults: list[Fault] = []
         self.claims: list[Claim] = []
         self.sent: list[Sent] = []
@@ -282,6 +378,7 @@ class History:
             Op: self.ops.append,
             Start: self.starts.append,
             End: self.ends.append,
+            Left: self.left.append,
             Fault: self.faults.append,
             Claim: self.claims.append,
             Sent: self.sent.append,

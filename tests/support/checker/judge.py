@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.checker.cluster import isolation, leftovers, owners, requests, watchers
-from tests.support.checker.history import NEVER_US, Call, History, Kind, Terms
+from tests.support.checker.cluster import answers, isolation, leftovers, owners, requests, watchers
+from tests.support.checker.history import NEVER_US, OF_SCHEDULES, Call, History, Kind, Terms
+from tests.support.checker.keys import keys
 from tests.support.checker.schedules import LAUNCHED, Plan, plans
 from tests.support.checker.tasks import Life
 from tests.support.checker.verdicts import Violation
@@ -24,7 +25,7 @@ def judge(history: History) -> list[Violation]:
         found += life.judge()
     for plan in scheduled:
         found += plan.judge()
-    everything = (owners, requests, watchers, isolation)
+    everything = (owners, requests, watchers, isolation, answers, keys)
     return [*found, *(broken for part in everything for broken in part(history))]
 
 
@@ -32,7 +33,7 @@ def _lives(history: History, scheduled: list[Plan]) -> dict[str, Life]:
     """Everything of each task together."""
     lives = _Lives(history.terms, _struck(history))
     for op in history.ops:
-        if op.task and op.call not in _OF_SCHEDULES and not op.foreign:
+        if op.task and op.call not in OF_SCHEDULES and not op.foreign:
             lives.of(op.task).ops.append(op)
     for life in lives.found.values():
         _wanted(life)
@@ -40,6 +41,11 @@ def _lives(history: History, scheduled: list[Plan]) -> dict[str, Life]:
         life = lives.of(task)
         life.wish, life.is_acknowledged = plan.wish_at(nominal_us), True
         life.made_us = nominal_us - history.terms.early_us
+    for plan in scheduled:
+        asked_us = min((op.inv_us for op in plan.filled.begun), default=NEVER_US)
+        for task in {start.task: None for start in plan.filled.starts}:
+            life = lives.of(task)
+            life.wish, life.is_acknowledged, life.made_us = plan.wish_at(None), True, asked_us
     for start in history.starts:
         lives.of(start.task).starts.append(start)
     for end in history.ends:
@@ -47,9 +53,6 @@ def _lives(history: History, scheduled: list[Plan]) -> dict[str, Life]:
     for task, final in history.final.items():
         lives.of(task).final = final
     return lives.found
-
-
-_OF_SCHEDULES = frozenset({Call.CREATE_SCHEDULE, Call.END_SCHEDULE})
 
 
 class _Lives:

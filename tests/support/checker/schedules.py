@@ -14,8 +14,13 @@ from datetime import datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace as replace_record
+
+from tests.support.checker.backfills import Filled
+from tests.support.checker.days import names, times_between
 from tests.support.checker.history import (
     NEVER_US,
+    OF_SCHEDULES,
     Call,
     End,
     History,
@@ -42,18 +47,26 @@ _SETTLE_US = 5_000_000
 def nominal_times(rhythm: Rhythm, after_us: int, until_us: int) -> Iterator[int]:
     """All nominal times strictly after one instant and not after another."""
     until_us = until_us if rhythm.end_us is None else min(until_us, rhythm.end_us)
+    if rhythm.days is not None and rhythm.days.times_s:
+        yield from times_between(rhythm, rhythm.days, after_us, until_us)
+        return
+    anytime = rhythm.hour is None and rhythm.days is None
     nominal_us = rhythm.phase_us
     if nominal_us <= after_us:
         nominal_us += (after_us - rhythm.phase_us) // rhythm.every_us * rhythm.every_us
     while nominal_us <= until_us:
-        if nominal_us > after_us and (rhythm.hour is None or _shows(rhythm, nominal_us)):
+        if nominal_us > after_us and (anytime or _shows(rhythm, nominal_us)):
             yield nominal_us
         nominal_us += rhythm.every_us
 
 
 def _shows(rhythm: Rhythm, at_us: int) -> bool:
-    """Whether clocks show the rhythm's hour, in the pass of it that counts."""
+    """Whether clocks show one of the rhythm's days, and its hour in the pass that counts."""
     shown = datetime.fromtimestamp(rhythm.zero_ms / 1_000 + at_us / 1e6, ZoneInfo(rhythm.zone))
+    if rhythm.days is not None and not names(rhythm.days, shown.date()):
+        return False
+    if rhythm.hour is None:
+        return True
     if shown.hour != rhythm.hour:
         return False
     passes = [shown.replace(fold=number).utcoffset() for number in (0, 1)]
@@ -78,6 +91,11 @@ class Plan:
     ledger: list[Verdict] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
+    filled: Filled = field(init=False)
+
+    def __post_init__(self) -> None:
+        loses = self.wish_at(None).mode is Mode.AT_MOST_ONCE and not self.terms.calm
+        self.filled = Filled(self.made.task, self.rhythm, self.terms, loses)
 
     def broken(self, text: str, promise: Promise = Promise.SCHEDULE) -> Violation:
         """A violation of this schedule's."""
@@ -138,8 +156,34 @@ class Plan:
         if most and len(self._launched()) > most:
             yield self.broken(f"launched {len(self._launched())} times, {most} were wanted")
         yield from self._matched(decided)
+        yield from self._foretold()
         if self.rhythm.alone:
             yield from self._at_once()
+        if self.filled.begun or self.filled.starts:
+            yield from self.filled.judge(self._ranges() if self.filled.begun else {})
+
+    def _ranges(self) -> dict[str, list[int]]:
+        """The nominal times of each backfill's range, from before the first one that counts too."""
+        every_us, first_us = self.rhythm.every_us, min(op.first_us for op in self.filled.begun)
+        phase_us = self.rhythm.phase_us + (first_us - self.rhythm.phase_us) // every_us * every_us
+        rhythm = replace_record(self.rhythm, phase_us=phase_us)
+        return {
+            op.backfill: list(nominal_times(rhythm, op.first_us - 1, op.last_us))
+            for op in self.filled.begun
+        }
+
+    def _foretold(self) -> Iterator[Violation]:
+        """What an answer says is next: a nominal time, and no other one comes before it."""
+        for op in self.filled.asked:
+            if op.plan is None or op.plan.ended:
+                continue
+            next_us, from_us = op.plan.next_us, op.ret_us + self.terms.early_us
+            if next_us is None:
+                yield self.broken("an answer says that nothing is to come, and that it lives")
+            elif next_us not in nominal_times(self.rhythm, next_us - 1, next_us):
+                yield self.broken(f"an answer says that {next_us} is next, no nominal time of it")
+            elif first := next(nominal_times(self.rhythm, from_us, next_us - 1), None):
+                yield self.broken(f"an answer says that {next_us} is next, but {first} is")
 
     def _passed_over(self, nominal_us: int, verdict: str) -> Iterator[Violation]:
         """What is not launched needs a fault around its time, or an end of the schedule."""
@@ -202,8 +246,8 @@ class Plan:
             for window in matching.empty:
                 yield self.broken(f"nothing began for the launched nominal time {window.name}")
 
-    def wish_at(self, nominal_us: int) -> Wish:
-        """What one of its runs is asked to do."""
+    def wish_at(self, nominal_us: int | None) -> Wish:
+        """What one of its runs is asked to do; None = as soon as it is launched."""
         wish = self.made.wish or Wish(mode=Mode.AT_LEAST_ONCE)
         return Wish(
             mode=wish.mode,
@@ -221,7 +265,10 @@ def plans(history: History) -> list[Plan]:
         if op.call is Call.CREATE_SCHEDULE and op.kind is Kind.OK and op.task not in found:
             found[op.task] = Plan(op, history.terms, struck)
     for op in history.ops:
-        if op.call is Call.END_SCHEDULE and op.task in found and op.kind is not Kind.FAIL:
+        if op.call not in OF_SCHEDULES or op.task not in found:
+            continue
+        found[op.task].filled.asked.append(op)
+        if op.call is Call.END_SCHEDULE and op.kind is not Kind.FAIL:
             found[op.task].ended.append(op)
     for verdict in history.verdicts:
         if verdict.schedule in found:
@@ -231,12 +278,20 @@ def plans(history: History) -> list[Plan]:
 
 
 def _share_runs(history: History, found: Sequence[Plan]) -> None:
-    """Give each schedule what began, and ended, with its payload."""
+    """Give each schedule what began, and ended, with its payload.
+
+    What is of a nominal time before the schedule was there, a backfill has launched.
+    """
     by_payload = {plan.made.wish.payload: plan for plan in found if plan.made.wish is not None}
     by_run: dict[str, Plan] = {}
     for start in history.starts:
         plan = by_payload.get(start.payload)
-        if plan is not None:
+        if plan is None:
+            continue
+        soonest_us = plan.made.inv_us - plan.terms.early_us
+        if start.nominal_us is not None and start.nominal_us < soonest_us:
+            plan.filled.starts.append(start)
+        else:
             by_run[start.task] = plan
             plan.starts.append(start)
     for end in history.ends:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from tests.support.checker.backfills import STOPPED
 from tests.support.checker.history import Call, History, Kind, Op, Start
+from tests.support.checker.keys import most_at_once, spans_by_key
 from tests.support.checker.schedules import LAUNCHED
 
 CHANGES = frozenset({Call.UPDATE, Call.RESCHEDULE, Call.TERMINATE, Call.DELETE})
@@ -35,6 +37,8 @@ SITUATIONS = (
     "a watch outlived a fault",
     "a schedule passed over a nominal time",
     "a schedule went on after a fault",
+    "a backfill was stopped before its end",
+    "as many of a key as may were at work at once",
 )
 
 
@@ -46,6 +50,7 @@ def shown(history: History) -> Counter[str]:
     found.update(_changes(history))
     found.update(_runs(history))
     found.update(_cluster(history))
+    found.update(_backfills_and_keys(history))
     return found
 
 
@@ -159,6 +164,19 @@ def _cluster(history: History) -> Counter[str]:
     found["a schedule passed over a nominal time"] = len(passed)
     after = {v.schedule for v in history.verdicts if v.nominal_us > history.terms.healed_us}
     found["a schedule went on after a fault"] = len(after) if history.faults else 0
+    return found
+
+
+def _backfills_and_keys(history: History) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for op in history.ops:
+        shown = () if op.plan is None or op.call is not Call.STOP_BACKFILL else op.plan.backfills
+        stopped = any(each.name == op.backfill and each.state == STOPPED for each in shown)
+        found["a backfill was stopped before its end"] += stopped
+    most = {op.wish.key: op.wish.most for op in history.ops if op.wish is not None}
+    for key, spans in spans_by_key(history).items():
+        full = most_at_once(spans) >= most[key] > 1
+        found["as many of a key as may were at work at once"] += full
     return found
 
 

@@ -25,6 +25,7 @@ class Promise(StrEnum):
     ISOLATION = "I13 isolation"
     HYGIENE = "I14 hygiene"
     REVISION = "I15 revision"
+    KEYS = "I16 keys"
     SANITY = "sanity"
 
 

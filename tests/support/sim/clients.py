@@ -10,10 +10,11 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace as replace_record
 from timeball.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -33,6 +34,7 @@ from coordinator.requests import Caller, CancelRequest, CreateRequest
 from tests.support.checker.history import Call, Kind, Mode, Wish
 from tests.support.sim.handlers import WORK, heartbeat_ms
 from tests.support.sim.history import Op
+from tests.support.sim.keys import KEYS, NAMESPACES
 from tests.support.sim.revisers import Reviser
 from tests.support.sim.world import LAYOUT, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock
@@ -48,8 +50,9 @@ from timeball_server.core.model import (
     Timeouts,
 )
 
+STALL_US = 5_000_000
+"""Longer than it takes anybody to answer, or to say that he cannot."""
 LATE_AGAIN_SHARE = 0.3
-NAMESPACES = ("shop", "bank")
 STRANGER_SHARE = 0.04
 """Of operations, those that are about a task of somebody else's namespace."""
 CALL_S = 12.0
@@ -97,6 +100,7 @@ class Client:
         self._clock = VirtualClock(world.loop)
         self.caller = Caller(self.namespace, name)
         self._strange = random.Random(f"{world.seed} {name} is strange")
+        self._keyed = random.Random(f"{world.seed} {name} has keys")
         self.coordinators: tuple[str, ...] = COORDINATORS
         self.reviser = Reviser(world, self)
 
@@ -149,9 +153,17 @@ class Client:
         old = rng.random() < self._world.profile.old_share
         made_ms = now_ms - rng.randint(60_000, OLDEST_MS) if old else now_ms
         request_id = fresh_request_id(made_ms, rng.randbytes(10))
-        spec, wish = self.task(request_id.hex(), due_ms, delay_ms)
+        spec, wish = self._with_key(*self.task(request_id.hex(), due_ms, delay_ms))
         time = CreateTime(run_ms=due_ms, delay_ms=delay_ms)
-        minted = mint(self.namespace, request_id, time, resend=False, now_ms=now_ms, layout=LAYOUT)
+        minted = mint(
+            self.namespace,
+            request_id,
+            time,
+            resend=False,
+            now_ms=now_ms,
+            layout=LAYOUT,
+            key=spec.concurrency_key,
+        )
         return Wanted(
             spec=spec,
             wish=wish,
@@ -160,6 +172,15 @@ class Client:
             due_ms=due_ms,
             delay_ms=delay_ms,
         )
+
+    def _with_key(self, spec: TaskSpec, wish: Wish) -> tuple[TaskSpec, Wish]:
+        """Some share a key with others, of this namespace; but nobody waits for work of minutes."""
+        profile = self._world.profile
+        if self._keyed.random() >= profile.keyed_share or profile.long_share:
+            return spec, wish
+        key = self._keyed.choice(list(KEYS))
+        named = f"{self.namespace}/{key}"
+        return replace(spec, concurrency_key=key), replace_record(wish, key=named, most=KEYS[key])
 
     def task(self, mark: str, due_ms: int | None, delay_ms: int) -> tuple[TaskSpec, Wish]:
         """What a task does, how often it fails, and what becomes of its executor."""
@@ -387,11 +408,15 @@ class Client:
 
     async def _try(self, op: Op, ask: Ask, doubt: bool, limit_s: float) -> TaskView | ScheduleView:
         address = self._rng.choice(self.coordinators)
-        name = f"{op.call} {op.task_id}"
-        async with asyncio.timeout(limit_s):
-            answer: TaskView | ScheduleView = await self._world.network.call(
-                self.name, address, name, lambda service: ask(self.part_of(service), doubt)
-            )
+        name, began_us = f"{op.call} {op.task_id}", self._world.loop.now_us
+        try:
+            async with asyncio.timeout(limit_s):
+                answer: TaskView | ScheduleView = await self._world.network.call(
+                    self.name, address, name, lambda service: ask(self.part_of(service), doubt)
+                )
+        finally:
+            if self._world.loop.now_us - began_us > STALL_US:
+                op.stalls.append(began_us)
         return answer
 
     def part_of(self, service: CoordinatorNode) -> Any:

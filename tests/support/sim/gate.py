@@ -25,11 +25,17 @@ class Kept:
 
 @dataclass(slots=True)
 class Gate:
-    """Who is held up, and what. `faints`: who freezes before it raises an epoch."""
+    """Who is held up, and what.
+
+    Attributes:
+        faints: who freezes before it raises an epoch.
+        passes: what is not kept, though its writer is shut out.
+    """
 
     shut: set[str] = field(default_factory=set)
     stuck: set[str] = field(default_factory=set)
     faints: set[str] = field(default_factory=set)
+    passes: Callable[[Rows], bool] = lambda _: False
     kept: list[Kept] = field(default_factory=list)
     messages: list[Callable[[], object]] = field(default_factory=list)
 

@@ -14,9 +14,9 @@ from timeball.context import Context
 from timeball.outcomes import Fail
 from timeball.registry import Handler
 
-from tests.support.checker.history import End, Start
+from tests.support.checker.history import End, Left, Start
 from tests.support.sim.history import History
-from tests.support.virtual_loop import VirtualClock
+from tests.support.virtual_loop import START_WALL_MS, VirtualClock
 
 WORK = "sim.work"
 
@@ -55,22 +55,62 @@ class Broken(Exception):
     """What a handler raises when its script says that the attempt fails."""
 
 
+class Sink:
+    """What is told outside of one process's handlers, at once, while the run lasts."""
+
+    def __init__(self, history: History, process: str) -> None:
+        self._history = history
+        self._process = process
+
+    def began(self, context: Context, mark: str, version: str) -> None:
+        """A handler begins."""
+        history, process, nominal_ms = self._history, self._process, context.nominal_ms
+        if not history.is_open:
+            return
+        start = Start(
+            task=context.task_id,
+            attempt=context.attempt,
+            epoch=context.epoch,
+            process=process,
+            at_us=history.now_us(),
+            payload=mark,
+            version=version,
+            nominal_us=None if nominal_ms is None else (nominal_ms - START_WALL_MS) * 1_000,
+        )
+        history.starts.append(start)
+        history.trace(process, f"START {context.task_id} {context.attempt} {context.epoch}")
+
+    def ended(self, context: Context, ok: bool) -> None:
+        """A handler is over as its script says."""
+        history, process = self._history, self._process
+        if not history.is_open:
+            return
+        end = End(
+            task=context.task_id,
+            attempt=context.attempt,
+            process=process,
+            at_us=history.now_us(),
+            ok=ok,
+        )
+        history.ends.append(end)
+        history.trace(process, f"END {context.task_id} {context.attempt} {ok}")
+
+    def left(self, context: Context) -> None:
+        """A handler was made to end."""
+        history, process = self._history, self._process
+        if history.is_open:
+            now_us = history.now_us()
+            left = Left(
+                task=context.task_id, attempt=context.attempt, process=process, at_us=now_us
+            )
+            history.left.append(left)
+
+
 def handlers(
     history: History, process: str, clock: VirtualClock, die: Callable[[], None]
 ) -> Mapping[str, Handler]:
     """The handlers of one executor process. `die` ends the process."""
-
-    def ended(context: Context, ok: bool) -> None:
-        if history.is_open:
-            end = End(
-                task=context.task_id,
-                attempt=context.attempt,
-                process=process,
-                at_us=history.now_us(),
-                ok=ok,
-            )
-            history.ends.append(end)
-            history.trace(process, f"END {context.task_id} {context.attempt} {ok}")
+    sink = Sink(history, process)
 
     async def work(
         context: Context,
@@ -81,30 +121,20 @@ def handlers(
         poison: int,
         version: str = "",
     ) -> int:
-        if history.is_open:
-            start = Start(
-                task=context.task_id,
-                attempt=context.attempt,
-                epoch=context.epoch,
-                process=process,
-                at_us=history.now_us(),
-                payload=mark,
-                version=version,
-            )
-            history.starts.append(start)
-            history.trace(process, f"START {context.task_id} {context.attempt} {context.epoch}")
+        sink.began(context, mark, version)
         try:
             await worked(context, clock, work_ms, history)
         except asyncio.CancelledError:
+            sink.left(context)
             if context.heartbeat_ms is not None:
-                ended(context, False)  # given up: the sink is told, as of any failure
+                sink.ended(context, False)  # given up: the sink is told, as of any failure
             raise
         if context.attempt <= poison and history.is_open and not history.healed_us:
             history.strike("poison", process)
             die()
             await clock.sleep_ms(0)
         succeeded = context.attempt > fails and not fatal
-        ended(context, succeeded)
+        sink.ended(context, succeeded)
         if fatal:
             raise Fail("the script says never", code="FATAL")
         if not succeeded:

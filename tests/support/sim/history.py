@@ -19,6 +19,7 @@ from tests.support.checker.history import (
     End,
     Fault,
     Kind,
+    Left,
     Residue,
     Rhythm,
     Sent,
@@ -27,6 +28,9 @@ from tests.support.checker.history import (
     Wish,
 )
 from timeball_server.core.model import ScheduleView, TaskView
+
+KILLS = frozenset({"crash", "poison"})
+"""Faults after which nothing of the process goes on."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +55,10 @@ class Op:
     etag: int = 0
     delay_ms: int = 0
     is_foreign: bool = False
+    backfill: str = ""
+    first_ms: int = 0
+    last_ms: int = 0
+    stalls: list[int] = field(default_factory=list)
 
     @property
     def is_creation(self) -> bool:
@@ -66,6 +74,7 @@ class History:
     ops: list[Op] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     struck: list[Fault] = field(default_factory=list)
@@ -93,7 +102,14 @@ class History:
     def fault(self, name: str, who: str, detail: str = "", *, gives_up: bool = False) -> None:
         """Note an injected fault. `gives_up`: the cluster may give the process up for it."""
         now_us = self.now_us()
-        fault = Fault(name=name, scope=who, at_us=now_us, until_us=now_us, gives_up=gives_up)
+        fault = Fault(
+            name=name,
+            scope=who,
+            at_us=now_us,
+            until_us=now_us,
+            gives_up=gives_up,
+            kills=name in KILLS,
+        )
         self.struck.append(fault)
         self.trace(who, f"FAULT {name} {detail}")
 

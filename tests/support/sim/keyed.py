@@ -18,16 +18,13 @@ from timeball.registry import Handler
 from executor_node.node import ExecutorNode
 from tests.support.checker.history import Wish
 from tests.support.sim.clients import Client, Wanted
+from tests.support.sim.keys import allow
 from tests.support.sim.nemesis import Nemesis
 from tests.support.sim.profile import Profile
 from tests.support.sim.simulation import _silence as silence
-from tests.support.sim.world import LAYOUT, NodeKind, Seams, World
-from tests.support.virtual_loop import START_WALL_MS, VirtualClock, VirtualLoop, run_virtual
-from timeball_server.core.limit_rules import LimitKind
-from timeball_server.core.minting import mint
+from tests.support.sim.world import NodeKind, Seams, World
+from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
 from timeball_server.core.model import TaskSpec
-from timeball_server.ports.access import LimitRow, limit_name
-from timeball_server.store.memory import MemoryStore
 
 KEYS: Final[Mapping[str, int]] = {"one": 1, "three": 3, "five": 5}
 SETTLE_MS: Final = 5_000
@@ -70,19 +67,14 @@ class KeyedClient(Client):
         spec, wish = super().task(mark, due_ms, delay_ms)
         return replace(spec, concurrency_key=self._strange.choice(list(KEYS))), wish
 
+    def _with_key(self, spec: TaskSpec, wish: Wish) -> tuple[TaskSpec, Wish]:
+        """They have theirs already."""
+        return spec, wish
+
     def _wanted(self) -> Wanted:
         wanted = super()._wanted()
-        minted = mint(
-            self.namespace,
-            wanted.request_id,
-            wanted.time,
-            resend=False,
-            now_ms=START_WALL_MS + self._world.loop.now_us // 1_000,
-            layout=LAYOUT,
-            key=wanted.spec.concurrency_key,
-        )
-        self.keys[minted.task_id] = f"{self.namespace}/{wanted.spec.concurrency_key}"
-        return replace(wanted, task_id=minted.task_id)
+        self.keys[wanted.task_id] = f"{self.namespace}/{wanted.spec.concurrency_key}"
+        return wanted
 
 
 def witnessed(witness: Witness) -> type[ExecutorNode]:
@@ -113,30 +105,6 @@ def witnessed(witness: Witness) -> type[ExecutorNode]:
     return Witnessed
 
 
-async def allow(world: World) -> None:
-    """The limits of both namespaces; a key of one has no rule."""
-    store = MemoryStore(world.database)
-    for namespace in ("shop", "bank"):
-        for key, most in KEYS.items():
-            if most > 1:
-                row = LimitRow(
-                    name=limit_name(namespace, LimitKind.KEY, key),
-                    namespace=namespace,
-                    kind=LimitKind.KEY.value,
-                    pattern=key,
-                    concurrency=most,
-                    starts=0,
-                    per_ms=0,
-                    burst=0,
-                    weight=1,
-                    enabled=True,
-                    reason="",
-                    actor="simulation",
-                    updated_ms=0,
-                )
-                await store.access.add(row)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyedReport:
     """What one seed has shown. `left` are tasks that had not ended when all was quiet."""
@@ -159,7 +127,7 @@ def simulate_keys(seed: int, profile: Profile) -> KeyedReport:
         witness.alive = lambda where: any(
             process.executor is where and process.alive for process in world.processes.values()
         )
-        await allow(world)
+        await allow(world.database, KEYS)
         return await _live(world, witness)
 
     return run_virtual(main, seed, limit_s=7_200)

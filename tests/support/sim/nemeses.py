@@ -149,6 +149,34 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             store_late_s=40.0,
             pause_before="move_deleted_below",
         ),
+        "keys": replace(
+            _BASE,
+            keyed_share=0.8,
+            crashes=8.0,
+            freezes=10.0,
+            freeze_s=12.0,
+            expiries=4.0,
+            snaps=6.0,
+            moves=10.0,
+        ),
+        "keys, and nothing broken": Profile(
+            tasks=200, keyed_share=0.8, moves=20.0, drains=3.0, archives=2
+        ),
+        "backfills": replace(
+            _BASE,
+            tasks=60,
+            archives=12,
+            filled=60,
+            crashes=12.0,
+            freezes=6.0,
+            freeze_s=12.0,
+            store_unknown_share=0.1,
+            store_late_s=10.0,
+            moves=10.0,
+        ),
+        "backfills, and nothing broken": Profile(
+            tasks=60, archives=10, filled=60, moves=40.0, drains=4.0
+        ),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),

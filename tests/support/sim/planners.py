@@ -13,7 +13,7 @@ from msgspec.structs import replace as replace_record
 from coordinator.node import CoordinatorNode
 from coordinator.schedules import CreateScheduleRequest, ScheduleApi
 from tests.support.checker.cluster import OF_SCHEDULE
-from tests.support.checker.history import Call, Kind, Mode, Rhythm, Wish
+from tests.support.checker.history import Call, Days, Kind, Mode, Rhythm, Wish
 from tests.support.sim.clients import Client
 from tests.support.sim.world import World
 from tests.support.virtual_loop import START_WALL_MS
@@ -26,6 +26,19 @@ SECONDS = (1, 5, 10)
 ZONE = "Europe/Berlin"
 """Where clocks are put back two minutes after virtual time begins."""
 ZONED_SHARE = 0.25
+DATED_SHARE = 0.4
+"""Of these, so many go by days instead, in a zone where one ends when those clocks are put back."""
+DAYS_ZONE = "Atlantic/Cape_Verde"
+DAYS = (
+    Days(dates="25"),
+    Days(dates="26", months=(10,)),
+    Days(weekdays="satL"),
+    Days(weekdays="sun#4", months=(3, 10)),
+    Days(dates="25,26"),
+    Days(dates="L", months=(2, 10, 12)),
+    Days(dates="24W,26"),
+)
+"""The first day is Saturday the 25th of October 2025, the second one is a Sunday."""
 ALONE_SHARE = 0.3
 EVERY_MS = (1_000, 2_000, 5_000, 10_000, 30_000)
 ENDS_SOON_SHARE = 0.3
@@ -109,23 +122,23 @@ class Planner(Client):
         if not zoned:
             return spec, replace_record(_rhythm(spec), alone=alone)
         step, fold = varied.choice(SECONDS), varied.choice(list(FoldRule))
-        night = Cron(expression=f"*/{step} * 2 * * *", zone=ZONE, fold=fold)
+        if varied.random() < DATED_SHARE:
+            days = varied.choice(DAYS)
+            cron = Cron(expression=f"*/{step} * * {day_fields(days)}", zone=DAYS_ZONE)
+            rhythm = Rhythm(every_us=step * 1_000_000, days=days, zone=DAYS_ZONE)
+        else:
+            cron = Cron(expression=f"*/{step} * 2 * * *", zone=ZONE, fold=fold)
+            rhythm = Rhythm(every_us=step * 1_000_000, hour=2, zone=ZONE, fold=fold)
+        end_us = _end_us(spec.when.end_ms)
         spec = replace(
             spec,
             every_ms=0,
             phase_ms=0,
             end_ms=None,
-            calendar=Calendar(crons=(night,), end_ms=spec.end_ms),
+            calendar=Calendar(crons=(cron,), end_ms=spec.end_ms),
         )
-        rhythm = Rhythm(
-            every_us=step * 1_000_000,
-            max_runs=spec.max_runs,
-            end_us=_end_us(spec.when.end_ms),
-            alone=alone,
-            hour=2,
-            zone=ZONE,
-            fold=fold,
-            zero_ms=START_WALL_MS,
+        rhythm = replace_record(
+            rhythm, max_runs=spec.max_runs, end_us=end_us, alone=alone, zero_ms=START_WALL_MS
         )
         return spec, rhythm
 
@@ -137,6 +150,12 @@ class Planner(Client):
             return await api.end(self.caller, TaskId(schedule_id), request_id, 8_000)
 
         await self.insist(self.begin(Call.END_SCHEDULE, schedule_id), ask, tries=FOR_EVER)
+
+
+def day_fields(days: Days) -> str:
+    """The last three fields of an expression that names these days."""
+    months = ",".join(map(str, sorted(days.months))) or "*"
+    return f"{days.dates} {months} {days.weekdays}"
 
 
 def _rhythm(spec: ScheduleSpec) -> Rhythm:

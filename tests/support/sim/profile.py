@@ -37,6 +37,9 @@ class Profile:
         pause_before: scheduler nodes freeze before writes to the store that are called so.
         moves: operators wish a shard on a node, or take a wish back.
         drains: a scheduler node is asked to stop, and started again.
+        keyed_share: of tasks that share a concurrency key with others.
+        archives: so many schedules of days and months have some of their past launched once more.
+        filled: nominal times of a backfill, at most.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -78,6 +81,9 @@ class Profile:
     skew_ms: int = 0
     moves: float = 0.0
     drains: float = 0.0
+    keyed_share: float = 0.1
+    archives: int = 0
+    filled: int = 12
     script: str = ""
 
 
@@ -89,7 +95,9 @@ def draw(rng: random.Random) -> Profile:
     if kind < 0.1:
         busy = rng.random() < 0.5
         moves, drains = (15.0, 2.0) if busy else (0.0, 0.0)
-        return Profile(tasks=tasks, clients=clients, moves=moves, drains=drains, schedules=3)
+        return Profile(
+            tasks=tasks, clients=clients, moves=moves, drains=drains, schedules=3, archives=1
+        )
     if kind < 0.3:
         return STORMS[rng.choice(list(STORMS))]
     names = rng.sample(list(_MOST), rng.randint(FEWEST_KINDS, len(_MOST)))
@@ -109,6 +117,7 @@ def draw(rng: random.Random) -> Profile:
         moves=rng.choice((0.0, 10.0, 30.0)),
         drains=rng.choice((0.0, 2.0, 4.0)),
         retention_s=rng.choice((0.0, 0.0, 0.0, 45.0)),
+        archives=rng.choice((0, 1, 2)),
     )
     if drawn.retention_s:
         drawn = replace(drawn, old_share=0.0)  # such homes have expired
@@ -139,6 +148,7 @@ _STORM = Profile(
     calm=False,
     tasks=506,
     schedules=2,
+    archives=1,
     crashes=1.0,
     freezes=1.0,
     freeze_s=8.0,

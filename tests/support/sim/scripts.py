@@ -10,18 +10,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from tests.support.checker.history import Call
+from tests.support.sim.archivists import DAY_US, Range
 from tests.support.sim.clients import COORDINATORS
 from tests.support.sim.gate import Rows
 from tests.support.sim.profile import Profile
 from tests.support.sim.stage import Stage
 from timeball_server.coordination.local import Leg
 from timeball_server.core.ids import TaskId
-from timeball_server.core.journal import EventKind, EventRow
+from timeball_server.core.journal import DueRow, EventKind, EventRow
 
 Script = Callable[[Stage], Awaitable[None]]
 BORN: Final = frozenset({EventKind.CREATED, EventKind.BORN_CLAIMED})
 SWEPT_S: Final = 90.0
 """After so long every bucket of now has been read once more."""
+SOUND_S: Final = 40.0
+"""So long after the last fault nothing has an excuse."""
+DOUBT_S: Final = 400.0
+"""After so long the attempts of an executor that vanished count as over."""
+YEARS: Final = Range(-900 * DAY_US, -30 * DAY_US)
+"""Some sixty times of a schedule that fires twice a month."""
 
 
 async def late_cancel(stage: Stage) -> None:
@@ -235,6 +243,96 @@ def _is_run(rows: Rows, schedule: TaskId) -> bool:
     return any(row.task_id != schedule and row.kind in BORN for row in events)
 
 
+async def stop_behind_a_take_over(stage: Stage) -> None:
+    """A backfill that an earlier owner had in hand is stopped: its next run is voided first (S4).
+
+    The schedule is paused, so no step of the new owner's comes before the stop. Whoever asks is
+    answered at once: nothing has been broken for long.
+    """
+    schedule = await stage.archive()
+    archivist = stage.archivist
+    await archivist.backfill(schedule, "years", YEARS)
+    await stage.until(lambda: stage.runs_again() > 2)
+    await archivist.ask_plainly(Call.PAUSE_SCHEDULE, schedule)
+    first = stage.owner(schedule)
+    stage.crash(first)
+    await stage.next_owner(schedule)
+    stage.start(first)
+    stage.heal()
+    await stage.sleep(SOUND_S)
+    await archivist.look(schedule)
+    await archivist.stop(schedule, "years")
+    await archivist.look(schedule)
+    await archivist.ask_plainly(Call.RESUME_SCHEDULE, schedule)
+
+
+async def late_run_of_a_backfill(stage: Stage) -> None:
+    """A run of a backfill lands after the next owner's stop was acknowledged (S4)."""
+    await _tear_a_backfill(stage, stops=True)
+
+
+async def backfill_that_changes_hands(stage: Stage) -> None:
+    """A run of a backfill lands after the next owner has gone on (S1, S3)."""
+    await _tear_a_backfill(stage, stops=False)
+
+
+async def _tear_a_backfill(stage: Stage, *, stops: bool) -> None:
+    schedule = await stage.archive()
+    first = stage.owner(schedule)
+    await stage.archivist.backfill(schedule, "years", YEARS)
+    await stage.until(lambda: stage.runs_again() > 2)
+    stage.gate.passes = _are_hints
+    stage.gate.shut.add(first.name)
+    await stage.until(lambda: any(_is_run(each.rows, schedule) for each in stage.gate.kept))
+    stage.crash(first)
+    second = await stage.next_owner(schedule)
+    if stops:
+        await stage.archivist.stop(schedule, "years")
+    await stage.sleep(1)
+    stage.gate.land(first.name)
+    stage.start(first)
+    await stage.sleep(2)
+    stage.crash(second)
+    await stage.next_owner(schedule)
+    await stage.archivist.look(schedule)
+    stage.start(second)
+
+
+def _are_hints(rows: Rows) -> bool:
+    """Whether rows say only where to look: they are durable before the event that needs them."""
+    return all(isinstance(row, DueRow) for row in rows)
+
+
+async def key_of_one_that_is_gone(stage: Stage) -> None:
+    """An executor never comes back, and what ran there holds its key until the doubt is over."""
+    held = await stage.create(due_s=2, work_ms=20_000, key="one")
+    await stage.until(lambda: stage.starts(held))
+    waiting = [await stage.create(due_s=1, key="one") for _ in range(2)]
+    gone = stage.process(stage.starts(held)[0].process)
+    stage.crash(gone)
+    await stage.until(lambda: all(stage.starts(task) for task in waiting), DOUBT_S)
+    await stage.until(lambda: len(stage.starts(held)) > 1)
+    stage.start(gone)
+
+
+async def key_of_a_frozen_one(stage: Stage) -> None:
+    """An executor is given up while it is frozen, and goes on with what holds the key (R14)."""
+    held = await stage.create(due_s=2, work_ms=30_000, key="two")
+    await stage.until(lambda: stage.starts(held))
+    waiting = [await stage.create(due_s=1, work_ms=8_000, key="two") for _ in range(3)]
+    frozen = stage.process(stage.starts(held)[0].process)
+    stage.strike("freeze", frozen)
+    stage.world.loop.freeze(frozen.name)
+    await stage.sleep(12)
+    first = stage.owner(held)
+    stage.crash(first)
+    await stage.next_owner(held)
+    stage.start(first)
+    await stage.sleep(3)
+    stage.world.loop.thaw(frozen.name)
+    await stage.until(lambda: all(stage.starts(task) for task in waiting))
+
+
 async def lost_schedule(stage: Stage) -> None:
     """An owner is lost long after the schedule's home is behind the watermark (S2)."""
     schedule = await stage.plan(every_s=5)
@@ -262,6 +360,11 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
         "late tick": late_tick,
         "tick without its run": tick_without_its_run,
         "lost schedule": lost_schedule,
+        "stop behind a take-over": stop_behind_a_take_over,
+        "late run of a backfill": late_run_of_a_backfill,
+        "backfill that changes hands": backfill_that_changes_hands,
+        "key of one that is gone": key_of_one_that_is_gone,
+        "key of a frozen one": key_of_a_frozen_one,
     }
 )
 SCRIPTED: Final[Mapping[str, Profile]] = MappingProxyType(

@@ -16,8 +16,10 @@ from tests.support.checker.judge import judge
 from tests.support.checker.sometimes import shown
 from tests.support.checker.vacuity import Least, vacuous
 from tests.support.checker.verdicts import Violation
+from tests.support.sim.archivists import Archivist
 from tests.support.sim.clients import Client
 from tests.support.sim.history import History, Op
+from tests.support.sim.keys import KEYS, NAMESPACES, allow
 from tests.support.sim.ledger import verdicts
 from tests.support.sim.nemesis import Nemesis
 from tests.support.sim.planners import Planner
@@ -31,12 +33,16 @@ from tests.support.virtual_loop import START_WALL_MS, VirtualClock, VirtualLoop,
 SETTLE_S = 3.0
 QUIET_MS = 50_000
 SCHEDULES_QUIET_MS = 20_000
+OF_PLANNERS = NAMESPACES[0]
+"""The namespace of all that plan."""
 AT_ONCE = 16
 MOST_ROUNDS = 4
 MADE_UP_US = 100_000
 """For each task that is made up for; as many as in the time before."""
 TRIES_OF_LONG = 2
 """A long task may begin once more just before everything is healed."""
+
+Planners = tuple[Planner, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +84,7 @@ def simulate(
     async def main(loop: VirtualLoop) -> float:
         world = World(loop, seed, drawn, seams or Seams())
         kept.append(world)
+        await allow(world.database, KEYS)
         await _live(world)
         world.history.is_open = False
         return loop.time()
@@ -120,13 +127,13 @@ async def _live(world: World) -> None:
         world.start(f"executor-{number}", NodeKind.EXECUTOR)
     clock = VirtualClock(world.loop)
     await clock.sleep_ms(SETTLE_S * 1_000)
-    planner = await (_play(world) if world.profile.script else _draw(world))
+    planners = await (_play(world) if world.profile.script else _draw(world))
     world.history.healed_us = world.history.healed_us or world.loop.now_us
     world.history.trace("world", "healed")
-    await _finish(world, planner)
+    await _finish(world, planners)
 
 
-async def _play(world: World) -> Planner:
+async def _play(world: World) -> Planners:
     """What a script says, step by step."""
     stage = Stage(world)
     try:
@@ -134,24 +141,25 @@ async def _play(world: World) -> Planner:
     except StaleScript as error:
         world.history.problem("script", str(error))
     world.network.gate.shut.clear()
-    return stage.planner
+    return (stage.planner, stage.archivist)
 
 
-async def _draw(world: World) -> Planner:
+async def _draw(world: World) -> Planners:
     """Clients, faults and operators, all drawn from the seed."""
     nemesis = Nemesis(world)
     nemesis.start()
     clients = [Client(world, f"client-{number}") for number in range(world.profile.clients)]
     until_us = world.loop.now_us + round(world.profile.work_s * 1e6)
     share = -(-world.profile.tasks // len(clients))
-    planner = Planner(world, "planner")
+    planner, archivist = Planner(world, "planner"), Archivist(world, "archivist")
     await asyncio.gather(
         *(client.run(share, until_us) for client in clients),
         planner.plan(world.profile.schedules, until_us),
+        archivist.plan(world.profile.archives, until_us),
     )
     await _make_up(world, clients)
     await nemesis.stop()
-    return planner
+    return (planner, archivist)
 
 
 async def _make_up(world: World, clients: list[Client]) -> None:
@@ -165,7 +173,7 @@ async def _make_up(world: World, clients: list[Client]) -> None:
         await asyncio.gather(*(client.run(share, until_us) for client in clients))
 
 
-async def _finish(world: World, planner: Planner) -> None:
+async def _finish(world: World, planners: Planners) -> None:
     """Leave the cluster alone until everything must have ended, then read each task once.
 
     Nobody asks for a task in between: a question brings a forgotten task back to its owner's mind.
@@ -177,8 +185,8 @@ async def _finish(world: World, planner: Planner) -> None:
     long_ms = profile.long_s * 1_000 * TRIES_OF_LONG if profile.long_share else 0
     quiet_ms = QUIET_MS + long_ms
     await clock.sleep_ms(max(0, last_due_ms - now_ms) + quiet_ms)
-    if planner.tasks:
-        await planner.end_all()
+    if any(planner.tasks for planner in planners):
+        await asyncio.gather(*(planner.end_all() for planner in planners))
         await clock.sleep_ms(SCHEDULES_QUIET_MS)
     history.read_us = world.loop.now_us
     history.residues = [Residue(what=each) for each in world.leftovers()]
@@ -194,16 +202,17 @@ async def _finish(world: World, planner: Planner) -> None:
 
     readers = (Client(world, "reader-0"), Client(world, "reader-1"))
     for_namespace = {reader.namespace: reader for reader in readers}
-    wanted = _to_read(world, planner)
+    wanted = _to_read(world)
     await asyncio.gather(*(one(for_namespace[who], task) for task, who in wanted.items()))
 
 
-def _to_read(world: World, planner: Planner) -> dict[str, str]:
+def _to_read(world: World) -> dict[str, str]:
     """Every task that anybody tried to create and every run of a schedule, with its namespace."""
     history = world.history
     made = {op.task_id: op.namespace for op in history.ops if op.call is Call.CREATE}
-    runs = {verdict.task: planner.namespace for verdict in history.verdicts if verdict.task}
-    return made | runs
+    runs = {verdict.task: OF_PLANNERS for verdict in history.verdicts if verdict.task}
+    again = {start.task: OF_PLANNERS for start in history.starts if start.nominal_us is not None}
+    return made | runs | again
 
 
 def _latest_due_ms(op: Op) -> int:

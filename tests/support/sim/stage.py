@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
-from tests.support.checker.history import Claim, Mode, Sent, Start, Wish
+from tests.support.checker.history import Claim, Days, Mode, Sent, Start, Wish
+from tests.support.sim.archivists import Archivist
 from tests.support.sim.clients import COORDINATORS, Client, Wanted
 from tests.support.sim.gate import Gate
 from tests.support.sim.handlers import WORK
+from tests.support.sim.keys import KEYS
 from tests.support.sim.planners import Planner
 from tests.support.sim.world import LAYOUT, Process, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock
@@ -36,6 +38,7 @@ class Stage:
         self.world = world
         self.client = Client(world, "client-0")
         self.planner = Planner(world, "planner")
+        self.archivist = Archivist(world, "archivist")
         self._clock = VirtualClock(world.loop)
         self._made = 0
         self._struck: set[str] = set()
@@ -76,6 +79,7 @@ class Stage:
         work_ms: int = 100,
         mode: DeliveryMode = DeliveryMode.AT_LEAST_ONCE,
         unique: bytes = b"",
+        key: str = "",
     ) -> Wanted:
         """A task that is due so many seconds from now, requested then or before."""
         now_ms = START_WALL_MS + self.world.loop.now_us // 1_000
@@ -85,7 +89,9 @@ class Stage:
         due_ms = now_ms + round(due_s * 1_000)
         time = CreateTime(run_ms=due_ms, delay_ms=0)
         namespace = self.client.namespace
-        minted = mint(namespace, request_id, time, resend=False, now_ms=now_ms, layout=LAYOUT)
+        minted = mint(
+            namespace, request_id, time, resend=False, now_ms=now_ms, layout=LAYOUT, key=key
+        )
         facts = {
             "mark": request_id.hex(),
             "fails": fails,
@@ -99,6 +105,7 @@ class Stage:
             handler=WORK,
             payload=Payload(data=msgspec.json.encode(facts)),
             mode=mode,
+            concurrency_key=key,
             retry=RetryPolicy(max_attempts=4, initial_delay_ms=500, max_delay_ms=1_000),
         )
         wish = Wish(
@@ -106,6 +113,8 @@ class Stage:
             due_us=(due_ms - START_WALL_MS) * 1_000,
             max_attempts=4,
             payload=request_id.hex(),
+            key=key and f"{namespace}/{key}",
+            most=KEYS.get(key, 0),
         )
         return Wanted(
             spec=spec,
@@ -158,6 +167,19 @@ class Stage:
         if created is None:
             raise StaleScript("a schedule could not be created")
         self.planner.tasks.append(created)
+        return TaskId(created)
+
+    async def archive(self) -> TaskId:
+        """Create a schedule of the 13th and of the last day of each month.
+
+        Raises:
+            StaleScript: nobody takes it.
+        """
+        days = Days(dates="13,L", times_s=(12 * 3_600,))
+        task = self.wanted(due_s=0).spec
+        created = await self.archivist.create_dated(days, "Europe/Berlin", task)
+        if created is None:
+            raise StaleScript("a schedule could not be created")
         return TaskId(created)
 
     # Owners and executors -----------------------------------------------------------------------
@@ -223,6 +245,10 @@ class Stage:
     def starts(self, task: TaskId) -> list[Start]:
         """What the sink has seen."""
         return [start for start in self.world.history.starts if start.task == task]
+
+    def runs_again(self) -> int:
+        """How many runs of backfills have begun."""
+        return sum(start.nominal_us is not None for start in self.world.history.starts)
 
     def sent(self, task: TaskId) -> list[Sent]:
         """Orders to run it."""

@@ -15,6 +15,8 @@ from tests.support.checker.history import (
     Line,
     Problem,
     Seen,
+    SeenBackfill,
+    SeenPlan,
     Start,
     Terms,
     Try,
@@ -25,7 +27,7 @@ from tests.support.sim.history import History as Run
 from tests.support.sim.history import Op
 from tests.support.sim.profile import SLOTS, Profile
 from tests.support.virtual_loop import START_WALL_MS
-from timeball_server.core.model import TaskView
+from timeball_server.core.model import ScheduleView, TaskView
 
 CALM_LATENESS_US = 200_000
 """What planned moves may cost; nothing else goes wrong in a calm run."""
@@ -36,6 +38,8 @@ LONGEST_FORGET_US = 30_000_000
 """The same, if it freezes between reading the task and remembering it."""
 SLOT_CHANGES_US = 5_000
 """From the end of a run to the start of the next one in its slot, at most."""
+KEY_CHANGES_US = 20_000
+"""The same for a place of a key: its owner hears of the end and claims the next one first."""
 Attempt = tuple[str, int]
 """A task, and the number of its attempt."""
 
@@ -58,7 +62,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     )
     waited = _waited(run)
     yield from (_told(op, waited) for op in run.ops)
-    for records in (run.starts, run.ends, run.sent, run.claims, run.struck):
+    for records in (run.starts, run.ends, run.left, run.sent, run.claims, run.struck):
         yield from records
     yield from run.verdicts
     yield from run.residues
@@ -87,27 +91,58 @@ def _told(op: Op, waited: frozenset[Attempt]) -> Told:
         seen=_seen(op, waited) if op.kind is Kind.OK else None,
         version=op.version,
         etag=op.etag,
-        due_us=None if op.due_ms is None else (op.due_ms - START_WALL_MS) * 1_000,
+        due_us=None if op.due_ms is None else _since_start_us(op.due_ms),
         delay_us=op.delay_ms * 1_000,
         foreign=op.is_foreign,
+        plan=_plan(op.view) if isinstance(op.view, ScheduleView) else None,
+        backfill=op.backfill,
+        first_us=_since_start_us(op.first_ms) if op.backfill else 0,
+        last_us=_since_start_us(op.last_ms) if op.backfill else 0,
+        stalls=() if op.call is Call.WAIT else tuple(op.stalls),
+    )
+
+
+def _since_start_us(at_ms: int) -> int:
+    return (at_ms - START_WALL_MS) * 1_000
+
+
+def _plan(view: ScheduleView) -> SeenPlan:
+    """A schedule as the answer shows it."""
+    return SeenPlan(
+        next_us=None if view.next_ms is None else _since_start_us(view.next_ms),
+        ended=view.ended,
+        backfills=tuple(
+            SeenBackfill(name=each.backfill_id, state=str(each.state), launched=each.launched)
+            for each in view.backfills
+        ),
     )
 
 
 def _waited(run: Run) -> frozenset[Attempt]:
-    """Attempts that began as a slot of a full executor fell free: its work made them late."""
+    """Attempts that began as a place fell free, of a full executor's slots or of a full key's.
+
+    The work of others made them late.
+    """
+    key_of = {op.wish.payload: op.wish for op in run.ops if op.wish is not None and op.wish.key}
     found: set[Attempt] = set()
+    payload_of = {start.task: start.payload for start in run.starts}
     events: list[Start | End] = [*run.ends, *run.starts]
     running: Counter[str] = Counter()
     freed_us: dict[str, int] = {}
     for each in sorted(events, key=lambda each: each.at_us):
-        if isinstance(each, End):
-            if running[each.process] >= SLOTS:
-                freed_us[each.process] = each.at_us
-            running[each.process] -= 1
-            continue
-        running[each.process] += 1
-        if each.at_us - freed_us.get(each.process, -SLOT_CHANGES_US) < SLOT_CHANGES_US:
-            found.add((each.task, each.attempt))
+        rooms = {each.process: (SLOTS, SLOT_CHANGES_US)}
+        wish = key_of.get(payload_of.get(each.task, ""))
+        if wish is not None:
+            rooms[wish.key] = (wish.most, KEY_CHANGES_US)
+        for room, (places, changes_us) in rooms.items():
+            if isinstance(each, End):
+                if running[room] >= places:
+                    freed_us[room] = each.at_us
+                running[room] -= 1
+                continue
+            running[room] += 1
+            if each.at_us - freed_us.get(room, -changes_us) < changes_us:
+                found.add((each.task, each.attempt))
     return frozenset(found)
 
 
