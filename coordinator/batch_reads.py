@@ -19,6 +19,7 @@ from coordinator.owner_rows import OwnerRows
 from coordinator.read_rule import Verdict, judge
 from coordinator.reader import ReadResult, expired, shown
 from coordinator.requests import Cluster
+from coordinator.unread import unread
 from timeball_server.core.commands import ReadTask
 from timeball_server.core.ids import KIND_TASK, InvalidId, ShardId, TaskId, decode_id, home_of
 from timeball_server.core.journal import CLOSED, EventRow, head_of
@@ -107,6 +108,8 @@ def _by_journal(
     verdict = judge(head, owner, home.minute)
     if verdict is Verdict.EXPIRED:
         return expired(task_id)
+    if unread(rows) is not None:
+        return None
     view = _view(rows, namespace)
     is_shown = head is not None and head.state not in HIDDEN
     if verdict is Verdict.NOT_FOUND or (is_shown and view is None):

@@ -17,6 +17,7 @@ from coordinator.deadline import Deadline
 from coordinator.hints import Hint, LetterSource, found_in
 from coordinator.paging import ListQuery, Place, seal, unseal
 from coordinator.reader import shown
+from coordinator.unread import marked, unread
 from coordinator.walk import (
     BUDGET_MS,
     DAY_MS,
@@ -130,6 +131,10 @@ class DeadLetters:
         for hint in hints:
             rows = journals.get(hint.task_id, ())
             found = found_in(rows, namespace, partial(shown, with_journal=False))
-            if found is not None and hint.is_of(found):
+            hidden = unread(rows)
+            line = None if hidden is None else marked(hidden, hint, namespace)
+            if line is not None:  # whether it failed for good nobody can say here
+                items.append(Item(hint, Letter(hint.at_ms, line)))
+            elif found is not None and hint.is_of(found):
                 items.append(Item(hint, Letter(hint.at_ms, found.view)))
         return items

@@ -21,6 +21,7 @@ from timeball_server.core.journal import (
     State,
     StateListRow,
     fold,
+    unreadable_event,
 )
 from timeball_server.core.model import PublicState, TaskView
 from timeball_server.core.view import HIDDEN
@@ -144,9 +145,12 @@ class LetterSource(Source):
 def found_in(
     rows: Iterable[EventRow], namespace: str, show: Callable[[History], TaskView]
 ) -> Found | None:
-    """The task of a journal, None if this namespace has nothing to see there."""
+    """The task of a journal, None if this namespace has nothing to see there.
+
+    None as well for what a newer version wrote: whoever lists or answers looks at `unread` too.
+    """
     history = fold(rows)
-    if history is None or history.head.state in HIDDEN:
+    if history is None or history.head.state in HIDDEN or unreadable_event(history) is not None:
         return None
     view = show(history)
     return Found(view, history) if view.spec.namespace == namespace else None

@@ -20,6 +20,7 @@ from coordinator.outcomes import view_or_error
 from coordinator.owner_calls import OwnerCalls
 from coordinator.paging import ListQuery, Place, seal, unseal
 from coordinator.reader import shown
+from coordinator.unread import marked, unread
 from coordinator.walk import (
     BUDGET_MS,
     DAY_MS,
@@ -30,7 +31,7 @@ from coordinator.walk import (
     start,
 )
 from timeball_server.core.commands import ReadTask
-from timeball_server.core.model import EVERYBODY, TaskView
+from timeball_server.core.model import EVERYBODY, PublicState, TaskView
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store
 
@@ -117,11 +118,15 @@ class Lister:
         for hint in hints:
             rows = journals.get(hint.task_id, ())
             found = found_in(rows, query.namespace, partial(shown, with_journal=False))
-            if found is not None and hint.is_of(found) and _answers(found.view, query, place):
+            hidden = unread(rows) if found is None else None
+            line = None if hidden is None else marked(hidden, hint, query.namespace, query.owner)
+            if line is not None:
+                items.append(Item(hint, line))
+            elif found is not None and hint.is_of(found) and _answers(found.view, query, place):
                 items.append(Item(hint, found.view))
         known = await self._from_memory([item.value for item in items], deadline)
         items = [Item(each.hint, known.get(each.hint.task_id, each.value)) for each in items]
-        return [each for each in items if not query.states or each.value.state in query.states]
+        return [each for each in items if _stands(each.value, query, place)]
 
     async def _from_memory(
         self, views: Sequence[TaskView], deadline: Deadline
@@ -151,6 +156,15 @@ def _answers(view: TaskView, query: ListQuery, place: Place) -> bool:
     )
 
 
+def _stands(view: TaskView, query: ListQuery, place: Place) -> bool:
+    """Whether a task is in a state that was asked for; of what nobody can read, nobody knows."""
+    if view.state is PublicState.UNSPECIFIED:
+        return True
+    return _answers(view, query, place) and (not query.states or view.state in query.states)
+
+
 def _in_hand(view: TaskView) -> bool:
-    """Whether an attempt is claimed, so that it may have begun."""
+    """Whether an attempt is claimed, so that it may have begun, or only its owner may read it."""
+    if view.state is PublicState.UNSPECIFIED:
+        return True
     return not view.terminal and bool(view.attempts) and view.attempts[-1].outcome == "CLAIMED"

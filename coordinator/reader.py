@@ -20,7 +20,7 @@ from coordinator.owner_rows import OwnerRows
 from coordinator.read_rule import Verdict, judge
 from timeball_server.core.commands import ReadTask
 from timeball_server.core.ids import TaskId, home_of
-from timeball_server.core.journal import CLOSED, EventRow, History, fold
+from timeball_server.core.journal import CLOSED, EventRow, History, fold, unreadable_event
 from timeball_server.core.model import TaskView
 from timeball_server.core.view import HIDDEN, task_view
 from timeball_server.ports.clock import Clock
@@ -40,7 +40,7 @@ class ReadResult:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the store says of a task, and what that is worth; no view = deleted or void."""
+    """What the store says of a task, and what that is worth; no view = deleted, void or unread."""
 
     verdict: Verdict
     view: TaskView | None
@@ -93,7 +93,7 @@ class Reader:
         verdict = judge(None if history is None else history.head, owner, home.minute)
         if verdict is Verdict.EXPIRED:
             raise expired(task_id)
-        view = None if history is None or history.head.state in HIDDEN else shown(history)
+        view = None if history is None or _is_hidden(history) else shown(history)
         foreign = view is not None and view.spec.namespace != namespace
         if foreign or verdict is Verdict.NOT_FOUND:
             raise not_found(task_id)
@@ -113,6 +113,11 @@ class Reader:
         except Unavailable:
             return ReadResult(known, stale=True)
         return ReadResult(view)
+
+
+def _is_hidden(history: History) -> bool:
+    """Whether the journal shows nothing here; what a newer version wrote, its owner may show."""
+    return history.head.state in HIDDEN or unreadable_event(history) is not None
 
 
 def shown(history: History, *, with_journal: bool = True) -> TaskView:

@@ -20,6 +20,7 @@ from coordinator.hints import found_in
 from coordinator.outcomes import not_found
 from coordinator.reader import shown
 from coordinator.requests import Caller, CreateRequest, RescheduleRequest
+from coordinator.unread import refusal, unread
 from timeball_server.core.ids import TaskId
 from timeball_server.core.limits import MAX_PRIORITY
 from timeball_server.core.minting import CreateTime, redrive_request_id
@@ -64,7 +65,10 @@ class Redriver:
         for task_id in task_ids:
             rows = journals.get(task_id, ())
             found = found_in(rows, caller.namespace, partial(shown, with_journal=False))
-            if found is None:
+            hidden = unread(rows)
+            if hidden is not None:
+                results[task_id] = refusal(hidden, caller.namespace)
+            elif found is None:
                 results[task_id] = not_found(task_id)
             elif found.view.state is not PublicState.FAILED:
                 results[task_id] = _not_failed(found.view)

@@ -14,6 +14,7 @@ from typing import Final
 from coordinator.paging import seal_words, unseal_words
 from coordinator.requests import Caller, Cluster
 from coordinator.schedules import ScheduleApi
+from coordinator.unread import marked_schedule
 from coordinator.walk import page_items
 from timeball_server.core.buckets import month_end_ms, month_of
 from timeball_server.core.ids import TaskId
@@ -96,8 +97,11 @@ class ScheduleReader:
             listed = await store.list_by_state(caller.namespace, LISTED_SCHEDULE, 0, cursor, left)
             ids = [row.task_id for row in listed.rows]
             heads = await store.read_heads(ids)
-            views = (schedule_view(heads[each]) for each in ids if each in heads)
-            found += [view for view in views if view is not None and _answers(view, query)]
+            for head in (heads[each] for each in ids if each in heads):
+                line = marked_schedule(head, caller.namespace)
+                view = schedule_view(head) if line is None else None
+                found += [line] if line is not None else []
+                found += [view] if view is not None and _answers(view, query) else []
             cursor = listed.cursor
             if cursor is None or len(found) >= size:
                 break

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from scheduler_node.paging import each_page
+from scheduler_node.paging import each_page, known_kinds
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.ids import KIND_SCHEDULE, Minute, ShardId, TaskId, decode_id
 from timeball_server.core.journal import CLOSED, DueRow, EventRow
@@ -48,7 +48,7 @@ async def _closed_heads(
     found: dict[TaskId, EventRow] = {}
 
     async def take(hints: Sequence[DueRow], _: bool) -> None:
-        heads = await store.read_heads(_tasks(hints))
+        heads = await store.read_heads(_tasks(known_kinds(hints)[0]))
         found.update({task: head for task, head in heads.items() if head.state in CLOSED})
 
     await each_page(lambda after: store.read_due(minute, shard, 0, now_ms, PAGE_ROWS, after), take)

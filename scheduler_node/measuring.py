@@ -167,6 +167,10 @@ def _memory(engine: Engine) -> Iterator[Family]:
     yield gauge("timeball_key_attempts", "Attempts that hold a place of a key, doubtful ones too.",
                 engine.gates.places)  # fmt: skip
     yield gauge("timeball_memory_tasks", "Tasks and schedules in memory.", tasks)
+    unreadable = sum(len(shard.unreadable) for shard in shards)
+    yield gauge("timeball_unreadable_tasks",
+                "Tasks and schedules held back: a newer version wrote what this one cannot read.",
+                unreadable)  # fmt: skip
     yield gauge("timeball_executors_ready", "Executors that take orders from this node.", ready)
     yield gauge("timeball_executors_left_out",
                 "Executors that get no work from this node because they do far worse than others.",

@@ -1,12 +1,14 @@
 """Reading a bucket's hints page by page: a load, a sweep and reading ahead all go this way.
 
-Never keeps a page: whoever takes it may.
+Never keeps a page: whoever takes it may. Hints of what only a newer version knows are told apart
+here, because nothing can be read behind them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from timeball_server.core.ids import InvalidId, decode_id
 from timeball_server.core.journal import DueRow
 from timeball_server.ports.store import DuePage
 
@@ -25,3 +27,22 @@ async def each_page(read: ReadPage, take: TakePage) -> None:
         last = not (page.more and page.rows)
         await take(page.rows, last)
         after = page.rows[-1] if page.rows else None
+
+
+def known_kinds(page: Sequence[DueRow]) -> tuple[Sequence[DueRow], Sequence[DueRow]]:
+    """The hints of a page whose ids this version can read, and the others."""
+    try:
+        for hint in page:
+            decode_id(hint.task_id)
+    except InvalidId:
+        known = [hint for hint in page if _is_known(hint)]
+        return known, [hint for hint in page if not _is_known(hint)]
+    return page, ()
+
+
+def _is_known(hint: DueRow) -> bool:
+    try:
+        decode_id(hint.task_id)
+    except InvalidId:
+        return False
+    return True

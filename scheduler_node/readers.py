@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from timeball.errors import OutcomeUnknown, Unavailable
 
 from scheduler_node.finding import Finder
-from scheduler_node.paging import TakePage, each_page
+from scheduler_node.paging import TakePage, each_page, known_kinds
 from scheduler_node.removing import Remover
 from scheduler_node.watermarks import Watermarks
 from timeball_server.core.engine import events
@@ -196,7 +196,10 @@ class Readers:
         return found
 
     async def _load(self, effect: LoadSlice) -> None:
-        async def take(hints: Sequence[DueRow], last: bool) -> None:
+        async def take(page: Sequence[DueRow], last: bool) -> None:
+            hints, foreign = known_kinds(page)
+            if foreign:
+                self._loaded(effect, (), {}, last=False, foreign=foreign)
             await self._load_page(effect, hints, last=last)
 
         await self._each_page(effect, effect.from_ms, effect.to_ms, take)
@@ -231,7 +234,13 @@ class Readers:
             self._loaded(effect, past, journals, last=last)
 
     def _loaded(
-        self, effect: LoadSlice, hints: Sequence[DueRow], journals: Journals, *, last: bool
+        self,
+        effect: LoadSlice,
+        hints: Sequence[DueRow],
+        journals: Journals,
+        *,
+        last: bool,
+        foreign: Sequence[DueRow] = (),
     ) -> None:
         self._post(
             events.SliceLoaded(
@@ -241,6 +250,7 @@ class Readers:
                 hints=hints,
                 journals=journals,
                 last=last,
+                foreign=foreign,
             )
         )
 
@@ -290,7 +300,8 @@ class Readers:
     async def _sweep(self, effect: SweepBucket) -> None:
         shard, epoch = effect.shard, effect.epoch
 
-        async def take(hints: Sequence[DueRow], last: bool) -> None:
+        async def take(page: Sequence[DueRow], last: bool) -> None:
+            hints, foreign = known_kinds(page)
             journals = await self._unless_ended(shard, epoch, hints, self._mostly_ended)
             self._post(
                 events.BucketSwept(
@@ -300,6 +311,7 @@ class Readers:
                     hints=hints,
                     journals=journals,
                     last=last,
+                    foreign=foreign,
                 )
             )
 

@@ -14,8 +14,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import structlog
+
 from scheduler_node.calls import Calls
-from scheduler_node.committer import CommitLimits, Committer
+from scheduler_node.committer import PATIENT_FROM_MS, CommitLimits, Committer
 from scheduler_node.line import OVERLOADED, CommandLine
 from scheduler_node.measuring import Measures, families
 from scheduler_node.patience import EASY_MS, PACE_MS, patience_ms
@@ -25,6 +27,7 @@ from timeball_server.core.engine.effects import (
     Effect,
     FindTask,
     GiveUp,
+    HeldBack,
     LoadSlice,
     MoveDeletedBelow,
     MoveScanFrom,
@@ -48,6 +51,7 @@ from timeball_server.ports.coordination import CoordinationSession, SessionState
 from timeball_server.ports.metrics import Family
 from timeball_server.ports.store import OwnerRow, ShardRow, Store
 
+log = structlog.stdlib.get_logger("scheduler_node")
 _NO_LEASE: Final = -1
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 
@@ -229,7 +233,7 @@ class EngineShell:
 
     def _on_durable(self, numbers: Sequence[int], least_ms: int) -> None:
         self._inbox.append(events.Written(numbers))
-        self._wake_within(EASY_MS if least_ms > EASY_MS else min(least_ms, PACE_MS))
+        self._wake_within(EASY_MS if least_ms >= PATIENT_FROM_MS else min(least_ms, PACE_MS))
 
     def _perform_write(self, effect: Write) -> None:
         self.committer.add(effect)
@@ -268,6 +272,16 @@ class EngineShell:
     def _perform_move_deleted_below(self, effect: MoveDeletedBelow) -> None:
         self._readers.remover.move(effect)
 
+    def _perform_held_back(self, effect: HeldBack) -> None:
+        log.warning(
+            "a task is held back: a newer version wrote what this one cannot read",
+            node=self.engine.node,
+            shard=effect.shard,
+            epoch=effect.epoch,
+            task=effect.task_id,
+            unread=effect.event,
+        )
+
     def _perform_remove(self, effect: RemoveBuckets) -> None:
         self._readers.remover.remove(effect)
 
@@ -286,4 +300,5 @@ _PERFORM: Final[dict[type[Effect], Callable[[EngineShell, Any], None]]] = {
     ReadForRemoval: EngineShell._perform_read_for_removal,
     MoveDeletedBelow: EngineShell._perform_move_deleted_below,
     RemoveBuckets: EngineShell._perform_remove,
+    HeldBack: EngineShell._perform_held_back,
 }

@@ -17,12 +17,15 @@ from typing import Any, ClassVar, Final
 
 from timeball.errors import FailedPrecondition
 
+from tests.support.store_worlds import Columns, with_columns
+from timeball_server.core.journal import EventRow
 from timeball_server.ports.store import Store
 from timeball_server.runtime.clock import SystemClock
 from timeball_server.store.cassandra.applying import Applier
 from timeball_server.store.cassandra.config import CassandraConfig
 from timeball_server.store.cassandra.driver import connect_once
 from timeball_server.store.cassandra.migrations import Wishes
+from timeball_server.store.cassandra.rows import MINUTE_US, event_values
 from timeball_server.store.cassandra.statements import STATEMENTS, Level
 from timeball_server.store.cassandra.store import CassandraStore
 
@@ -117,6 +120,11 @@ class CassandraWorld:
         store = await CassandraStore.open(self._keyspace.config, SystemClock(), _silent)
         self._written.append(store.session.requests)
         return store
+
+    async def write_newer(self, store: Store, row: EventRow, columns: Columns) -> None:
+        assert isinstance(store, CassandraStore)
+        values = with_columns(event_values(row), columns)
+        await store.session.write("add_event", (*values, values[0] * MINUTE_US))
 
 
 def _silent(_: str) -> None:

@@ -141,6 +141,8 @@ class Node:
                 self._hear(effect.token, effect.outcome)
             case fx.Send():
                 self._send(effect)
+            case fx.HeldBack():
+                """Only noted; the log has it."""
             case fx.ShardQuiet() | fx.GiveUp():
                 self.writes = [w for w in self.writes if w.shard != effect.shard]
             case _:

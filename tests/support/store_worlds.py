@@ -40,12 +40,23 @@ from timeball_server.core.journal import (
 from timeball_server.core.model import Failure, FailureCause, Payload, TaskSpec
 from timeball_server.ports.store import OwnerRow, Store
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
+from timeball_server.store.records import EVENT_COLUMNS, Values, event_from, event_values
+from timeball_server.store.sqlite.rows import TABLES
 from timeball_server.store.sqlite.store import SqliteStore
 
 MINUTE: Final = Minute(29_000_000)
 SHARD: Final = ShardId(7)
 START_MS: Final = MINUTE * 60_000
 DAY: Final = START_MS // 86_400_000
+
+
+Columns = Mapping[str, object]
+"""Values of columns of the journal, by name."""
+
+
+def with_columns(values: Values, columns: Columns) -> Values:
+    """The columns of an event with some of them replaced."""
+    return tuple({**dict(zip(EVENT_COLUMNS, values, strict=True)), **columns}.values())
 
 
 class World(Protocol):
@@ -56,6 +67,10 @@ class World(Protocol):
 
     async def connect(self) -> Store:
         """A client; the previous one is closed."""
+        ...
+
+    async def write_newer(self, store: Store, row: EventRow, columns: Columns) -> None:
+        """Write an event as a newer version would, with these columns as they are."""
         ...
 
 
@@ -70,6 +85,9 @@ class MemoryWorld:
     async def connect(self) -> Store:
         return MemoryStore(self._database)
 
+    async def write_newer(self, store: Store, row: EventRow, columns: Columns) -> None:
+        self._database.journal.add(event_from(with_columns(event_values(row), columns)))
+
 
 class SqliteWorld:
     """A file in a folder of its own."""
@@ -81,6 +99,12 @@ class SqliteWorld:
 
     async def connect(self) -> Store:
         return await SqliteStore.open(self._path)
+
+    async def write_newer(self, store: Store, row: EventRow, columns: Columns) -> None:
+        assert isinstance(store, SqliteStore)
+        values = with_columns(event_values(row), columns)
+        insert = TABLES[EventRow].insert
+        await store.writer.submit(lambda connection: connection.execute(insert, values).rowcount)
 
 
 MakeWorld = Callable[[Path], World]

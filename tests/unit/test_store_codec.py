@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from timeball.errors import Internal
+from timeball.errors import NewerVersionNeeded
 
 from timeball_server.core.ids import TaskId
 from timeball_server.core.journal import (
@@ -192,5 +192,5 @@ def test_what_is_added_to_a_record_has_a_default(record: type) -> None:
     ],
 )
 def test_broken_bytes_are_a_sentence(data: bytes) -> None:
-    with pytest.raises(Internal, match="cannot be read"):
+    with pytest.raises(NewerVersionNeeded, match="cannot be read"):
         decode_detail(data)

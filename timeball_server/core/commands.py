@@ -304,6 +304,7 @@ class RejectionReason(StrEnum):
     NOT_READY = "UNAVAILABLE"
     STALE_ETAG = "STALE_ETAG"
     PRECONDITION = "FAILED_PRECONDITION"
+    NEWER_VERSION = "NEWER_VERSION_NEEDED"
 
 
 @dataclass(frozen=True, slots=True)

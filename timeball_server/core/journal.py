@@ -26,7 +26,10 @@ from timeball_server.core.model import (
 
 
 class State(StrEnum):
-    """Where a task or a schedule stands; ABSENT is one without a single event."""
+    """Where a task or a schedule stands; ABSENT is one without a single event.
+
+    UNREADABLE is never stored: it stands where this version cannot read what is.
+    """
 
     ABSENT = "ABSENT"
     PENDING = "PENDING"
@@ -40,10 +43,11 @@ class State(StrEnum):
     VOID = "VOID"
     ACTIVE = "ACTIVE"
     ENDED = "ENDED"
+    UNREADABLE = "UNREADABLE"
 
 
 class EventKind(StrEnum):
-    """What can be appended to a journal."""
+    """What can be appended to a journal; UNREADABLE is what a newer version has appended."""
 
     CREATED = "CREATED"
     BORN_CLAIMED = "BORN_CLAIMED"
@@ -73,6 +77,7 @@ class EventKind(StrEnum):
     BACKFILLED = "BACKFILLED"
     BACKFILL_STOPPED = "BACKFILL_STOPPED"
     LOOKED = "LOOKED"
+    UNREADABLE = "UNREADABLE"
 
 
 TERMINAL: Final = frozenset(
@@ -144,7 +149,7 @@ def _table() -> Mapping[tuple[State, EventKind], State]:
     for kind in _KEEPING_ACTIVE:
         rows[State.ACTIVE, kind] = State.ACTIVE
     for state in State:
-        if state is not State.ABSENT:
+        if state not in (State.ABSENT, State.UNREADABLE):
             rows[state, EventKind.ADOPTED] = state
         if state in TERMINAL:
             rows[state, EventKind.DELETED] = State.DELETED
@@ -466,6 +471,15 @@ def fold(rows: Iterable[EventRow]) -> History | None:
     accepted = {(row.epoch, row.seq) for row in chain}
     rest = tuple(row for key, row in sorted(by_key.items()) if key not in accepted)
     return History(tuple(reversed(chain)), rest)
+
+
+def unreadable_event(history: History) -> EventRow | None:
+    """The first event of the accepted chain that this version cannot read, None if it reads all.
+
+    Nothing may be concluded from such a journal, and nothing can be appended to it: no move leads
+    from UNREADABLE. Where only the head was read and it closes the task, that settles it (R5).
+    """
+    return next((row for row in history.chain if row.state is State.UNREADABLE), None)
 
 
 def hint_is_live(hint: DueRow, head: EventRow | None) -> bool:

@@ -109,5 +109,6 @@ _SENTENCES: Final[Mapping[EventKind, Callable[[EventRow], str]]] = {
     EventKind.BACKFILLED: lambda row: "a run launched by a backfill",
     EventKind.BACKFILL_STOPPED: lambda row: "backfill stopped",
     EventKind.LOOKED: lambda row: f"looked at, nothing decided; again at {_due(row)}",
+    EventKind.UNREADABLE: lambda row: "this version cannot read what was appended here",
     EventKind.ADOPTED: lambda row: f"confirmed by the owner of epoch {row.epoch}",
 }

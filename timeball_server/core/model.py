@@ -25,8 +25,9 @@ class DeliveryMode(StrEnum):
 
 
 class PublicState(StrEnum):
-    """The states that people see."""
+    """The states that people see; UNSPECIFIED = a newer version wrote what this one cannot read."""
 
+    UNSPECIFIED = "UNSPECIFIED"
     SCHEDULED = "SCHEDULED"
     RUNNING = "RUNNING"
     RETRYING = "RETRYING"
@@ -306,8 +307,9 @@ class Backfill:
 
 
 class PublicScheduleState(StrEnum):
-    """Where a schedule stands, as people see it."""
+    """Where a schedule stands, as people see it; UNSPECIFIED as of tasks."""
 
+    UNSPECIFIED = "UNSPECIFIED"
     ACTIVE = "ACTIVE"
     PAUSED = "PAUSED"
     ENDED = "ENDED"
@@ -320,6 +322,7 @@ class ScheduleView:
     `undecided_ms` is the first nominal time that may have no verdict yet; None = all have one.
     `run` is what a trigger has launched. `ended_ms` is when it ended, `ended_cause` what for, in
     words; None and empty for one that lives, and for one that ended before they were noted.
+    `unreadable`: a newer version wrote it, and nothing but its id and its head's numbers is true.
     """
 
     schedule_id: TaskId
@@ -340,10 +343,13 @@ class ScheduleView:
     run: TaskId | None = None
     ended_ms: int | None = None
     ended_cause: str = ""
+    unreadable: bool = False
 
     @property
     def state(self) -> PublicScheduleState:
         """Where it stands; an end outlasts a pause."""
+        if self.unreadable:
+            return PublicScheduleState.UNSPECIFIED
         if self.ended:
             return PublicScheduleState.ENDED
         paused = self.paused is not None

@@ -59,6 +59,7 @@ STATUS_TABLE: Final[Mapping[type[errors.TimeballError], StatusRow]] = {
     errors.Draining: StatusRow(grpc.StatusCode.UNAVAILABLE, 0.05),
     errors.StoreUnavailable: StatusRow(grpc.StatusCode.UNAVAILABLE, 1.0),
     errors.CoordinationUnavailable: StatusRow(grpc.StatusCode.UNAVAILABLE, 1.0),
+    errors.NewerVersionNeeded: StatusRow(grpc.StatusCode.UNAVAILABLE, 5.0),
     errors.ResourceExhausted: StatusRow(grpc.StatusCode.RESOURCE_EXHAUSTED, 1.0),
     errors.WatcherTooSlow: StatusRow(grpc.StatusCode.RESOURCE_EXHAUSTED, 0.05),
     errors.OutcomeUnknown: StatusRow(grpc.StatusCode.DEADLINE_EXCEEDED),

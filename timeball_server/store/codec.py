@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from timeball.errors import Internal
+from timeball.errors import NewerVersionNeeded
 
 from timeball_server.core.journal import (
     Detail,
@@ -63,7 +63,7 @@ def decode_detail(data: bytes | None) -> Detail | None:
     """Read a detail.
 
     Raises:
-        Internal: the bytes are broken, or of a kind that only a newer version knows.
+        NewerVersionNeeded: the bytes are of a kind that only a newer version knows, or broken.
     """
     if data is None:
         return None
@@ -71,7 +71,7 @@ def decode_detail(data: bytes | None) -> Detail | None:
         kind, body = _PAIR.decode(data)
         return _BODIES[kind].decode(body)
     except (msgspec.DecodeError, KeyError) as error:
-        raise Internal(
+        raise NewerVersionNeeded(
             "A stored event cannot be read: its detail is broken or was written by a newer "
             f"version ({error}). Run the version that wrote it, or restore the database."
         ) from error

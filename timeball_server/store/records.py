@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeVar
 
-from timeball.errors import Internal
+import msgspec
+from timeball.errors import NewerVersionNeeded
 
 from timeball_server.core.buckets import month_of
 from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
@@ -20,6 +21,7 @@ from timeball_server.core.journal import (
     EventRef,
     EventRow,
     LedgerRow,
+    NoteDetail,
     OwnerListRow,
     Row,
     ScheduleDetail,
@@ -31,6 +33,8 @@ from timeball_server.store.codec import decode_detail, decode_texts, encode_deta
 from timeball_server.store.keys import day_of, home_bucket, slice_of
 
 RowT = TypeVar("RowT", bound=Row)
+FOREIGN: Final = (NewerVersionNeeded, ValueError, TypeError, msgspec.MsgspecError)
+"""What reading an event raises that another version of us wrote, or that is damaged."""
 Values = tuple[Any, ...]
 """None, int, str or bytes, one for each column."""
 
@@ -80,7 +84,46 @@ def event_values(row: EventRow) -> Values:
 
 
 def event_from(values: Values) -> EventRow:
-    """The event of a tuple."""
+    """The event of a tuple, or what stands for one that this version cannot read."""
+    try:
+        return _event_from(values)
+    except FOREIGN as error:
+        return unreadable_from(values, error)
+
+
+def unreadable_from(values: Values, error: Exception) -> EventRow:
+    """What stands for an event that this version cannot read: its key, its links, and why.
+
+    It has no alarm, names no run and carries nothing: whatever it says, nothing follows from it.
+    """
+    (_, _, _, task_id, epoch, seq, kind, state, _, _, _, attempt, _, _, _, _, prev_epoch, spec_seq,
+     spec_epoch, revision, priority, _, request_id, at_ms, created_ms, actor,
+     _) = values  # fmt: skip
+    return EventRow(
+        task_id=TaskId(task_id),
+        epoch=Epoch(epoch),
+        seq=seq,
+        kind=EventKind.UNREADABLE,
+        state=State.UNREADABLE,
+        alarm=None,
+        attempt=attempt or 0,
+        run=None,
+        executor=None,
+        incarnation=Incarnation(0),
+        prev_epoch=Epoch(prev_epoch or 0),
+        spec_at=EventRef(spec_seq or 0, Epoch(spec_epoch or 0)),
+        revision=revision or 0,
+        priority=priority or 0,
+        unaccounted=(),
+        request_id=request_id or "",
+        at_ms=at_ms or 0,
+        created_ms=created_ms or 0,
+        actor=actor or "",
+        detail=NoteDetail(text=f"{kind} to {state}: {error}"),
+    )
+
+
+def _event_from(values: Values) -> EventRow:
     (_, _, _, task_id, epoch, seq, kind, state, alarm_due_ms, alarm_seq, alarm_epoch, attempt,
      run_seq, run_epoch, executor, incarnation, prev_epoch, spec_seq, spec_epoch, revision,
      priority, unaccounted, request_id, at_ms, created_ms, actor, detail) = values  # fmt: skip
@@ -221,12 +264,15 @@ def version_from(values: Values) -> VersionRow:
     """The version of a tuple.
 
     Raises:
-        Internal: its bytes are broken, or of a kind that only a newer version knows.
+        NewerVersionNeeded: its bytes are of a kind that only a newer version knows, or broken.
     """
     schedule_id, version, epoch, after_ms, actor, detail = values
     found = decode_detail(detail)
     if not isinstance(found, ScheduleDetail):
-        raise Internal("A stored version of a schedule holds something else; restore the database.")
+        raise NewerVersionNeeded(
+            "A stored version of a schedule holds what this version does not know. Run the version "
+            "that wrote it, or restore the database."
+        )
     return VersionRow(
         schedule_id=TaskId(schedule_id),
         version=version,

@@ -244,6 +244,8 @@ const (
 	BlockingCause_BLOCKING_CAUSE_KEY_LIMIT BlockingCause = 22
 	// As many tasks of its key or handler have started as its rate allows.
 	BlockingCause_BLOCKING_CAUSE_RATE_LIMIT BlockingCause = 23
+	// A newer version wrote something of it that the owner of its shard cannot read.
+	BlockingCause_BLOCKING_CAUSE_NEWER_VERSION_NEEDED BlockingCause = 24
 )
 
 // Enum value maps for BlockingCause.
@@ -273,6 +275,7 @@ var (
 		21: "BLOCKING_CAUSE_HANDLER_CAP",
 		22: "BLOCKING_CAUSE_KEY_LIMIT",
 		23: "BLOCKING_CAUSE_RATE_LIMIT",
+		24: "BLOCKING_CAUSE_NEWER_VERSION_NEEDED",
 	}
 	BlockingCause_value = map[string]int32{
 		"BLOCKING_CAUSE_UNSPECIFIED":           0,
@@ -299,6 +302,7 @@ var (
 		"BLOCKING_CAUSE_HANDLER_CAP":           21,
 		"BLOCKING_CAUSE_KEY_LIMIT":             22,
 		"BLOCKING_CAUSE_RATE_LIMIT":            23,
+		"BLOCKING_CAUSE_NEWER_VERSION_NEEDED":  24,
 	}
 )
 
@@ -2789,7 +2793,7 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"\x15AFTER_END_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fAFTER_END_ALLOW\x10\x01\x12\x1d\n" +
 	"\x19AFTER_END_ALLOW_IF_FAILED\x10\x02\x12\x14\n" +
-	"\x10AFTER_END_REJECT\x10\x03*\xa6\x06\n" +
+	"\x10AFTER_END_REJECT\x10\x03*\xcf\x06\n" +
 	"\rBlockingCause\x12\x1e\n" +
 	"\x1aBLOCKING_CAUSE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BLOCKING_CAUSE_ENDED\x10\x01\x12\x1a\n" +
@@ -2815,7 +2819,8 @@ const file_timeball_v1_task_service_proto_rawDesc = "" +
 	"!BLOCKING_CAUSE_EXECUTORS_LEFT_OUT\x10\x14\x12\x1e\n" +
 	"\x1aBLOCKING_CAUSE_HANDLER_CAP\x10\x15\x12\x1c\n" +
 	"\x18BLOCKING_CAUSE_KEY_LIMIT\x10\x16\x12\x1d\n" +
-	"\x19BLOCKING_CAUSE_RATE_LIMIT\x10\x172\xfd\b\n" +
+	"\x19BLOCKING_CAUSE_RATE_LIMIT\x10\x17\x12'\n" +
+	"#BLOCKING_CAUSE_NEWER_VERSION_NEEDED\x10\x182\xfd\b\n" +
 	"\vTaskService\x12M\n" +
 	"\n" +
 	"CreateTask\x12\x1e.timeball.v1.CreateTaskRequest\x1a\x1f.timeball.v1.CreateTaskResponse\x12_\n" +

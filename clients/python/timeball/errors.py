@@ -20,6 +20,7 @@ TimeballError
 │   └── ShardNotOwned           ask the owner; metadata may name it
 ├── Unavailable                 UNAVAILABLE
 │   ├── NotLeader, Draining, StoreUnavailable, CoordinationUnavailable
+│   └── NewerVersionNeeded      a newer version wrote what the servers of now cannot read
 ├── ResourceExhausted           RESOURCE_EXHAUSTED
 │   └── WatcherTooSlow          watch again with the last resume token
 ├── OutcomeUnknown              DEADLINE_EXCEEDED: read, or repeat with the same request_id
@@ -225,6 +226,12 @@ class CoordinationUnavailable(Unavailable):
     """The coordination service did not answer."""
 
     reason = "COORDINATION_UNAVAILABLE"
+
+
+class NewerVersionNeeded(Unavailable):
+    """A newer version wrote something of the task that this one cannot read; it is left alone."""
+
+    reason = "NEWER_VERSION_NEEDED"
 
 
 class ResourceExhausted(TimeballError):

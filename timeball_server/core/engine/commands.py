@@ -27,6 +27,7 @@ from timeball_server.core.commands import (
 from timeball_server.core.engine import (
     creating,
     explaining,
+    holding,
     placing,
     removing,
     revising,
@@ -108,6 +109,10 @@ def _to_task(
         # An address names no part: a creation that is on its way may have opened another one.
         known = shard.recent.get(decode_id(command.task_id).unique)
         task = None if known is None else shard.tasks.get(known)
+    held = shard.unreadable.get(command.task_id) if task is None else None
+    if held is not None:
+        holding.answer(engine, command.task_id, held, token, command)
+        return
     if task is None:
         task = read_into_memory(engine, shard, command.task_id)
         creating.remember(engine, shard, decode_id(command.task_id).unique, command.task_id)

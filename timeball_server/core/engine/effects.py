@@ -141,6 +141,19 @@ class GiveUp:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Note that a task is held back because this version cannot read it; `event` says what of it.
+
+    Told once in an epoch, and of the first few tasks only.
+    """
+
+    shard: ShardId
+    epoch: Epoch
+    task_id: TaskId
+    event: str
+
+
 Effect = (
     Write
     | Reply
@@ -155,4 +168,5 @@ Effect = (
     | RemoveBuckets
     | ShardQuiet
     | GiveUp
+    | HeldBack
 )

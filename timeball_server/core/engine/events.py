@@ -102,7 +102,10 @@ class TaskFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceLoaded:
-    """Hints of a slice with the journals of their tasks; `last` ends the slice."""
+    """Hints of a slice with the journals of their tasks; `last` ends the slice.
+
+    `foreign` are hints with ids of a kind that this version does not know: nothing is read of them.
+    """
 
     shard: ShardId
     epoch: Epoch
@@ -110,13 +113,15 @@ class SliceLoaded:
     hints: Sequence[DueRow]
     journals: Mapping[TaskId, Sequence[EventRow]]
     last: bool
+    foreign: Sequence[DueRow] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketSwept:
     """Hints of an ended bucket, read again, with the journals of their tasks (rule R18).
 
-    `last` ends the bucket: however much it holds, a step takes a page of it in.
+    `last` ends the bucket: however much it holds, a step takes a page of it in. `foreign` as in
+    SliceLoaded.
     """
 
     shard: ShardId
@@ -125,6 +130,7 @@ class BucketSwept:
     hints: Sequence[DueRow]
     journals: Mapping[TaskId, Sequence[EventRow]]
     last: bool = True
+    foreign: Sequence[DueRow] = ()
 
 
 @dataclass(frozen=True, slots=True)

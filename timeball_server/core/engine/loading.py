@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from timeball_server.core.buckets import SLICE_MS, end_ms, minute_of, start_ms
-from timeball_server.core.engine import commands, explaining, placing, settling
+from timeball_server.core.engine import commands, explaining, holding, placing, settling
 from timeball_server.core.engine.effects import LoadSlice
 from timeball_server.core.engine.events import ShardAcquired, SliceLoaded, TasksRead
+from timeball_server.core.engine.reading import Slice
 from timeball_server.core.engine.state import (
     Engine,
     Loading,
     Phase,
     ShardState,
-    Slice,
     memory_for,
 )
 from timeball_server.core.engine.writing import drop_shard
@@ -164,6 +164,8 @@ def loaded(engine: Engine, event: SliceLoaded) -> None:
     if shard is None or event.number not in shard.slices:
         return
     take_hints(engine, shard, event.hints, event.journals)
+    for hint in event.foreign:
+        holding.hint_alone(engine, shard, hint)
     if not event.last:
         return
     del shard.slices[event.number]
@@ -198,6 +200,8 @@ def _enter(engine: Engine, shard: ShardState, hint: DueRow, rows: Sequence[Event
     if history is None:
         return False
     head = history.head
+    if holding.behind(engine, shard, hint, history):
+        return False
     if not _follows(engine, shard, head) and not settling.unsettled(shard, hint, head):
         return False
     task = memory_for(hint.task_id, shard.shard)
@@ -223,7 +227,10 @@ def tasks_read(engine: Engine, event: TasksRead) -> None:
     for task_id in event.task_ids:
         task = shard.tasks.get(task_id)
         if task is not None and task.loading is Loading.READING:
-            placing.fill(engine, shard, task, event.journals.get(task_id, ()))
+            if not placing.fill(engine, shard, task, event.journals.get(task_id, ())):
+                holding.with_run(engine, shard, task)
+                holding.refuse(engine, task)
+                continue
             settling.occurrence_read(engine, shard, task)
             explaining.answer_waiting(engine, shard, task)
             placing.free(engine, shard, task)

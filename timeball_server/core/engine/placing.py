@@ -11,6 +11,7 @@ from timeball_server.core.engine import (
     commands,
     completing,
     creating,
+    holding,
     overlapping,
     schedules,
     settling,
@@ -25,18 +26,22 @@ from timeball_server.core.engine.state import (
     ShardState,
     TaskState,
 )
-from timeball_server.core.journal import CLOSED, EventRow, State, fold
+from timeball_server.core.journal import CLOSED, EventRow, State, fold, unreadable_event
 
 CLAIM_GRID_MS: Final = 25
 """Claims ahead of time are made at multiples of this."""
 
 
-def fill(engine: Engine, shard: ShardState, task: TaskState, rows: Iterable[EventRow]) -> None:
-    """Take a journal that was read as the task's memory."""
+def fill(engine: Engine, shard: ShardState, task: TaskState, rows: Iterable[EventRow]) -> bool:
+    """Take a journal that was read as the task's memory; False = this version cannot read it."""
     task.loading = Loading.PRESENT
     history = fold(rows)
     if history is None:
-        return
+        return True
+    unreadable = unreadable_event(history)
+    if unreadable is not None:
+        holding.instead(engine, shard, task, history, unreadable)
+        return False
     for row in history.chain:
         task.append(row)
     task.not_accepted = history.not_accepted
@@ -45,6 +50,7 @@ def fill(engine: Engine, shard: ShardState, task: TaskState, rows: Iterable[Even
         settling.settle(engine, shard, task)
     elif task.state is State.CLAIMED and task.head.run is not None:
         takeover.resolve(engine, shard, task)
+    return True
 
 
 def free(engine: Engine, shard: ShardState, task: TaskState) -> None:
@@ -63,6 +69,8 @@ def free(engine: Engine, shard: ShardState, task: TaskState) -> None:
         else:
             place(engine, shard, task)
             return
+    if task.loading is Loading.UNREADABLE:
+        holding.refuse(engine, task)
 
 
 def place(engine: Engine, shard: ShardState, task: TaskState) -> None:

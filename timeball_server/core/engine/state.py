@@ -29,6 +29,7 @@ from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.executor_memory import ExecutorState as ExecutorState  # noqa: PLC0414 - users of the state want it
 from timeball_server.core.engine.gates import Gates
 from timeball_server.core.engine.pulse import Pulse
+from timeball_server.core.engine.reading import Held, Slice
 from timeball_server.core.engine.removal import Removal, RemovalStage
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
@@ -76,11 +77,15 @@ Waiting = tuple[int, AnyCommand]
 
 
 class Loading(StrEnum):
-    """How much of a task is in memory. UNRESOLVED = an earlier owner's claim, fate unknown."""
+    """How much of a task is in memory. UNRESOLVED = an earlier owner's claim, fate unknown.
+
+    UNREADABLE = it was read in vain, and is not in memory any more (`holding`).
+    """
 
     READING = "READING"
     UNRESOLVED = "UNRESOLVED"
     PRESENT = "PRESENT"
+    UNREADABLE = "UNREADABLE"
 
 
 class Fate(StrEnum):
@@ -305,16 +310,6 @@ class Phase(StrEnum):
 
 
 @dataclass(slots=True, kw_only=True)
-class Slice:
-    """A part of a bucket's minute that is being read."""
-
-    number: int
-    minute: Minute
-    from_ms: int
-    to_ms: int
-
-
-@dataclass(slots=True, kw_only=True)
 class ShardState:
     """An owned shard.
 
@@ -326,6 +321,7 @@ class ShardState:
     the latest, or did, to be handed over. `watchers` are tokens by task, and whether they want all
     changes or the end. `parked` are open runs of schedules that are not in memory, because their
     next attempt is far ahead. `voided` are unique numbers of ids that this epoch closed unused.
+    `unreadable` are tasks and schedules that are held back because a newer version wrote them.
     """
 
     shard: ShardId
@@ -340,6 +336,7 @@ class ShardState:
     unread_until_ms: int = 0
     slices: dict[int, Slice] = field(default_factory=dict)
     tasks: dict[TaskId, TaskState] = field(default_factory=dict)
+    unreadable: dict[TaskId, Held] = field(default_factory=dict)
     touched: set[TaskId] = field(default_factory=set)
     recent: dict[bytes, TaskId] = field(default_factory=dict)
     voided: dict[bytes, TaskId] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from timeball_server.core.buckets import MINUTE_MS, end_ms, minute_of
-from timeball_server.core.engine import loading
+from timeball_server.core.engine import holding, loading
 from timeball_server.core.engine.effects import MoveScanFrom, SweepBucket
 from timeball_server.core.engine.events import BucketSwept, ScanFromMoved
 from timeball_server.core.engine.state import Engine, Phase, ShardState, TaskState
@@ -37,9 +37,15 @@ def _next(engine: Engine, shard: ShardState) -> None:
     ended = end_ms(minute) + engine.config.session_timeout_ms + _MARGIN_MS <= engine.now_ms
     if ended and _is_loaded(shard, minute) and not _held_back(shard, minute):
         shard.sweeping = minute
+        holding.begin_sweep(shard, minute)
         engine.out.append(SweepBucket(shard.shard, shard.epoch, minute))
         return
-    shard.next_sweep_mono_ms = engine.mono_ms + engine.config.sweep_every_ms
+    _rest(engine, shard, engine.config.sweep_every_ms)
+
+
+def _rest(engine: Engine, shard: ShardState, pause_ms: int) -> None:
+    """Go on after a pause; the watermark moves to where we came."""
+    shard.next_sweep_mono_ms = engine.mono_ms + pause_ms
     if shard.swept_below > shard.scan_from:
         shard.moving_scan_from = True
         engine.out.append(
@@ -64,26 +70,35 @@ def swept(engine: Engine, event: BucketSwept) -> None:
     if shard is None or shard.sweeping != event.minute:
         return
     live = [hint for hint in event.hints if _is_news(shard, hint, event)]
+    late = {hint.task_id for hint in live} - shard.unreadable.keys()
     loading.take_hints(engine, shard, live, event.journals)
-    for task_id in sorted({hint.task_id for hint in live} & shard.tasks.keys()):
+    for hint in event.foreign:
+        holding.hint_alone(engine, shard, hint)
+    for task_id in sorted(late & shard.tasks.keys()):
         engine.counters.late_found += 1
         _void_if_old(engine, shard, shard.tasks[task_id])
     if not event.last:
         return
     shard.sweeping = None
     shard.read_ended()
-    if not _held_back(shard, event.minute):
+    if holding.end_sweep(shard, event.minute):
+        _rest(engine, shard, holding.LOOK_AGAIN * engine.config.sweep_every_ms)
+    elif _held_back(shard, event.minute):
+        _rest(engine, shard, engine.config.sweep_every_ms)
+    else:
         shard.swept_below = Minute(event.minute + 1)
         _next(engine, shard)
-    else:
-        shard.next_sweep_mono_ms = engine.mono_ms + engine.config.sweep_every_ms
 
 
 def _is_news(shard: ShardState, hint: DueRow, event: BucketSwept) -> bool:
-    """A live hint of a task that is not in memory and was not while the sweep read."""
+    """A live hint of a task that is not in memory and was not while the sweep read.
+
+    Of a task that cannot be read nobody knows which hint is the live one.
+    """
     if hint.task_id in shard.tasks or hint.task_id in shard.touched:
         return False
-    return hint_is_live(hint, head_of(event.journals.get(hint.task_id, ())))
+    rows = event.journals.get(hint.task_id, ())
+    return hint_is_live(hint, head_of(rows)) or holding.is_unreadable(rows)
 
 
 def _void_if_old(engine: Engine, shard: ShardState, task: TaskState) -> None:

@@ -51,6 +51,8 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     """Somebody else changed it since the caller read it."""
     REJECTION_REASON_PRECONDITION: _RejectionReason.ValueType  # 12
     """Not in this state."""
+    REJECTION_REASON_NEWER_VERSION: _RejectionReason.ValueType  # 13
+    """A newer version wrote something of it that this one cannot read; nothing was changed."""
 
 class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper):
     """Why a command was not carried out."""
@@ -81,6 +83,8 @@ REJECTION_REASON_STALE_ETAG: RejectionReason.ValueType  # 11
 """Somebody else changed it since the caller read it."""
 REJECTION_REASON_PRECONDITION: RejectionReason.ValueType  # 12
 """Not in this state."""
+REJECTION_REASON_NEWER_VERSION: RejectionReason.ValueType  # 13
+"""A newer version wrote something of it that this one cannot read; nothing was changed."""
 Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
 
 class _DeliveryMode:

@@ -40,11 +40,13 @@ from timeball_server.core.journal import (
 from timeball_server.store.codec import decode_detail, encode_detail
 from timeball_server.store.keys import home_bucket
 from timeball_server.store.records import (
+    FOREIGN,
     by_owner_values,
     by_state_values,
     dead_letter_values,
     due_values,
     ledger_values,
+    unreadable_from,
     version_values,
 )
 
@@ -97,7 +99,14 @@ def event_values(row: EventRow) -> Values:
 
 
 def event_from(values: Values) -> EventRow:
-    """The event of a row."""
+    """The event of a row, or what stands for one that this version cannot read."""
+    try:
+        return _event_from(values)
+    except FOREIGN as error:
+        return unreadable_from(values, error)
+
+
+def _event_from(values: Values) -> EventRow:
     (_, _, _, task_id, epoch, seq, kind, state, alarm_due_ms, alarm_seq, alarm_epoch, attempt,
      run_seq, run_epoch, executor, incarnation, prev_epoch, spec_seq, spec_epoch, revision,
      priority, unaccounted, request_id, at_ms, created_ms, actor, detail) = values  # fmt: skip

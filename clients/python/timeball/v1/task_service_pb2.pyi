@@ -161,6 +161,8 @@ class _BlockingCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Blockin
     """As many tasks of its concurrency key run as may."""
     BLOCKING_CAUSE_RATE_LIMIT: _BlockingCause.ValueType  # 23
     """As many tasks of its key or handler have started as its rate allows."""
+    BLOCKING_CAUSE_NEWER_VERSION_NEEDED: _BlockingCause.ValueType  # 24
+    """A newer version wrote something of it that the owner of its shard cannot read."""
 
 class BlockingCause(_BlockingCause, metaclass=_BlockingCauseEnumTypeWrapper):
     """What can hold a task back. Clients must tolerate values they do not know."""
@@ -213,6 +215,8 @@ BLOCKING_CAUSE_KEY_LIMIT: BlockingCause.ValueType  # 22
 """As many tasks of its concurrency key run as may."""
 BLOCKING_CAUSE_RATE_LIMIT: BlockingCause.ValueType  # 23
 """As many tasks of its key or handler have started as its rate allows."""
+BLOCKING_CAUSE_NEWER_VERSION_NEEDED: BlockingCause.ValueType  # 24
+"""A newer version wrote something of it that the owner of its shard cannot read."""
 Global___BlockingCause: _TypeAlias = BlockingCause  # noqa: Y015
 
 @_typing.final

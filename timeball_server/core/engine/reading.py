@@ -1,0 +1,36 @@
+"""What a shard remembers of its reads: slices under way, and tasks that could not be understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from timeball_server.core.ids import Minute
+
+
+@dataclass(slots=True, kw_only=True)
+class Slice:
+    """A part of a bucket's minute that is being read."""
+
+    number: int
+    minute: Minute
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Held:
+    """A task or schedule with an event that this version cannot read; `holding` says what follows.
+
+    Attributes:
+        minute: the first bucket that has a hint of it: no watermark passes it.
+        namespace: whose it is; None = that cannot be read either.
+        event: which event it is, and what was seen of it, in words.
+        since_ms: when that was written, wall clock; None = not known.
+        confirmed: whether it was found in the sweep of its bucket that is under way.
+    """
+
+    minute: int
+    namespace: str | None
+    event: str
+    since_ms: int | None
+    confirmed: bool = True
