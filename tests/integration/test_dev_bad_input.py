@@ -347,7 +347,7 @@ def test_schedules_refuse_what_could_never_run(
 # Configuration ------------------------------------------------------------------------------------
 
 
-def run_dev(*arguments: str, within_s: float = 20.0) -> subprocess.CompletedProcess[str]:
+def run_dev(*arguments: str, within_s: float = 40.0) -> subprocess.CompletedProcess[str]:
     """`timeball dev` that is expected to end by itself."""
     return subprocess.run(
         timeball_command("dev", *arguments),

@@ -91,11 +91,12 @@ def small_disk(folder: Path) -> Iterator[SmallDisk]:
 
 async def test_a_full_disk_refuses_and_an_emptied_one_goes_on(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
-        async with timeball.AsyncClient(disk.address(), deadline=PATIENCE) as client:
+        async with timeball.AsyncClient(disk.address()) as client:
             promised = [await client.submit(dev_tasks.echo.prepare("before"))]
             promised.append(
                 await client.submit(dev_tasks.echo.options(delay="2s").prepare("later"))
             )
+        async with timeball.AsyncClient(disk.address(), deadline=PATIENCE) as client:
             disk.fill()
 
             async def refused() -> bool:
@@ -118,5 +119,6 @@ async def test_a_full_disk_refuses_and_an_emptied_one_goes_on(tmp_path: Path) ->
                 return True
 
             await eventually(accepted, "an emptied disk takes promises again", 60.0)
+        async with timeball.AsyncClient(disk.address()) as client:
             ended = [await client.wait(each.id, timeout="30s") for each in promised]
             assert {state_of(each.state) for each in ended} == {TaskState.SUCCEEDED}
