@@ -193,21 +193,23 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _run_once(self) -> None:
         """Rounds as the stock loop makes them, but without files, until somebody stops the loop."""
         ready, held, timers = self._ready, self._held, self._timers
+        take = ready.popleft
         while True:
             if not ready or (timers and timers[0][0] <= self.now_us):
                 self._ring_due_timers()
             for _ in range(len(ready)):
-                ring = ready.popleft()
-                if not ring.call:
+                ring = take()
+                call, context = ring.call, ring.context
+                if not call:
                     continue
                 if held:
-                    name: Any = ring.context.get(PROCESS)  # None is nobody's name
+                    name: Any = context.get(PROCESS)  # None is nobody's name
                     waiting = held.get(name)
                     if waiting is not None:
                         waiting.append(ring)
                         continue
                 try:
-                    ring.context.run(*ring.call)
+                    context.run(*call)
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as error:  # noqa: BLE001 - told, and the run fails with it
@@ -219,24 +221,24 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _ring_due_timers(self) -> None:
         """What is due is ready now; if nothing else is, the clock moves to the next timer."""
-        timers, ready = self._timers, self._ready
+        timers, ready, pop = self._timers, self._ready, heapq.heappop
         if not ready and not self._stopping:
-            self._go_on()
+            while timers and not timers[0][2].call:
+                pop(timers)
+            if not timers:
+                raise Deadlock(f"nothing is left to run, but these wait: {self._who_waits()}")
+            if timers[0][0] > self.now_us:
+                self._move_to(timers[0][0])
         now_us = self.now_us
         while timers and timers[0][0] <= now_us:
-            ring = heapq.heappop(timers)[2]
+            ring = pop(timers)[2]
             if ring.call:
                 ready.append(ring)
 
-    def _go_on(self) -> None:
-        """Move the clock to the next timer."""
-        timers = self._timers
-        while timers and not timers[0][2].call:
-            heapq.heappop(timers)
-        if not timers:
-            raise Deadlock(f"nothing is left to run, but these wait: {self._who_waits()}")
-        self.now_us = max(self.now_us, timers[0][0])
-        if self.now_us > self._limit_us:
+    def _move_to(self, now_us: int) -> None:
+        """Move the clock."""
+        self.now_us = now_us
+        if now_us > self._limit_us:
             raise OutOfTime(f"still busy at {self.time()} s of virtual time: {self._who_waits()}")
 
     def forget_ended(self) -> None:
@@ -245,6 +247,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         for each in [each for each in living if each.done()]:
             del living[each]
         self._living_most = max(FEW_TASKS, 2 * len(living))
+
+    def forget_waiting(self) -> None:
+        """Let go of what will never run: it leads back to the loop, as only collectors see."""
+        self._timers.clear()
+        self._held.clear()
 
     def _note_problem(self, _: object, context: dict[str, Any]) -> None:
         """Remember what nobody handled; `run_virtual` fails with it."""
@@ -276,8 +283,9 @@ class VirtualClock:
 
     async def sleep_ms(self, duration_ms: float) -> None:
         """Wait in virtual time."""
-        wake = self._loop.create_future()
-        timer = self._loop.call_later(max(0.0, duration_ms) / 1_000, _wake, wake)
+        loop = self._loop
+        wake = loop.create_future()
+        timer = loop.call_later(duration_ms / 1_000 if duration_ms > 0 else 0, _wake, wake)
         try:
             await wake
         except BaseException:
@@ -314,6 +322,7 @@ def _close(loop: VirtualLoop) -> None:
         loop.wind_up()
     finally:
         loop.drop_unstarted()
+        loop.forget_waiting()
         loop.close()
 
 

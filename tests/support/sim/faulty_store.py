@@ -324,7 +324,10 @@ class FaultyStore:
             network.after(self._patience_s(fate), _fail, answer, _error(fate, name))
         else:
             network.after(network.delay_s(), self._obey, name, ask, answer)
-        return await answer
+        try:
+            return await answer
+        finally:
+            del answer  # its error leads back to this frame, and only a collector undoes that
 
     def _patience_s(self, fate: Fate) -> float:
         """A refusal comes soon, a time-out takes its time."""

@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from timeball.errors import OutcomeUnknown, TimeballError, Unavailable
@@ -53,6 +54,8 @@ class Network:
         self._calls: dict[str, dict[asyncio.Future[Any], None]] = {}
         self._connections: dict[Connection, None] = {}
         self.gate = Gate()
+        self.after = partial(loop.call_later, context=_NOBODY)
+        """Do something after so many seconds, in nobody's name."""
 
     # Topology -----------------------------------------------------------------------------------
 
@@ -105,10 +108,6 @@ class Network:
 
     # Time ---------------------------------------------------------------------------------------
 
-    def after(self, delay_s: float, call: Callable[..., object], *arguments: object) -> None:
-        """Do something later, in nobody's name."""
-        self.loop.call_later(delay_s, call, *arguments, context=_NOBODY)
-
     def delay_s(self) -> float:
         """How long one way takes."""
         draw = self._draw
@@ -148,7 +147,10 @@ class Network:
         """
         answer: asyncio.Future[T] = self.loop.create_future()
         self.after(self.delay_s(), self._arrive, source, address, name, invoke, answer)
-        return await answer
+        try:
+            return await answer
+        finally:
+            del answer  # its error leads back to this frame, and only a collector undoes that
 
     def _arrive(
         self,
