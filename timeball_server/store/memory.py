@@ -105,7 +105,7 @@ class MemoryStore:
             table = tables[type(row)]
             key = (type(row), table.key(row))
             standing = table.find(row) or fresh.setdefault(key, row)
-            if standing != row:
+            if standing is not row and standing != row:
                 refuse_other_content(row)
         for row in fresh.values():
             tables[type(row)].add(row)

@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from timeball_server.core.buckets import month_of
 from timeball_server.core.ids import (
@@ -27,7 +27,6 @@ from timeball_server.core.journal import (
     LedgerRow,
     Row,
     VersionRow,
-    head_of,
 )
 from timeball_server.ports.store import DuePage, ListPage
 from timeball_server.store.keys import (
@@ -115,7 +114,7 @@ class JournalTable:
         """Heads of a bucket's tasks in order of id."""
         ids = self._homes.get(bucket, _Home()).ids
         start = 0 if after is None else bisect_right(ids, after)
-        heads = (head_of(self._tasks[task_id].values()) for task_id in ids[start : start + limit])
+        heads = (self.head(task_id) for task_id in ids[start : start + limit])
         return [head for head in heads if head is not None]
 
     def delete(self, bucket: BucketKey) -> None:
@@ -174,8 +173,7 @@ class DueTable:
         return Minute(row.minute), home_bucket(row.task_id).shard
 
 
-@dataclass(frozen=True, slots=True)
-class ListPlace:
+class ListPlace(NamedTuple):
     """Where a row of a listing lies: its partition and its place, newest first."""
 
     partition: tuple[str, str, int]
