@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from timeball.v1 import schedule_service_pb2 as pb
 
 from coordinator.schedule_messages import name_of, spec_message
@@ -11,13 +13,19 @@ from timeball_server.core.journal import LedgerRow, VersionRow
 from timeball_server.core.model import ScheduleSpec
 from timeball_server.rpc.convert import set_duration, set_timestamp, task_name
 
+_VERDICTS: Final = frozenset(pb.Verdict.keys())
+
 
 def occurrence_message(row: LedgerRow, namespace: str) -> pb.Occurrence:
-    """A row of the ledger; what is left of its lateness is for the busy cluster."""
+    """A row of the ledger; what is left of its lateness is for the busy cluster.
+
+    A verdict that only a newer version knows is told in its cause.
+    """
+    known = f"VERDICT_{row.verdict}" in _VERDICTS
     message = pb.Occurrence(
         times=row.times or 1,
-        verdict=pb.Verdict.Value(f"VERDICT_{row.verdict}"),
-        cause=row.cause,
+        verdict=pb.Verdict.Value(f"VERDICT_{row.verdict}" if known else "VERDICT_UNSPECIFIED"),
+        cause=row.cause if known else f"{row.verdict}, a newer version's verdict: {row.cause}",
         version=row.version,
         epoch=row.epoch,
         task="" if row.task_id is None else task_name(namespace, row.task_id),

@@ -87,6 +87,8 @@ async def test_one_unreadable_row_holds_back_one_task_until_somebody_can_read_it
         await refused(client, task.id)
         listed = {each.name: state_of(each.state) async for each in client.list()}
         assert listed == {task.name: TaskState.UNKNOWN}
+        failed = [each.name async for each in client.list(states=[TaskState.FAILED])]
+        assert failed == [task.name], "nobody knows, so nobody says that it did not"
 
         cluster.gate.set()
         others = [await client.submit(gated(number)) for number in range(1, 25)]
