@@ -112,6 +112,9 @@ class Rhythm(Record, frozen=True, kw_only=True):
 
     Attributes:
         alone: no run begins while an earlier one has not ended; such times are passed over.
+        overlap: the rule for a time at which an earlier run is in hand: SKIP; ALLOW runs beside it,
+            as many as there are `places`, 0 = any number; BUFFER_ONE and BUFFER let one, or as many
+            as there are `places`, wait for its end.
         hour: only while clocks of `zone` show this hour of the day, None = always.
         days: only on these days of `zone`; if they have times of their own, these and nothing else.
         fold: which pass of an hour that clocks show twice: FIRST, SECOND or BOTH.
@@ -123,6 +126,8 @@ class Rhythm(Record, frozen=True, kw_only=True):
     max_runs: int = 0
     end_us: int | None = None
     alone: bool = False
+    overlap: str = "ALLOW"
+    places: int = 0
     hour: int | None = None
     zone: str = "UTC"
     fold: str = "BOTH"

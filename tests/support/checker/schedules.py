@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace as replace_record
@@ -38,6 +37,7 @@ from tests.support.checker.windows import Window, match
 
 LAUNCHED = "LAUNCHED"
 SKIPPED = "SKIPPED_OVERLAP"
+DROPPED = "DROPPED_LIMIT"
 ENDS_US = 1_000_000
 """So long an owner may take for a run as over, or as begun, that is not."""
 _SETTLE_US = 5_000_000
@@ -157,7 +157,7 @@ class Plan:
             yield self.broken(f"launched {len(self._launched())} times, {most} were wanted")
         yield from self._matched(decided)
         yield from self._foretold()
-        if self.rhythm.alone:
+        if self._most():
             yield from self._at_once()
         if self.filled.begun or self.filled.starts:
             yield from self.filled.judge(self._ranges() if self.filled.begun else {})
@@ -192,7 +192,9 @@ class Plan:
             return
         if verdict == "CANCELLED" and any(op.inv_us < nominal_us + _SETTLE_US for op in self.ended):
             return
-        if verdict == SKIPPED and self.rhythm.alone:
+        if verdict == "CANCELLED" and self._waits() and self.ended:
+            return
+        if verdict == self._too_many():
             if terms.calm and not self._is_busy(nominal_us):
                 yield self.broken(f"{verdict} at {nominal_us} with no run in hand")
             return
@@ -201,6 +203,21 @@ class Plan:
             yield self.broken(f"{verdict} at {nominal_us} without any fault")
         elif nominal_us > recovered_us:
             yield self.broken(f"{verdict} at {nominal_us} though all was healed", Promise.LIVE)
+
+    def _waits(self) -> bool:
+        """Whether a time may wait for earlier runs to end."""
+        return self.rhythm.overlap.startswith("BUFFER")
+
+    def _most(self) -> int:
+        """How many runs may be at work at once; 0 = any number."""
+        alone = self.rhythm.alone or self.rhythm.overlap == "SKIP" or self._waits()
+        return 1 if alone else self.rhythm.places
+
+    def _too_many(self) -> str:
+        """The verdict on a time for which there is no place."""
+        if self.rhythm.overlap == "ALLOW" and not self.rhythm.alone:
+            return DROPPED if self.rhythm.places else ""
+        return DROPPED if self.rhythm.places > 1 else SKIPPED
 
     def _spans(self) -> dict[str, tuple[int, int]]:
         """From when to when each run was surely at work: those given up may end at any time."""
@@ -220,17 +237,23 @@ class Plan:
         return any(first - ENDS_US <= at_us <= last + ENDS_US for first, last in spans)
 
     def _at_once(self) -> Iterator[Violation]:
-        """No two runs of a schedule that runs alone (I7)."""
-        spans = sorted((span, task) for task, span in self._spans().items())
-        for ((_, last_us), task), ((next_us, _), other) in pairwise(spans):
-            if next_us < last_us:
-                text = f"{other} began at {next_us} while {task} ran until {last_us}"
+        """No more runs than may be, of a schedule that says how many (I7)."""
+        working: list[tuple[int, str]] = []
+        for (first_us, last_us), task in sorted(
+            (span, task) for task, span in self._spans().items()
+        ):
+            working = [each for each in working if each[0] > first_us]
+            if len(working) >= self._most():
+                others = ", ".join(f"{other} ran until {end_us}" for end_us, other in working)
+                text = f"{task} began at {first_us} while {others}"
                 yield self.broken(text, Promise.NO_OVERLAP)
+            working.append((last_us, task))
 
     def _matched(self, decided: Mapping[int, Sequence[Verdict]]) -> Iterator[Violation]:
         """First starts against the windows of what was launched, whatever ids they carry."""
         terms = self.terms
-        late_us = NEVER_US if terms.late_us is None or not terms.calm else terms.late_us
+        judged = terms.calm and not self._waits()
+        late_us = NEVER_US if terms.late_us is None or not judged else terms.late_us
         windows = [
             Window(nominal_us - terms.early_us, nominal_us + late_us, str(nominal_us))
             for nominal_us, verdicts in decided.items()
@@ -251,7 +274,7 @@ class Plan:
         wish = self.made.wish or Wish(mode=Mode.AT_LEAST_ONCE)
         return Wish(
             mode=wish.mode,
-            due_us=nominal_us,
+            due_us=None if self._waits() else nominal_us,
             max_attempts=wish.max_attempts,
             payload=wish.payload,
         )

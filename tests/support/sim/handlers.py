@@ -44,6 +44,8 @@ async def worked(context: Context, clock: VirtualClock, work_ms: int, history: H
         except asyncio.CancelledError:
             history.planned["given up"] += 1
             raise
+        if not history.struck:
+            history.problem(context.task_id, "was silent for a minute, and nobody gave it up")
     elif before and history.is_open:
         history.planned["gone on"] += 1
     for said in range(1 + work_ms // SAYS_EVERY_MS):

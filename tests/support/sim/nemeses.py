@@ -177,6 +177,22 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         "backfills, and nothing broken": Profile(
             tasks=60, archives=10, filled=60, moves=40.0, drains=4.0
         ),
+        "silence": replace(STORMS["everything"], tasks=120, beating_share=0.5),
+        "silence, and nothing broken": Profile(tasks=120, beating_share=0.6, moves=10.0),
+        "overlaps": replace(
+            _BASE,
+            tasks=60,
+            schedules=10,
+            overlap_share=0.8,
+            crashes=8.0,
+            freezes=4.0,
+            freeze_s=8.0,
+            outages=2.0,
+            moves=10.0,
+        ),
+        "overlaps, and nothing broken": Profile(
+            tasks=60, schedules=10, overlap_share=0.8, moves=10.0
+        ),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),

@@ -14,7 +14,8 @@ from coordinator.node import CoordinatorNode
 from coordinator.schedules import CreateScheduleRequest, ScheduleApi
 from tests.support.checker.cluster import OF_SCHEDULE
 from tests.support.checker.history import Call, Days, Kind, Mode, Rhythm, Wish
-from tests.support.sim.clients import Client
+from tests.support.sim.clients import Ask, Client
+from tests.support.sim.history import Op
 from tests.support.sim.world import World
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.ids import TaskId
@@ -40,8 +41,18 @@ DAYS = (
 )
 """The first day is Saturday the 25th of October 2025, the second one is a Sunday."""
 ALONE_SHARE = 0.3
+OVERLAPS = (
+    Overlap(policy=OverlapPolicy.BUFFER_ONE),
+    Overlap(policy=OverlapPolicy.BUFFER, limit=1),
+    Overlap(policy=OverlapPolicy.BUFFER, limit=3),
+    Overlap(policy=OverlapPolicy.ALLOW, limit=1),
+    Overlap(policy=OverlapPolicy.ALLOW, limit=2),
+    Overlap(policy=OverlapPolicy.SKIP),
+)
 EVERY_MS = (1_000, 2_000, 5_000, 10_000, 30_000)
 ENDS_SOON_SHARE = 0.3
+AGAIN_SHARE = 0.4
+LATEST_AGAIN_S = 70.0
 FOR_EVER = 1_000
 """A schedule in doubt would fire for ever."""
 
@@ -51,6 +62,9 @@ class Planner(Client):
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
+        self._again = random.Random(f"{world.seed} {name} asks again")
+        self._creations: dict[str, tuple[Op, Ask]] = {}
+        self._overlaps = random.Random(f"{world.seed} {name} overlaps")
         self._varies = random.Random(f"{world.seed} {name} varies")
 
     def part_of(self, service: CoordinatorNode) -> Any:
@@ -67,6 +81,8 @@ class Planner(Client):
             if created is None:
                 continue
             self.tasks.append(created)
+            if self._again.random() < AGAIN_SHARE:
+                ending.append(self._world.loop.create_task(self._create_again(created)))
             if self._rng.random() < ENDS_SOON_SHARE:
                 self.tasks.remove(created)
                 work = self._end_later(created, self._rng.uniform(0, 60))
@@ -111,7 +127,18 @@ class Planner(Client):
         op.request_id, op.wish = request_id, replace_record(asked, payload=name)
         op.rhythm = rhythm or _rhythm(spec)
         await self.insist(op, ask, tries=FOR_EVER)
-        return op.task_id if op.kind is Kind.OK else None
+        if op.kind is not Kind.OK:
+            return None
+        self._creations[op.task_id] = (op, ask)
+        return op.task_id
+
+    async def _create_again(self, schedule: str) -> None:
+        """Repeat a creation when its schedule has fired, or has ended: it is not made anew."""
+        first, ask = self._creations[schedule]
+        await self._pause(self._again.uniform(0, LATEST_AGAIN_S))
+        op = self.begin(Call.CREATE_SCHEDULE, schedule)
+        op.request_id, op.wish, op.rhythm = first.request_id, first.wish, first.rhythm
+        await self.insist(op, ask, resend=True)
 
     def _varied(self, spec: ScheduleSpec) -> tuple[ScheduleSpec, Rhythm]:
         """Some allow no overlap, some go by the clocks of a zone instead of an interval."""
@@ -119,8 +146,12 @@ class Planner(Client):
         zoned, alone = varied.random() < ZONED_SHARE, varied.random() < ALONE_SHARE
         if alone:
             spec = replace(spec, overlap=Overlap(policy=OverlapPolicy.SKIP))
+        if self._overlaps.random() < self._world.profile.overlap_share:
+            spec, alone = replace(spec, overlap=self._overlaps.choice(OVERLAPS)), False
+        rule = spec.overlap
+        at_once = {"overlap": str(rule.policy), "places": rule.limit}
         if not zoned:
-            return spec, replace_record(_rhythm(spec), alone=alone)
+            return spec, replace_record(_rhythm(spec), alone=alone, **at_once)
         step, fold = varied.choice(SECONDS), varied.choice(list(FoldRule))
         if varied.random() < DATED_SHARE:
             days = varied.choice(DAYS)
@@ -138,7 +169,12 @@ class Planner(Client):
             calendar=Calendar(crons=(cron,), end_ms=spec.end_ms),
         )
         rhythm = replace_record(
-            rhythm, max_runs=spec.max_runs, end_us=end_us, alone=alone, zero_ms=START_WALL_MS
+            rhythm,
+            max_runs=spec.max_runs,
+            end_us=end_us,
+            alone=alone,
+            zero_ms=START_WALL_MS,
+            **at_once,
         )
         return spec, rhythm
 

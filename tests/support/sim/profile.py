@@ -40,6 +40,7 @@ class Profile:
         keyed_share: of tasks that share a concurrency key with others.
         archives: so many schedules of days and months have some of their past launched once more.
         filled: nominal times of a backfill, at most.
+        overlap_share: of schedules that have any other rule for runs that overlap.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -84,6 +85,7 @@ class Profile:
     keyed_share: float = 0.1
     archives: int = 0
     filled: int = 12
+    overlap_share: float = 0.2
     script: str = ""
 
 

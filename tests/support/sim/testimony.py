@@ -40,6 +40,8 @@ SLOT_CHANGES_US = 5_000
 """From the end of a run to the start of the next one in its slot, at most."""
 KEY_CHANGES_US = 20_000
 """The same for a place of a key: its owner hears of the end and claims the next one first."""
+OVERLAP_CHANGES_US = 60_000
+"""The same for a schedule whose next run waits for one to end: its tick is written first."""
 Attempt = tuple[str, int]
 """A task, and the number of its attempt."""
 
@@ -124,6 +126,11 @@ def _waited(run: Run) -> frozenset[Attempt]:
     The work of others made them late.
     """
     key_of = {op.wish.payload: op.wish for op in run.ops if op.wish is not None and op.wish.key}
+    waits = {
+        op.wish.payload
+        for op in run.ops
+        if op.wish is not None and op.rhythm is not None and op.rhythm.overlap.startswith("BUFFER")
+    }
     found: set[Attempt] = set()
     payload_of = {start.task: start.payload for start in run.starts}
     events: list[Start | End] = [*run.ends, *run.starts]
@@ -131,7 +138,10 @@ def _waited(run: Run) -> frozenset[Attempt]:
     freed_us: dict[str, int] = {}
     for each in sorted(events, key=lambda each: each.at_us):
         rooms = {each.process: (SLOTS, SLOT_CHANGES_US)}
-        wish = key_of.get(payload_of.get(each.task, ""))
+        payload = payload_of.get(each.task, "")
+        if payload in waits:
+            rooms[payload] = (1, OVERLAP_CHANGES_US)
+        wish = key_of.get(payload)
         if wish is not None:
             rooms[wish.key] = (wish.most, KEY_CHANGES_US)
         for room, (places, changes_us) in rooms.items():
