@@ -1,11 +1,12 @@
 """A process that owns a shard, to be stopped and continued from outside.
 
 `python zookeeper_process.py HOST:PORT ROOT SESSION_TIMEOUT_MS` prints JSON lines: its epoch when
-it owns, whether its lease holds when it wakes from a stop, and its state when that is final.
+it owns, whether its lease holds when it is continued, and its state when that is final.
 """
 
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -30,14 +31,14 @@ async def main(hosts: str, root: str, session_timeout_ms: int) -> None:
     options = ZooKeeperOptions(hosts=hosts, root=root, session_timeout_ms=session_timeout_ms)
     session = await open_session(options, clock)
     await session.join(member(A))
+    continued = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, continued.set)
     say(epoch=await session.take_ownership(SHARD))
-    seen_mono_ms = clock.now().mono_ms
+    await continued.wait()
+    now_mono_ms = clock.now().mono_ms
+    timeout_ms = session.session_timeout_ms
+    say(lease_holds=lease_holds(session.proven_at_mono_ms(), timeout_ms, now_mono_ms))
     while session.state is not SessionState.LOST:
-        now_mono_ms = clock.now().mono_ms
-        if now_mono_ms - seen_mono_ms > session_timeout_ms:
-            timeout_ms = session.session_timeout_ms
-            say(lease_holds=lease_holds(session.proven_at_mono_ms(), timeout_ms, now_mono_ms))
-        seen_mono_ms = now_mono_ms
         await clock.sleep_ms(LOOK_MS)
     say(state=session.state)
     await session.close()

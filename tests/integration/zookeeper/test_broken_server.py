@@ -17,7 +17,7 @@ from timeball_server.ports.coordination import Role, SessionState
 
 pytestmark = pytest.mark.asyncio
 LONG_TIMEOUT_MS = 10_000
-SHORT_TIMEOUT_MS = 2_000
+SHORT_TIMEOUT_MS = 6_000
 
 
 async def reach(session: ZooKeeperSession, *states: SessionState) -> None:

@@ -27,7 +27,7 @@ CYCLES = 1_000
 SEED = 20_260
 STEPS = 150
 RIVALS = 8
-HELD_S = 0.3
+MEMBERS = f"members/{Role.SCHEDULER_NODE}"
 WATCHES = 9
 """Three roles, one member, candidacies, ownerships, standbys, the assignment and the wishes."""
 
@@ -40,14 +40,26 @@ async def reach(session: CoordinationSession, state: SessionState) -> None:
 
 
 async def answered_never(
-    world: ZooKeeperWorld, session: CoordinationSession, request: Callable[[], Awaitable[object]]
+    world: ZooKeeperWorld,
+    session: CoordinationSession,
+    request: Callable[[], Awaitable[object]],
+    place: str,
+    answer_ms: int = 60_000,
 ) -> None:
-    """Make a request that the server applies and whose answer is lost."""
+    """Make a request that the server applies, an entry below `place`, and whose answer is lost.
+
+    `answer_ms` is shorter for one that first reads: it goes on only when that is answered.
+    """
     wire = world.wire(session)
-    wire.answer_ms = 60_000
-    asked = asyncio.ensure_future(request())
-    await moment(HELD_S)
-    assert not asked.done()
+    wire.answer_ms = answer_ms
+    with admin(world.address) as outside:
+
+        async def applied() -> bool:
+            return bool(outside.get_children(f"{world.root}/{place}"))
+
+        assert not await applied()
+        asked = asyncio.ensure_future(request())
+        await eventually(applied, "the server has applied it")
     wire.cut()
     with pytest.raises(CoordinationUnavailable, match="unknown"):
         await asked
@@ -61,7 +73,7 @@ async def answered_never(
 
 async def test_r1_an_epoch_whose_answer_was_lost_is_never_used(world: ZooKeeperWorld) -> None:
     session = await joined(world, A)
-    await answered_never(world, session, lambda: session.take_ownership(SHARD))
+    await answered_never(world, session, lambda: session.take_ownership(SHARD), "owners")
     with admin(world.address) as outside:
         path = f"{world.root}/owners/{SHARD}"
         lost = outside.exists(path)
@@ -78,9 +90,9 @@ async def test_r1_an_epoch_whose_answer_was_lost_is_never_used(world: ZooKeeperW
 
 async def test_a_join_or_candidacy_whose_answer_was_lost_is_found(world: ZooKeeperWorld) -> None:
     session = await world.open()
-    await answered_never(world, session, lambda: session.join(member(A)))
+    await answered_never(world, session, lambda: session.join(member(A)), MEMBERS)
     incarnation = await session.join(member(A))
-    await answered_never(world, session, session.campaign)
+    await answered_never(world, session, session.campaign, "election", 1_500)
     await session.campaign()
     assert await session.leader() == A
     with admin(world.address) as outside:
@@ -183,10 +195,10 @@ async def test_a_leader_deposed_between_looking_and_writing_writes_nothing(
     first, term = await led_by(world, A)
     second = await joined(world, B)
     await second.campaign()
-    world.wire(first).answer_ms = 600
-    writing = asyncio.ensure_future(first.write_assignment(term, 0, {SHARD: A}, {}))
-    await moment(0.2)
     with admin(world.address) as outside:
+        world.wire(first).answer_ms = 1_000
+        writing = asyncio.ensure_future(first.write_assignment(term, 0, {SHARD: A}, {}))
+        await moment(0.2)
         oldest = min(outside.get_children(f"{world.root}/election"), key=lambda each: each[-10:])
         outside.delete(f"{world.root}/election/{oldest}")
     assert not await writing
