@@ -100,38 +100,34 @@ def event_values(row: EventRow) -> Values:
 
 def event_from(values: Values) -> EventRow:
     """The event of a row, or what stands for one that this version cannot read."""
-    try:
-        return _event_from(values)
-    except FOREIGN as error:
-        return unreadable_from(values, error)
-
-
-def _event_from(values: Values) -> EventRow:
     (_, _, _, task_id, epoch, seq, kind, state, alarm_due_ms, alarm_seq, alarm_epoch, attempt,
      run_seq, run_epoch, executor, incarnation, prev_epoch, spec_seq, spec_epoch, revision,
      priority, unaccounted, request_id, at_ms, created_ms, actor, detail) = values  # fmt: skip
-    return EventRow(
-        task_id=TaskId(task_id),
-        epoch=Epoch(epoch),
-        seq=seq,
-        kind=EventKind(kind),
-        state=State(state),
-        alarm=None if alarm_seq is None else Alarm(alarm_due_ms, alarm_seq, Epoch(alarm_epoch)),
-        attempt=attempt,
-        run=None if run_seq is None else EventRef(run_seq, Epoch(run_epoch)),
-        executor=None if executor is None else NodeId(executor),
-        incarnation=Incarnation(incarnation),
-        prev_epoch=Epoch(prev_epoch),
-        spec_at=EventRef(spec_seq, Epoch(spec_epoch)),
-        revision=revision,
-        priority=priority,
-        unaccounted=tuple(unaccounted or ()),
-        request_id=request_id,
-        at_ms=at_ms,
-        created_ms=created_ms,
-        actor=actor,
-        detail=decode_detail(detail),
-    )
+    try:
+        return EventRow(
+            task_id=TaskId(task_id),
+            epoch=Epoch(epoch),
+            seq=seq,
+            kind=EventKind(kind),
+            state=State(state),
+            alarm=None if alarm_seq is None else Alarm(alarm_due_ms, alarm_seq, Epoch(alarm_epoch)),
+            attempt=attempt,
+            run=None if run_seq is None else EventRef(run_seq, Epoch(run_epoch)),
+            executor=None if executor is None else NodeId(executor),
+            incarnation=Incarnation(incarnation),
+            prev_epoch=Epoch(prev_epoch),
+            spec_at=EventRef(spec_seq, Epoch(spec_epoch)),
+            revision=revision,
+            priority=priority,
+            unaccounted=tuple(unaccounted or ()),
+            request_id=request_id,
+            at_ms=at_ms,
+            created_ms=created_ms,
+            actor=actor,
+            detail=decode_detail(detail),
+        )
+    except FOREIGN as error:
+        return unreadable_from(values, error)
 
 
 # journal and due share the shape of their partition key, so that one bucket is one mutation.
