@@ -41,8 +41,9 @@ def too_late(entry: Entry, starts: list[Begun]) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_whoever_races_with_the_start_is_told_who_won() -> None:
-    races = Races(seed=6)
+@pytest.mark.parametrize("busy_from_per_s", [0, 1_000_000], ids=["ahead", "at the instant"])
+def test_whoever_races_with_the_start_is_told_who_won(busy_from_per_s: int) -> None:
+    races = Races(seed=6, busy_from_per_s=busy_from_per_s)
     won: Counter[tuple[Race, bool]] = Counter()
     repeated = 0
     for _ in range(WAVES):
@@ -57,3 +58,4 @@ def test_whoever_races_with_the_start_is_told_who_won() -> None:
     for race in Race:
         assert min(won[race, True], won[race, False]) > 500, won
     assert repeated > 50, "hardly anybody asked twice"
+    assert (races.kept > 5_000) == (busy_from_per_s == 0), races.kept

@@ -6,7 +6,7 @@ it is said, and every later fact is held against it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.support.engine_revisions import again, delete, reschedule, update
 from tests.support.engine_versions import Versions
@@ -28,6 +28,7 @@ from timeball_server.core.ids import Incarnation, NodeId, TaskId
 from timeball_server.core.journal import CLOSED, TERMINAL, State
 from timeball_server.core.messages import (
     FromExecutor,
+    RunId,
     RunOrder,
     RunResult,
     StreamHello,
@@ -106,6 +107,7 @@ class ModelExecutor:
         self.inbox: list[tuple[xr.StreamKey, ToExecutor | None]] = []
         self.outbox: list[tuple[xr.StreamKey, FromExecutor]] = []
         self.running: list[RunOrder] = []
+        self.kept: list[tuple[int, RunId]] = []
         model.world.joined(self)
 
     def _key(self, node: Node) -> xr.StreamKey:
@@ -180,9 +182,18 @@ class ModelExecutor:
         for effect in effects:
             if isinstance(effect, xr.Send):
                 self.outbox.append((effect.stream, effect.message))
+            elif isinstance(effect, xr.KeepOrders):
+                now_ms = self.model.world.mono_ms
+                self.kept += [(now_ms + keep_ms, run) for run, keep_ms in effect.runs]
             elif isinstance(effect, xr.StartRuns):
                 for order in effect.orders:
                     self._start(order)
+
+    def ripen(self) -> None:
+        """The instant of orders that came ahead of it may be here."""
+        ripe = [run for at_ms, run in self.kept if at_ms <= self.model.world.mono_ms]
+        self.kept = [each for each in self.kept if each[1] not in ripe]
+        self._perform(self.state.ripe(ripe))
 
     def _start(self, order: RunOrder) -> None:
         now_ms = self.model.world.wall_ms
@@ -313,6 +324,7 @@ class Model:
     def tick(self, choice: int) -> None:
         """Time passes."""
         self.world.jump((1, 50, 300, 1_000, 3_000, 9_000)[choice % 6])
+        self._ripen()
 
     def break_stream(self, choice: int) -> None:
         """The owner's stream to an executor breaks; what was under way may be lost."""
@@ -361,7 +373,9 @@ class Model:
             assert node.engine.shards == {}
 
     def _new_owner(self) -> Node:
-        node = self.world.node(f"s{len(self.world.nodes) + 1}", CONFIG)
+        number = len(self.world.nodes) + 1
+        config = replace(CONFIG, busy_from_per_s=0) if number % 2 else CONFIG
+        node = self.world.node(f"s{number}", config)
         node.hold_writes = True
         node.acquire()
         return node
@@ -390,7 +404,12 @@ class Model:
         self._calm()
         self.check()
 
+    def _ripen(self) -> None:
+        for executor in self.executors:
+            executor.ripen()
+
     def _calm(self) -> None:
+        self._ripen()
         for executor in self.executors:
             for _ in range(100):
                 if not (executor.inbox or executor.outbox or executor.running):

@@ -390,6 +390,20 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             nemesis="calm",
             within=1,
         ),
+        "R24 kept": Switch(
+            says="an order that left ahead of its instant is begun as it arrives",
+            rewrites=(
+                Rewrite(
+                    "timeball_server.core.executor_state",
+                    "ExecutorState._dispatch",
+                    "order.keep_ms > 0",
+                    "order.keep_ms > 60_000",
+                ),
+            ),
+            breaks=("I2",),
+            nemesis="calm",
+            within=4,
+        ),
         **REMOVAL_RULES,
         **SCHEDULE_RULES,
     }
