@@ -110,7 +110,7 @@ def _database(profile: Profile) -> MemoryDatabase:
 def _remembered(name: str, engine: Engine) -> Iterator[str]:
     """What an owner keeps of tasks that have ended: who asks for them, and their places."""
     for shard in engine.shards.values():
-        for what in ("watchers", "asking", "finding", "unresolved", "barred"):
+        for what in ("watchers", "asking", "finding", "unresolved", "barred", "beats"):
             kept = getattr(shard, what)
             if kept:
                 yield f"{name} still has {len(kept)} {what} of shard {shard.shard}"

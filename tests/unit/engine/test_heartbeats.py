@@ -268,6 +268,26 @@ def test_what_is_heard_before_the_task_is_read_is_not_lost() -> None:
     assert (progress.checkpoint, progress.note) == (FIVE, "on")
 
 
+@pytest.mark.parametrize("dies", [False, True], ids=["it ends", "its executor dies"])
+def test_what_is_heard_of_a_run_that_is_never_adopted_is_forgotten(dies: bool) -> None:
+    """A sign of life may carry a checkpoint: an owner must not keep one for ever."""
+    world = World()
+    executor, first, order = begun(world)
+    world.run(3 * BEAT_MS)
+    first.frozen = True
+    second = world.node("s2")
+    second.hold_reads = True
+    second.acquire()
+    says(executor, order, FIVE)
+    beats = second.engine.shards[order.shard].beats
+    assert list(beats) == [order.run]
+    if dies:
+        executor.vanishes()
+    else:
+        executor.succeeds(order)
+    assert beats == {}
+
+
 def test_the_checkpoint_survives_owner_and_executor_at_once_by_a_rare_event() -> None:
     world = World()
     executor, first, order = begun(world)

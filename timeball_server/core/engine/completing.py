@@ -48,6 +48,7 @@ def arrived(engine: Engine, incarnation: Incarnation, result: RunResult) -> None
     shard = engine.shards.get(result.shard)
     if shard is None or shard.phase is Phase.RELEASING:
         return
+    shard.beats.pop(result.run, None)  # nobody adopts a run that has ended
     task = shard.tasks.get(result.run.task_id)
     if task is None:
         task = commands.read_into_memory(engine, shard, result.run.task_id)

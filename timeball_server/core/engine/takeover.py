@@ -104,7 +104,8 @@ def gone(engine: Engine, incarnation: Incarnation) -> None:
     for shard in list(engine.shards.values()):
         if shard.phase is Phase.RELEASING:
             continue
-        shard.inventories.pop(incarnation, None)
+        for run in shard.inventories.pop(incarnation, ()):
+            shard.beats.pop(run, None)
         for task in shard.unresolved.pop(incarnation, []):
             if engine.owned(task) is shard:
                 resolve(engine, shard, task)
