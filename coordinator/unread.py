@@ -17,7 +17,6 @@ from timeball_server.core.ids import TaskId
 from timeball_server.core.journal import (
     EventRow,
     History,
-    SpecDetail,
     State,
     fold,
     unreadable_event,
@@ -29,6 +28,7 @@ from timeball_server.core.model import (
     TaskSpec,
     TaskView,
 )
+from timeball_server.core.view import known_spec
 
 
 def unread(rows: Iterable[EventRow]) -> History | None:
@@ -39,7 +39,7 @@ def unread(rows: Iterable[EventRow]) -> History | None:
 
 def refusal(history: History, namespace: str) -> TimeballError:
     """What is answered about one such task; that it is another namespace's, if that can be read."""
-    task_id, spec = history.head.task_id, _spec_of(history)
+    task_id, spec = history.head.task_id, known_spec(history)
     if spec is not None and spec.namespace != namespace:
         return not_found(task_id)
     return needed(task_id)
@@ -55,7 +55,7 @@ def needed(task_id: TaskId) -> NewerVersionNeeded:
 
 def marked(history: History, hint: Hint, namespace: str, owner: str = "") -> TaskView | None:
     """A list's line of such a task, None if it is another namespace's."""
-    head, known = history.head, _spec_of(history)
+    head, known = history.head, known_spec(history)
     if known is not None and known.namespace != namespace:
         return None
     alarms = [row.alarm for row in history.chain if row.alarm is not None]
@@ -90,11 +90,3 @@ def marked_schedule(head: EventRow, namespace: str) -> ScheduleView | None:
         updated_ms=head.at_ms,
         unreadable=True,
     )
-
-
-def _spec_of(history: History) -> TaskSpec | None:
-    """The first specification of the chain; a later one has the same namespace and owner."""
-    for row in history.chain:
-        if isinstance(row.detail, SpecDetail):
-            return row.detail.spec
-    return None

@@ -18,6 +18,7 @@ from timeball_server.core.journal import (
     History,
     OutcomeDetail,
     ProgressDetail,
+    ScheduleDetail,
     SpecDetail,
     State,
 )
@@ -286,3 +287,13 @@ def _journal(history: History) -> tuple[EventView, ...]:
     entries += [(row, False) for row in history.not_accepted]
     entries.sort(key=lambda entry: (entry[0].epoch, entry[0].seq))
     return tuple(event_view(row, accepted=accepted) for row, accepted in entries)
+
+
+def known_spec(history: History) -> TaskSpec | None:
+    """What was asked for first, as far as it can be read; namespace and owner never change."""
+    for row in history.chain:
+        if isinstance(row.detail, SpecDetail):
+            return row.detail.spec
+        if isinstance(row.detail, ScheduleDetail):
+            return row.detail.spec.task
+    return None

@@ -33,12 +33,10 @@ from timeball_server.core.journal import (
     EventRow,
     History,
     NoteDetail,
-    ScheduleDetail,
-    SpecDetail,
     fold,
     unreadable_event,
 )
-from timeball_server.core.model import TaskSpec
+from timeball_server.core.view import known_spec
 
 LOOK_AGAIN: Final = 10
 """So many times the interval of sweeps passes before a bucket is swept again for such tasks."""
@@ -84,7 +82,7 @@ def instead(
     """Let go of a task whose journal was read in vain; `refuse` answers who waits for it."""
     task.loading = Loading.UNREADABLE
     task.chain = [row]
-    task.spec = _spec_of(history) or task.spec
+    task.spec = known_spec(history) or task.spec
     minute = 0 if history.head.state in CLOSED else task.alarm_minute
     _let_go(engine, shard, task, _held(row, history, minute))
 
@@ -120,23 +118,13 @@ def _hold(engine: Engine, shard: ShardState, task_id: TaskId, held: Held) -> Non
 
 def _held(row: EventRow, history: History | None, minute: int) -> Held:
     seen = row.detail.text if isinstance(row.detail, NoteDetail) else "nothing of it"
-    spec = None if history is None else _spec_of(history)
+    spec = None if history is None else known_spec(history)
     return Held(
         minute=minute,
         namespace=None if spec is None else spec.namespace,
         event=f"event {row.seq} of epoch {row.epoch} ({seen})",
         since_ms=row.at_ms or None,
     )
-
-
-def _spec_of(history: History) -> TaskSpec | None:
-    """What the caller asked for, as far as it can be read; all events have the same namespace."""
-    for row in history.chain:
-        if isinstance(row.detail, SpecDetail):
-            return row.detail.spec
-        if isinstance(row.detail, ScheduleDetail):
-            return row.detail.spec.task
-    return None
 
 
 def refuse(engine: Engine, task: TaskState) -> None:
