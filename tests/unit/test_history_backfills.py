@@ -235,6 +235,37 @@ def test_times_of_days_go_by_the_zone() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("zone", "day", "times_s", "rules", "wanted"),
+    [
+        ("Europe/Berlin", (2025, 3, 30), (9_000,), {}, ["01:00"]),
+        ("Europe/Berlin", (2025, 3, 30), (7_200, 9_000, 10_800), {}, ["01:00"]),
+        ("Europe/Berlin", (2025, 3, 30), (9_000, 10_800), {"gap": "SKIP"}, ["01:00"]),
+        ("Europe/Berlin", (2025, 3, 30), (9_000,), {"gap": "SKIP"}, []),
+        ("Europe/Berlin", (2024, 10, 27), (9_000,), {}, ["00:30", "01:30"]),
+        ("Europe/Berlin", (2024, 10, 27), (9_000,), {"fold": "FIRST"}, ["00:30"]),
+        ("Europe/Berlin", (2024, 10, 27), (9_000,), {"fold": "SECOND"}, ["01:30"]),
+        ("Africa/Cairo", (2025, 4, 25), (1_800,), {}, ["22:00"]),
+        ("Australia/Lord_Howe", (2024, 10, 6), (8_100,), {}, ["15:30"]),
+        ("Australia/Lord_Howe", (2024, 4, 7), (6_300,), {}, ["14:45", "15:15"]),
+    ],
+)
+def test_times_that_clocks_leave_out_or_show_twice(
+    zone: str,
+    day: tuple[int, int, int],
+    times_s: tuple[int, ...],
+    rules: dict[str, str],
+    wanted: list[str],
+) -> None:
+    """Berlin jumps at 01:00 UTC, Cairo at its midnight, Lord Howe by half an hour."""
+    days = Days(dates=str(day[2]), months=(day[1],), times_s=times_s)
+    rhythm = Rhythm(every_us=DAY, days=days, zone=zone, zero_ms=ZERO_MS, **rules)
+    middle_us = since_zero_us(*day)
+    found = nominal_times(rhythm, middle_us - 2 * DAY, middle_us + 2 * DAY)
+    shown = [datetime.fromtimestamp(ZERO_MS / 1_000 + at / S, UTC) for at in found]
+    assert [f"{each:%H:%M}" for each in shown] == wanted
+
+
 # Keys -------------------------------------------------------------------------------------------
 
 

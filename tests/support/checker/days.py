@@ -15,6 +15,7 @@ from tests.support.checker.history import Days, Rhythm
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WEEKEND = (5, 6)
 _DAY = timedelta(days=1)
+_MINUTE_S = 60
 
 
 def names(days: Days, day: date) -> bool:
@@ -61,19 +62,33 @@ def _length(day: date) -> int:
 
 
 def times_between(rhythm: Rhythm, days: Days, after_us: int, until_us: int) -> Iterator[int]:
-    """The times that such days have of their own, strictly after one instant, not after another.
-
-    They must be times that clocks of the zone show once on each day.
-    """
+    """The times that such days have of their own, strictly after one instant, not after another."""
     zone, zero_s = ZoneInfo(rhythm.zone), rhythm.zero_ms / 1_000
-    day = datetime.fromtimestamp(zero_s + after_us / 1e6, zone).date()
+    day = datetime.fromtimestamp(zero_s + after_us / 1e6, zone).date() - _DAY
     last = datetime.fromtimestamp(zero_s + until_us / 1e6, zone).date()
     while day <= last:
         if names(days, day):
-            for time_s in sorted(days.times_s):
-                hour, minute, second = time_s // 3_600, time_s // 60 % 60, time_s % 60
-                shown = datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=zone)
-                at_us = round((shown.timestamp() - zero_s) * 1e6)
+            found = {at_s for each in days.times_s for at_s in _instants(rhythm, zone, day, each)}
+            for at_us in sorted(round((at_s - zero_s) * 1e6) for at_s in found):
                 if after_us < at_us <= until_us:
                     yield at_us
         day += _DAY
+
+
+def _instants(rhythm: Rhythm, zone: ZoneInfo, day: date, time_s: int) -> list[float]:
+    """When clocks show a time on a day: once, twice, or not at all (rules `fold` and `gap`)."""
+    shown = datetime(day.year, day.month, day.day) + timedelta(seconds=time_s)  # noqa: DTZ001 - a local time that may not exist
+    first, second = (shown.replace(tzinfo=zone, fold=each).timestamp() for each in (0, 1))
+    if first == second:
+        return [first]
+    if first < second:
+        return {"FIRST": [first], "SECOND": [second]}.get(rhythm.fold, [first, second])
+    return [] if rhythm.gap == "SKIP" else [_jump(zone, second, first)]
+
+
+def _jump(zone: ZoneInfo, before_s: float, after_s: float) -> float:
+    """The first minute between two instants at which clocks differ by as much as at the second."""
+    wanted = datetime.fromtimestamp(after_s, zone).utcoffset()
+    while datetime.fromtimestamp(before_s, zone).utcoffset() != wanted:
+        before_s += _MINUTE_S
+    return before_s

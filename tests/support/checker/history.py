@@ -118,6 +118,7 @@ class Rhythm(Record, frozen=True, kw_only=True):
         hour: only while clocks of `zone` show this hour of the day, None = always.
         days: only on these days of `zone`; if they have times of their own, these and nothing else.
         fold: which pass of an hour that clocks show twice: FIRST, SECOND or BOTH.
+        gap: what becomes of a time of `days` that clocks leave out: RUN_AT_END of that, or SKIP.
         zero_ms: what UTC clocks showed at the history's time 0, in milliseconds since 1970.
     """
 
@@ -131,6 +132,7 @@ class Rhythm(Record, frozen=True, kw_only=True):
     hour: int | None = None
     zone: str = "UTC"
     fold: str = "BOTH"
+    gap: str = "RUN_AT_END"
     zero_ms: int = 0
     days: Days | None = None
 

@@ -20,7 +20,7 @@ from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.ids import TaskId
 from timeball_server.core.minting import fresh_request_id
 from timeball_server.core.model import ScheduleSpec, ScheduleView, TaskSpec
-from timeball_server.core.schedules.spec import Calendar, Cron
+from timeball_server.core.schedules.spec import Calendar, Cron, FoldRule, GapRule
 
 DAY_US = 86_400_000_000
 FARTHEST_DAYS = 1_000
@@ -31,6 +31,18 @@ HOURS = (4, 22)
 """Clocks of these zones show the hours between them once a day. None of them is soon."""
 DATES = ("1", "15", "28", "29", "31", "L", "LW", "15W", "1W", "28W", "1,L", "3,17")
 MONTHS = ((), (), (), (1,), (2,), (12,), (1, 12), (2, 8), (3, 6, 9, 12), (11, 2))
+JUMPS = (
+    ("Europe/Berlin", 3, "sunL", (1, 2, 3)),
+    ("America/New_York", 3, "sun#2", (1, 2, 3)),
+    ("America/New_York", 11, "sun#1", (0, 1, 2)),
+    ("Pacific/Auckland", 4, "sun#1", (1, 2, 3)),
+    ("Pacific/Auckland", 9, "sunL", (1, 2, 3)),
+    ("Australia/Lord_Howe", 4, "sun#1", (1, 2)),
+    ("Australia/Lord_Howe", 10, "sun#1", (1, 2, 3)),
+    ("Africa/Cairo", 4, "friL", (0, 1)),
+)
+"""When clocks are put forward or back: zone, month, day, and hours about it. None is soon."""
+JUMPS_SHARE = 0.35
 PAUSES_SHARE = 0.4
 STOPS_SHARE = 0.4
 
@@ -52,12 +64,29 @@ class Archivist(Planner):
         for _ in range(schedules):
             gap_s = max(0.0, (until_us - self._world.loop.now_us) / 1e6) / schedules
             await self._pause(self._varies.uniform(0, gap_s))
-            days, zone = self._days(), self._varies.choice(ZONES)
-            created = await self.create_dated(days, zone, *self.task("", None, 0))
+            days, zone = self._days_and_zone()
+            cron = Cron(
+                expression=expression(days),
+                zone=zone,
+                gap=self._varies.choice(list(GapRule)),
+                fold=self._varies.choice(list(FoldRule)),
+            )
+            created = await self.create_dated(days, cron, *self.task("", None, 0))
             if created is not None:
-                work = self._fill(created, dated(days, zone))
+                work = self._fill(created, dated(days, cron))
                 filling.append(self._world.loop.create_task(work, name=f"{self.name} fills"))
         await asyncio.gather(*filling)
+
+    def _days_and_zone(self) -> tuple[Days, str]:
+        """Days of some months, or those on which clocks jump."""
+        varied = self._varies
+        if varied.random() >= JUMPS_SHARE:
+            return self._days(), varied.choice(ZONES)
+        zone, month, weekday, hours = varied.choice(JUMPS)
+        minute = varied.choice((0, 15, 30, 59))
+        chosen = sorted(varied.sample(hours, varied.randint(1, len(hours))))
+        times_s = tuple(hour * 3_600 + minute * 60 for hour in chosen)
+        return Days(weekdays=weekday, months=(month,), times_s=times_s), zone
 
     def _days(self) -> Days:
         varied = self._varies
@@ -100,12 +129,12 @@ class Archivist(Planner):
         return Range(first_us, min(ends_us + varied.choice((0, 0, 1_000_000)), latest_us))
 
     async def create_dated(
-        self, days: Days, zone: str, task: TaskSpec, wish: Wish | None = None
+        self, days: Days, cron: Cron, task: TaskSpec, wish: Wish | None = None
     ) -> str | None:
         """Create a schedule of such days; its id if the archivist learned it."""
-        calendar = Calendar(crons=(Cron(expression=expression(days), zone=zone),))
+        calendar = Calendar(crons=(cron,))
         spec = ScheduleSpec(task=replace(task, namespace=self.namespace), calendar=calendar)
-        created = await self.create_schedule(spec, dated(days, zone), wish)
+        created = await self.create_schedule(spec, dated(days, cron), wish)
         if created is not None:
             self.tasks.append(created)
         return created
@@ -164,9 +193,16 @@ class Archivist(Planner):
         await super().end_all()
 
 
-def dated(days: Days, zone: str) -> Rhythm:
+def dated(days: Days, cron: Cron) -> Rhythm:
     """The rhythm of such days, for the judge."""
-    return Rhythm(every_us=DAY_US, zone=zone, days=days, zero_ms=START_WALL_MS)
+    return Rhythm(
+        every_us=DAY_US,
+        zone=cron.zone,
+        fold=cron.fold,
+        gap=cron.gap,
+        days=days,
+        zero_ms=START_WALL_MS,
+    )
 
 
 def expression(days: Days) -> str:

@@ -385,6 +385,12 @@ RULES: Mapping[str, Switch] = MappingProxyType(
                     "task.due_ms <= engine.now_ms",
                     "True",
                 ),
+                Rewrite(
+                    f"{ENGINE}.dispatching",
+                    "_order",
+                    "max(0, task.due_ms - engine.now_ms)",
+                    "0",
+                ),
             ),
             breaks=("I2",),
             nemesis="calm",

@@ -97,7 +97,7 @@ SCHEDULE_BUGS: Mapping[str, Switch] = MappingProxyType(
             ),
             breaks=("I6",),
             nemesis="autumn",
-            within=2,
+            within=4,
         ),
         "runs of one schedule at once": Switch(
             says="a nominal time is launched though its schedule skips while a run is in hand",

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from tests.support.checker.history import Claim, Days, Mode, Sent, Start, Wish
-from tests.support.sim.archivists import Archivist
+from tests.support.sim.archivists import Archivist, expression
 from tests.support.sim.clients import COORDINATORS, Client, Wanted
 from tests.support.sim.gate import Gate
 from tests.support.sim.handlers import WORK
@@ -21,6 +21,7 @@ from tests.support.virtual_loop import START_WALL_MS, VirtualClock
 from timeball_server.core.ids import TaskId, home_of
 from timeball_server.core.minting import CreateTime, fresh_request_id, mint
 from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, ScheduleSpec, TaskSpec
+from timeball_server.core.schedules.spec import Cron
 
 LOOK_MS = 1
 LIMIT_S = 60.0
@@ -177,7 +178,8 @@ class Stage:
         """
         days = Days(dates="13,L", times_s=(12 * 3_600,))
         task = self.wanted(due_s=0).spec
-        created = await self.archivist.create_dated(days, "Europe/Berlin", task)
+        cron = Cron(expression=expression(days), zone="Europe/Berlin")
+        created = await self.archivist.create_dated(days, cron, task)
         if created is None:
             raise StaleScript("a schedule could not be created")
         return TaskId(created)
