@@ -7,7 +7,7 @@ broken stream ends, and who dialled it decides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import grpc
@@ -153,6 +153,7 @@ class GrpcExecutorServer:
             parts=executor_messages,
             frame=_response,
             broken=_BROKEN,
+            join=joined,
         )
         self._end.start()
 
@@ -241,6 +242,23 @@ def may_wait(message: FromExecutor) -> bool:
     if isinstance(message, Finished):
         return all(result.run.run.seq > 1 for result in message.results)
     return isinstance(message, Started | Capacity)
+
+
+def joined(said: Sequence[FromExecutor]) -> Iterable[FromExecutor]:
+    """What runs did within one frame: all that began, all that ended, and what is free after it.
+
+    Each message costs both ends more than one more run in it. Anything else said in between leaves
+    all as it is: an inventory, for one, must come behind what it was taken after.
+    """
+    if not all(isinstance(each, Started | Finished | Capacity) for each in said):
+        return said
+    began = [run for each in said if isinstance(each, Started) for run in each.runs]
+    ended = [result for each in said if isinstance(each, Finished) for result in each.results]
+    free = [each for each in said if isinstance(each, Capacity)]
+    told: list[FromExecutor] = [Started(tuple(began))] if began else []
+    if ended:
+        told.append(Finished(tuple(ended)))
+    return [*told, *free[-1:]]
 
 
 def _request(messages: list[pb.OwnerMessage]) -> pb.DispatchRequest:

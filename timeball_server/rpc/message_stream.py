@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -50,6 +50,7 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         parts: translates a message to be sent into one part or several.
         frame: packs parts.
         broken: what `read` and `write` raise when the stream breaks.
+        join: says the same as these messages, that are about to travel together, in fewer.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class MessageStream(Generic[In, Out, Part, Frame]):
         parts: Callable[[Out], Iterable[Part]],
         frame: Callable[[list[Part]], Frame],
         broken: tuple[type[BaseException], ...],
+        join: Callable[[Sequence[Out]], Iterable[Out]] = tuple,
     ) -> None:
         self._read, self._write, self._parts, self._frame = read, write, parts, frame
-        self._broken = broken
+        self._broken, self._join = broken, join
         self._unread: deque[In] = deque()
         self._unsent: deque[Out] = deque()
         self._cut: deque[Part] = deque()
@@ -168,7 +170,7 @@ class MessageStream(Generic[In, Out, Part, Frame]):
     async def _write_all(self) -> None:
         try:
             while True:
-                while self._next_part():
+                while self._has_more():
                     self._framed_s = self._loop.time()
                     await self._write(self._next_frame())
                 if self._ended:
@@ -179,6 +181,12 @@ class MessageStream(Generic[In, Out, Part, Frame]):
             return
         finally:
             self.end()
+
+    def _has_more(self) -> bool:
+        """Whether there is something to write; what waits travels in as few messages as it can."""
+        if len(self._unsent) > 1:
+            self._unsent = deque(self._join(self._unsent))
+        return self._next_part()
 
     def _next_frame(self) -> Frame:
         """As many queued parts as fit; at least one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 from google.protobuf.wrappers_pb2 import Int32Value
@@ -15,20 +15,25 @@ from timeball_server.core.messages import (
     Capacity,
     Dispatch,
     Finished,
+    FromExecutor,
     Inventory,
     RunId,
     RunOrder,
     RunResult,
+    Started,
 )
 from timeball_server.core.model import Payload
-from timeball_server.rpc.executor_transport import Pace, may_wait
+from timeball_server.rpc.executor_transport import Pace, joined, may_wait
 from timeball_server.rpc.message_stream import EASY_PACE_S, PACE_S, PATIENCE_S, MessageStream
 from timeball_server.runtime.loops import LoopChoice, loop_factory
 
 Frames = list[tuple[int, list[int]]]
 
 
-def frames_of(say: Callable[[MessageStream[int, int, Int32Value, list[int]], int], None]) -> Frames:
+def frames_of(
+    say: Callable[[MessageStream[int, int, Int32Value, list[int]], int], None],
+    join: Callable[[Sequence[int]], Iterable[int]] = tuple,
+) -> Frames:
     """What goes out, and in which millisecond, when something is said in each of ten."""
     frames: Frames = []
 
@@ -48,6 +53,7 @@ def frames_of(say: Callable[[MessageStream[int, int, Int32Value, list[int]], int
             parts=lambda number: [Int32Value(value=number)],
             frame=lambda parts: [part.value for part in parts],
             broken=(ConnectionError,),
+            join=join,
         )
         stream.start()
         began_s = loop.time() + 1
@@ -123,6 +129,41 @@ def test_the_result_of_an_immediate_task_waits_for_nobody() -> None:
     assert may_wait(claimed)
     assert not may_wait(Finished(claimed.results + born.results))
     assert not may_wait(Inventory(1, (), ()))
+
+
+def began(number: int) -> Started:
+    return Started(((RunId(TaskId(f"task-{number}"), EventRef(2, Epoch(1))), number),))
+
+
+def test_what_runs_did_within_a_frame_is_three_messages() -> None:
+    """Each run begins before it ends, and what is free is what was free at last."""
+    said: list[FromExecutor] = [
+        began(1),
+        Capacity(slots=4, free=3),
+        finished(2),
+        Capacity(slots=4, free=4),
+        began(2),
+        finished(3),
+    ]
+    told = list(joined(said))
+    assert told == [
+        Started(began(1).runs + began(2).runs),
+        Finished(finished(2).results + finished(3).results),
+        Capacity(slots=4, free=4),
+    ]
+    assert list(joined([began(1)])) == [began(1)]
+
+
+def test_an_inventory_stays_between_what_was_said_before_and_after_it() -> None:
+    said: list[FromExecutor] = [finished(2), Inventory(1, (), ()), finished(3)]
+    assert list(joined(said)) == said
+
+
+def test_what_waits_is_joined_before_it_travels_and_nothing_is_lost() -> None:
+    frames = frames_of(
+        lambda stream, number: stream.send(number, pace_s=PACE_S), join=lambda said: [sum(said)]
+    )
+    assert [frame for _, frame in frames] == [[0], [1 + 2 + 3 + 4 + 5], [6 + 7 + 8 + 9]]
 
 
 def order(concurrency_key: str) -> RunOrder:
