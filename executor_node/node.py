@@ -129,14 +129,21 @@ class ExecutorNode:
         Raises:
             TimeballError: it was never one, and is refused for what another try cannot mend.
         """
+        told = ""
         while self._state is None and not self._draining:
             try:
                 await self.join()
             except TimeballError as refusal:
                 if not (self._was_member or isinstance(refusal, _NOT_YET)):
                     raise
-                log.warning("cannot join yet", node=self._member.node, reason=str(refusal))
+                reason = str(refusal)
+                if reason != told:  # once, however long it lasts
+                    log.warning("cannot join yet, trying on", node=self._member.node, reason=reason)
+                told = reason
                 await self._clock.sleep_ms(REJOIN_PAUSE_MS)
+            else:
+                member = self._member
+                log.info("joined", node=member.node, incarnation=member.incarnation)
 
     async def stay(self) -> None:
         """Join anew whenever the membership is lost, until drained. Call after joining."""

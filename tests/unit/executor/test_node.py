@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
+import structlog
 from timeball.context import current
 from timeball.errors import (
     CoordinationUnavailable,
@@ -309,6 +310,34 @@ async def test_who_is_refused_before_being_a_member_hears_why() -> None:
     )
     with pytest.raises(PermissionDenied):
         await node.join_patiently()
+    await node.close()
+
+
+class Reluctant(StandingMemberships):
+    """Joining fails for these reasons, one after another."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__()
+        self._reasons = list(reasons)
+
+    async def join(self, newcomer: Member) -> Incarnation:
+        if self._reasons:
+            raise CoordinationUnavailable(self._reasons.pop(0))
+        return await super().join(newcomer)
+
+
+async def test_why_it_cannot_join_is_said_once_and_then_that_it_has() -> None:
+    membership = Reluctant("nobody there", "nobody there", "nobody there", "too slow", "too slow")
+    node = ExecutorNode(
+        member=member(), handlers={}, memberships=membership, clock=ImpatientClock()
+    )
+    with structlog.testing.capture_logs() as logs:
+        await node.join_patiently()
+    assert [(line["event"].partition(",")[0], line.get("reason")) for line in logs] == [
+        ("cannot join yet", "nobody there"),
+        ("cannot join yet", "too slow"),
+        ("joined", None),
+    ]
     await node.close()
 
 
