@@ -7,7 +7,7 @@ core.executor_state. What happens within one tick of the loop is said in one mes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final, assert_never
 
@@ -20,7 +20,6 @@ from timeball.errors import (
 )
 from timeball.registry import Handler
 
-from executor_node.keeping import Keeper
 from executor_node.membership import Memberships
 from executor_node.runner import Runner
 from executor_node.start_log import StartLog
@@ -28,7 +27,6 @@ from timeball_server.core.executor_runs import (
     CancelHandler,
     Effect,
     EndStream,
-    KeepOrders,
     RefuseStream,
     Send,
     StartRuns,
@@ -81,7 +79,6 @@ class ExecutorNode:
             start_log=start_log,
         )
         self._loop = asyncio.get_running_loop()
-        self._keeper = Keeper(self._loop, clock, self._ripe)
         self._state: ExecutorState | None = None
         self._streams: dict[StreamKey, ExecutorServer] = {}
         self._flush_called = False
@@ -158,7 +155,6 @@ class ExecutorNode:
     def abandon(self) -> None:
         """Give up everything of an incarnation that has ended: its owners have given it up too."""
         self._state = None
-        self._keeper.forget()
         for stream in tuple(self._streams.values()):
             stream.close()
         self._runner.abandon_all()
@@ -197,8 +193,6 @@ class ExecutorNode:
                     self._streams[effect.stream].send(effect.message)
                 case StartRuns():
                     self._runner.start(effect.orders)
-                case KeepOrders():
-                    self._keeper.keep(effect.runs)
                 case CancelHandler(if_silent=True):
                     self._runner.give_up_silent(effect.run)
                 case CancelHandler():
@@ -207,12 +201,6 @@ class ExecutorNode:
                     self._streams[effect.stream].close()
                 case _:
                     assert_never(effect)
-
-    def _ripe(self, runs: Sequence[RunId]) -> None:
-        """The instant of orders that came ahead of it is here."""
-        if self._state is not None:
-            self._perform(self._state.ripe(runs))
-            self._flush_soon()
 
     # What the runner says -----------------------------------------------------------------------
 

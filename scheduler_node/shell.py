@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 
 from scheduler_node.calls import Calls
-from scheduler_node.committer import PATIENT_FROM_MS, CommitLimits, Committer
+from scheduler_node.committer import CommitLimits, Committer
 from scheduler_node.line import OVERLOADED, CommandLine
 from scheduler_node.measuring import Measures, families
 from scheduler_node.patience import EASY_MS, PACE_MS, patience_ms
@@ -233,7 +233,7 @@ class EngineShell:
 
     def _on_durable(self, numbers: Sequence[int], least_ms: int) -> None:
         self._inbox.append(events.Written(numbers))
-        self._wake_within(EASY_MS if least_ms >= PATIENT_FROM_MS else min(least_ms, PACE_MS))
+        self._wake_within(EASY_MS if least_ms > EASY_MS else min(least_ms, PACE_MS))
 
     def _perform_write(self, effect: Write) -> None:
         self.committer.add(effect)

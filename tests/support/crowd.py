@@ -376,7 +376,7 @@ class Crowd:
 
     def says_free(self, worker: Worker, free: int) -> None:
         """An executor tells how much room it has."""
-        self.say(worker, Capacity(slots=worker.facts.slots, free=free, keeps_orders=False))
+        self.say(worker, Capacity(slots=worker.facts.slots, free=free))
 
     def in_turn(self) -> list[Start]:
         """All starts in the order in which the engine chose them."""

@@ -95,7 +95,7 @@ class ScriptedExecutor:
                 self.acks.append(message)
 
     def _accept(self, order: RunOrder) -> None:
-        assert order.due_ms - order.keep_ms <= self.world.wall_ms, "early"
+        assert order.due_ms <= self.world.wall_ms, "early"
         self.orders.append(order)
         self.known[str(order.run)] = InventoryEntry(
             run=order.run, shard=order.shard, phase=RunPhase.ACCEPTED

@@ -6,7 +6,7 @@ it is said, and every later fact is held against it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tests.support.engine_revisions import again, delete, reschedule, update
 from tests.support.engine_versions import Versions
@@ -28,7 +28,6 @@ from timeball_server.core.ids import Incarnation, NodeId, TaskId
 from timeball_server.core.journal import CLOSED, TERMINAL, State
 from timeball_server.core.messages import (
     FromExecutor,
-    RunId,
     RunOrder,
     RunResult,
     StreamHello,
@@ -107,7 +106,6 @@ class ModelExecutor:
         self.inbox: list[tuple[xr.StreamKey, ToExecutor | None]] = []
         self.outbox: list[tuple[xr.StreamKey, FromExecutor]] = []
         self.running: list[RunOrder] = []
-        self.kept: list[tuple[int, RunId]] = []
         model.world.joined(self)
 
     def _key(self, node: Node) -> xr.StreamKey:
@@ -182,18 +180,9 @@ class ModelExecutor:
         for effect in effects:
             if isinstance(effect, xr.Send):
                 self.outbox.append((effect.stream, effect.message))
-            elif isinstance(effect, xr.KeepOrders):
-                now_ms = self.model.world.mono_ms
-                self.kept += [(now_ms + keep_ms, run) for run, keep_ms in effect.runs]
             elif isinstance(effect, xr.StartRuns):
                 for order in effect.orders:
                     self._start(order)
-
-    def ripen(self) -> None:
-        """The instant of orders that came ahead of it may be here."""
-        ripe = [run for at_ms, run in self.kept if at_ms <= self.model.world.mono_ms]
-        self.kept = [each for each in self.kept if each[1] not in ripe]
-        self._perform(self.state.ripe(ripe))
 
     def _start(self, order: RunOrder) -> None:
         now_ms = self.model.world.wall_ms
@@ -324,7 +313,6 @@ class Model:
     def tick(self, choice: int) -> None:
         """Time passes."""
         self.world.jump((1, 50, 300, 1_000, 3_000, 9_000)[choice % 6])
-        self._ripen()
 
     def break_stream(self, choice: int) -> None:
         """The owner's stream to an executor breaks; what was under way may be lost."""
@@ -373,9 +361,7 @@ class Model:
             assert node.engine.shards == {}
 
     def _new_owner(self) -> Node:
-        number = len(self.world.nodes) + 1
-        config = replace(CONFIG, busy_from_per_s=0) if number % 2 else CONFIG
-        node = self.world.node(f"s{number}", config)
+        node = self.world.node(f"s{len(self.world.nodes) + 1}", CONFIG)
         node.hold_writes = True
         node.acquire()
         return node
@@ -404,12 +390,7 @@ class Model:
         self._calm()
         self.check()
 
-    def _ripen(self) -> None:
-        for executor in self.executors:
-            executor.ripen()
-
     def _calm(self) -> None:
-        self._ripen()
         for executor in self.executors:
             for _ in range(100):
                 if not (executor.inbox or executor.outbox or executor.running):

@@ -37,7 +37,6 @@ def order(
     limit_ms: int | None = None,
     heartbeat_ms: int | None = None,
     checkpoint: Payload | None = None,
-    keep_ms: int = 0,
 ) -> RunOrder:
     return RunOrder(
         run=run_id(number, epoch),
@@ -53,7 +52,6 @@ def order(
         owner="clerk",
         heartbeat_ms=heartbeat_ms,
         checkpoint=checkpoint,
-        keep_ms=keep_ms,
     )
 
 

@@ -22,12 +22,10 @@ from timeball_server.core.engine import effects as fx
 from timeball_server.core.engine import events as ev
 from timeball_server.core.engine.identity import ExecutorFacts
 from timeball_server.core.engine.node import next_wake_ms
-from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.executor_state import ExecutorState
 from timeball_server.core.ids import Incarnation, NodeId, TaskId
 from timeball_server.core.messages import (
     FromExecutor,
-    RunId,
     RunOrder,
     RunResult,
     StreamHello,
@@ -125,18 +123,9 @@ class Peer:
         for effect in effects:
             if isinstance(effect, xr.Send):
                 self._say(effect.stream, effect.message)
-            elif isinstance(effect, xr.KeepOrders):
-                for run, keep_ms in effect.runs:
-                    self._keep(run, keep_ms)
             elif isinstance(effect, xr.StartRuns):
                 for order in effect.orders:
                     self._start(order)
-
-    def _keep(self, run: RunId, keep_ms: int) -> None:
-        races = self._races
-        races.kept += 1
-        at_ms = races.world.wall_ms + keep_ms
-        races.at(at_ms, lambda: self._perform(self._state.ripe((run,))))
 
     def _say(self, key: xr.StreamKey, message: FromExecutor) -> None:
         said = ev.ExecutorSaid(self.facts.incarnation, message)
@@ -166,18 +155,9 @@ class Peer:
 
 
 class Races:
-    """Waves of races, one after another.
+    """Waves of races, one after another."""
 
-    Args:
-        busy_from_per_s: of the owners' configuration; 0 = what is due at once leaves ahead.
-
-    Attributes:
-        kept: orders that came ahead of their instant.
-    """
-
-    def __init__(self, seed: int, busy_from_per_s: int) -> None:
-        self._config = EngineConfig(busy_from_per_s=busy_from_per_s)
-        self.kept = 0
+    def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.world = World()
         self.starts: dict[TaskId, list[Begun]] = defaultdict(list)
@@ -248,7 +228,7 @@ class Races:
 
     def _new_owner(self) -> Node:
         self._numbers += 1
-        node = self.world.node(f"s{self._numbers}", self._config)
+        node = self.world.node(f"s{self._numbers}")
         node.hold_writes = True
         node.acquire()
         return node

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -254,7 +255,7 @@ def test_times_that_clocks_leave_out_or_show_twice(
     zone: str,
     day: tuple[int, int, int],
     times_s: tuple[int, ...],
-    rules: dict[str, str],
+    rules: dict[str, Any],
     wanted: list[str],
 ) -> None:
     """Berlin jumps at 01:00 UTC, Cairo at its midnight, Lord Howe by half an hour."""

@@ -17,8 +17,6 @@ from timeball_server.core.messages import (
     Beat,
     FromExecutor,
     InventoryEntry,
-    RefusalReason,
-    Refused,
     RevokeAnswer,
     RunId,
     RunOrder,
@@ -119,13 +117,6 @@ class StartRuns:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepOrders:
-    """Say `ripe` of these runs when so many milliseconds have passed since now, never sooner."""
-
-    runs: tuple[tuple[RunId, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class CancelHandler:
     """Tell a running handler that its cancellation was asked for; `terminate` gives it up.
 
@@ -145,26 +136,7 @@ class Send:
     message: FromExecutor
 
 
-Effect = RefuseStream | EndStream | StartRuns | KeepOrders | CancelHandler | Send
-
-
-class Refusals:
-    """Collects refused runs into as few messages as their reasons and epochs allow."""
-
-    def __init__(self, stream: StreamKey) -> None:
-        self._stream = stream
-        self._runs: dict[tuple[RefusalReason, Epoch], list[tuple[RunId, ShardId]]] = {}
-
-    def add(self, run: RunId, shard: ShardId, reason: RefusalReason, epoch: Epoch) -> None:
-        """One more run that is refused, and the highest epoch of its shard."""
-        self._runs.setdefault((reason, epoch), []).append((run, shard))
-
-    def effects(self) -> list[Effect]:
-        """What to say of them."""
-        return [
-            Send(self._stream, Refused(tuple(runs), reason, epoch))
-            for (reason, epoch), runs in self._runs.items()
-        ]
+Effect = RefuseStream | EndStream | StartRuns | CancelHandler | Send
 
 
 @dataclass(slots=True)

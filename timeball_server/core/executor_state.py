@@ -23,8 +23,6 @@ from timeball_server.core.executor_runs import (
     CancelHandler,
     Effect,
     EndStream,
-    KeepOrders,
-    Refusals,
     RefuseStream,
     RunMove,
     RunRecord,
@@ -74,6 +72,23 @@ class Known(StrEnum):
     OVER = "OVER"
 
 
+class _Refusals:
+    """Collects refused runs into as few messages as their reasons and epochs allow."""
+
+    def __init__(self, stream: StreamKey) -> None:
+        self._stream = stream
+        self._runs: dict[tuple[RefusalReason, Epoch], list[tuple[RunId, ShardId]]] = {}
+
+    def add(self, run: RunId, shard: ShardId, reason: RefusalReason, epoch: Epoch) -> None:
+        self._runs.setdefault((reason, epoch), []).append((run, shard))
+
+    def effects(self) -> list[Effect]:
+        return [
+            Send(self._stream, Refused(tuple(runs), reason, epoch))
+            for (reason, epoch), runs in self._runs.items()
+        ]
+
+
 class ExecutorState:
     """One incarnation of an executor.
 
@@ -115,7 +130,6 @@ class ExecutorState:
         self._busy = held
         self._runs: dict[RunId, RunRecord] = dict(former or {})
         self._waiting: dict[RunId, RunOrder] = {}
-        self._kept: set[RunId] = set()
         self._finished = 0
         self._blocked: dict[RunId, RevokeAnswer] = {}
         self._shards: dict[ShardId, ShardOwner] = {}
@@ -197,11 +211,6 @@ class ExecutorState:
 
     # Local events -------------------------------------------------------------------------------
 
-    def ripe(self, runs: Iterable[RunId]) -> list[Effect]:
-        """The instant of orders that came ahead of it is here; some may be gone by now."""
-        self._kept.difference_update(runs)
-        return self._start_waiting()
-
     def started(self, run: RunId, started_ms: int) -> None:
         """The handler of a run that StartRuns named is about to be called."""
         self._runs[run].started_ms = started_ms
@@ -236,12 +245,12 @@ class ExecutorState:
     def drain(self) -> list[Effect]:
         """Take no new work and hand back what has not begun. Safe to repeat."""
         self._draining = True
-        by_stream: dict[StreamKey, Refusals] = {}
+        by_stream: dict[StreamKey, _Refusals] = {}
         for run, order in tuple(self._waiting.items()):
             self._withdraw(run)
             stream = self._stream_of(order.shard)
             if stream is not None:
-                refusals = by_stream.setdefault(stream, Refusals(stream))
+                refusals = by_stream.setdefault(stream, _Refusals(stream))
                 epoch = self._shards[order.shard].epoch
                 refusals.add(run, order.shard, RefusalReason.DRAINING, epoch)
         refused = [effect for refusals in by_stream.values() for effect in refusals.effects()]
@@ -260,15 +269,12 @@ class ExecutorState:
     # Messages -----------------------------------------------------------------------------------
 
     def _dispatch(self, stream: StreamKey, message: Dispatch) -> list[Effect]:
-        refusals = Refusals(stream)
+        refusals = _Refusals(stream)
         replies: list[Effect] = []
-        kept: list[tuple[RunId, int]] = []
         for order in message.orders:
             verdict = self._judge(stream, order, message.incarnation)
             if verdict is None:
                 self._accept(order)
-                if order.keep_ms > 0:
-                    kept.append((order.run, order.keep_ms))
             elif verdict is Known.DUPLICATE:
                 self._resend_run(order.run)
             elif verdict is Known.OVER:
@@ -276,9 +282,6 @@ class ExecutorState:
             else:
                 refusals.add(order.run, order.shard, verdict, self._epoch_of(order.shard))
                 self._capacity_told = None  # whoever was refused waits to hear of room
-        self._kept.update(run for run, _ in kept)
-        if kept:
-            replies.append(KeepOrders(tuple(kept)))
         return [*self._start_waiting(), *replies, *refusals.effects()]
 
     def _judge(
@@ -351,7 +354,7 @@ class ExecutorState:
 
     def _acknowledge(self, stream: StreamKey, message: AckResults) -> list[Effect]:
         """Forget runs whose results are durable under the highest epoch (R12)."""
-        refusals = Refusals(stream)
+        refusals = _Refusals(stream)
         for run, shard, epoch in message.runs:
             if not self._follow(stream, shard, epoch):
                 refusals.add(run, shard, RefusalReason.LOWER_EPOCH, self._epoch_of(shard))
@@ -418,18 +421,10 @@ class ExecutorState:
         return [StartRuns(tuple(chosen))] if chosen else []
 
     def _in_line(self) -> list[RunOrder]:
-        """The waiting runs that a slot is free for, in the order of their acceptance.
-
-        An order that came ahead of its instant is not in line before that.
-        """
+        """The waiting runs that a slot is free for, in the order of their acceptance."""
         if self._busy >= self._slots:
             return []
-        shards, kept = self._shards, self._kept
-        return [
-            order
-            for run, order in self._waiting.items()
-            if run not in kept and order.epoch >= shards[order.shard].epoch
-        ]
+        return [o for o in self._waiting.values() if o.epoch >= self._shards[o.shard].epoch]
 
     def _adopt(self, shards: set[ShardId]) -> None:
         """Waiting runs of fenced shards belong to the new owner now."""
@@ -439,7 +434,6 @@ class ExecutorState:
 
     def _withdraw(self, run: RunId) -> None:
         self._places.unqueued(self._waiting.pop(run).handler)
-        self._kept.discard(run)
         self._forget(run, RunMove.WITHDRAW)
         self._block(run, RevokeAnswer.REVOKED)
 

@@ -37,7 +37,7 @@ class RunOrder:
 
     `due_ms` is the attempt's due time; `nominal_ms` the schedule's, if a schedule made the task.
     `heartbeat_ms` is the handler's longest silence. `checkpoint` is the last one of the attempts
-    before. `keep_ms`: it begins so long after it has arrived, not sooner.
+    before.
     """
 
     run: RunId
@@ -55,7 +55,6 @@ class RunOrder:
     heartbeat_ms: int | None = None
     checkpoint: Payload | None = None
     concurrency_key: str = ""
-    keep_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +140,12 @@ class Capacity:
     """What the executor offers: total slots, free ones, and whether it takes new work.
 
     `full` are handlers of which it has as many runs as their caps allow, whoever sent them.
-    `keeps_orders` = it knows `keep_ms`; an older version does not, and would begin at once.
     """
 
     slots: int
     free: int
     draining: bool = False
     full: tuple[str, ...] = ()
-    keeps_orders: bool = True
 
 
 @dataclass(frozen=True, slots=True)

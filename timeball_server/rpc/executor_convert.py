@@ -152,7 +152,6 @@ def _order_to_proto(order: RunOrder) -> pb.RunOrder:
         concurrency_key=order.concurrency_key,
         heartbeat_ms=order.heartbeat_ms,
         checkpoint=None if order.checkpoint is None else _payload(order.checkpoint),
-        keep_ms=order.keep_ms,
     )
 
 
@@ -175,7 +174,6 @@ def _order_from_proto(order: pb.RunOrder) -> RunOrder:
         concurrency_key=order.concurrency_key,
         heartbeat_ms=order.heartbeat_ms if order.HasField("heartbeat_ms") else None,
         checkpoint=_payload_back(order.checkpoint) if order.HasField("checkpoint") else None,
-        keep_ms=order.keep_ms,
     )
 
 
@@ -192,7 +190,6 @@ def executor_messages(message: FromExecutor) -> Iterator[pb.ExecutorMessage]:
                     free=message.free,
                     draining=message.draining,
                     full_handlers=message.full,
-                    keeps_orders=message.keeps_orders,
                 )
             )
         case Started():
@@ -236,7 +233,6 @@ def read_executor_message(message: pb.ExecutorMessage) -> FromExecutor:
                 free=told.free,
                 draining=told.draining,
                 full=tuple(told.full_handlers),
-                keeps_orders=told.keeps_orders,
             )
         case "started":
             began = message.started.runs

@@ -237,17 +237,12 @@ class World:
         self.history.trace(process.name, "has stopped")
 
     def _engine(self) -> EngineConfig:
-        """The engines' numbers: removals at once and often, where there are any.
-
-        In every other seed owners take themselves for busy, and hand out ahead of the instant.
-        """
-        is_busy = random.Random(f"{self.seed} busy").random() < 0.5
-        engine = replace(self._seams.engine, busy_from_per_s=0) if is_busy else self._seams.engine
+        """The engines' numbers: removals at once and often, where there are any."""
         retention_ms = round(self.profile.retention_s * 1_000)
         if not retention_ms:
-            return engine
+            return self._seams.engine
         return replace(
-            engine,
+            self._seams.engine,
             retention_ms=retention_ms,
             removal_every_ms=REMOVE_MS,
             renew_after_ms=RENEW_MS,

@@ -55,7 +55,6 @@ ORDERS = of(
     nominal_ms=MAYBE_MS,
     heartbeat_ms=MAYBE_MS,
     checkpoint=st.none() | PAYLOADS,
-    keep_ms=SMALL,
 )
 BEATS = of(
     messages.Beat,
@@ -100,13 +99,7 @@ TO_EXECUTOR: st.SearchStrategy[ToExecutor] = st.one_of(
     st.builds(messages.AckResults, st.lists(st.tuples(RUNS, SMALL, NUMBERS)).map(tuple)),
 )
 FROM_EXECUTOR: st.SearchStrategy[FromExecutor] = st.one_of(
-    of(
-        messages.Capacity,
-        slots=SMALL,
-        free=SMALL,
-        draining=st.booleans(),
-        keeps_orders=st.booleans(),
-    ),
+    of(messages.Capacity, slots=SMALL, free=SMALL, draining=st.booleans()),
     st.builds(messages.Started, st.lists(st.tuples(RUNS, NUMBERS)).map(tuple)),
     st.builds(messages.Beats, st.lists(BEATS, max_size=3).map(tuple)),
     st.builds(Finished, st.lists(RESULTS, max_size=3).map(tuple)),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.support.executor_words import EXECUTOR, acknowledge, dispatch, hello, order, result
-from timeball_server.core.executor_runs import Effect, KeepOrders, Send, StartRuns, StreamKey
+from timeball_server.core.executor_runs import Effect, Send, StartRuns, StreamKey
 from timeball_server.core.executor_state import ExecutorState
 from timeball_server.core.ids import Epoch, ShardId
 from timeball_server.core.messages import (
@@ -44,7 +44,6 @@ class ExecutorMachine(RuleBasedStateMachine):
         self.highest: dict[ShardId, Epoch] = {}
         self.begun: set[RunId] = set()
         self.withdrawn: set[RunId] = set()
-        self.kept: set[RunId] = set()
         self.running: dict[RunId, RunOrder] = {}
         self.unacknowledged: dict[RunId, RunOrder] = {}
 
@@ -53,13 +52,10 @@ class ExecutorMachine(RuleBasedStateMachine):
             if isinstance(effect, StartRuns):
                 for each in effect.orders:
                     assert each.run not in self.begun, "started twice"
-                    assert each.run not in self.kept, "started before its instant"
                     assert each.run not in self.withdrawn, "started after it was given back"
                     assert each.epoch >= self.highest[each.shard], "started below the epoch"
                     self.begun.add(each.run)
                     self.running[each.run] = each
-            elif isinstance(effect, KeepOrders):
-                self.kept |= {run for run, _ in effect.runs}
             elif isinstance(effect, Send):
                 assert effect.stream in self.streams.values(), "said on a stream that is not open"
                 self.hear(effect)
@@ -96,20 +92,9 @@ class ExecutorMachine(RuleBasedStateMachine):
 
     @rule(owner=OWNERS, shard=SHARDS, epoch=EPOCHS, numbers=st.lists(NUMBERS, max_size=4))
     def dispatches(self, owner: str, shard: int, epoch: int, numbers: list[int]) -> None:
-        orders = [
-            order(n, shard=n % 2, epoch=epoch, keep_ms=40 * (n % 3 == 0))
-            for n in numbers
-            if n % 2 == shard
-        ]
+        orders = [order(n, shard=n % 2, epoch=epoch) for n in numbers if n % 2 == shard]
         if orders:
             self.say(owner, shard, epoch, dispatch(*orders))
-
-    @precondition(lambda self: self.kept)
-    @rule(data=st.data())
-    def ripens(self, data: st.DataObject) -> None:
-        run = data.draw(st.sampled_from(sorted(self.kept)))
-        self.kept.discard(run)
-        self.check(self.state.ripe((run,)))
 
     @precondition(lambda self: self.begun or self.withdrawn)
     @rule(owner=OWNERS, data=st.data())

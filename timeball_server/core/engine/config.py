@@ -13,14 +13,11 @@ class EngineConfig:
     """Numbers that an operator may change, in milliseconds unless the name says otherwise.
 
     Attributes:
-        busy_from_per_s: an owner that hands out so much in a second gathers more: orders leave a
-            moment ahead of their instant, creations wait longer for company.
         executor_deaths: a task is quarantined when so many executors died while they ran it;
             0 = never.
     """
 
     preclaim_ms: int = 1_000
-    busy_from_per_s: int = 50
     session_timeout_ms: int = 6_000
     sweep_every_ms: int = 30_000
     renew_after_ms: int = 300_000

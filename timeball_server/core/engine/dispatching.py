@@ -1,8 +1,8 @@
-"""Claiming ahead of the instant and handing out at it, or a moment before (ahead.py).
+"""Claiming ahead of the instant and handing out at it.
 
 Rules R10 (held tasks are not dispatched), R11 (only to the executor that the durable claim
-names), R12 (marking and sending are one step). Never early: nothing begins before its due time by
-the owner's wall clock (R24); an order that leaves ahead of it says for how long it is to be kept.
+names), R12 (marking and sending are one step). Never early: nothing is handed out before its due
+time by the owner's wall clock.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from typing import Final
 
-from timeball_server.core.engine import ahead, beating, health, placing, ticking
+from timeball_server.core.engine import beating, health, placing, ticking
 from timeball_server.core.engine.choice import SPILL_UP_MS, choose, serves, without_left_out
 from timeball_server.core.engine.gate import Place
 from timeball_server.core.engine.ready import Turn, WaitingClass, start_expired
@@ -83,10 +83,6 @@ def _act(engine: Engine, shard: ShardState, task: TaskState) -> None:
             engine.ready.push(task)
     elif task.state is State.PENDING:
         _claim_ahead(engine, shard, task)
-    elif (executor := ahead.keeper(engine, task)) is not None:
-        hand_out(engine, task, executor)
-        task.stamp += 1  # other looks at it were meant for its instant, not for a run
-        placing.place(engine, shard, task)
     else:
         engine.at(task, task.due_ms)
 
@@ -242,9 +238,7 @@ def _target(engine: Engine, task: TaskState, eligible: list[ExecutorState]) -> E
 def _may_be_sent(engine: Engine, task: TaskState, executor: ExecutorState) -> bool:
     if not executor.stream_open or executor.facts.incarnation != task.head.incarnation:
         return False
-    may_leave = task.due_ms <= engine.now_ms
-    may_leave = may_leave or (executor.keeps_orders and ahead.is_near(engine, task))
-    return not engine.suspended and engine.lease_holds and may_leave
+    return not engine.suspended and engine.lease_holds and task.due_ms <= engine.now_ms
 
 
 def hand_out(engine: Engine, task: TaskState, executor: ExecutorState) -> None:
@@ -264,7 +258,6 @@ def hand_out(engine: Engine, task: TaskState, executor: ExecutorState) -> None:
     task.sent, task.sent_ms = True, engine.now_ms
     executor.runs[run] = task
     engine.counters.dispatched += 1
-    engine.pace.note(engine.mono_ms)
     engine.outbox.setdefault(executor.facts.incarnation, []).append(_order(engine, shard, task))
 
 
@@ -273,7 +266,7 @@ def _run_limit_ms(engine: Engine, task: TaskState) -> int | None:
     limit_ms, close_by_ms = task.spec.timeouts.start_to_close_ms, task.close_by_ms
     if close_by_ms is None:
         return limit_ms
-    left_ms = max(1, close_by_ms - max(engine.now_ms, task.due_ms))
+    left_ms = max(1, close_by_ms - engine.now_ms)
     return left_ms if limit_ms is None else min(limit_ms, left_ms)
 
 
@@ -297,7 +290,6 @@ def _order(engine: Engine, shard: ShardState, task: TaskState) -> RunOrder:
         heartbeat_ms=spec.timeouts.heartbeat_ms,
         checkpoint=beating.checkpoint_for(task),
         concurrency_key=spec.concurrency_key,
-        keep_ms=max(0, task.due_ms - engine.now_ms),
     )
 
 

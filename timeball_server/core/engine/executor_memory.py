@@ -64,7 +64,6 @@ class ExecutorState:
         caps: most runs at once, by handler, where that is fewer than it has slots.
         full: handlers of which it says that it takes no more, whoever sends them.
         told_free: free slots by its own last word; it serves other owners too.
-        keeps_orders: whether it keeps an order that leaves ahead until its instant.
         health: what was seen of its attempts. `left_out` = it is given no work for a while.
     """
 
@@ -79,7 +78,6 @@ class ExecutorState:
         "full",
         "handlers",
         "health",
-        "keeps_orders",
         "labels",
         "left_out",
         "ready",
@@ -99,7 +97,6 @@ class ExecutorState:
         self.draining = False
         self.blocked = False
         self.left_out = False
-        self.keeps_orders = False
         self.full = NO_HANDLERS
         self.told_free = facts.slots
         self.health = Health()

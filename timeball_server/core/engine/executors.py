@@ -153,7 +153,6 @@ def _capacity(engine: Engine, executor: ExecutorState, message: Capacity) -> Non
     executor.draining = message.draining
     executor.full = frozenset(message.full)
     executor.told_free = message.free
-    executor.keeps_orders = message.keeps_orders
     executor.blocked = message.free <= 0 and executor.blocked
 
 

@@ -7,7 +7,6 @@ from typing import Final
 
 from timeball_server.core.commands import CreateSchedule, CreateTask
 from timeball_server.core.engine import (
-    ahead,
     beating,
     commands,
     completing,
@@ -90,7 +89,7 @@ def place(engine: Engine, shard: ShardState, task: TaskState) -> None:
     elif task.sent:
         _look_again_at_run(engine, task)
     elif not task.waits:
-        engine.at(task, ahead.hand_out_ms(engine, task))
+        engine.at(task, task.due_ms)
 
 
 def _waits_in_memory(task: TaskState) -> bool:

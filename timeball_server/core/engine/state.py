@@ -28,7 +28,6 @@ from timeball_server.core.engine.counters import Counters
 from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.executor_memory import ExecutorState as ExecutorState  # noqa: PLC0414 - users of the state want it
 from timeball_server.core.engine.gates import Gates
-from timeball_server.core.engine.pace import Pace
 from timeball_server.core.engine.pulse import Pulse
 from timeball_server.core.engine.reading import Held, Slice
 from timeball_server.core.engine.removal import Removal, RemovalStage
@@ -431,7 +430,6 @@ class Engine:
         self.spill_at_ms: int | None = None
         self.gates = Gates()
         self.counters = Counters()
-        self.pace = Pace()
         self._numbers = 0
         self._timeline_limit = _TIMELINE_LEAST
 

@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import Outcome, Rejected, RejectionReason
-from timeball_server.core.engine import ahead
 from timeball_server.core.engine.effects import GiveUp, Reply, ShardQuiet, Write
 from timeball_server.core.engine.state import (
     Engine,
@@ -58,8 +57,6 @@ _LINGER_MS: Mapping[EventKind, int] = MappingProxyType(
 )
 """How long an event may wait for company. A caller waits for its creation, but nobody for a start
 of it; a claim is made a second ahead; a result stays with its executor until it is durable."""
-_BUSY_LINGER_MS = 40
-"""The same for a creation where there are many: each goes with more others, and costs less."""
 _RUN_LINGER_MS = 20
 """The same for a run of a schedule: its next one may wait for the end of this one."""
 _SOON_MS = 200
@@ -215,7 +212,7 @@ def begin(
         then=then,
         reserved=reserved,
         alarm_minute=None if hint is None else hint.minute,
-        linger_ms=_linger_ms(engine, shard, task, row, reserved),
+        linger_ms=_linger_ms(shard, task, row, reserved),
     )
     if reserved is not None:
         reserved.reserve(task.spec.handler)
@@ -225,11 +222,7 @@ def begin(
 
 
 def _linger_ms(
-    engine: Engine,
-    shard: ShardState,
-    task: TaskState,
-    row: EventRow,
-    reserved: ExecutorState | None,
+    shard: ShardState, task: TaskState, row: EventRow, reserved: ExecutorState | None
 ) -> int:
     """How long this event may wait for others; not at all where a start or a person waits."""
     if reserved is not None or task.immediate or task.task_id in shard.watchers:
@@ -237,8 +230,6 @@ def _linger_ms(
     if row.alarm is not None and row.alarm.due_ms < row.at_ms + _SOON_MS:
         return 0
     linger_ms = _LINGER_MS.get(row.kind, 0)
-    if row.kind is EventKind.CREATED and ahead.is_busy(engine):
-        linger_ms = _BUSY_LINGER_MS
     return linger_ms if task.spec.nominal_ms is None else min(linger_ms, _RUN_LINGER_MS)
 
 

@@ -494,7 +494,6 @@ class RunOrder(_message.Message):
     HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
-    KEEP_MS_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Number of the attempt, from 1."""
     handler: _builtins.str
@@ -515,10 +514,6 @@ class RunOrder(_message.Message):
     """Longest silence of the handler in milliseconds."""
     concurrency_key: _builtins.str
     """The task's concurrency key; empty = none."""
-    keep_ms: _builtins.int
-    """How long to keep the order from its arrival before it may begin, in milliseconds. Sent only to
-    executors that say keeps_orders.
-    """
     @_builtins.property
     def run(self) -> Global___OwnedRun:
         """The run and the epoch under which it is dispatched."""
@@ -547,11 +542,10 @@ class RunOrder(_message.Message):
         heartbeat_ms: _builtins.int | None = ...,
         checkpoint: Global___RunPayload | None = ...,
         concurrency_key: _builtins.str = ...,
-        keep_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms", "_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "checkpoint", b"checkpoint", "heartbeat_ms", b"heartbeat_ms", "nominal_ms", b"nominal_ms", "payload", b"payload", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms", "_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "attempt", b"attempt", "checkpoint", b"checkpoint", "concurrency_key", b"concurrency_key", "due_ms", b"due_ms", "handler", b"handler", "heartbeat_ms", b"heartbeat_ms", "keep_ms", b"keep_ms", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms", "_nominal_ms", b"_nominal_ms", "_start_to_close_ms", b"_start_to_close_ms", "attempt", b"attempt", "checkpoint", b"checkpoint", "concurrency_key", b"concurrency_key", "due_ms", b"due_ms", "handler", b"handler", "heartbeat_ms", b"heartbeat_ms", "namespace", b"namespace", "nominal_ms", b"nominal_ms", "owner", b"owner", "payload", b"payload", "priority", b"priority", "run", b"run", "start_to_close_ms", b"start_to_close_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__heartbeat_ms: _TypeAlias = _typing.Literal["heartbeat_ms"]  # noqa: Y015
     _WhichOneofArgType__heartbeat_ms: _TypeAlias = _typing.Literal["_heartbeat_ms", b"_heartbeat_ms"]  # noqa: Y015
@@ -712,15 +706,12 @@ class Capacity(_message.Message):
     FREE_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     FULL_HANDLERS_FIELD_NUMBER: _builtins.int
-    KEEPS_ORDERS_FIELD_NUMBER: _builtins.int
     slots: _builtins.int
     """How many runs it can have at once."""
     free: _builtins.int
     """How many of them are free."""
     draining: _builtins.bool
     """Whether it takes no new work."""
-    keeps_orders: _builtins.bool
-    """Whether it keeps orders for as long as their keep_ms says."""
     @_builtins.property
     def full_handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Handlers of which it has as many runs as their caps allow, whoever sent them."""
@@ -732,11 +723,10 @@ class Capacity(_message.Message):
         free: _builtins.int = ...,
         draining: _builtins.bool = ...,
         full_handlers: _abc.Iterable[_builtins.str] | None = ...,
-        keeps_orders: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "free", b"free", "full_handlers", b"full_handlers", "keeps_orders", b"keeps_orders", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "free", b"free", "full_handlers", b"full_handlers", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
