@@ -18,6 +18,7 @@ from timeball._budget import RepetitionBudget, look_again_s
 from timeball._clock import Clock
 from timeball._identifiers import may_be_repeated, new_request_id
 from timeball._requests import resent
+from timeball._telling import trying_again
 from timeball.errors import OutcomeUnknown, ResourceExhausted, TimeballError
 from timeball.settings import Settings
 
@@ -121,6 +122,7 @@ def call(kit: Kit, method: Method[Q, A], request: Q) -> Flow[A]:
                 if doubt is not None and error.retryable:
                     raise doubt from error
                 raise
+            trying_again(error)
         request, repetition = resent(request), repetition + 1
 
 

@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2
 from timeball import _requests
 from timeball._flow import BACKOFF_FIRST_S, Flow, Kit, Method, Pause, Send, call, retry_delay_s
 from timeball._status import item_error
+from timeball._telling import trying_again
 from timeball.errors import TimeballError, WaitTimeout
 from timeball.options import Submission
 from timeball.v1 import admin_service_pb2 as admin
@@ -186,6 +187,7 @@ def wait(kit: Kit, task: str, timeout_s: float | None) -> Flow[task_pb2.Task]:
             if delay_s is None or clock.monotonic_s() - well_s > OUTAGE_MAX_S:
                 raise
             _check_time_left(name, clock.monotonic_s(), until_s, error)
+            trying_again(error)
             yield Pause(min(delay_s, until_s - clock.monotonic_s()))
             repetition += 1
             continue

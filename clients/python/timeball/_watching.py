@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from timeball import _requests
 from timeball._flow import Kit, Method, retry_delay_s
 from timeball._status import item_error
+from timeball._telling import trying_again
 from timeball._verbs import OUTAGE_MAX_S
 from timeball.changes import Change
 from timeball.errors import TimeballError, Unavailable, WaitTimeout
@@ -76,6 +77,7 @@ class Watching:
         delay_s = retry_delay_s(error, self._repetition, self._kit.random)
         if delay_s is None or now_s - self._well_s > OUTAGE_MAX_S:
             raise error
+        trying_again(error)
         self._repetition += 1
         return min(delay_s, self._until_s - now_s)
 

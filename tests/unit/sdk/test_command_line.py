@@ -183,6 +183,34 @@ def test_waiting_tells_the_end_by_its_exit_code(
     assert state in result.stdout
 
 
+def test_whoever_waits_is_told_once_that_the_server_is_away(door: Door) -> None:
+    running = run(door, "task", "wait", door.task_id)
+    for _ in range(3):
+        door.take().fail(grpc.StatusCode.UNAVAILABLE, message="nobody is there")
+        door.time.sleep_for(2)
+    task = door.task("SUCCEEDED")
+    door.take().answer(task_service_pb2.WaitTaskResponse(task=task, done=True))
+    result = door.finish(running)
+    assert result.exit_code == 0
+    assert [line.partition(":")[0] for line in result.stderr.splitlines()] == ["waiting"]
+    assert "nobody is there" in result.stderr
+
+
+def test_whoever_watches_is_told_too_and_others_are_not(door: Door) -> None:
+    running = run(door, "task", "watch", door.task_id)
+    door.take_watch().end(grpc.StatusCode.UNAVAILABLE, message="nobody is there")
+    door.time.sleep_for(2)
+    response = task_service_pb2.WatchTasksResponse()
+    response.changes.add(name=door.task_name, task=door.task("SUCCEEDED"), done=True)
+    door.take_watch().say(response)
+    assert door.finish(running).stderr.startswith("waiting: trying again: ")
+    running = run(door, "task", "get", door.task_id)
+    door.take().fail(grpc.StatusCode.UNAVAILABLE, message="nobody is there")
+    door.time.sleep_for(2)
+    door.take().answer(task_service_pb2.GetTaskResponse(task=door.task("SUCCEEDED")))
+    assert door.finish(running).stderr == ""
+
+
 def test_watching_prints_a_line_per_change_and_ends_with_the_first_failure(door: Door) -> None:
     running = run(door, "task", "watch", door.task_id, OTHER_ID, "-o", "json")
     stream = door.take_watch()

@@ -16,6 +16,7 @@ from timeball.cli.failures import exit_code, task_code
 from timeball.cli.instants import length_option, time_option
 from timeball.cli.lazy import VerbGroup
 from timeball.cli.output import as_json, instant, output_option, print_json, print_table
+from timeball.cli.patience import told_of_outages
 from timeball.cli.session import Session
 from timeball.cli.tables import HEADER, describe, row, tell_end
 
@@ -83,7 +84,9 @@ def create(session: Session, /, handler: str, arguments: str, output: str, **sai
     handle = session.client.submit(handler, named, **options(**said))
     if said["wait"]:
         click.echo(f"waiting for {handle.id}", err=True)  # so that whoever stops waiting has it
-        finish(session.client.wait(handle.name), output)
+        with told_of_outages():
+            ended = session.client.wait(handle.name)
+        finish(ended, output)
     show(handle.last_seen, output)
 
 
@@ -167,7 +170,9 @@ def wait(session: Session, task: str, timeout: timedelta | None, output: str) ->
 
     Exit code: 0 succeeded, 10 failed, 11 cancelled, 12 expired, 124 timeout.
     """
-    finish(session.client.wait(task, timeout=timeout), output)
+    with told_of_outages():
+        ended = session.client.wait(task, timeout=timeout)
+    finish(ended, output)
 
 
 @group.command()
@@ -182,10 +187,11 @@ def watch(session: Session, tasks: Sequence[str], timeout: timedelta | None, out
     first task that did not succeed; 3 for one that is not there.
     """
     code = 0
-    for change in session.client.watch(tasks, full=output == "json", timeout=timeout):
-        tell_change(change, output)
-        if change.done and not code:
-            code = change_code(change)
+    with told_of_outages():
+        for change in session.client.watch(tasks, full=output == "json", timeout=timeout):
+            tell_change(change, output)
+            if change.done and not code:
+                code = change_code(change)
     click.get_current_context().exit(code)
 
 
