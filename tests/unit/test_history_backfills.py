@@ -193,6 +193,15 @@ def test_a_backfill_that_is_wrong_is_named(name: str) -> None:
     assert promise in broken(lines)
 
 
+@pytest.mark.parametrize(("ends_us", "is_broken"), [(OCTOBER, True), (8 * S, False)])
+def test_a_schedule_may_outlive_its_last_time(ends_us: int, is_broken: bool) -> None:
+    """It lives for as long as a run that it waits for."""
+    rhythm = msgspec.structs.replace(NOON_OF_LAST_DAYS, end_us=ends_us)
+    made = msgspec.structs.replace(MADE, rhythm=rhythm, plan=None)
+    look = op(Call.GET_SCHEDULE, 9 * S, plan=SeenPlan(next_us=None, ended=False))
+    assert (Promise.SCHEDULE in broken([made, look])) == is_broken
+
+
 def test_who_asks_while_something_is_broken_may_have_to_wait() -> None:
     look = op(Call.GET_SCHEDULE, 90 * S, stalls=(90 * S,), plan=MADE.plan)
     assert broken([MADE, look]) == set()

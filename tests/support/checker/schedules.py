@@ -40,6 +40,8 @@ SKIPPED = "SKIPPED_OVERLAP"
 DROPPED = "DROPPED_LIMIT"
 ENDS_US = 1_000_000
 """So long an owner may take for a run as over, or as begun, that is not."""
+_FAR_US = 6 * 366 * 86_400_000_000
+"""So far a calendar is looked into: beyond the next leap day."""
 _SETTLE_US = 5_000_000
 """A tick is decided so soon, once its time has come and nothing is broken."""
 
@@ -179,11 +181,18 @@ class Plan:
                 continue
             next_us, from_us = op.plan.next_us, op.ret_us + self.terms.early_us
             if next_us is None:
-                yield self.broken("an answer says that nothing is to come, and that it lives")
+                if self._goes_on(from_us):
+                    yield self.broken("an answer says that nothing is to come, and that it lives")
             elif next_us not in nominal_times(self.rhythm, next_us - 1, next_us):
                 yield self.broken(f"an answer says that {next_us} is next, no nominal time of it")
             elif first := next(nominal_times(self.rhythm, from_us, next_us - 1), None):
                 yield self.broken(f"an answer says that {next_us} is next, but {first} is")
+
+    def _goes_on(self, from_us: int) -> bool:
+        """Whether nominal times follow an instant; who has none may live until a run has ended."""
+        if self.rhythm.max_runs:
+            return False
+        return next(nominal_times(self.rhythm, from_us, from_us + _FAR_US), None) is not None
 
     def _passed_over(self, nominal_us: int, verdict: str) -> Iterator[Violation]:
         """What is not launched needs a fault around its time, or an end of the schedule."""
