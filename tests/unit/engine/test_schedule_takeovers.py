@@ -384,6 +384,27 @@ def test_s4_a_tick_that_comes_after_its_run_was_fenced_off_is_taken_back() -> No
     assert started(executor) == [run_id(schedule_id, at(30))]
 
 
+def test_s4_what_a_fence_was_made_for_stands_though_the_run_has_ended_meanwhile() -> None:
+    """Found by seed 290: it was called cancelled, and nobody had cancelled anything."""
+    world = World()
+    executor = ScriptedExecutor(world)
+    first = world.owner()
+    schedule_id = create_schedule(first, overlap=Overlap(policy=OverlapPolicy.SKIP)).task_id
+    world.run(15_000)
+    order = executor.last
+    first.frozen, first.renews = True, False
+    second = world.owner()
+    world.run(4_900)
+    second.hold_writes = True
+    world.run(300)
+    assert [row.kind for row in second.writes[0].rows] == [K.VOID]  # type: ignore[union-attr]
+    executor.succeeds(order)
+    second.settle_one(1)
+    second.release_writes()
+    world.run(1_000)
+    assert words(world, schedule_id) == [(10, "LAUNCHED"), (20, "SKIPPED_OVERLAP")]
+
+
 def test_s4_a_time_that_was_in_hand_before_stays_so_through_a_pause() -> None:
     world = World()
     first = world.owner()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.engine_world import task_spec
-from timeball_server.core.engine.state import Standing
+from timeball_server.core.engine.reading import Standing
 from timeball_server.core.engine.verdicts import (
     MOST_IN_A_SPAN,
     Facts,

@@ -18,11 +18,11 @@ from timeball_server.core.commands import (
 )
 from timeball_server.core.engine import launching, occurrences, schedules, ticking
 from timeball_server.core.engine.pinning import answer
+from timeball_server.core.engine.reading import Standing
 from timeball_server.core.engine.state import (
     Engine,
     ScheduleState,
     ShardState,
-    Standing,
 )
 from timeball_server.core.ids import Epoch
 from timeball_server.core.journal import EventKind, ScheduleDetail

@@ -14,6 +14,7 @@ from functools import lru_cache
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.engine import commands, creating, dispatching, placing
 from timeball_server.core.engine.firsts import void_row
+from timeball_server.core.engine.reading import Standing
 from timeball_server.core.engine.state import (
     Engine,
     ExecutorState,
@@ -21,7 +22,6 @@ from timeball_server.core.engine.state import (
     Mutation,
     ScheduleState,
     ShardState,
-    Standing,
     TaskState,
 )
 from timeball_server.core.engine.writing import Then, write_rows

@@ -1,8 +1,9 @@
-"""What a shard remembers of its reads: slices under way, and tasks that could not be understood."""
+"""What was read: slices under way, what stands where a run would go, and what is not understood."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from timeball_server.core.ids import Minute
 
@@ -34,3 +35,13 @@ class Held:
     event: str
     since_ms: int | None
     confirmed: bool = True
+
+
+class Standing(StrEnum):
+    """What a journal holds where a run's first event would go; FENCED = void in our epoch."""
+
+    UNKNOWN = "UNKNOWN"
+    ABSENT = "ABSENT"
+    EXISTS = "EXISTS"
+    VOID = "VOID"
+    FENCED = "FENCED"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from timeball_server.core.engine import launching, occurrences, placing
 from timeball_server.core.engine.pinning import adopt
+from timeball_server.core.engine.reading import Standing
 from timeball_server.core.engine.state import (
     Engine,
     Loading,
     Mutation,
     ScheduleState,
     ShardState,
-    Standing,
     TaskState,
 )
 from timeball_server.core.engine.writing import write_rows

@@ -29,7 +29,7 @@ from timeball_server.core.engine.effects import Effect, Send
 from timeball_server.core.engine.executor_memory import ExecutorState as ExecutorState  # noqa: PLC0414 - users of the state want it
 from timeball_server.core.engine.gates import Gates
 from timeball_server.core.engine.pulse import Pulse
-from timeball_server.core.engine.reading import Held, Slice
+from timeball_server.core.engine.reading import Held, Slice, Standing
 from timeball_server.core.engine.removal import Removal, RemovalStage
 from timeball_server.core.ids import (
     KIND_SCHEDULE,
@@ -93,16 +93,6 @@ class Fate(StrEnum):
 
     UNSEEN = "UNSEEN"
     VANISHED = "VANISHED"
-
-
-class Standing(StrEnum):
-    """What a journal holds where a run's first event would go; FENCED = void in our epoch."""
-
-    UNKNOWN = "UNKNOWN"
-    ABSENT = "ABSENT"
-    EXISTS = "EXISTS"
-    VOID = "VOID"
-    FENCED = "FENCED"
 
 
 Reported = tuple[Incarnation, RunResult | tuple[RunId, Fate]]
@@ -249,9 +239,20 @@ class ScheduleState(TaskState):
     are being looked for before the next tick is decided, `known` what was found (rule S3), `ended`
     which of the runs in hand were found to be over. `turn_ms` is when it may catch up. `looked` is
     a run of an earlier owner's time, looked for once more. `foreseen`: a time, and what follows it.
+    `fenced_for`: a run whose id we fence off, with the verdict and its cause.
     """
 
-    __slots__ = ("asked", "detail", "ended", "foreseen", "hinted", "known", "looked", "turn_ms")
+    __slots__ = (
+        "asked",
+        "detail",
+        "ended",
+        "fenced_for",
+        "foreseen",
+        "hinted",
+        "known",
+        "looked",
+        "turn_ms",
+    )
 
     def __init__(self, task_id: TaskId, shard: ShardId) -> None:
         super().__init__(task_id, shard)
@@ -263,6 +264,7 @@ class ScheduleState(TaskState):
         self.turn_ms: int | None = None
         self.looked: TaskId | None = None
         self.foreseen: tuple[ScheduleSpec, int, int | None] | None = None
+        self.fenced_for: tuple[TaskId, str, str] | None = None
 
     def append(self, row: EventRow) -> None:
         """Take a durable event as the head; what came before is not needed any more."""

@@ -13,13 +13,13 @@ from typing import Final
 
 from timeball_server.core.buckets import minute_of, start_ms
 from timeball_server.core.engine import backfilling, launching, occurrences, overlapping, placing
+from timeball_server.core.engine.reading import Standing
 from timeball_server.core.engine.state import (
     Engine,
     Loading,
     Mutation,
     ScheduleState,
     ShardState,
-    Standing,
 )
 from timeball_server.core.engine.verdicts import WAIT, Decision, Facts, Move, decide
 from timeball_server.core.engine.writing import (
@@ -167,6 +167,7 @@ def carry_out(
     if decision.move is Move.PASS:
         run = occurrences.occurrence_id(task, at_ms)
         if occurrences.needs_fence(shard, epoch, occurrences.standing(shard, task, run)):
+            task.fenced_for = (run, decision.verdict, decision.cause)
             fence_first(engine, shard, task, run)
             return
     engine.counters.ticks += 1
@@ -233,7 +234,16 @@ def _facts(
         paused=detail.paused is not None,
         buffered=buffered,
         kept_from_ms=start_ms(shard.expired_below),
+        fenced_for=_fenced_for(task, at_ms),
     )
+
+
+def _fenced_for(task: ScheduleState, at_ms: int) -> tuple[str, str] | None:
+    """For what verdict we fenced the id of a nominal time off, and why; None = we did not."""
+    if task.fenced_for is None:
+        return None
+    run, verdict, cause = task.fenced_for
+    return (verdict, cause) if run == occurrences.occurrence_id(task, at_ms) else None
 
 
 def look_at(engine: Engine, shard: ShardState, task: ScheduleState, run: TaskId) -> Standing:

@@ -16,12 +16,12 @@ from timeball_server.core.commands import (
 )
 from timeball_server.core.engine import creating, launching, occurrences, schedules, ticking
 from timeball_server.core.engine.pinning import answer
+from timeball_server.core.engine.reading import Standing
 from timeball_server.core.engine.state import (
     Engine,
     Mutation,
     ScheduleState,
     ShardState,
-    Standing,
 )
 from timeball_server.core.engine.writing import reply
 from timeball_server.core.ids import Bucket, IdParts, TaskId, encode_id

@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from timeball_server.core.engine.state import Standing
+from timeball_server.core.engine.reading import Standing
 from timeball_server.core.model import CatchUpPolicy, Overlap, OverlapPolicy, ScheduleSpec
 from timeball_server.core.schedules.calendars import (
     count_nominal,
@@ -60,6 +60,7 @@ class Facts:
     `absent_until_ms`: times before it passed while nobody was there to launch them. `runs` are in
     hand, `waiting` nominal times wait for them. `buffered`: this is the first of those itself.
     Ids of times before `kept_from_ms` have expired: nothing can be launched under them.
+    `fenced_for`: verdict and cause for which we fenced the id off, whatever has changed meanwhile.
     """
 
     spec: ScheduleSpec
@@ -72,6 +73,7 @@ class Facts:
     paused: bool
     buffered: bool = False
     kept_from_ms: int = 0
+    fenced_for: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +137,12 @@ def _missed(facts: Facts) -> Decision | None:
 
 
 def _unless_void(facts: Facts, decision: Decision) -> Decision:
-    """What was cancelled before its time is not launched, whatever else holds."""
+    """What was fenced off, or cancelled before its time, is not launched, whatever else holds."""
     if decision.move is Move.PASS or facts.standing is Standing.ABSENT:
         return decision
+    if facts.fenced_for is not None:
+        verdict, cause = facts.fenced_for
+        return _pass(facts, Verdict(verdict), cause)
     return _pass(facts, Verdict.CANCELLED, "voided before its time")
 
 
