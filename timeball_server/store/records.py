@@ -6,6 +6,7 @@ database: what a value becomes there is the adapter's business.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -115,8 +116,12 @@ def unreadable_from(values: Values, error: Exception) -> EventRow:
     )
 
 
-def event_from(values: Values) -> EventRow:
-    """The event of a tuple, or what stands for one that this version cannot read."""
+def event_from(values: Values, texts: Callable[[Any], tuple[str, ...]] = decode_texts) -> EventRow:
+    """The event of a tuple, or what stands for one that this version cannot read.
+
+    Args:
+        texts: reads a list of text as the database gives it.
+    """
     (_, _, _, task_id, epoch, seq, kind, state, alarm_due_ms, alarm_seq, alarm_epoch, attempt,
      run_seq, run_epoch, executor, incarnation, prev_epoch, spec_seq, spec_epoch, revision,
      priority, unaccounted, request_id, at_ms, created_ms, actor, detail) = values  # fmt: skip
@@ -136,7 +141,7 @@ def event_from(values: Values) -> EventRow:
             spec_at=EventRef(spec_seq, Epoch(spec_epoch)),
             revision=revision,
             priority=priority,
-            unaccounted=decode_texts(unaccounted),
+            unaccounted=texts(unaccounted),
             request_id=request_id,
             at_ms=at_ms,
             created_ms=created_ms,

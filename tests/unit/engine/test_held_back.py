@@ -31,7 +31,7 @@ from timeball_server.core.engine.holding import LOOK_AGAIN, MOST_TOLD
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.explanation import BlockingCause
 from timeball_server.core.ids import TaskId
-from timeball_server.core.journal import EventKind, State
+from timeball_server.core.journal import EventKind, EventRow, State
 from timeball_server.core.model import PublicState
 
 NEEDED = RejectionReason.NEWER_VERSION
@@ -39,13 +39,20 @@ UNKNOWN_DETAIL: Columns = {"detail": b"\x92\xa6freeze\x80"}
 """The pair ["freeze", {}]: a detail of a kind that this version does not know."""
 
 
-def left_behind(world: World, columns: Columns = NEWER) -> TaskId:
-    """A task that an owner of a newer version left, due in ten seconds; that owner is gone."""
+def spoilt(world: World, columns: Columns = NEWER) -> tuple[TaskId, EventRow]:
+    """A task that an owner of a newer version left, due in ten seconds, and what would mend it.
+
+    That owner is gone.
+    """
     first = world.owner()
     task_id = first.create(in_ms=10_000).task_id
     first.frozen = True
-    spoil(world.disk, task_id, columns)
-    return task_id
+    return task_id, spoil(world.disk, task_id, columns)
+
+
+def left_behind(world: World, columns: Columns = NEWER) -> TaskId:
+    """Such a task."""
+    return spoilt(world, columns)[0]
 
 
 def held(node: Node) -> set[TaskId]:
@@ -182,10 +189,7 @@ def test_r18_the_first_of_its_hints_counts_because_nobody_knows_which_is_live() 
 def test_a_node_that_can_read_it_goes_on_with_it() -> None:
     world = World()
     executor = ScriptedExecutor(world)
-    first = world.owner()
-    task_id = first.create(in_ms=10_000).task_id
-    first.frozen = True
-    row = spoil(world.disk, task_id)
+    task_id, row = spoilt(world)
     old = world.owner()
     world.run(10 * MINUTE_MS)
     old.frozen = True
@@ -199,10 +203,7 @@ def test_a_node_that_can_read_it_goes_on_with_it() -> None:
 def test_what_can_be_read_later_goes_on_here_and_is_not_taken_for_never_acknowledged() -> None:
     world = World()
     executor = ScriptedExecutor(world)
-    first = world.owner()
-    task_id = first.create(in_ms=10_000).task_id
-    first.frozen = True
-    row = spoil(world.disk, task_id)
+    task_id, row = spoilt(world)
     node = world.owner()
     world.run(2 * MINUTE_MS)
     assert executor.orders == []

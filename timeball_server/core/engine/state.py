@@ -239,7 +239,7 @@ class ScheduleState(TaskState):
     are being looked for before the next tick is decided, `known` what was found (rule S3), `ended`
     which of the runs in hand were found to be over. `turn_ms` is when it may catch up. `looked` is
     a run of an earlier owner's time, looked for once more. `foreseen`: a time, and what follows it.
-    `fenced_for`: a run whose id we fence off, with the verdict and its cause.
+    `fenced_for`: a time whose id we fence off, with the verdict and its cause.
     """
 
     __slots__ = (
@@ -264,7 +264,7 @@ class ScheduleState(TaskState):
         self.turn_ms: int | None = None
         self.looked: TaskId | None = None
         self.foreseen: tuple[ScheduleSpec, int, int | None] | None = None
-        self.fenced_for: tuple[TaskId, str, str] | None = None
+        self.fenced_for: tuple[int, str, str] | None = None
 
     def append(self, row: EventRow) -> None:
         """Take a durable event as the head; what came before is not needed any more."""

@@ -167,7 +167,7 @@ def carry_out(
     if decision.move is Move.PASS:
         run = occurrences.occurrence_id(task, at_ms)
         if occurrences.needs_fence(shard, epoch, occurrences.standing(shard, task, run)):
-            task.fenced_for = (run, decision.verdict, decision.cause)
+            task.fenced_for = (at_ms, decision.verdict, decision.cause)
             fence_first(engine, shard, task, run)
             return
     engine.counters.ticks += 1
@@ -240,10 +240,9 @@ def _facts(
 
 def _fenced_for(task: ScheduleState, at_ms: int) -> tuple[str, str] | None:
     """For what verdict we fenced the id of a nominal time off, and why; None = we did not."""
-    if task.fenced_for is None:
+    if task.fenced_for is None or task.fenced_for[0] != at_ms:
         return None
-    run, verdict, cause = task.fenced_for
-    return (verdict, cause) if run == occurrences.occurrence_id(task, at_ms) else None
+    return task.fenced_for[1:]
 
 
 def look_at(engine: Engine, shard: ShardState, task: ScheduleState, run: TaskId) -> Standing:

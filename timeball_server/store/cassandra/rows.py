@@ -20,33 +20,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
-from timeball_server.core.ids import Epoch, Incarnation, NodeId, TaskId
 from timeball_server.core.journal import (
-    Alarm,
     DeadLetterRow,
     DueRow,
-    EventKind,
-    EventRef,
     EventRow,
     LedgerRow,
     OwnerListRow,
     Row,
-    State,
     StateListRow,
     VersionRow,
 )
-from timeball_server.store.codec import decode_detail, encode_detail
+from timeball_server.store import records
+from timeball_server.store.codec import encode_detail
 from timeball_server.store.keys import home_bucket
 from timeball_server.store.records import (
-    FOREIGN,
     by_owner_values,
     by_state_values,
     dead_letter_values,
     due_values,
     ledger_values,
-    unreadable_from,
     version_values,
 )
 
@@ -98,36 +93,13 @@ def event_values(row: EventRow) -> Values:
     )  # fmt: skip
 
 
-def event_from(values: Values) -> EventRow:
-    """The event of a row, or what stands for one that this version cannot read."""
-    (_, _, _, task_id, epoch, seq, kind, state, alarm_due_ms, alarm_seq, alarm_epoch, attempt,
-     run_seq, run_epoch, executor, incarnation, prev_epoch, spec_seq, spec_epoch, revision,
-     priority, unaccounted, request_id, at_ms, created_ms, actor, detail) = values  # fmt: skip
-    try:
-        return EventRow(
-            task_id=TaskId(task_id),
-            epoch=Epoch(epoch),
-            seq=seq,
-            kind=EventKind(kind),
-            state=State(state),
-            alarm=None if alarm_seq is None else Alarm(alarm_due_ms, alarm_seq, Epoch(alarm_epoch)),
-            attempt=attempt,
-            run=None if run_seq is None else EventRef(run_seq, Epoch(run_epoch)),
-            executor=None if executor is None else NodeId(executor),
-            incarnation=Incarnation(incarnation),
-            prev_epoch=Epoch(prev_epoch),
-            spec_at=EventRef(spec_seq, Epoch(spec_epoch)),
-            revision=revision,
-            priority=priority,
-            unaccounted=tuple(unaccounted or ()),
-            request_id=request_id,
-            at_ms=at_ms,
-            created_ms=created_ms,
-            actor=actor,
-            detail=decode_detail(detail),
-        )
-    except FOREIGN as error:
-        return unreadable_from(values, error)
+def _texts(stored: list[str] | None) -> tuple[str, ...]:
+    """A list of text as it comes back; the empty one is nothing here."""
+    return tuple(stored or ())
+
+
+event_from: Final = partial(records.event_from, texts=_texts)
+"""The event of a row, or what stands for one that this version cannot read."""
 
 
 # journal and due share the shape of their partition key, so that one bucket is one mutation.

@@ -84,9 +84,7 @@ def create(session: Session, /, handler: str, arguments: str, output: str, **sai
     handle = session.client.submit(handler, named, **options(**said))
     if said["wait"]:
         click.echo(f"waiting for {handle.id}", err=True)  # so that whoever stops waiting has it
-        with told_of_outages():
-            ended = session.client.wait(handle.name)
-        finish(ended, output)
+        wait_for(session, handle.name, None, output)
     show(handle.last_seen, output)
 
 
@@ -170,6 +168,11 @@ def wait(session: Session, task: str, timeout: timedelta | None, output: str) ->
 
     Exit code: 0 succeeded, 10 failed, 11 cancelled, 12 expired, 124 timeout.
     """
+    wait_for(session, task, timeout, output)
+
+
+def wait_for(session: Session, task: str, timeout: timedelta | None, output: str) -> None:
+    """Waits, tells of outages meanwhile, prints the end, and leaves with its exit code."""
     with told_of_outages():
         ended = session.client.wait(task, timeout=timeout)
     finish(ended, output)
