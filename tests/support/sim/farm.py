@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.sim import rewriting
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
 
 MUTANT_SEEDS: Final = 4
 UNIT: Final = rewriting.ROOT / "tests" / "unit"
+STORIES: Final = tuple(
+    rewriting.ROOT / "tests" / "simulation" / f"test_{name}.py"
+    for name in ("routing", "races", "limits", "priorities")
+)
+"""Simulations of a part: the engine alone under crowds, and keys under storms."""
 Runs = list[tuple[int, dict[str, Any]]]
+Play = Callable[[], set[str]]
 
 
 def main() -> int:
@@ -81,42 +88,49 @@ def _bug(name: str, first: int, seeds: int | None) -> dict[str, Any]:
 def _mutant(
     name: str, first: int, seeds: int | None, *, known: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """Play the scripts, run like any seed, then once under each directed nemesis.
+    """Play scripts and stories, run like any seed, then once under each directed nemesis.
 
     Whatever is broken has noticed; if this process falls over, so it has. `known` are promises that
     a run breaks with nothing put in: they prove nothing.
     """
     mutant = mutants()[int(name)]
     rewriting.install_change(mutant.module, mutant.apply)
-    from tests.support.sim.simulation import simulate
-
     began_s, number = time.process_time(), 0
-    for number, (run, seed, wanted) in enumerate(_all_runs(first, seeds), 1):
-        broken = _broken(simulate(seed, **wanted)) - set(known.get(run, ()))
+    for number, (run, play) in enumerate(_all_runs(first, seeds), 1):
+        broken = play() - set(known.get(run, ()))
         if broken:
             return _said(True, number, sorted(broken), Counter(), began_s) | {"run": run}
     return _said(False, number, [], Counter(), began_s)
 
 
-def _all_runs(first: int, seeds: int | None) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """What is played against a mutation: the name of each run, its seed, and how."""
+def _all_runs(first: int, seeds: int | None) -> Iterator[tuple[str, Play]]:
+    """What is played against a mutation: the name of each run, and how; a play says what broke."""
     from tests.support.sim.nemeses import NEMESES
     from tests.support.sim.scripts import SCRIPTED
+    from tests.support.sim.simulation import simulate
+
+    def play(seed: int, **wanted: Any) -> Play:
+        return lambda: {str(each.promise) for each in simulate(seed, **wanted).violations}
 
     for name, profile in SCRIPTED.items():
-        yield f"script {name}", first, {"profile": profile}
+        yield f"script {name}", play(first, profile=profile)
     for seed in range(first, first + (seeds or MUTANT_SEEDS)):
-        yield f"seed {seed}", seed, {}
+        yield f"seed {seed}", play(seed)
+    for path in STORIES:
+        yield f"story {path.stem}", partial(_told, path)
     for name, profile in NEMESES.items():
-        yield f"nemesis {name}", first, {"profile": profile}
+        yield f"nemesis {name}", play(first, profile=profile)
+
+
+def _told(path: Path) -> set[str]:
+    """What is broken if a story does not end well."""
+    return set(_failures([path]))
 
 
 def _clean(_: str, first: int, seeds: int | None) -> dict[str, Any]:
     """The same runs with nothing put in. `known` is which promises each of them breaks."""
-    from tests.support.sim.simulation import simulate
-
     began_s, runs = time.process_time(), list(_all_runs(first, seeds))
-    said = {run: sorted(_broken(simulate(seed, **wanted))) for run, seed, wanted in runs}
+    said = {run: sorted(play()) for run, play in runs}
     known = {run: broken for run, broken in said.items() if broken}
     return _said(bool(known), len(runs), list(known), Counter(), began_s) | {"known": known}
 
@@ -129,20 +143,27 @@ def _unit(name: str, _: int, __: int | None) -> dict[str, Any]:
     """Whether a unit test of the module or of its neighbours fails."""
     mutant = mutants()[int(name)]
     rewriting.install_change(mutant.module, mutant.apply)
-    import pytest
-
     began_s, word = time.process_time(), mutant.module.rpartition(".")[2]
     tests = sorted(UNIT.rglob("test_*.py"))
     named = [path for path in tests if word in path.stem]
     using = [path for path in tests if mutant.module in path.read_text(encoding="utf-8")]
     area = sorted((UNIT / mutant.module.split(".")[2]).glob("test_*.py"))
-    paths = list(dict.fromkeys(map(str, chain(named, using, area))))
+    paths = list(dict.fromkeys(chain(named, using, area)))
+    failed = _failures(paths)
+    return _said(bool(failed), len(paths), failed, Counter(), began_s)
+
+
+def _failures(paths: Sequence[Path]) -> list[str]:
+    """The first test that fails, in words of pytest's; none if all pass."""
+    import pytest
+
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        code = pytest.main([*paths, "-x", "-q", "-p", "no:cacheprovider", "--no-header"])
-    failed = [line for line in said.getvalue().splitlines() if line.startswith(("FAILED", "ERROR"))]
-    found = code != pytest.ExitCode.OK
-    return _said(found, len(paths), failed[:1] if found else [], Counter(), began_s)
+        code = pytest.main([*map(str, paths), "-x", "-q", "-p", "no:cacheprovider", "--no-header"])
+    if code == pytest.ExitCode.OK:
+        return []
+    lines = [line for line in said.getvalue().splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return lines[:1] or [f"pytest ends with {code}"]
 
 
 def _run(runs: Runs, breaks: tuple[str, ...]) -> dict[str, Any]:
