@@ -182,7 +182,7 @@ WRONG: dict[str, tuple[Promise, list[Line]]] = {
     ),
     "nobody answers": (
         Promise.LIVE,
-        [MADE, op(Call.GET_SCHEDULE, 190 * S, stalls=(190 * S,), plan=MADE.plan)],
+        [MADE, op(Call.GET_SCHEDULE, 190 * S, stalls=((190 * S, 5 * S),), plan=MADE.plan)],
     ),
 }
 
@@ -203,7 +203,7 @@ def test_a_schedule_may_outlive_its_last_time(ends_us: int, is_broken: bool) -> 
 
 
 def test_who_asks_while_something_is_broken_may_have_to_wait() -> None:
-    look = op(Call.GET_SCHEDULE, 90 * S, stalls=(90 * S,), plan=MADE.plan)
+    look = op(Call.GET_SCHEDULE, 90 * S, stalls=((90 * S, 5 * S),), plan=MADE.plan)
     assert broken([MADE, look]) == set()
     assert broken([MADE, look], CALM) == {Promise.LIVE}
 

@@ -26,6 +26,7 @@ from tests.support.checker.history import (
     Rhythm,
     Seen,
     Sent,
+    Spent,
     Start,
     Terms,
     Try,
@@ -408,6 +409,11 @@ WRONG: dict[str, tuple[Promise, Sequence[Line], Terms]] = {
         Promise.NOT_EARLY,
         [MADE, *run(10 * S, "s1", 10 * S), *run(20 * S, "s2", 20 * S - 9), ENDED],
         TERMS,
+    ),
+    "an order for nothing": (
+        Promise.THRIFT,
+        [*GOOD, Spent(what="Dispatch", times=2)],
+        msgspec.structs.replace(TERMS, calm=True, still=True),
     ),
     "again while it runs": (
         Promise.KEYS,

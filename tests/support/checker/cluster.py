@@ -95,14 +95,25 @@ REVEALING = frozenset({"TOO_LATE", "STALE_ETAG", "FAILED_PRECONDITION"})
 
 
 def answers(history: History) -> Iterator[Violation]:
-    """Who asks when nothing is broken is answered, well or not, within seconds (I11)."""
+    """Who asks is answered, well or not: soon, if nothing keeps answers; or at last (I11).
+
+    Where nothing is broken nobody has to ask twice, whatever operators move or stop.
+    """
     terms = history.terms
     sound_us = 0 if terms.calm else terms.healed_us + (terms.recover_us or NEVER_US)
     for op in history.ops:
-        for at_us in op.stalls:
-            if at_us >= sound_us:
-                text = f"{op.call} of {op.client} was not answered, asked at {at_us}"
+        if terms.calm and op.requests > 1:
+            text = f"{op.call} of {op.client} took {op.requests} requests, for {op.reason!r}"
+            yield Violation(Promise.LIVE, op.task, text)
+        for at_us, took_us in op.stalls:
+            slow = at_us >= sound_us and took_us >= STALL_US
+            if slow or (terms.answer_us is not None and took_us >= terms.answer_us):
+                text = f"{op.call} of {op.client} was not answered for {took_us} us, at {at_us}"
                 yield Violation(Promise.LIVE, op.task, text)
+
+
+STALL_US = 5_000_000
+"""So long nobody waits for an answer when nothing is broken."""
 
 
 def leftovers(history: History) -> Iterator[Violation]:

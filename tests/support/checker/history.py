@@ -184,7 +184,9 @@ class Op(Record, frozen=True, kw_only=True, tag="op"):
     Attributes:
         plan: what was answered about a schedule.
         backfill: its name; of a backfill, both ends of its range are `first_us` and `last_us`.
-        stalls: when those of its requests began that were not answered for several seconds.
+        stalls: those of its requests that were not answered for a second: when each began, and how
+            long it took until its client was answered or waited no longer.
+        requests: how many it took, the first one too.
         version: of an update: the name of the payload that it brings.
         etag: of a change: the revision that it is meant for; 0 = any.
         due_us: of a reschedule, or None: `delay_us` after the service has taken it.
@@ -211,7 +213,8 @@ class Op(Record, frozen=True, kw_only=True, tag="op"):
     backfill: str = ""
     first_us: int = 0
     last_us: int = 0
-    stalls: tuple[int, ...] = ()
+    stalls: tuple[tuple[int, int], ...] = ()
+    requests: int = 1
 
 
 class Start(Record, frozen=True, kw_only=True, tag="start"):
@@ -315,6 +318,13 @@ class Residue(Record, frozen=True, kw_only=True, tag="residue"):
     what: str
 
 
+class Spent(Record, frozen=True, kw_only=True, tag="spent"):
+    """How often something was done that costs work, by its name, until the last reads."""
+
+    what: str
+    times: int
+
+
 class Problem(Record, frozen=True, kw_only=True, tag="problem"):
     """What must never happen whatever the faults were, noted by whoever met it."""
 
@@ -327,6 +337,9 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
 
     Attributes:
         calm: there was no fault, so nothing has an excuse.
+        still: besides, nothing was moved or stopped: nothing costs more than it must.
+        answer_us: each request is answered within this, whatever else was broken; None = there were
+            faults that keep a request, its answer or whoever deals with it.
         early_us: how wrong clocks were, so how early a start may be.
         late_us: how late a start may be in a calm run; None = not judged.
         healed_us: when the last fault was over.
@@ -337,6 +350,8 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
     """
 
     calm: bool
+    still: bool = False
+    answer_us: int | None = None
     early_us: int = 0
     late_us: int | None = None
     healed_us: int = 0
@@ -358,6 +373,7 @@ Line = (
     | Verdict
     | Followed
     | Residue
+    | Spent
     | Problem
     | Terms
 )
@@ -378,6 +394,7 @@ class History:
         self.verdicts: list[Verdict] = []
         self.followed: list[Followed] = []
         self.residues: list[Residue] = []
+        self.spent: dict[str, int] = {}
         self.problems: list[Problem] = []
         self.terms = Terms(calm=False)
         self.count = 0
@@ -393,6 +410,7 @@ class History:
             Verdict: self.verdicts.append,
             Followed: self.followed.append,
             Residue: self.residues.append,
+            Spent: self._keep_spent,
             Problem: self.problems.append,
             Terms: self._keep_terms,
         }
@@ -402,6 +420,9 @@ class History:
 
     def _keep_final(self, final: Final) -> None:
         self.final[final.task] = final
+
+    def _keep_spent(self, spent: Spent) -> None:
+        self.spent[spent.what] = spent.times
 
     def _keep_terms(self, terms: Terms) -> None:
         self.terms = terms

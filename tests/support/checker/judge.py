@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.support.checker.cluster import answers, isolation, leftovers, owners, requests, watchers
+from tests.support.checker.costs import costs
 from tests.support.checker.history import NEVER_US, OF_SCHEDULES, Call, History, Kind, Terms
 from tests.support.checker.keys import keys
 from tests.support.checker.schedules import LAUNCHED, Plan, plans
@@ -25,7 +26,7 @@ def judge(history: History) -> list[Violation]:
         found += life.judge()
     for plan in scheduled:
         found += plan.judge()
-    everything = (owners, requests, watchers, isolation, answers, keys)
+    everything = (owners, requests, watchers, isolation, answers, keys, costs)
     return [*found, *(broken for part in everything for broken in part(history))]
 
 

@@ -18,6 +18,7 @@ from tests.support.checker.history import (
     Terms,
     Wish,
 )
+from tests.support.checker.punctual import late
 from tests.support.checker.register import (
     ASKED_TO_END,
     EXPIRED,
@@ -258,7 +259,7 @@ class Life:
             yield self.broken(Promise.TRUTH, f"deleted by {removed.client} and shown at last")
         elif removed is not None and removed.seen is not None:
             yield from self._ended(removed.seen)
-            yield from self._late(removed.seen)
+            yield from late(self, removed.seen)
         elif seen is None and any(op.kind is Kind.INFO for op in deletions):
             return  # it may have been deleted
         elif self.final is not None and self.final.reason == EXPIRED:
@@ -270,7 +271,7 @@ class Life:
             yield self.broken(Promise.LIVE, f"still {seen.state} after the quiet")
         else:
             yield from self._ended(seen)
-            yield from self._late(seen)
+            yield from late(self, seen)
 
     def _in_doubt(self, seen: Seen | None) -> Iterator[Violation]:
         """Not acknowledged: not there at all, or there and ended like any other."""
@@ -309,26 +310,6 @@ class Life:
 
     def _was_struck(self) -> bool:
         return any(start.process in self.struck for start in self.starts)
-
-    def _late(self, seen: Seen) -> Iterator[Violation]:
-        """In a calm run everything is in time; after the last fault everything is soon."""
-        terms, wish = self.terms, self.wish
-        if terms.calm and terms.late_us is not None:
-            for each in seen.tries:
-                if each.late_us is not None and each.late_us > terms.late_us:
-                    text = f"attempt {each.number} began {each.late_us} us late without any fault"
-                    yield self.broken(Promise.PUNCTUAL, text)
-        moved = any(op.call is Call.RESCHEDULE for op in self.ops)
-        if terms.recover_us is None or wish is None or not self.starts:
-            return
-        if wish.due_us is None and not moved:
-            return
-        last_due_us = Versions(terms, self.ops, wish, self.made_us).last_due_us()
-        soonest_us = max(last_due_us, terms.healed_us, self.known_us)
-        first_us = min(start.at_us for start in self.starts)
-        if first_us > soonest_us + terms.recover_us:
-            text = f"began {first_us - soonest_us} us after it was due and all was healed"
-            yield self.broken(Promise.LIVE, text)
 
     def _ended_well(self, start: Start) -> bool:
         end = self.ends.get((start.attempt, start.process))

@@ -26,6 +26,7 @@ class Promise(StrEnum):
     HYGIENE = "I14 hygiene"
     REVISION = "I15 revision"
     KEYS = "I16 keys"
+    THRIFT = "I17 thrift"
     SANITY = "sanity"
 
 

@@ -50,8 +50,8 @@ from timeball_server.core.model import (
     Timeouts,
 )
 
-STALL_US = 5_000_000
-"""Longer than it takes anybody to answer, or to say that he cannot."""
+NOTED_US = 1_000_000
+"""Longer than it takes anybody to answer, or to say that he cannot, when nothing keeps him."""
 LATE_AGAIN_SHARE = 0.3
 STRANGER_SHARE = 0.04
 """Of operations, those that are about a task of somebody else's namespace."""
@@ -415,8 +415,9 @@ class Client:
                     self.name, address, name, lambda service: ask(self.part_of(service), doubt)
                 )
         finally:
-            if self._world.loop.now_us - began_us > STALL_US:
-                op.stalls.append(began_us)
+            took_us = self._world.loop.now_us - began_us
+            if took_us >= NOTED_US:
+                op.stalls.append((began_us, took_us))
         return answer
 
     def part_of(self, service: CoordinatorNode) -> Any:

@@ -312,6 +312,7 @@ class FaultyStore:
         parts: Parts,
     ) -> T:
         network = self._network
+        network.history.spend(name.partition(" ")[0])
         if network.profile.pause_before and name.startswith(network.profile.pause_before):
             await network.pause(self._process)
         if self._process in network.gate.faints and name.startswith("raise_epoch"):

@@ -58,7 +58,7 @@ class Op:
     backfill: str = ""
     first_ms: int = 0
     last_ms: int = 0
-    stalls: list[int] = field(default_factory=list)
+    stalls: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def is_creation(self) -> bool:
@@ -84,6 +84,7 @@ class History:
     problems: list[str] = field(default_factory=list)
     final: dict[str, Op] = field(default_factory=dict)
     followed: dict[str, bool] = field(default_factory=dict)
+    spent: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
     healed_us: int = 0
     read_us: int = 0
@@ -127,6 +128,11 @@ class History:
         if self.is_open:
             self.trace(who, f"PROBLEM {what}")
             self.problems.append(f"{who}: {what}")
+
+    def spend(self, what: str) -> None:
+        """Count something that costs work, until the last reads begin."""
+        if not self.read_us:
+            self.spent[what] += 1
 
     def was_deleted(self, task_id: str) -> bool:
         """Whether anybody has tried to delete a task."""

@@ -159,6 +159,18 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             snaps=6.0,
             moves=10.0,
         ),
+        "removals, and nothing broken": Profile(
+            tasks=150, work_s=130.0, retention_s=45.0, schedules=2, archives=1
+        ),
+        "sessions end, and everybody answers": replace(
+            _BASE,
+            work_s=90.0,
+            expiries=25.0,
+            moves=15.0,
+            drains=2.0,
+            retention_s=45.0,
+            revise_share=0.3,
+        ),
         "keys, and nothing broken": Profile(
             tasks=200, keyed_share=0.8, moves=20.0, drains=3.0, archives=2
         ),

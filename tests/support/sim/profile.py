@@ -88,6 +88,36 @@ class Profile:
     overlap_share: float = 0.2
     script: str = ""
 
+    @property
+    def answers_soon(self) -> bool:
+        """Whether nothing keeps a request, its answer, or anybody whom it needs."""
+        return not self.script and not any(getattr(self, name) for name in _KEEPS)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing is broken, and nobody is moved, stopped or given up."""
+        return self.calm and not (self.moves or self.drains or self.beating_share)
+
+
+_KEEPS = (
+    "slow_share",
+    "loss_share",
+    "late_share",
+    "poison_share",
+    "store_unknown_share",
+    "store_unavailable_share",
+    "crashes",
+    "freezes",
+    "session_cuts",
+    "link_cuts",
+    "snaps",
+    "outages",
+    "partitions",
+    "quorum_losses",
+    "slowdowns",
+)
+"""Faults for which somebody may have to wait. A session that ends is none: who lost it says so."""
+
 
 def draw(rng: random.Random) -> Profile:
     """A run's profile: a tenth is calm, a fifth is a storm, the others mix classes of faults."""
@@ -98,7 +128,13 @@ def draw(rng: random.Random) -> Profile:
         busy = rng.random() < 0.5
         moves, drains = (15.0, 2.0) if busy else (0.0, 0.0)
         return Profile(
-            tasks=tasks, clients=clients, moves=moves, drains=drains, schedules=3, archives=1
+            tasks=tasks,
+            clients=clients,
+            moves=moves,
+            drains=drains,
+            schedules=3,
+            archives=1,
+            retention_s=rng.choice((0.0, 45.0)),
         )
     if kind < 0.3:
         return STORMS[rng.choice(list(STORMS))]

@@ -17,12 +17,14 @@ from tests.support.checker.history import (
     Seen,
     SeenBackfill,
     SeenPlan,
+    Spent,
     Start,
     Terms,
     Try,
 )
 from tests.support.checker.history import Op as Told
 from tests.support.checker.register import EXPIRED
+from tests.support.sim.clients import NOTED_US
 from tests.support.sim.history import History as Run
 from tests.support.sim.history import Op
 from tests.support.sim.profile import SLOTS, Profile
@@ -54,6 +56,8 @@ def told_by(run: Run, profile: Profile) -> History:
 def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     yield Terms(
         calm=profile.calm,
+        still=profile.is_still,
+        answer_us=NOTED_US if profile.answers_soon else None,
         early_us=profile.skew_ms * 1_000,
         late_us=CALM_LATENESS_US,
         healed_us=run.healed_us,
@@ -73,6 +77,8 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
         yield Final(task=task_id, seen=_seen(op, waited) if ok else None, reason=op.reason)
     for task_id, told in run.followed.items():
         yield Followed(task=task_id, told=told)
+    for what, times in run.spent.items():
+        yield Spent(what=what, times=times)
     for text in run.problems:
         who, _, what = text.partition(": ")
         yield Problem(who=who, what=what)
@@ -100,6 +106,7 @@ def _told(op: Op, waited: frozenset[Attempt]) -> Told:
         backfill=op.backfill,
         first_us=_since_start_us(op.first_ms) if op.backfill else 0,
         last_us=_since_start_us(op.last_ms) if op.backfill else 0,
+        requests=max(1, op.tries),
         stalls=() if op.call is Call.WAIT else tuple(op.stalls),
     )
 

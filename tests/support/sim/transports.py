@@ -50,6 +50,8 @@ class SimOwnerClient:
         """Carry out commands."""
         commands = [self._seam(command) for command in commands]
         names = ",".join(type(command).__name__ for command in commands)
+        for command in commands:
+            self._network.history.spend(type(command).__name__)
 
         async def invoke(calls: Calls) -> Sequence[Outcome]:
             try:
@@ -157,12 +159,14 @@ class SimExecutorStream:
         """Queue a message."""
         if isinstance(message, Dispatch):
             self._note(message)
+        self._network.history.spend(type(message).__name__)
         self._network.history.trace(self._process, f"-> {_named(message)}")
         self._end.send(message)
 
     async def receive(self) -> FromExecutor | None:
         """The next message."""
         message = await self._end.receive()
+        self._network.history.spend(type(message).__name__)
         self._network.history.trace(self._process, f"<- {_named(message)}")
         return message
 

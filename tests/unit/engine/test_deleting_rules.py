@@ -151,6 +151,23 @@ def test_terminating_what_was_sent_asks_first_and_ends_it_either_way(
     assert len(executor.cancels) == told
 
 
+@pytest.mark.parametrize("said", [None, RevokeAnswer.RUNNING, RevokeAnswer.REVOKED])
+def test_who_had_asked_before_a_termination_is_told_with_it(said: RevokeAnswer | None) -> None:
+    """He waits for the executor's word on a run that is fenced off meanwhile."""
+    world = World()
+    executor, node = begun(world)
+    call = node.create()
+    asked = update(node, call.task_id)
+    assert asked.outcome is None
+    executor.starts(executor.last)
+    ended = node.terminate(call.task_id)
+    assert asked.refusal is RejectionReason.TOO_LATE
+    if said is not None:
+        executor.answers_revoke(said)
+    assert ended.view.state is PublicState.TERMINATED
+    assert node.read(call.task_id).view.state is PublicState.TERMINATED
+
+
 def test_terminating_what_nobody_can_be_asked_about_is_unknown() -> None:
     world = World()
     executor, node = begun(world)

@@ -264,6 +264,7 @@ def _cancel_sent(
     engine.send(task.head.incarnation, order)
     if fence:
         placing.unsend(engine, task, over=False)
+        revoking.go_on(task)  # nobody hears the executor's answer to them any more
         _write_cancelled(engine, shard, task, token, command)
     else:
         reply(engine, token, revoking.too_late(task))

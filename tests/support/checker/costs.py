@@ -1,0 +1,97 @@
+"""What work costs: in a run in which nothing is broken or moved, no more than it must (I17).
+
+Counts only. What is asked of the store for a task, and what is said to executors about it, follows
+from what users did and from what ran; who reads, writes or says anything twice, or for nothing,
+breaks no other promise, and the cluster is slower by that for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.support.checker.history import OF_SCHEDULES, Call, History, Kind
+from tests.support.checker.verdicts import Promise, Violation
+
+LOOKS = frozenset({Call.GET, Call.WAIT, Call.WATCH, Call.GET_SCHEDULE})
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What was done in a run.
+
+    Attributes:
+        made: creations of tasks, their repetitions included; `changes` are those that hold.
+        asked: operations on tasks but creations; `plans` are those on schedules, creations too.
+        runs: of handlers; `nominal` are those that schedules made.
+        verdicts: of schedules: rows of their ledgers.
+        minutes: of virtual time, begun ones too.
+    """
+
+    made: int
+    changes: int
+    asked: int
+    plans: int
+    runs: int
+    nominal: int
+    verdicts: int
+    minutes: int
+
+
+SHARDS = 4
+"""Of a simulated cluster, which has two coordinators, two scheduler nodes and three executors."""
+STREAMS = 2 * 3
+SPARE = 10
+"""Of anything, for how the cluster finds itself."""
+BOUNDS: dict[str, Callable[[Work], float]] = {
+    "append": lambda w: w.made + w.changes + 2 * w.runs + w.verdicts + 2 * w.plans + SPARE,
+    "read_journals": lambda w: w.asked + 2 * w.plans + 0.05 * w.made + SPARE,
+    "read_heads": lambda w: 10 * w.plans + 0.1 * w.nominal + SPARE,
+    "read_bucket_journals": lambda w: 0.3 * w.made + SHARDS * w.minutes + SPARE,
+    "read_due": lambda w: 11 * SHARDS * w.minutes + SPARE,
+    "read_layout": lambda w: 70 * w.minutes,
+    "raise_epoch": lambda w: SHARDS,
+    "move_scan_from": lambda w: SHARDS * w.minutes,
+    "Fence": lambda w: 3 * STREAMS,
+    "Inventory": lambda w: 3 * STREAMS,
+    "Dispatch": lambda w: w.runs,
+    "Started": lambda w: w.runs,
+    "Finished": lambda w: w.runs,
+    "AckResults": lambda w: w.runs,
+    "Capacity": lambda w: 4 * w.runs + 2 * SPARE,
+    "CancelRun": lambda w: w.changes,
+}
+"""The most of each, by what was done. All are met with little to spare by a sound product."""
+
+
+def costs(history: History) -> Iterator[Violation]:
+    """Nothing was done oftener than the work of the run asks for."""
+    if not history.terms.still or not history.spent:
+        return
+    work = _work(history)
+    for what, most in BOUNDS.items():
+        times = history.spent.get(what, 0)
+        if times > most(work):
+            text = f"{what} {times} times, {most(work):.0f} at most for {work}"
+            yield Violation(Promise.THRIFT, "run", text)
+
+
+def _work(history: History) -> Work:
+    made = [op for op in history.ops if op.call is Call.CREATE]
+    plans = [op for op in history.ops if op.call in OF_SCHEDULES]
+    asked = len(history.ops) - len(made) - len(plans)
+    changes = [
+        op
+        for op in history.ops
+        if op.kind is not Kind.FAIL and op.call not in LOOKS and op.call not in OF_SCHEDULES
+    ]
+    return Work(
+        made=len(made),
+        changes=len(changes) - sum(op.kind is not Kind.FAIL for op in made),
+        asked=asked,
+        plans=len(plans),
+        runs=len(history.starts),
+        nominal=sum(start.nominal_us is not None for start in history.starts),
+        verdicts=sum(verdict.times for verdict in history.verdicts),
+        minutes=history.terms.read_us // 60_000_000 + 1,
+    )
