@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.support.sim.bugs import BUGS  # noqa: E402 - needs the path above
-from tests.support.sim.mutants import mutants  # noqa: E402 - as above
+from tests.support.sim.mutants import Mutant, mutants  # noqa: E402 - as above
 from tests.support.sim.rules import NAMED, RULES  # noqa: E402 - as above
 
 SWITCHES = {**RULES, **NAMED}
@@ -109,29 +109,35 @@ def of_tier() -> list[str]:
     return [name for name in ALL if name not in MASKED and within[name] <= SURE_WITHIN]
 
 
-def play_mutants(count: int, seeds: int | None, until_s: float) -> int:
-    """Drawn mutations in their order, one at a time; how many were missed beyond one in ten.
+def play_mutants(count: int, seeds: int | None, processes: int, until_s: float) -> int:
+    """Drawn mutations in their order; how many were missed beyond one in ten.
 
     A mutation counts if simulation notices it or a unit test does: what neither sees is as good as
     the original, or nobody has written down what it is good for.
     """
     known = json.dumps(run("clean", "all", seeds, until_s - time.monotonic()).get("known", {}))
-    missed = counted = 0
-    for number, mutant in enumerate(mutants()):
-        if counted == count:
-            break
+    drawn = list(enumerate(mutants()))
+    noticed = counted = 0
+
+    def one(each: tuple[int, Mutant]) -> tuple[bool, bool]:
+        number, mutant = each
         what = f"{mutant.module}:{mutant.line} {mutant.says}"
-        left_s = until_s - time.monotonic()
-        said = run("mutant", str(number), seeds, left_s, "--known", known)
+        said = run("mutant", str(number), seeds, until_s - time.monotonic(), "--known", known)
         tell(said, what)
-        if not said["found"]:
-            tested = run("unit", str(number), None, until_s - time.monotonic())
-            tell(tested | {"name": f"{number} by unit tests"}, what)
-            missed += bool(tested["found"])
-            counted += bool(tested["found"])
-        counted += bool(said["found"])
-    print(f"{counted - missed} of {counted} mutations were noticed")
-    return max(0, missed + (count - counted) - count // 10)
+        if said["found"]:
+            return True, True
+        tested = run("unit", str(number), None, until_s - time.monotonic())
+        tell(tested | {"name": f"{number} by unit tests"}, what)
+        return False, bool(tested["found"])
+
+    with ThreadPoolExecutor(processes) as pool:
+        while drawn and counted < count:
+            next_ones, drawn = drawn[: count - counted], drawn[count - counted :]
+            for is_noticed, counts in pool.map(one, next_ones):
+                noticed += is_noticed
+                counted += counts
+    print(f"{noticed} of {counted} mutations were noticed")
+    return max(0, count - noticed - count // 10)
 
 
 def main() -> int:
@@ -146,7 +152,7 @@ def main() -> int:
     chosen = parser.parse_args()
     until_s = time.monotonic() + chosen.budget
     if chosen.mutants:
-        unseen = play_mutants(chosen.mutants, chosen.seeds, until_s)
+        unseen = play_mutants(chosen.mutants, chosen.seeds, chosen.processes, until_s)
     else:
         seen = [name for name in ALL if name not in MASKED]
         names = chosen.names or (of_tier() if chosen.tier else seen)
