@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +119,13 @@ def copy(rows: int, then: str) -> str:
                 if then != "hang":
                     context.heartbeat(row / rows, f"row {row}")
     return f"attempt {context.attempt} from {first}"
+
+
+@timeball.task("it.poison", retry=timeball.RetryPolicy(max_attempts=9, initial_delay="50ms"))
+async def poison() -> None:
+    """Takes its executor with it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    await asyncio.Event().wait()
 
 
 @timeball.task("it.hold")
