@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -42,7 +40,6 @@ from tests.support.checker.vacuity import Least, vacuous
 from tests.support.checker.verdicts import Promise
 
 S = 1_000_000
-CHECKER = Path(__file__).parents[1] / "support" / "checker"
 DONE = Seen(
     state="SUCCEEDED", ended=True, place=(1, 4), tries=(Try(number=1, outcome="SUCCEEDED"),)
 )
@@ -480,22 +477,3 @@ def test_many_records_are_judged_in_one_go() -> None:
     history = History(made_up(tasks))
     assert history.count >= tasks * RECORDS_PER_TASK
     assert judge(history) == []
-
-
-def test_the_judge_knows_nothing_of_product_or_simulation() -> None:
-    allowed = ("tests.support.checker", "msgspec", "__future__")
-    for path in sorted(CHECKER.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = _imported(node)
-            ours = [name for name in names if name.split(".")[0] in _PRODUCT]
-            assert not [name for name in ours if not name.startswith(allowed)], path.name
-
-
-_SERVICES = {"coordinator", "executor_node", "scheduler_node"}
-_PRODUCT = {*_SERVICES, "tests", "timeball", "timeball_server", "tools"}
-
-
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.ImportFrom):
-        return [node.module or ""]
-    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
