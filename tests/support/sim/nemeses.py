@@ -170,6 +170,7 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             drains=2.0,
             retention_s=45.0,
             revise_share=0.3,
+            store_unavailable_share=0.03,
         ),
         "keys, and nothing broken": Profile(
             tasks=200, keyed_share=0.8, moves=20.0, drains=3.0, archives=2

@@ -105,7 +105,6 @@ _KEEPS = (
     "late_share",
     "poison_share",
     "store_unknown_share",
-    "store_unavailable_share",
     "crashes",
     "freezes",
     "session_cuts",
@@ -116,7 +115,8 @@ _KEEPS = (
     "quorum_losses",
     "slowdowns",
 )
-"""Faults for which somebody may have to wait. A session that ends is none: who lost it says so."""
+"""Faults for which somebody may have to wait. A session that ends is none: who lost it says so; nor
+is a store that says no."""
 
 
 def draw(rng: random.Random) -> Profile:
