@@ -46,7 +46,7 @@ SPARE = 10
 BOUNDS: dict[str, Callable[[Work], float]] = {
     "append": lambda w: w.made + w.changes + 2 * w.runs + w.verdicts + 2 * w.plans + SPARE,
     "read_journals": lambda w: w.asked + 2 * w.plans + 0.05 * w.made + SPARE,
-    "read_heads": lambda w: 10 * w.plans + 0.1 * w.nominal + SPARE,
+    "read_heads": lambda w: 10 * w.plans + 0.1 * w.nominal + SHARDS * w.minutes + SPARE,
     "read_bucket_journals": lambda w: 0.3 * w.made + SHARDS * w.minutes + SPARE,
     "read_due": lambda w: 11 * SHARDS * w.minutes + SPARE,
     "read_layout": lambda w: 70 * w.minutes,

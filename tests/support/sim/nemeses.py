@@ -14,6 +14,9 @@ _BASE = Profile(calm=False, tasks=200)
 NEMESES: Mapping[str, Profile] = MappingProxyType(
     {
         "calm": Profile(tasks=100, schedules=2),
+        "hardly anything to do": Profile(
+            tasks=24, clients=2, work_s=600.0, cancel_share=0.0, revise_share=0.0
+        ),
         "mixed": replace(_BASE, crashes=6.0, freezes=6.0, snaps=6.0),
         "crashes": replace(_BASE, crashes=14.0, snaps=10.0),
         "pauses": replace(_BASE, freezes=25.0, freeze_s=12.0, session_cuts=15.0),
