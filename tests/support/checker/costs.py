@@ -1,4 +1,4 @@
-"""What work costs: in a run in which nothing is broken or moved, no more than it must (I17).
+"""What work costs: in a run in which nothing is broken or moved, no more than it must (I20).
 
 Counts only. What is asked of the store for a task, and what is said to executors about it, follows
 from what users did and from what ran; who reads, writes or says anything twice, or for nothing,

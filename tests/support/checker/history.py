@@ -70,6 +70,39 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="is"):
     """Anything that a history holds."""
 
 
+class Bounds(Record, frozen=True, kw_only=True):
+    """How long things may take; None = for ever. Nothing but what is said here is held against it.
+
+    Attributes:
+        start_us: from an attempt's due time to its start.
+        run_us: from an attempt's start to its end.
+        close_us: from the due time that was asked for to the end of all.
+        silent_us: between two words of a handler.
+    """
+
+    start_us: int | None = None
+    run_us: int | None = None
+    close_us: int | None = None
+    silent_us: int | None = None
+
+
+class Backoff(Record, frozen=True, kw_only=True):
+    """When a failed attempt is followed by another one: exactly then.
+
+    Attributes:
+        first_us: after the first failure; `factor` times as long after each further one, and never
+            longer than `most_us`.
+        age_us: so long after its creation no further attempt is due; None = at any time.
+        priority: of the first attempt.
+    """
+
+    first_us: int
+    factor: float
+    most_us: int
+    age_us: int | None = None
+    priority: int = 4
+
+
 class Wish(Record, frozen=True, kw_only=True):
     """What a client wants of one task.
 
@@ -78,6 +111,11 @@ class Wish(Record, frozen=True, kw_only=True):
         late_us: how late the client allows a start to be; None = it says nothing.
         payload: a digest of what the handler must be given.
         key: no more than `most` of all that have this key run at once; empty = it has none.
+        bounds, backoff: of tasks whose times are judged one by one; None = they are not.
+        rates: its starts count for these.
+        cap: no more than `places` of all that have this cap run at once in one process.
+        crowd: in a line of those who wait for an executor with it, `weight` is its tenant's share.
+        rank: in the line of a rate those of a higher one go first.
     """
 
     mode: Mode
@@ -87,6 +125,20 @@ class Wish(Record, frozen=True, kw_only=True):
     payload: str = ""
     key: str = ""
     most: int = 0
+    bounds: Bounds | None = None
+    backoff: Backoff | None = None
+    rates: tuple[str, ...] = ()
+    cap: str = ""
+    places: int = 0
+    crowd: str = ""
+    tenant: str = ""
+    weight: int = 1
+    rank: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether the work of others may make it late, and what that allows is judged apart."""
+        return bool(self.rates or self.cap or self.crowd)
 
 
 class Days(Record, frozen=True, kw_only=True):
@@ -138,11 +190,16 @@ class Rhythm(Record, frozen=True, kw_only=True):
 
 
 class Try(Record, frozen=True, kw_only=True):
-    """An attempt as an answer shows it. `late_us` None = the answer does not say."""
+    """An attempt as an answer shows it. `late_us` None = the answer does not say.
+
+    `kind` is the name of its failure.
+    """
 
     number: int
     outcome: str
     late_us: int | None = None
+    kind: str = ""
+    priority: int | None = None
 
 
 class Seen(Record, frozen=True, kw_only=True):
@@ -151,6 +208,7 @@ class Seen(Record, frozen=True, kw_only=True):
     Attributes:
         place: numbers that grow with every change, from the newest accepted event.
         doubts: attempts of which the answer says that they may still begin.
+        changed_us: when the newest accepted event was written, by its writer's clock.
     """
 
     state: str
@@ -160,6 +218,7 @@ class Seen(Record, frozen=True, kw_only=True):
     revision: int = 0
     doubts: tuple[int, ...] = ()
     tries: tuple[Try, ...] = ()
+    changed_us: int | None = None
 
 
 class SeenBackfill(Record, frozen=True, kw_only=True):
@@ -236,13 +295,20 @@ class Start(Record, frozen=True, kw_only=True, tag="start"):
 
 
 class End(Record, frozen=True, kw_only=True, tag="end"):
-    """A handler ended by itself."""
+    """A handler ended by itself.
+
+    Attributes:
+        final: it said that there should be no further attempt.
+        wait_us: it named the delay to the next one.
+    """
 
     task: str
     attempt: int
     process: str
     at_us: int
     ok: bool
+    final: bool = False
+    wait_us: int | None = None
 
 
 class Left(Record, frozen=True, kw_only=True, tag="left"):
@@ -303,6 +369,23 @@ class Verdict(Record, frozen=True, kw_only=True, tag="verdict"):
     verdict: str
     task: str = ""
     times: int = 1
+
+
+class Rate(Record, frozen=True, kw_only=True, tag="rate"):
+    """An administrator has set a rate; it holds some seconds later, for all owners together.
+
+    Attributes:
+        starts: in every `per_us`; 0 = from now on there is no such limit.
+        burst: may begin at once after a pause.
+        of_key: one owner keeps it at a time. Others are split among the owners.
+    """
+
+    name: str
+    at_us: int
+    starts: int
+    per_us: int = 1_000_000
+    burst: int = 1
+    of_key: bool = False
 
 
 class Followed(Record, frozen=True, kw_only=True, tag="followed"):
@@ -371,6 +454,7 @@ Line = (
     | Sent
     | Final
     | Verdict
+    | Rate
     | Followed
     | Residue
     | Spent
@@ -392,6 +476,7 @@ class History:
         self.sent: list[Sent] = []
         self.final: dict[str, Final] = {}
         self.verdicts: list[Verdict] = []
+        self.rates: list[Rate] = []
         self.followed: list[Followed] = []
         self.residues: list[Residue] = []
         self.spent: dict[str, int] = {}
@@ -408,6 +493,7 @@ class History:
             Sent: self.sent.append,
             Final: self._keep_final,
             Verdict: self.verdicts.append,
+            Rate: self.rates.append,
             Followed: self.followed.append,
             Residue: self.residues.append,
             Spent: self._keep_spent,

@@ -12,8 +12,10 @@ from tests.support.checker.cluster import answers, isolation, leftovers, owners,
 from tests.support.checker.costs import costs
 from tests.support.checker.history import NEVER_US, OF_SCHEDULES, Call, History, Kind, Terms
 from tests.support.checker.keys import keys
+from tests.support.checker.retrying import retries
 from tests.support.checker.schedules import LAUNCHED, Plan, plans
 from tests.support.checker.tasks import Life
+from tests.support.checker.timeouts import timeouts
 from tests.support.checker.verdicts import Violation
 
 
@@ -26,7 +28,17 @@ def judge(history: History) -> list[Violation]:
         found += life.judge()
     for plan in scheduled:
         found += plan.judge()
-    everything = (owners, requests, watchers, isolation, answers, keys, costs)
+    everything = (
+        owners,
+        requests,
+        watchers,
+        isolation,
+        answers,
+        keys,
+        timeouts,
+        retries,
+        costs,
+    )
     return [*found, *(broken for part in everything for broken in part(history))]
 
 

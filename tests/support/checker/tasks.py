@@ -294,7 +294,8 @@ class Life:
         once = wish.mode is Mode.AT_MOST_ONCE
         most = 1 if once else wish.max_attempts
         counted = sum(1 for each in seen.tries if each.outcome in COUNTED)
-        if seen.cause == "EXHAUSTED" and counted < most:
+        ages = wish.backoff is not None and wish.backoff.age_us is not None
+        if seen.cause == "EXHAUSTED" and counted < most and not ages:
             text = f"EXHAUSTED after {counted} of {most} attempts"
             yield self.broken(Promise.AT_LEAST_ONCE, text)
         deaths = sum(1 for each in seen.tries if each.outcome == "LOST")
@@ -305,6 +306,7 @@ class Life:
             yield self.broken(Promise.AT_LEAST_ONCE, "LOST although at-least-once")
         failed = [end for end in self.ends.values() if not end.ok]
         accounted = bool(failed) or any(each.outcome == "LOST" for each in seen.tries)
+        accounted = accounted or (seen.cause == "EXPIRED" and wish.bounds is not None)
         if seen.cause != "LOST" and not accounted and not self._was_struck():
             yield self.broken(Promise.TRUTH, f"FAILED as {seen.cause} but no attempt failed")
 

@@ -26,7 +26,10 @@ class Promise(StrEnum):
     HYGIENE = "I14 hygiene"
     REVISION = "I15 revision"
     KEYS = "I16 keys"
-    THRIFT = "I17 thrift"
+    LIMITS = "I17 limits"
+    TIMEOUTS = "I18 timeouts"
+    RETRIES = "I19 retries"
+    THRIFT = "I20 thrift"
     SANITY = "sanity"
 
 

@@ -15,6 +15,7 @@ from timeball.outcomes import Fail
 from timeball.registry import Handler
 
 from tests.support.checker.history import End, Left, Start
+from tests.support.sim.bounded import bounded_handlers
 from tests.support.sim.history import History
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock
 
@@ -82,7 +83,9 @@ class Sink:
         history.starts.append(start)
         history.trace(process, f"START {context.task_id} {context.attempt} {context.epoch}")
 
-    def ended(self, context: Context, ok: bool) -> None:
+    def ended(
+        self, context: Context, ok: bool, *, final: bool = False, wait_us: int | None = None
+    ) -> None:
         """A handler is over as its script says."""
         history, process = self._history, self._process
         if not history.is_open:
@@ -93,6 +96,8 @@ class Sink:
             process=process,
             at_us=history.now_us(),
             ok=ok,
+            final=final,
+            wait_us=wait_us,
         )
         history.ends.append(end)
         history.trace(process, f"END {context.task_id} {context.attempt} {ok}")
@@ -143,4 +148,4 @@ def handlers(
             raise Broken("the script says so")
         return context.attempt
 
-    return {WORK: Handler(WORK, work)}
+    return {WORK: Handler(WORK, work), **bounded_handlers(sink, clock)}

@@ -20,6 +20,7 @@ from tests.support.checker.history import (
     Fault,
     Kind,
     Left,
+    Rate,
     Residue,
     Rhythm,
     Sent,
@@ -79,6 +80,7 @@ class History:
     claims: list[Claim] = field(default_factory=list)
     struck: list[Fault] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    rates: list[Rate] = field(default_factory=list)
     residues: list[Residue] = field(default_factory=list)
     planned: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)

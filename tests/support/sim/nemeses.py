@@ -209,6 +209,18 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         "overlaps, and nothing broken": Profile(
             tasks=60, schedules=10, overlap_share=0.8, moves=10.0
         ),
+        "timeouts": replace(
+            _BASE,
+            tasks=20,
+            timed=72,
+            skew_ms=200,
+            crashes=8.0,
+            freezes=4.0,
+            freeze_s=8.0,
+            snaps=6.0,
+            store_unknown_share=0.05,
+        ),
+        "timeouts, and nothing broken": Profile(tasks=0, timed=72, work_s=40.0),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),

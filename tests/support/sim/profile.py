@@ -41,6 +41,8 @@ class Profile:
         archives: so many schedules of days and months have some of their past launched once more.
         filled: nominal times of a backfill, at most.
         overlap_share: of schedules that have any other rule for runs that overlap.
+        timed: so many tasks have timeouts, and retries that come exactly when they say.
+        rated: so many tasks of each of several lines have rates, caps and shares.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -86,6 +88,8 @@ class Profile:
     archives: int = 0
     filled: int = 12
     overlap_share: float = 0.2
+    timed: int = 0
+    rated: int = 0
     script: str = ""
 
     @property

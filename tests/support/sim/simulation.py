@@ -27,6 +27,7 @@ from tests.support.sim.profile import Profile, draw
 from tests.support.sim.scripts import SCRIPTS
 from tests.support.sim.stage import Stage, StaleScript
 from tests.support.sim.testimony import told_by
+from tests.support.sim.timekeepers import Timekeeper
 from tests.support.sim.world import NodeKind, Seams, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock, VirtualLoop, run_virtual
 
@@ -164,7 +165,9 @@ async def _draw(world: World) -> Planners:
     until_us = world.loop.now_us + round(world.profile.work_s * 1e6)
     share = -(-world.profile.tasks // len(clients))
     planner, archivist = Planner(world, "planner"), Archivist(world, "archivist")
+    timekeeper = Timekeeper(world, "timekeeper")
     await asyncio.gather(
+        timekeeper.keep(world.profile.timed, until_us),
         *(client.run(share, until_us) for client in clients),
         planner.plan(world.profile.schedules, until_us),
         archivist.plan(world.profile.archives, until_us),

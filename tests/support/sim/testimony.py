@@ -68,7 +68,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     )
     waited = _waited(run)
     yield from (_told(op, waited) for op in run.ops)
-    for records in (run.starts, run.ends, run.left, run.sent, run.claims, run.struck):
+    for records in (run.starts, run.ends, run.left, run.sent, run.claims, run.struck, run.rates):
         yield from records
     yield from run.verdicts
     yield from run.residues
@@ -138,7 +138,8 @@ def _waited(run: Run) -> frozenset[Attempt]:
         for op in run.ops
         if op.wish is not None and op.rhythm is not None and op.rhythm.overlap.startswith("BUFFER")
     }
-    found: set[Attempt] = set()
+    patient = {op.wish.payload for op in run.ops if op.wish is not None and op.wish.waits}
+    found = {(each.task, each.attempt) for each in run.starts if each.payload in patient}
     payload_of = {start.task: start.payload for start in run.starts}
     events: list[Start | End] = [*run.ends, *run.starts]
     running: Counter[str] = Counter()
@@ -175,6 +176,7 @@ def _seen(op: Op, waited: frozenset[Attempt]) -> Seen | None:
         cause=str(view.cause or ""),
         place=(accepted[-1].epoch, accepted[-1].seq) if accepted else (0, 0),
         revision=view.revision,
+        changed_us=_since_start_us(accepted[-1].at_ms) if accepted else None,
         doubts=tuple(_attempt_in(text) for text in view.unaccounted),
         tries=tuple(
             Try(
@@ -183,6 +185,8 @@ def _seen(op: Op, waited: frozenset[Attempt]) -> Seen | None:
                 late_us=None
                 if each.lateness_ms is None or (str(view.task_id), each.number) in waited
                 else each.lateness_ms * 1_000,
+                kind="" if each.failure is None else each.failure.kind,
+                priority=each.priority,
             )
             for each in view.attempts
         ),

@@ -17,6 +17,7 @@ from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPort
 from executor_node.membership import SessionMemberships
 from executor_node.node import ExecutorNode
 from scheduler_node.service import SchedulerNode, SchedulerNodeConfig
+from tests.support.sim.bounded import CAPS
 from tests.support.sim.faulty_store import FaultyStore, Outage
 from tests.support.sim.handlers import handlers
 from tests.support.sim.history import History
@@ -256,6 +257,7 @@ class World:
             address=process.address,
             strength=max(1, int(process.node[-1]) - 1),
             slots=SLOTS,
+            caps=tuple(CAPS.items()),
         )
 
         def die() -> None:
