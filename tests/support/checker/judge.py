@@ -12,6 +12,7 @@ from tests.support.checker.cluster import answers, isolation, leftovers, owners,
 from tests.support.checker.costs import costs
 from tests.support.checker.history import NEVER_US, OF_SCHEDULES, Call, History, Kind, Terms
 from tests.support.checker.keys import keys
+from tests.support.checker.rates import limits
 from tests.support.checker.retrying import retries
 from tests.support.checker.schedules import LAUNCHED, Plan, plans
 from tests.support.checker.tasks import Life
@@ -37,6 +38,7 @@ def judge(history: History) -> list[Violation]:
         keys,
         timeouts,
         retries,
+        limits,
         costs,
     )
     return [*found, *(broken for part in everything for broken in part(history))]

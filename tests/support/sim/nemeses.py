@@ -221,6 +221,10 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             store_unknown_share=0.05,
         ),
         "timeouts, and nothing broken": Profile(tasks=0, timed=72, work_s=40.0),
+        "limits": replace(
+            _BASE, tasks=20, rated=20, work_s=30.0, crashes=6.0, freezes=3.0, freeze_s=8.0, moves=6.0
+        ),
+        "limits, and nothing broken": Profile(tasks=0, rated=20, work_s=20.0),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),

@@ -21,6 +21,7 @@ from tests.support.sim.clients import Client
 from tests.support.sim.history import History, Op
 from tests.support.sim.keys import KEYS, NAMESPACES, allow
 from tests.support.sim.ledger import verdicts
+from tests.support.sim.limiters import Limiter, allow_rates
 from tests.support.sim.nemesis import Nemesis
 from tests.support.sim.planners import Planner
 from tests.support.sim.profile import Profile, draw
@@ -86,6 +87,8 @@ def simulate(
         world = World(loop, seed, drawn, seams or Seams())
         kept.append(world)
         await allow(world.database, KEYS)
+        if drawn.rated:
+            await allow_rates(world)
         await _live(world)
         world.history.is_open = False
         return loop.time()
@@ -166,8 +169,10 @@ async def _draw(world: World) -> Planners:
     share = -(-world.profile.tasks // len(clients))
     planner, archivist = Planner(world, "planner"), Archivist(world, "archivist")
     timekeeper = Timekeeper(world, "timekeeper")
+    limiters = [Limiter(world, f"limiter-{number}") for number in (0, 1)]
     await asyncio.gather(
         timekeeper.keep(world.profile.timed, until_us),
+        *(limiter.limit(world.profile.rated) for limiter in limiters),
         *(client.run(share, until_us) for client in clients),
         planner.plan(world.profile.schedules, until_us),
         archivist.plan(world.profile.archives, until_us),
