@@ -100,7 +100,7 @@ class Profile:
     @property
     def is_still(self) -> bool:
         """Whether nothing is broken, and nobody is moved, stopped or given up."""
-        return self.calm and not (self.moves or self.drains or self.beating_share)
+        return self.calm and not (self.moves or self.drains or self.beating_share or self.timed)
 
 
 _KEEPS = (
