@@ -26,6 +26,7 @@ from tests.support.schedule_world import (
 from timeball_server.core.buckets import minute_of
 from timeball_server.core.commands import (
     BackfillSchedule,
+    EndSchedule,
     PauseSchedule,
     RejectionReason,
     ResumeSchedule,
@@ -148,6 +149,18 @@ def test_nothing_is_launched_in_a_pause_and_every_time_in_it_says_so() -> None:
     assert found == ["LAUNCHED", *["PAUSED"] * 3, "LAUNCHED"]
 
 
+def test_a_pause_that_arrives_once_more_after_the_resumption_holds_nothing_up() -> None:
+    world = World()
+    node = world.owner()
+    schedule_id = create_schedule(node).task_id
+    ask(node, PauseSchedule, schedule_id, "p")
+    ask(node, ResumeSchedule, schedule_id, "q")
+    again = shown(ask(node, PauseSchedule, schedule_id, "p", resend=True))
+    assert (again.paused, again.revision) == (None, 3)
+    ask(node, PauseSchedule, schedule_id, "r")
+    assert shown(ask(node, ResumeSchedule, schedule_id, "q")).paused is not None
+
+
 def test_a_long_pause_is_in_the_ledger_an_hour_later_at_most() -> None:
     world = World()
     node = world.owner()
@@ -178,6 +191,24 @@ def test_a_trigger_launches_beside_the_calendar_once_for_one_request() -> None:
     world.run(11_000)
     assert words(world, schedule_id) == [(10, "SKIPPED_OVERLAP")], "it counts as a run in hand"
     assert (len(executor.orders), first.runs) == (1, 0)
+
+
+def test_a_trigger_that_arrives_late_after_its_repetition_launches_nothing_again() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node = world.owner()
+    schedule_id = create_schedule(node, every_ms=3_600_000).task_id
+    world.run(10_000)
+    unique = world.unique()
+    first = shown(trigger(node, schedule_id, unique))
+    executor.starts(executor.last)
+    executor.succeeds(executor.last)
+    world.run(1_000)
+    assert shown(trigger(node, schedule_id, unique, resend=True)).run == first.run
+    world.run(1_000)
+    late = trigger(node, schedule_id, unique)
+    world.run(1_000)
+    assert (shown(late).run, len(executor.orders)) == (first.run, 1)
 
 
 def test_a_paused_schedule_is_triggered_and_an_ended_one_is_not() -> None:
@@ -298,6 +329,17 @@ def test_a_name_is_one_schedule_until_it_ends_and_then_free_again() -> None:
     assert (again.schedule_id, again.version, again.runs) == (first.schedule_id, 2, 0)
     world.run(10_000)
     assert words(world, first.schedule_id) == [(10, "LAUNCHED"), (20, "LAUNCHED")]
+
+
+def test_what_was_asked_of_a_name_before_does_nothing_when_it_arrives_once_more() -> None:
+    world = World()
+    node = world.owner()
+    schedule_id = shown(named(node, "nightly")).schedule_id
+    end_schedule(node, schedule_id)
+    again = shown(named(node, "nightly", "second"))
+    assert shown(end_schedule(node, schedule_id)) == again, "the end is known"
+    ask(node, EndSchedule, schedule_id, "second end")
+    assert shown(named(node, "nightly")).ended, "so is the first creation"
 
 
 def test_a_name_that_was_deleted_before_it_existed_can_be_created() -> None:

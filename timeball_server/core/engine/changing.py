@@ -106,9 +106,9 @@ def _with_spec(
 def pause(
     engine: Engine, shard: ShardState, task: ScheduleState, token: int, command: PauseSchedule
 ) -> None:
-    """Launch nothing from now on. Pausing what is paused changes nothing."""
+    """Launch nothing from now on. Pausing what is paused changes nothing, nor does a repetition."""
     detail = launching.detail_of(task)
-    if detail.paused is not None:
+    if detail.paused is not None or command.request_id in detail.requests:
         answer(engine, shard, task, token, command, _unchanged(task))
         return
     if _what_is_due_first(engine, shard, task, token, command):
@@ -122,7 +122,8 @@ def resume(
     engine: Engine, shard: ShardState, task: ScheduleState, token: int, command: ResumeSchedule
 ) -> None:
     """Go on; what was due until now is PAUSED in the ledger before."""
-    if launching.detail_of(task).paused is None:
+    detail = launching.detail_of(task)
+    if detail.paused is None or command.request_id in detail.requests:
         answer(engine, shard, task, token, command, _unchanged(task))
         return
     if _what_is_due_first(engine, shard, task, token, command):
@@ -134,7 +135,13 @@ def resume(
 def end(
     engine: Engine, shard: ShardState, task: ScheduleState, token: int, command: EndSchedule
 ) -> None:
-    """Nothing is launched after the answer, and what is due by now gets its verdict."""
+    """Nothing is launched after the answer, and what is due by now gets its verdict.
+
+    A repetition that arrives when the name is in use again ends nothing.
+    """
+    if command.request_id in launching.detail_of(task).requests:
+        answer(engine, shard, task, token, command, _unchanged(task))
+        return
     for run, epoch in occurrences.in_hand(task):
         if not _surely_ours(engine, shard, task, run, epoch):
             task.waiting.insert(0, (token, command))

@@ -143,8 +143,12 @@ def _new_detail(
     task: ScheduleState,
     command: CreateSchedule | UpdateSchedule,
 ) -> ScheduleDetail | None:
-    """What the first event says; None = it would never fire. A name's versions go on counting."""
+    """What the first event says; None = it would never fire.
+
+    A name's versions go on counting, and requests of before are known: copies may still arrive.
+    """
     now_ms, before = engine.now_ms, task.detail
+    known = () if before is None else before.requests
     last_ms = now_ms if before is None else launching.named_until_ms(engine, before)
     detail = ScheduleDetail(
         spec=command.spec,
@@ -153,7 +157,7 @@ def _new_detail(
         version=1 if before is None else before.version + 1,
         version_after_ms=last_ms,
         updated_ms=now_ms,
-        requests=(command.request_id,),
+        requests=(command.request_id, *known)[: changing.MOST_REQUESTS],
     )
     next_ms = launching.following_ms(engine, task, detail.spec, last_ms, taken=0, launched=False)
     return None if next_ms is None else replace(detail, next_ms=next_ms)

@@ -44,6 +44,8 @@ def trigger(
     elif standing is Standing.ABSENT:
         _launch(engine, shard, task, token, command, run)
     else:
+        # Whoever looked has forgotten it: a first send may still be on its way, and reads nothing.
+        creating.remember(engine, shard, command.unique, run)
         answer(engine, shard, task, token, command, _again(task, run, standing))
 
 
