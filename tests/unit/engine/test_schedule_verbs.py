@@ -211,6 +211,23 @@ def test_a_trigger_that_arrives_late_after_its_repetition_launches_nothing_again
     assert (shown(late).run, len(executor.orders)) == (first.run, 1)
 
 
+def test_a_trigger_that_is_repeated_when_the_schedule_has_ended_tells_of_its_run() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    node = world.owner()
+    schedule_id = create_schedule(node, every_ms=3_600_000).task_id
+    unique = world.unique()
+    first = shown(trigger(node, schedule_id, unique))
+    executor.starts(executor.last)
+    executor.succeeds(executor.last)
+    end_schedule(node, schedule_id)
+    world.run(1_000)
+    again = shown(trigger(node, schedule_id, unique, resend=True))
+    assert (again.run, again.ended, len(executor.orders)) == (first.run, True, 1)
+    fresh = trigger(node, schedule_id, world.unique(), resend=True)
+    assert fresh.refusal is RejectionReason.PRECONDITION
+
+
 def test_a_paused_schedule_is_triggered_and_an_ended_one_is_not() -> None:
     world = World()
     executor = ScriptedExecutor(world)

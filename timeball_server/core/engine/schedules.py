@@ -284,6 +284,8 @@ def _decide(
         reply(engine, token, commands.not_found())
     elif active and isinstance(command, EndSchedule | ChangeSchedule):
         _change(engine, shard, task, token, command)
+    elif task.state is State.ENDED and isinstance(command, TriggerSchedule):
+        triggering.trigger(engine, shard, task, token, command)
     else:
         answer(engine, shard, task, token, command, _answer(task, command))
 
@@ -296,6 +298,11 @@ def _answer(task: ScheduleState, command: TaskCommand | ScheduleCommand) -> Sche
         return ScheduleDone(view_of(task), fresh=False)
     if task.detail is not None and command.request_id in task.detail.requests:
         return ScheduleDone(view_of(task), fresh=False)
+    return has_ended()
+
+
+def has_ended() -> Rejected:
+    """The refusal of whatever would change a schedule that has ended."""
     return Rejected(RejectionReason.PRECONDITION, "the schedule has ended; nothing was changed")
 
 

@@ -25,13 +25,13 @@ from timeball_server.core.engine.state import (
 )
 from timeball_server.core.engine.writing import reply
 from timeball_server.core.ids import Bucket, IdParts, TaskId, encode_id
-from timeball_server.core.journal import EventKind
+from timeball_server.core.journal import EventKind, State
 
 
 def trigger(
     engine: Engine, shard: ShardState, task: ScheduleState, token: int, command: TriggerSchedule
 ) -> None:
-    """Launch the run that the request names, unless it is there."""
+    """Launch the run that the request names, unless it is there, or the schedule has ended."""
     if shard.has_expired(command.minute):
         message = "the run's bucket was removed after its retention"
         answer(engine, shard, task, token, command, Rejected(RejectionReason.EXPIRED, message))
@@ -41,6 +41,8 @@ def trigger(
     if standing is Standing.UNKNOWN:
         task.waiting.insert(0, (token, replace(command, resend=True)))
         occurrences.look_for(engine, shard, task, (run,))
+    elif standing is Standing.ABSENT and task.state is State.ENDED:
+        answer(engine, shard, task, token, command, schedules.has_ended())
     elif standing is Standing.ABSENT:
         _launch(engine, shard, task, token, command, run)
     else:
