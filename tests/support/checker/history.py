@@ -43,6 +43,8 @@ class Call(StrEnum):
     RESUME_SCHEDULE = "resume schedule"
     BACKFILL = "backfill"
     STOP_BACKFILL = "stop backfill"
+    UPDATE_SCHEDULE = "update schedule"
+    TRIGGER_SCHEDULE = "trigger schedule"
 
 
 OF_SCHEDULES = frozenset(
@@ -54,6 +56,8 @@ OF_SCHEDULES = frozenset(
         Call.RESUME_SCHEDULE,
         Call.BACKFILL,
         Call.STOP_BACKFILL,
+        Call.UPDATE_SCHEDULE,
+        Call.TRIGGER_SCHEDULE,
     }
 )
 """What is asked of schedules."""
@@ -109,7 +113,7 @@ class Wish(Record, frozen=True, kw_only=True):
     Attributes:
         due_us: at an instant, or None: `delay_us` after the service has taken it.
         late_us: how late the client allows a start to be; None = it says nothing.
-        payload: a digest of what the handler must be given.
+        payload: a digest of what the handler must be given; `version`: the name of it at first.
         key: no more than `most` of all that have this key run at once; empty = it has none.
         bounds, backoff: of tasks whose times are judged one by one; None = they are not.
         rates: its starts count for these.
@@ -123,6 +127,7 @@ class Wish(Record, frozen=True, kw_only=True):
     delay_us: int = 0
     max_attempts: int = 1
     payload: str = ""
+    version: str = ""
     key: str = ""
     most: int = 0
     bounds: Bounds | None = None
@@ -172,6 +177,10 @@ class Rhythm(Record, frozen=True, kw_only=True):
         fold: which pass of an hour that clocks show twice: FIRST, SECOND or BOTH.
         gap: what becomes of a time of `days` that clocks leave out: RUN_AT_END of that, or SKIP.
         zero_ms: what UTC clocks showed at the history's time 0, in milliseconds since 1970.
+        edited: people change it while it fires; it is judged version by version.
+        catch_up: what becomes of times at which nobody was there: SKIP, ONE or ALL, of those that
+            are no older than `reach_us`. `waits_us`: a time waits no longer for earlier runs, None
+            = for ever.
     """
 
     every_us: int
@@ -187,6 +196,10 @@ class Rhythm(Record, frozen=True, kw_only=True):
     gap: str = "RUN_AT_END"
     zero_ms: int = 0
     days: Days | None = None
+    edited: bool = False
+    catch_up: str = "ONE"
+    reach_us: int = 600_000_000
+    waits_us: int | None = None
 
 
 class Try(Record, frozen=True, kw_only=True):
@@ -230,11 +243,22 @@ class SeenBackfill(Record, frozen=True, kw_only=True):
 
 
 class SeenPlan(Record, frozen=True, kw_only=True):
-    """A schedule as an answer shows it. `next_us` None = there is no nominal time to come."""
+    """A schedule as an answer shows it. `next_us` None = there is no nominal time to come.
+
+    Attributes:
+        etag: how often people have changed it; `number`: of its version.
+        runs: nominal times that were launched since it was made.
+        run: what this very request has launched.
+    """
 
     next_us: int | None
     ended: bool
     backfills: tuple[SeenBackfill, ...] = ()
+    etag: int = 0
+    number: int = 1
+    paused: bool = False
+    runs: int = 0
+    run: str = ""
 
 
 class Op(Record, frozen=True, kw_only=True, tag="op"):
@@ -362,13 +386,38 @@ class Final(Record, frozen=True, kw_only=True, tag="final"):
 
 
 class Verdict(Record, frozen=True, kw_only=True, tag="verdict"):
-    """What the ledger of a schedule says at last of one nominal time, or of several in a row."""
+    """What the ledger of a schedule says at last of one nominal time, or of several in a row.
+
+    Attributes:
+        number: of the version that has named it.
+        late_us: when it was decided; `down_us`: how long of that nobody was there. None = not told.
+        cause: in words; `fail-over` is a run that an owner has found.
+    """
 
     schedule: str
     nominal_us: int
     verdict: str
     task: str = ""
     times: int = 1
+    number: int = 1
+    late_us: int | None = None
+    down_us: int = 0
+    cause: str = ""
+
+
+class Edition(Record, frozen=True, kw_only=True, tag="edition"):
+    """A version of a schedule as its list of versions has it: it names times after `after_us`."""
+
+    schedule: str
+    number: int
+    after_us: int
+
+
+class Away(Record, frozen=True, kw_only=True, tag="away"):
+    """A time in which surely nobody was there to launch anything."""
+
+    from_us: int
+    until_us: int
 
 
 class Rate(Record, frozen=True, kw_only=True, tag="rate"):
@@ -455,6 +504,8 @@ Line = (
     | Final
     | Verdict
     | Rate
+    | Edition
+    | Away
     | Followed
     | Residue
     | Spent
@@ -477,6 +528,8 @@ class History:
         self.final: dict[str, Final] = {}
         self.verdicts: list[Verdict] = []
         self.rates: list[Rate] = []
+        self.editions: list[Edition] = []
+        self.away: list[Away] = []
         self.followed: list[Followed] = []
         self.residues: list[Residue] = []
         self.spent: dict[str, int] = {}
@@ -494,6 +547,8 @@ class History:
             Final: self._keep_final,
             Verdict: self.verdicts.append,
             Rate: self.rates.append,
+            Edition: self.editions.append,
+            Away: self.away.append,
             Followed: self.followed.append,
             Residue: self.residues.append,
             Spent: self._keep_spent,

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 from tests.support.checker.cluster import answers, isolation, leftovers, owners, requests, watchers
 from tests.support.checker.costs import costs
+from tests.support.checker.edited_runs import wishes_of
+from tests.support.checker.edits import Edited, edited
 from tests.support.checker.history import NEVER_US, OF_SCHEDULES, Call, History, Kind, Terms
 from tests.support.checker.keys import keys
 from tests.support.checker.rates import limits
@@ -22,9 +24,11 @@ from tests.support.checker.verdicts import Violation
 
 def judge(history: History) -> list[Violation]:
     """All violations of one run."""
-    scheduled = plans(history)
-    lives = _lives(history, scheduled)
+    scheduled, changed = plans(history), edited(history)
     found: list[Violation] = [*leftovers(history)]
+    for each in changed:
+        found += each.judge()
+    lives = _lives(history, scheduled, changed)
     for life in lives.values():
         found += life.judge()
     for plan in scheduled:
@@ -44,7 +48,7 @@ def judge(history: History) -> list[Violation]:
     return [*found, *(broken for part in everything for broken in part(history))]
 
 
-def _lives(history: History, scheduled: list[Plan]) -> dict[str, Life]:
+def _lives(history: History, scheduled: list[Plan], changed: list[Edited]) -> dict[str, Life]:
     """Everything of each task together."""
     lives = _Lives(history.terms, _struck(history))
     for op in history.ops:
@@ -61,6 +65,7 @@ def _lives(history: History, scheduled: list[Plan]) -> dict[str, Life]:
         for task in {start.task: None for start in plan.filled.starts}:
             life = lives.of(task)
             life.wish, life.is_acknowledged, life.made_us = plan.wish_at(None), True, asked_us
+    _changed(lives, changed)
     for start in history.starts:
         lives.of(start.task).starts.append(start)
     for end in history.ends:
@@ -68,6 +73,15 @@ def _lives(history: History, scheduled: list[Plan]) -> dict[str, Life]:
     for task, final in history.final.items():
         lives.of(task).final = final
     return lives.found
+
+
+def _changed(lives: _Lives, changed: list[Edited]) -> None:
+    """What runs of edited schedules are asked to do."""
+    for each in changed:
+        for task, (wish, made_us, told) in wishes_of(each).items():
+            life = lives.of(task)
+            life.wish, life.is_acknowledged, life.made_us = wish, True, made_us
+            life.ops += told
 
 
 class _Lives:

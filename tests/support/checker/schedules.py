@@ -294,7 +294,8 @@ def plans(history: History) -> list[Plan]:
     found: dict[str, Plan] = {}
     struck = frozenset(fault.scope for fault in history.faults if fault.gives_up)
     for op in history.ops:
-        if op.call is Call.CREATE_SCHEDULE and op.kind is Kind.OK and op.task not in found:
+        made = op.call is Call.CREATE_SCHEDULE and op.kind is Kind.OK
+        if made and op.task not in found and not (op.rhythm is not None and op.rhythm.edited):
             found[op.task] = Plan(op, history.terms, struck)
     for op in history.ops:
         if op.call not in OF_SCHEDULES or op.task not in found:

@@ -55,7 +55,10 @@ class Versions:
         self._slack_us = terms.early_us * (2 if wish.due_us is None else 1)
         updates = [op for op in ops if op.call is Call.UPDATE and self._may_hold(op)]
         moves = [op for op in ops if op.call is Call.RESCHEDULE and self._may_hold(op)]
-        self._payloads = [_Version(None), *(_Version(op, op.version) for op in updates)]
+        self._payloads = [
+            _Version(None, wish.version),
+            *(_Version(op, op.version) for op in updates),
+        ]
         self._times = [_Version(None, due_us=first_us), *map(self._time, moves)]
 
     def _may_hold(self, op: Op) -> bool:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 
 from tests.support.checker.history import (
     NEVER_US,
+    Away,
     Call,
     Claim,
+    Edition,
     End,
     Fault,
     Kind,
@@ -81,6 +83,8 @@ class History:
     struck: list[Fault] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     rates: list[Rate] = field(default_factory=list)
+    editions: list[Edition] = field(default_factory=list)
+    away: list[Away] = field(default_factory=list)
     residues: list[Residue] = field(default_factory=list)
     planned: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)

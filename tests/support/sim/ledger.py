@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.checker.history import Verdict
+from tests.support.checker.history import Edition, Verdict
 from tests.support.virtual_loop import START_WALL_MS
-from timeball_server.core.journal import LedgerRow
+from timeball_server.core.journal import LedgerRow, VersionRow
 from timeball_server.store.memory import MemoryDatabase
 
 
@@ -25,7 +25,22 @@ def verdicts(database: MemoryDatabase) -> Iterator[Verdict]:
             nominal_us=(nominal_ms - START_WALL_MS) * 1_000,
             verdict=row.verdict,
             task=str(row.task_id or ""),
+            number=row.version,
+            late_us=row.lateness_ms * 1_000 if nominal_ms == row.nominal_ms else None,
+            down_us=row.down_ms * 1_000,
+            cause=row.cause,
         )
+
+
+def editions(database: MemoryDatabase) -> Iterator[Edition]:
+    """The versions of all schedules, of each number the newest epoch's."""
+    for schedule_id in sorted(database.versions._rows):
+        newest: dict[int, VersionRow] = {}
+        for row in database.versions.of(schedule_id, 0):
+            newest.setdefault(row.version, row)
+        for number, row in newest.items():
+            after_us = (row.after_ms - START_WALL_MS) * 1_000
+            yield Edition(schedule=str(schedule_id), number=number, after_us=after_us)
 
 
 def _times(row: LedgerRow) -> range:

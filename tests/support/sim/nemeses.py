@@ -222,9 +222,31 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         ),
         "timeouts, and nothing broken": Profile(tasks=0, timed=72, work_s=40.0),
         "limits": replace(
-            _BASE, tasks=20, rated=20, work_s=30.0, crashes=6.0, freezes=3.0, freeze_s=8.0, moves=6.0
+            _BASE,
+            tasks=20,
+            rated=20,
+            work_s=30.0,
+            crashes=6.0,
+            freezes=3.0,
+            freeze_s=8.0,
+            moves=6.0,
         ),
         "limits, and nothing broken": Profile(tasks=0, rated=20, work_s=20.0),
+        "edits": replace(
+            _BASE,
+            tasks=40,
+            edits=12,
+            work_s=45.0,
+            crashes=6.0,
+            freezes=4.0,
+            freeze_s=8.0,
+            store_unknown_share=0.1,
+            twice_share=0.15,
+            late_share=0.5,
+            moves=10.0,
+        ),
+        "edits, and nothing broken": Profile(tasks=20, edits=24, work_s=45.0),
+        "edits, and nobody there": replace(_BASE, tasks=30, edits=14, work_s=60.0, absences=4.0),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),

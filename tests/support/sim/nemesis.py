@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+from tests.support.checker.history import Away
 from tests.support.sim.partitions import SHAPES, Ways, between
 from tests.support.sim.profile import Profile
 from tests.support.sim.world import LAYOUT, NodeKind, Process, World
@@ -52,6 +53,7 @@ class Nemesis:
             ("clock step", profile.clock_steps, self._step_clock),
             ("move", profile.moves, self._move),
             ("drain", profile.drains, self._drain),
+            ("absence", profile.absences, self._leave),
         )
         for name, rate, strike in rates:
             if rate > 0:
@@ -92,6 +94,22 @@ class Nemesis:
         self._world.crash(victim)
         await self._pause(self._rng.uniform(0.01, 10.0))
         self._world.start(victim.node, victim.kind)
+
+    async def _leave(self) -> None:
+        """All scheduler nodes crash and stay away for a while: what passes meanwhile is missed."""
+        world = self._world
+        gone = [p for p in world.processes.values() if p.kind is NodeKind.SCHEDULER]
+        if not all(each.alive and not each.frozen for each in gone):
+            return
+        from_us = world.loop.now_us
+        for each in gone:
+            world.history.strike("crash", each.name)
+            world.crash(each)
+        await self._pause(self._rng.uniform(2.0, 12.0))
+        if gone == [world.processes[each.node] for each in gone]:
+            world.history.away.append(Away(from_us=from_us, until_us=world.loop.now_us))
+            for each in gone:
+                world.start(each.node, each.kind)
 
     async def _freeze(self) -> None:
         victim = self._victim()

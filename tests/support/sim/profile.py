@@ -43,6 +43,8 @@ class Profile:
         overlap_share: of schedules that have any other rule for runs that overlap.
         timed: so many tasks have timeouts, and retries that come exactly when they say.
         rated: so many tasks of each of several lines have rates, caps and shares.
+        edits: so many schedules are changed, paused and triggered while they fire.
+        absences: for some seconds there is no scheduler node at all.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -90,6 +92,8 @@ class Profile:
     overlap_share: float = 0.2
     timed: int = 0
     rated: int = 0
+    edits: int = 0
+    absences: float = 0.0
     script: str = ""
 
     @property
@@ -160,6 +164,7 @@ def draw(rng: random.Random) -> Profile:
         drains=rng.choice((0.0, 2.0, 4.0)),
         retention_s=rng.choice((0.0, 0.0, 0.0, 45.0)),
         archives=rng.choice((0, 1, 2)),
+        edits=rng.choice((0, 1, 2)),
     )
     if drawn.retention_s:
         drawn = replace(drawn, old_share=0.0)  # such homes have expired

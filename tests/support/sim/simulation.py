@@ -18,9 +18,10 @@ from tests.support.checker.vacuity import Least, vacuous
 from tests.support.checker.verdicts import Violation
 from tests.support.sim.archivists import Archivist
 from tests.support.sim.clients import Client
+from tests.support.sim.editors import Editor
 from tests.support.sim.history import History, Op
 from tests.support.sim.keys import KEYS, NAMESPACES, allow
-from tests.support.sim.ledger import verdicts
+from tests.support.sim.ledger import editions, verdicts
 from tests.support.sim.limiters import Limiter, allow_rates
 from tests.support.sim.nemesis import Nemesis
 from tests.support.sim.planners import Planner
@@ -31,6 +32,7 @@ from tests.support.sim.testimony import told_by
 from tests.support.sim.timekeepers import Timekeeper
 from tests.support.sim.world import NodeKind, Seams, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock, VirtualLoop, run_virtual
+from timeball_server.core.model import ScheduleView
 
 SETTLE_S = 3.0
 QUIET_MS = 50_000
@@ -170,16 +172,18 @@ async def _draw(world: World) -> Planners:
     planner, archivist = Planner(world, "planner"), Archivist(world, "archivist")
     timekeeper = Timekeeper(world, "timekeeper")
     limiters = [Limiter(world, f"limiter-{number}") for number in (0, 1)]
+    editor = Editor(world, "editor")
     await asyncio.gather(
         timekeeper.keep(world.profile.timed, until_us),
         *(limiter.limit(world.profile.rated) for limiter in limiters),
         *(client.run(share, until_us) for client in clients),
         planner.plan(world.profile.schedules, until_us),
         archivist.plan(world.profile.archives, until_us),
+        editor.plan(world.profile.edits, until_us),
     )
     await _make_up(world, clients)
     await nemesis.stop()
-    return (planner, archivist)
+    return (planner, archivist, editor)
 
 
 async def _make_up(world: World, clients: list[Client]) -> None:
@@ -212,6 +216,7 @@ async def _finish(world: World, planners: Planners) -> None:
     history.residues = [Residue(what=each) for each in world.leftovers()]
     history.trace("world", "reads")
     history.verdicts = list(verdicts(world.database))
+    history.editions = list(editions(world.database))
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(reader: Client, task_id: str) -> None:
@@ -232,7 +237,13 @@ def _to_read(world: World) -> dict[str, str]:
     made = {op.task_id: op.namespace for op in history.ops if op.call is Call.CREATE}
     runs = {verdict.task: OF_PLANNERS for verdict in history.verdicts if verdict.task}
     again = {start.task: OF_PLANNERS for start in history.starts if start.nominal_us is not None}
-    return made | runs | again
+    by_hand = {run: OF_PLANNERS for run in map(_run_of, history.ops) if run}
+    return made | runs | again | by_hand
+
+
+def _run_of(op: Op) -> str:
+    """What was launched by hand."""
+    return str(op.view.run or "") if isinstance(op.view, ScheduleView) else ""
 
 
 def _latest_due_ms(op: Op) -> int:

@@ -71,6 +71,8 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     for records in (run.starts, run.ends, run.left, run.sent, run.claims, run.struck, run.rates):
         yield from records
     yield from run.verdicts
+    yield from run.editions
+    yield from run.away
     yield from run.residues
     for task_id, op in run.final.items():
         ok = op.kind is Kind.OK and isinstance(op.view, TaskView)
@@ -124,13 +126,18 @@ def _plan(view: ScheduleView) -> SeenPlan:
             SeenBackfill(name=each.backfill_id, state=str(each.state), launched=each.launched)
             for each in view.backfills
         ),
+        etag=view.revision,
+        number=view.version,
+        paused=view.paused is not None,
+        runs=view.runs,
+        run=str(view.run or ""),
     )
 
 
 def _waited(run: Run) -> frozenset[Attempt]:
     """Attempts that began as a place fell free, of a full executor's slots or of a full key's.
 
-    The work of others made them late.
+    The work of others made them late. How late those of edited schedules may be is judged apart.
     """
     key_of = {op.wish.payload: op.wish for op in run.ops if op.wish is not None and op.wish.key}
     waits = {
@@ -139,7 +146,12 @@ def _waited(run: Run) -> frozenset[Attempt]:
         if op.wish is not None and op.rhythm is not None and op.rhythm.overlap.startswith("BUFFER")
     }
     patient = {op.wish.payload for op in run.ops if op.wish is not None and op.wish.waits}
-    found = {(each.task, each.attempt) for each in run.starts if each.payload in patient}
+    edited = {
+        op.wish.payload
+        for op in run.ops
+        if op.wish is not None and op.rhythm is not None and op.rhythm.edited
+    }
+    found = {(each.task, each.attempt) for each in run.starts if each.payload in patient | edited}
     payload_of = {start.task: start.payload for start in run.starts}
     events: list[Start | End] = [*run.ends, *run.starts]
     running: Counter[str] = Counter()
