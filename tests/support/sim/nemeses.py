@@ -246,7 +246,7 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             moves=10.0,
         ),
         "edits, and nothing broken": Profile(tasks=20, edits=24, work_s=45.0),
-        "edits, and nobody there": replace(_BASE, tasks=30, edits=14, work_s=60.0, absences=4.0),
+        "edits, and nobody there": replace(_BASE, tasks=30, edits=14, work_s=60.0, absences=6.0),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),
