@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from tests.support.checker.history import Call, History, Kind, Op, Rate, Start, Wish
+from tests.support.checker.bounds import Rate
+from tests.support.checker.history import Call, History, Kind, Op, Start, Wish
 from tests.support.checker.keys import Spans, crowds, spans_of
 from tests.support.checker.verdicts import Promise, Violation
 
@@ -21,7 +23,7 @@ DECIDED_US = 60_000
 """A start is seen so long after it was decided, where nothing is broken."""
 SLACK_US = 1_000_000
 USED = 1.15
-"""A rate that is waited for is used, but for a little: starts take longer by this factor at most."""
+"""What is waited for is used, but for a little: starts take longer by this factor at most."""
 RANKED_US = 150_000
 SHARE_OFF = 0.12
 FEWEST_OF_CROWD = 30
@@ -64,8 +66,8 @@ def _lines(history: History, made: dict[str, Op]) -> dict[str, _Line]:
         for name in _wish(op).rates:
             found[name].made[_wish(op).payload] = op
     for start in sorted(history.starts, key=lambda start: start.at_us):
-        op = made.get(start.payload)
-        for name in () if op is None else _wish(op).rates:
+        counts = made.get(start.payload)
+        for name in () if counts is None else _wish(counts).rates:
             found[name].starts.append(start)
     return found
 
@@ -118,7 +120,7 @@ def _allowed(rates: Sequence[Rate], from_us: int, to_us: int) -> float | None:
     """How many starts the rates that may be in force allow in a time; None = there was no limit."""
     edges = sorted({from_us, to_us, *(at for rate in rates for at in _edges(rate, from_us, to_us))})
     total = 0.0
-    for begin_us, end_us in zip(edges, edges[1:], strict=False):
+    for begin_us, end_us in pairwise(edges):
         fastest = _fastest(rates, begin_us)
         if fastest == float("inf"):
             return None
@@ -131,7 +133,10 @@ def _edges(rate: Rate, from_us: int, to_us: int) -> Iterator[int]:
 
 
 def _fastest(rates: Sequence[Rate], at_us: int) -> float:
-    """Starts in a microsecond, by the fastest rate that may be in force."""
+    """Starts in a microsecond, by the fastest rate that may be in force.
+
+    Where the store cannot be read a rate holds for longer: such histories only ever raise theirs.
+    """
     return max(_speed(rate) for rate in _in_force(rates, at_us))
 
 
@@ -216,8 +221,8 @@ def _caps(history: History, made: dict[str, Op]) -> Iterator[Violation]:
             text = f"{len(working)} at work at {at_us}, {places[name]} may"
             yield Violation(Promise.LIMITS, f"{name} on {process}", text)
     if history.terms.calm:
-        for name in places:
-            yield from _idle(name, places[name], [found[key] for key in found if key[0] == name])
+        for name, most in places.items():
+            yield from _idle(name, most, [found[key] for key in found if key[0] == name])
 
 
 def _idle(name: str, places: int, spans: list[Spans]) -> Iterator[Violation]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tests.support.checker.bounded import COARSE_US, Timed, timed
-from tests.support.checker.history import NEVER_US, Backoff, End, History, Mode, Start, Terms, Wish
+from tests.support.checker.bounds import Backoff
+from tests.support.checker.history import NEVER_US, End, History, Mode, Start, Terms, Wish
 from tests.support.checker.verdicts import Promise, Violation
 
 RAISED = 8
@@ -54,7 +55,7 @@ class _Retried:
             why = self._last(end)
             if why:
                 yield f"attempt {start.attempt} began though the former one was {why}"
-            soonest_us = end.at_us + self._delay_us(end)
+            soonest_us = end.at_us + self._delays_us(end)[0]
             early_us = soonest_us - 2 * self.terms.early_us - COARSE_US - start.at_us
             if early_us > 0:
                 yield f"attempt {start.attempt} began {early_us} us before its delay was over"
@@ -64,7 +65,7 @@ class _Retried:
         starts, seen = self.each.starts, self.each.seen
         for former, start in pairwise(starts):
             end = self.each.ended(former)
-            late_us = 0 if end is None else start.at_us - end.at_us - self._delay_us(end)
+            late_us = 0 if end is None else start.at_us - end.at_us - self._delays_us(end)[1]
             if late_us > (self.terms.late_us or 0):
                 yield f"attempt {start.attempt} began {late_us} us after its delay was over"
         if not starts or seen is None:
@@ -83,11 +84,14 @@ class _Retried:
             if one.priority not in (None, raised):
                 yield f"attempt {one.number} had the priority {one.priority}, not {raised}"
 
-    def _delay_us(self, end: End) -> int:
+    def _delays_us(self, end: End) -> tuple[int, int]:
+        """How long it waits after this end: at least, and at most."""
         if end.wait_us is not None:
-            return max(1_000, end.wait_us)
+            named_us = max(1_000, end.wait_us)
+            return named_us, named_us
         grown = self.backoff.first_us * self.backoff.factor ** (end.attempt - 1)
-        return round(min(self.backoff.most_us, grown))
+        longest_us = min(self.backoff.most_us, grown)
+        return round(longest_us * (1.0 - self.backoff.jitter)), round(longest_us)
 
     def _last(self, end: End) -> str:
         """Why there may surely be no further attempt; empty = there may be."""
@@ -95,7 +99,7 @@ class _Retried:
             return "the last one by its own word"
         if self.wish.mode is Mode.AT_MOST_ONCE:
             return "the only one"
-        next_us = end.at_us + self._delay_us(end) - 2 * self.terms.early_us - COARSE_US
+        next_us = end.at_us + self._delays_us(end)[0] - 2 * self.terms.early_us - COARSE_US
         oldest_us = self._age_us(self.each.known_us)
         if next_us > oldest_us:
             return "the last one before it was too old"
@@ -107,7 +111,7 @@ class _Retried:
             return {NON_RETRIABLE}
         if last.attempt >= self.wish.max_attempts or self.wish.mode is Mode.AT_MOST_ONCE:
             return {EXHAUSTED}
-        next_us, found = end.at_us + self._delay_us(end), set[str]()
+        next_us, found = end.at_us + self._delays_us(end)[1], set[str]()
         late_us = self.terms.late_us or 0
         if next_us + late_us > self._age_us(self.each.made.inv_us):
             found.add(EXHAUSTED)

@@ -1,19 +1,27 @@
-"""Timeouts: nothing runs on beyond its time, nothing begins after it, and nothing is cut short (I18).
+"""Timeouts: nothing runs on beyond its time or begins after it, and nothing is cut short (I18).
 
-Where nothing is broken both ends of a bound are judged. Otherwise only that nothing times out before
-its time: whoever was struck may have been given up for that.
+Where nothing is broken both ends of a bound are judged. Otherwise only that nothing times out
+before its time: whoever was struck may have been given up for that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from tests.support.checker.bounded import COARSE_US, Timed, timed
-from tests.support.checker.history import NEVER_US, Bounds, History, Seen, Start, Terms
+from tests.support.checker.bounds import Bounds
+from tests.support.checker.history import NEVER_US, History, Seen, Start, Terms
 from tests.support.checker.verdicts import Promise, Violation
 
 LOOKS_EVERY_US = 1_000_000
 """So often an owner who has nothing else to do looks for what nobody can begin in time any more."""
+HEARD_AGAIN = 2
+"""Whoever takes over, or whose clock is put back, gives a silent handler another period."""
+STEP_US = 1_500_000
+"""Steps of clocks that are too small to be noticed, and slow ones, add up to this at most."""
+CLOCK_STEP = "clock step"
 EXPIRED = "EXPIRED"
 TIMEOUT = "TIMEOUT"
 SILENCE = "HEARTBEAT_TIMEOUT"
@@ -21,15 +29,17 @@ SILENCE = "HEARTBEAT_TIMEOUT"
 
 def timeouts(history: History) -> Iterator[Violation]:
     """All that ended too early or too late, or was told of wrongly."""
-    terms = history.terms
+    terms, moved = history.terms, _has_moved(history)
     struck = {fault.scope for fault in history.faults if fault.gives_up}
     for each in timed(history):
         wish = each.made.wish
         if wish is None or wish.bounds is None:
             continue
         found = [*_cut(each, wish.bounds, terms, struck), *_unserved(each, wish.bounds, terms)]
+        if all(fault.name == CLOCK_STEP for fault in history.faults):
+            found += _unheard(each, wish.bounds, terms)
         if terms.calm:
-            found += [*_outlived(each, wish.bounds, terms), *_told(each, wish.bounds)]
+            found += [*_outlived(each, wish.bounds, terms, moved), *_told(each, wish.bounds)]
         for text in found:
             yield Violation(Promise.TIMEOUTS, each.made.task, text)
 
@@ -56,8 +66,21 @@ def _cut(each: Timed, bounds: Bounds, terms: Terms, struck: set[str]) -> Iterato
             yield text
 
 
-def _outlived(each: Timed, bounds: Bounds, terms: Terms) -> Iterator[str]:
-    """Nothing runs on, and nothing begins, when its time is over."""
+def _has_moved(history: History) -> bool:
+    """Whether any shard had several owners."""
+    epochs: dict[int, set[int]] = {}
+    for claim in history.claims:
+        epochs.setdefault(claim.shard, set()).add(claim.epoch)
+    return any(len(each) > 1 for each in epochs.values())
+
+
+def _outlived(each: Timed, bounds: Bounds, terms: Terms, moved: bool) -> Iterator[str]:
+    """Nothing runs on, and nothing begins, when its time is over.
+
+    Who is silent is judged less strictly where a new owner may have begun to listen.
+    """
+    if moved and bounds.silent_us is not None:
+        bounds = replace(bounds, silent_us=HEARD_AGAIN * bounds.silent_us)
     late_us, (_, due_us) = terms.late_us or 0, each.due_us
     for start in each.starts:
         latest_us, over_us = _limits(each, bounds, start)[1], each.over_us(start)
@@ -74,6 +97,17 @@ def _outlived(each: Timed, bounds: Bounds, terms: Terms) -> Iterator[str]:
         for start in each.starts[1:]:
             if start.at_us > close_by_us + late_us:
                 yield f"attempt {start.attempt} began after {close_by_us}, the end of all"
+
+
+def _unheard(each: Timed, bounds: Bounds, terms: Terms) -> Iterator[str]:
+    """Who is silent is given up in time, whatever was done to clocks."""
+    if bounds.silent_us is None:
+        return
+    for start in each.starts:
+        over_us = each.over_us(start)
+        latest_us = start.at_us + HEARD_AGAIN * bounds.silent_us + STEP_US + (terms.late_us or 0)
+        if over_us is None or over_us > latest_us:
+            yield f"attempt {start.attempt} was silent beyond {latest_us}, and over at {over_us}"
 
 
 def _told(each: Timed, bounds: Bounds) -> Iterator[str]:

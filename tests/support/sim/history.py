@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.support.checker.bounds import Rate
 from tests.support.checker.history import (
     NEVER_US,
     Away,
@@ -22,7 +23,6 @@ from tests.support.checker.history import (
     Fault,
     Kind,
     Left,
-    Rate,
     Residue,
     Rhythm,
     Sent,

@@ -1,7 +1,7 @@
 """Clients whose tasks wait in lines: of rates, of caps on executors, of namespaces with shares.
 
-Each line is filled at once, so that what is judged is who goes on, and when. Rates are changed while
-tasks wait for them.
+Each line is filled at once, so that what is judged is who goes on, and when. Rates are changed
+while tasks wait for them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Final
 
 from msgspec.structs import replace as replace_record
 
-from tests.support.checker.history import Rate, Wish
+from tests.support.checker.bounds import Rate
+from tests.support.checker.history import Wish
 from tests.support.sim.bounded import BOUNDED, CAPPED, CAPS, RATED, SLOWED, Step
 from tests.support.sim.clients import Client
 from tests.support.sim.keys import NAMESPACES
@@ -24,7 +25,7 @@ from timeball_server.core.limit_rules import LimitKind
 from timeball_server.core.minting import CreateTime
 from timeball_server.core.model import TaskSpec
 from timeball_server.ports.access import LimitRow, limit_name
-from timeball_server.store.memory import MemoryDatabase, MemoryStore
+from timeball_server.store.memory import MemoryStore
 
 SHOP, BANK = NAMESPACES
 WEIGHTS: Final[Mapping[str, int]] = {SHOP: 1, BANK: 3}

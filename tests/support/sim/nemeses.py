@@ -221,6 +221,9 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             store_unknown_share=0.05,
         ),
         "timeouts, and nothing broken": Profile(tasks=0, timed=72, work_s=40.0),
+        "clocks put back": Profile(
+            calm=False, tasks=10, timed=84, work_s=40.0, skew_ms=2_000, clock_steps=40.0
+        ),
         "limits": replace(
             _BASE,
             tasks=20,

@@ -143,6 +143,7 @@ def draw(rng: random.Random) -> Profile:
             schedules=3,
             archives=1,
             retention_s=rng.choice((0.0, 45.0)),
+            timed=TIMED,
         )
     if kind < 0.3:
         return STORMS[rng.choice(list(STORMS))]
@@ -168,9 +169,12 @@ def draw(rng: random.Random) -> Profile:
     )
     if drawn.retention_s:
         drawn = replace(drawn, old_share=0.0)  # such homes have expired
-    return replace(drawn, **rates)  # type: ignore[arg-type]  # all of them are numbers
+    drawn = replace(drawn, **rates)  # type: ignore[arg-type]  # all of them are numbers
+    return replace(drawn, timed=rng.choice((0, 0, TIMED)))
 
 
+TIMED = 28
+"""Tasks with timeouts, where there are any."""
 FEWEST_KINDS = 7
 """Kinds of faults that are drawn: some of them may not come about."""
 _MOST = {

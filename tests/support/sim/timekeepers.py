@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from tests.support.checker.history import Backoff, Bounds, Mode, Wish
+from tests.support.checker.bounds import Backoff, Bounds
+from tests.support.checker.history import Mode, Wish
 from tests.support.sim.bounded import BOUNDED, NOBODY, Step
 from tests.support.sim.clients import Client, Wanted
 from tests.support.sim.world import LAYOUT, World
@@ -56,6 +57,8 @@ PLANS: Final[tuple[Plan, ...]] = (
         steps=(FAIL,),
         retry=replace(EXACT, coefficient=3.0, max_attempts=6, max_delay_ms=2_000),
     ),
+    Plan(steps=(FAIL,), retry=replace(EXACT, jitter=1.0, max_attempts=6)),
+    Plan(steps=(FAIL,), retry=replace(EXACT, jitter=0.4, max_attempts=6)),
     Plan(steps=(FAIL,), mode=DeliveryMode.AT_MOST_ONCE),
     Plan(steps=(Step(does="after", wait_ms=1_700), FAIL, Step(does="after", wait_ms=0), OK)),
     Plan(steps=(Step(does="final"),)),
@@ -94,6 +97,7 @@ PLANS: Final[tuple[Plan, ...]] = (
         key="crowded",
     ),
     Plan(steps=(Step(does="silent"), OK), timeouts=_times(heartbeat_ms=2_000)),
+    Plan(steps=(Step(does="silent"), OK), timeouts=_times(heartbeat_ms=1_000)),
     Plan(
         steps=(Step(does="silent"), OK),
         timeouts=_times(heartbeat_ms=3_000, start_to_close_ms=1_000),
@@ -190,6 +194,7 @@ def _asked(client: Client, plan: Plan, time: CreateTime, mark: str) -> tuple[Tas
             first_us=retry.initial_delay_ms * 1_000,
             factor=retry.coefficient,
             most_us=retry.max_delay_ms * 1_000,
+            jitter=retry.jitter,
             age_us=_ms(retry.max_age_ms),
             priority=spec.priority,
         ),
