@@ -11,23 +11,24 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tests.support.checker.history import Days, Rhythm
+from tests.support.checker.zones import clocks_of
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WEEKEND = (5, 6)
 _DAY = timedelta(days=1)
-_MINUTE_S = 60
 
 
 def names(days: Days, day: date) -> bool:
     """Whether a day is one of these."""
     if days.months and day.month not in days.months:
         return False
-    if not any(_is_date(item, day) for item in days.dates.split(",")):
+    if not any(is_date(item, day) for item in days.dates.split(",")):
         return False
-    return any(_is_weekday(item, day) for item in days.weekdays.split(","))
+    return any(is_weekday(item, day) for item in days.weekdays.split(","))
 
 
-def _is_date(item: str, day: date) -> bool:
+def is_date(item: str, day: date) -> bool:
+    """Whether an item of a list of dates names a day."""
     if item == "*":
         return True
     if item == "L":
@@ -36,11 +37,14 @@ def _is_date(item: str, day: date) -> bool:
         return day == max(_working_days(day))
     if item.endswith("W"):
         wanted = int(item[:-1])
+        if wanted > _length(day):
+            return False
         return day == min(_working_days(day), key=lambda each: abs(each.day - wanted))
     return day.day == int(item)
 
 
-def _is_weekday(item: str, day: date) -> bool:
+def is_weekday(item: str, day: date) -> bool:
+    """Whether an item of a list of days of the week names a day."""
     if item == "*":
         return True
     if WEEKDAYS[day.weekday()] != item[:3]:
@@ -63,7 +67,7 @@ def _length(day: date) -> int:
 
 def times_between(rhythm: Rhythm, days: Days, after_us: int, until_us: int) -> Iterator[int]:
     """The times that such days have of their own, strictly after one instant, not after another."""
-    zone, zero_s = ZoneInfo(rhythm.zone), rhythm.zero_ms / 1_000
+    zone, zero_s = clocks_of(rhythm.zone), rhythm.zero_ms / 1_000
     day = datetime.fromtimestamp(zero_s + after_us / 1e6, zone).date() - _DAY
     last = datetime.fromtimestamp(zero_s + until_us / 1e6, zone).date()
     while day <= last:
@@ -83,12 +87,16 @@ def _instants(rhythm: Rhythm, zone: ZoneInfo, day: date, time_s: int) -> list[fl
         return [first]
     if first < second:
         return {"FIRST": [first], "SECOND": [second]}.get(rhythm.fold, [first, second])
-    return [] if rhythm.gap == "SKIP" else [_jump(zone, second, first)]
+    return [] if rhythm.gap == "SKIP" else [jump_s(zone, round(second), round(first))]
 
 
-def _jump(zone: ZoneInfo, before_s: float, after_s: float) -> float:
-    """The first minute between two instants at which clocks differ by as much as at the second."""
+def jump_s(zone: ZoneInfo, before_s: int, after_s: int) -> int:
+    """The first second after one instant at which clocks differ by as much as at another one."""
     wanted = datetime.fromtimestamp(after_s, zone).utcoffset()
-    while datetime.fromtimestamp(before_s, zone).utcoffset() != wanted:
-        before_s += _MINUTE_S
-    return before_s
+    while after_s - before_s > 1:
+        middle_s = (before_s + after_s) // 2
+        if datetime.fromtimestamp(middle_s, zone).utcoffset() == wanted:
+            after_s = middle_s
+        else:
+            before_s = middle_s
+    return after_s

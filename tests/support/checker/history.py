@@ -13,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from tests.support.checker.bounds import Backoff, Bounds, Rate
+from tests.support.checker.calendars import Forecast
 
 NEVER_US = 2**62
 """When something that has not ended will end."""
@@ -463,6 +464,7 @@ Line = (
     | Spent
     | Problem
     | Terms
+    | Forecast
 )
 
 
@@ -486,6 +488,7 @@ class History:
         self.residues: list[Residue] = []
         self.spent: dict[str, int] = {}
         self.problems: list[Problem] = []
+        self.forecasts: list[Forecast] = []
         self.terms = Terms(calm=False)
         self.count = 0
         keep = {
@@ -506,6 +509,7 @@ class History:
             Spent: self._keep_spent,
             Problem: self.problems.append,
             Terms: self._keep_terms,
+            Forecast: self.forecasts.append,
         }
         for line in lines:
             keep[type(line)](line)  # type: ignore[operator]

@@ -12,6 +12,7 @@ from tests.support.checker.cluster import answers, isolation, leftovers, owners,
 from tests.support.checker.costs import costs
 from tests.support.checker.edited_runs import wishes_of
 from tests.support.checker.edits import Edited, edited
+from tests.support.checker.forecasts import forecasts
 from tests.support.checker.history import NEVER_US, OF_SCHEDULES, Call, History, Kind, Terms
 from tests.support.checker.keys import keys
 from tests.support.checker.rates import limits
@@ -44,6 +45,7 @@ def judge(history: History) -> list[Violation]:
         retries,
         limits,
         costs,
+        forecasts,
     )
     return [*found, *(broken for part in everything for broken in part(history))]
 

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace as replace_record
 
@@ -34,6 +33,7 @@ from tests.support.checker.history import (
 )
 from tests.support.checker.verdicts import Promise, Violation
 from tests.support.checker.windows import Window, match
+from tests.support.checker.zones import clocks_of
 
 LAUNCHED = "LAUNCHED"
 SKIPPED = "SKIPPED_OVERLAP"
@@ -64,7 +64,7 @@ def nominal_times(rhythm: Rhythm, after_us: int, until_us: int) -> Iterator[int]
 
 def _shows(rhythm: Rhythm, at_us: int) -> bool:
     """Whether clocks show one of the rhythm's days, and its hour in the pass that counts."""
-    shown = datetime.fromtimestamp(rhythm.zero_ms / 1_000 + at_us / 1e6, ZoneInfo(rhythm.zone))
+    shown = datetime.fromtimestamp(rhythm.zero_ms / 1_000 + at_us / 1e6, clocks_of(rhythm.zone))
     if rhythm.days is not None and not names(rhythm.days, shown.date()):
         return False
     if rhythm.hour is None:

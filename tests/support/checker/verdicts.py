@@ -30,6 +30,7 @@ class Promise(StrEnum):
     TIMEOUTS = "I18 timeouts"
     RETRIES = "I19 retries"
     THRIFT = "I20 thrift"
+    FORECAST = "I21 forecast"
     SANITY = "sanity"
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.support.checker.bounds import Rate
+from tests.support.checker.calendars import Forecast
 from tests.support.checker.history import (
     NEVER_US,
     Away,
@@ -86,6 +87,7 @@ class History:
     editions: list[Edition] = field(default_factory=list)
     away: list[Away] = field(default_factory=list)
     residues: list[Residue] = field(default_factory=list)
+    forecasts: list[Forecast] = field(default_factory=list)
     planned: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     final: dict[str, Op] = field(default_factory=dict)

@@ -45,6 +45,7 @@ class Profile:
         rated: so many tasks of each of several lines have rates, caps and shares.
         edits: so many schedules are changed, paused and triggered while they fire.
         absences: for some seconds there is no scheduler node at all.
+        forecasts: so often somebody asks what a calendar names, or sends one that is wrong.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -95,6 +96,7 @@ class Profile:
     edits: int = 0
     absences: float = 0.0
     script: str = ""
+    forecasts: int = 0
 
     @property
     def answers_soon(self) -> bool:

@@ -18,6 +18,7 @@ from tests.support.checker.vacuity import Least, vacuous
 from tests.support.checker.verdicts import Violation
 from tests.support.sim.archivists import Archivist
 from tests.support.sim.clients import Client
+from tests.support.sim.diarists import Diarist
 from tests.support.sim.editors import Editor
 from tests.support.sim.history import History, Op
 from tests.support.sim.keys import KEYS, NAMESPACES, allow
@@ -180,6 +181,7 @@ async def _draw(world: World) -> Planners:
         planner.plan(world.profile.schedules, until_us),
         archivist.plan(world.profile.archives, until_us),
         editor.plan(world.profile.edits, until_us),
+        Diarist(world, "diarist").ask(world.profile.forecasts, until_us),
     )
     await _make_up(world, clients)
     await nemesis.stop()

@@ -74,6 +74,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     yield from run.editions
     yield from run.away
     yield from run.residues
+    yield from run.forecasts
     for task_id, op in run.final.items():
         ok = op.kind is Kind.OK and isinstance(op.view, TaskView)
         yield Final(task=task_id, seen=_seen(op, waited) if ok else None, reason=op.reason)
