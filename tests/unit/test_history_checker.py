@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from tests.support.checker.calendars import Forecast, Wrong
 from tests.support.checker.history import (
     Call,
     Claim,
@@ -411,6 +412,20 @@ WRONG: dict[str, tuple[Promise, Sequence[Line], Terms]] = {
         Promise.THRIFT,
         [*GOOD, Spent(what="Dispatch", times=2)],
         msgspec.structs.replace(TERMS, calm=True, still=True),
+    ),
+    "a calendar that is wrong was taken": (
+        Promise.FORECAST,
+        [
+            Forecast(
+                client="c",
+                inv_us=S,
+                now_ms=0,
+                text="60",
+                kind="ok",
+                wrong=(Wrong(field="schedule"),),
+            )
+        ],
+        TERMS,
     ),
     "again while it runs": (
         Promise.KEYS,

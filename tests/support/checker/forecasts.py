@@ -1,4 +1,4 @@
-"""Forecasts: what answers tell of calendars against an oracle, and what is refused (I17).
+"""Forecasts: what answers tell of calendars against an oracle, and what is refused (I21).
 
 What is meant to be wrong is refused at its field and character, what is meant to be right is taken.
 Whether a calendar would not fire for eight years, and so must be refused too, the oracle says.

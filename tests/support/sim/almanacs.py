@@ -66,18 +66,18 @@ def question(rng: random.Random, now_ms: int) -> Question:
     if kind < 0.45:
         spelled, after_ms = _near_a_jump(rng)
         sheet = Sheet(rules=(spelled.rule,))
-        return _question(rng, sheet, [spelled.text], after_ms, rng.choice(COUNTS))
+        return ask_about(sheet, [spelled.text], after_ms, rng.choice(COUNTS))
     if kind < 0.7:
         spelled = _plain(rng)
         sheet = Sheet(rules=(spelled.rule,))
-        return _question(rng, sheet, [spelled.text], _any_time(rng), rng.choice(COUNTS[:5]))
+        return ask_about(sheet, [spelled.text], _any_time(rng), rng.choice(COUNTS[:5]))
     return _composed(rng, now_ms)
 
 
 def _hashed(rng: random.Random) -> Question:
     spelled, name = rng.choice(hashed()), rng.choice(NAMES)
     sheet = Sheet(rules=(spelled.rule,), name=name)
-    return _question(rng, sheet, [spelled.text], _any_time(rng), rng.choice((2, 5, 8)))
+    return ask_about(sheet, [spelled.text], _any_time(rng), rng.choice((2, 5, 8)))
 
 
 def _plain(rng: random.Random) -> Spelled:
@@ -130,7 +130,7 @@ def _composed(rng: random.Random, now_ms: int) -> Question:
         sheet = _bounded(rng, sheet, about_ms, now_ms)
     if rng.random() < 0.25:
         return _of_an_outage(rng, sheet, texts, about_ms)
-    return _question(rng, sheet, texts, about_ms, rng.choice(COUNTS))
+    return ask_about(sheet, texts, about_ms, rng.choice(COUNTS))
 
 
 def _every(rng: random.Random) -> Every:
@@ -217,10 +217,10 @@ def _of_an_outage(rng: random.Random, sheet: Sheet, texts: list[str], about_ms: 
     """What would be caught up, of a time that begins or ends at a nominal time, or beside it."""
     times = _some(sheet, about_ms, 20)
     if not times:
-        return _question(rng, sheet, texts, about_ms, 3)
+        return ask_about(sheet, texts, about_ms, 3)
     ends = sorted((about_ms, rng.choice(times) + rng.choice((0, 0, 1, 2))))
     reach_ms = rng.choice((1, 60_000, 600_000, DAY_MS, ends[1] - times[0], ends[1] - times[0] + 1))
-    asked = _question(rng, sheet, texts, ends[1], 0)
+    asked = ask_about(sheet, texts, ends[1], 0)
     policy = rng.choice(POLICIES)
     asked.message.catch_up.policy = pb.CatchUpPolicy.Value(f"CATCH_UP_POLICY_{policy}")
     set_duration(asked.message.catch_up.window, max(1, reach_ms))
@@ -256,10 +256,8 @@ def _fold(rng: random.Random) -> str:
     return str(rng.choice(list(FoldRule)))
 
 
-def _question(
-    rng: random.Random, sheet: Sheet, texts: list[str], after_ms: int, count: int
-) -> Question:
-    """The same for the product. One calendar has one rule for gaps and folds."""
+def ask_about(sheet: Sheet, texts: list[str], after_ms: int, count: int) -> Question:
+    """The question for the product, too. One calendar has one rule for gaps and folds."""
     if sheet.rules:
         first = sheet.rules[0]
         rules = tuple(replace(rule, gap=first.gap, fold=first.fold) for rule in sheet.rules)

@@ -31,6 +31,7 @@ from tests.support.checker.history import Kind
 from tests.support.sim.almanacs import Question, question
 from tests.support.sim.clients import CALL_S, COORDINATORS
 from tests.support.sim.keys import NAMESPACES
+from tests.support.sim.known_calendars import known
 from tests.support.sim.world import World
 from tests.support.sim.wrong_calendars import Case, cases
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock
@@ -42,6 +43,7 @@ from timeball_server.rpc.interceptors import _CALL, _Call
 TRIES = 12
 WRONG_SHARE = 0.5
 CREATED_SHARE = 0.15
+KNOWN_SHARE = 0.7
 Answer = pb.PreviewScheduleResponse
 Ask = Callable[[ScheduleServicer], Coroutine[Any, Any, Answer]]
 
@@ -64,6 +66,7 @@ class Diarist:
         self._clock = VirtualClock(world.loop)
         self._principal = Principal(subject=name, namespace=NAMESPACES[0], roles=frozenset(Role))
         self._cases: list[Case] = []
+        self._known: list[Question] | None = None
 
     async def ask(self, forecasts: int, until_us: int) -> None:
         """Ask for so many, and send wrong ones in between."""
@@ -73,10 +76,18 @@ class Diarist:
             if self._rng.random() < WRONG_SHARE:
                 await self._send(self._next_case())
             else:
-                await self._look_ahead(question(self._rng, self._now_ms()))
+                await self._look_ahead(self._next_question())
 
     def _now_ms(self) -> int:
         return START_WALL_MS + self._world.loop.now_us // 1_000
+
+    def _next_question(self) -> Question:
+        """What is known comes first, in some order, with others in between."""
+        if self._known is None:
+            self._known = known(self._rng)
+        if self._known and self._rng.random() < KNOWN_SHARE:
+            return self._known.pop()
+        return question(self._rng, self._now_ms())
 
     def _next_case(self) -> Case:
         """Each comes once before any comes twice."""

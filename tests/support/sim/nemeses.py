@@ -256,6 +256,6 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         "forecasts": replace(
             _BASE, tasks=20, work_s=20.0, forecasts=120, crashes=8.0, snaps=8.0, skew_ms=2_000
         ),
-        "forecasts, and nothing broken": Profile(tasks=10, work_s=20.0, forecasts=400),
+        "forecasts, and nothing broken": Profile(tasks=10, work_s=20.0, forecasts=430),
     }
 )
