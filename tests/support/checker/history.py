@@ -146,6 +146,7 @@ class Rhythm(Record, frozen=True, kw_only=True):
         days: only on these days of `zone`; if they have times of their own, these and nothing else.
         fold: which pass of an hour that clocks show twice: FIRST, SECOND or BOTH.
         gap: what becomes of a time of `days` that clocks leave out: RUN_AT_END of that, or SKIP.
+        spread_us: runs are due so much later than their nominal times, at most, and not all alike.
         zero_ms: what UTC clocks showed at the history's time 0, in milliseconds since 1970.
         edited: people change it while it fires; it is judged version by version.
         catch_up: what becomes of times at which nobody was there: SKIP, ONE or ALL, of those that
@@ -164,6 +165,7 @@ class Rhythm(Record, frozen=True, kw_only=True):
     zone: str = "UTC"
     fold: str = "BOTH"
     gap: str = "RUN_AT_END"
+    spread_us: int = 0
     zero_ms: int = 0
     days: Days | None = None
     edited: bool = False

@@ -7,6 +7,7 @@ these took effect; what it may have done lies possibly between them.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from tests.support.checker.zones import clocks_of
 LAUNCHED = "LAUNCHED"
 SKIPPED = "SKIPPED_OVERLAP"
 DROPPED = "DROPPED_LIMIT"
+MANY_RUNS = 12
+"""So many that are spread at random do not begin alike, but for one time in millions."""
 ENDS_US = 1_000_000
 """So long an owner may take for a run as over, or as begun, that is not."""
 _FAR_US = 6 * 366 * 86_400_000_000
@@ -263,8 +266,9 @@ class Plan:
         terms = self.terms
         judged = terms.calm and not self._waits()
         late_us = NEVER_US if terms.late_us is None or not judged else terms.late_us
+        most_us = late_us + self.rhythm.spread_us
         windows = [
-            Window(nominal_us - terms.early_us, nominal_us + late_us, str(nominal_us))
+            Window(nominal_us - terms.early_us, nominal_us + most_us, str(nominal_us))
             for nominal_us, verdicts in decided.items()
             if verdicts[0].verdict == LAUNCHED
         ]
@@ -277,13 +281,25 @@ class Plan:
         if terms.calm:
             for window in matching.empty:
                 yield self.broken(f"nothing began for the launched nominal time {window.name}")
+        if judged and late_us < self.rhythm.spread_us // 4:
+            yield from self._spread(sorted(decided), sorted(first.values()), late_us)
+
+    def _spread(
+        self, nominal_us: Sequence[int], first_us: Sequence[int], late_us: int
+    ) -> Iterator[Violation]:
+        """Runs that are to be spread do not all begin when their nominal times come."""
+        before = (nominal_us[bisect(nominal_us, at_us) - 1] for at_us in first_us)
+        shifts = [at_us - each_us for at_us, each_us in zip(first_us, before, strict=True)]
+        if len(shifts) >= MANY_RUNS and max(shifts) - min(shifts) <= late_us:
+            text = f"{len(shifts)} runs began {min(shifts)} to {max(shifts)} us after their times"
+            yield self.broken(text)
 
     def wish_at(self, nominal_us: int | None) -> Wish:
         """What one of its runs is asked to do; None = as soon as it is launched."""
         wish = self.made.wish or Wish(mode=Mode.AT_LEAST_ONCE)
         return Wish(
             mode=wish.mode,
-            due_us=None if self._waits() else nominal_us,
+            due_us=None if self._waits() or self.rhythm.spread_us else nominal_us,
             max_attempts=wish.max_attempts,
             payload=wish.payload,
         )

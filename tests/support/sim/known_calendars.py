@@ -37,6 +37,8 @@ EITHER = (
     ("0 0 13 * fri", ("13",), ("fri",)),
     ("0 0 L 2,12 mon#1", ("L",), ("mon#1",)),
     ("0 0 31,30W * sat", ("31", "30W"), ("sat",)),
+    ("0 0 13 2,12 0", ("13",), ("sun",)),
+    ("0 0 13 * sun#5,6#5", ("13",), ("sun#5", "sat#5")),
 )
 JUMPS = (
     ("Europe/Berlin", "2026-03-28T12:00", "1,2,3", (1, 2, 3)),
@@ -52,6 +54,12 @@ JUMPS = (
     ("Pacific/Apia", "2011-12-29T00:00", "0,12", (0, 12)),
 )
 """A zone, when to look, and hours about the jump that follows."""
+EDGES = (
+    ("2026-03-29T01:00:00", (30,), (2,)),
+    ("2026-10-25T00:30:00", (30,), (2,)),
+    ("2026-10-25T01:30:00", (30,), (2,)),
+)
+"""Instants at which Berlin's clocks drop a local time, by one rule or another."""
 MINUTES = (
     ("0,29,30,59", (0, 29, 30, 59)),
     ("30", (30,)),
@@ -61,7 +69,7 @@ COUNT = 14
 
 def known(rng: random.Random) -> list[Question]:
     """All of them, in some order."""
-    found = [*_days(), *_jumps(), *_words(rng), *_left_out()]
+    found = [*_days(), *_jumps(), *_edges(), *_words(rng), *_left_out()]
     rng.shuffle(found)
     return found
 
@@ -83,7 +91,7 @@ def _days() -> Iterator[Question]:
         rule = Rule(
             minutes=(0,), hours=(0,), dates=dates, weekdays=weekdays, months=months, either=True
         )
-        yield _ask(text, rule, _ms("2024-01-13T00:00"))
+        yield _ask(text, rule, _ms("2024-01-13T00:00"), 40)
     for year in LEAP_YEARS:
         leap = Rule(minutes=(59,), hours=(23,), dates=("29",), months=(2,))
         yield _ask("59 23 29 feb *", leap, _ms(f"{year}-06-01T00:00"), 2)
@@ -100,6 +108,17 @@ def _jumps() -> Iterator[Question]:
                 yield _ask(f"{text} {hours_text} * * *", rule, _ms(after))
         rule = Rule(minutes=(0, 30), hours=ALL_HOURS, zone=zone, through=True, days_at=0)
         yield _ask("*/30 * * * *", rule, _ms(after), 60)
+
+
+def _edges() -> Iterator[Question]:
+    """Right after and right before what is dropped, to the second and to the millisecond."""
+    for at, minutes, hours in EDGES:
+        for fold in ("FIRST", "SECOND"):
+            rule = Rule(
+                minutes=minutes, hours=hours, zone="Europe/Berlin", gap="SKIP", fold=fold, days_at=0
+            )
+            for earlier_ms in (0, 1, 1_000, 1_001):
+                yield _ask("30 2 * * *", rule, _ms(at) - earlier_ms, 2)
 
 
 def _words(rng: random.Random) -> Iterator[Question]:

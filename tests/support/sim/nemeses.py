@@ -254,8 +254,18 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),
         "forecasts": replace(
-            _BASE, tasks=20, work_s=20.0, forecasts=120, crashes=8.0, snaps=8.0, skew_ms=2_000
+            _BASE,
+            tasks=20,
+            work_s=20.0,
+            forecasts=120,
+            schedules=2,
+            spread_share=1.0,
+            crashes=8.0,
+            snaps=8.0,
+            skew_ms=2_000,
         ),
-        "forecasts, and nothing broken": Profile(tasks=10, work_s=20.0, forecasts=430),
+        "forecasts, and nothing broken": Profile(
+            tasks=10, work_s=20.0, forecasts=460, schedules=3, spread_share=1.0, overlap_share=0.0
+        ),
     }
 )

@@ -21,7 +21,7 @@ from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.ids import TaskId
 from timeball_server.core.minting import fresh_request_id
 from timeball_server.core.model import Overlap, OverlapPolicy, Payload, ScheduleSpec, ScheduleView
-from timeball_server.core.schedules.spec import Calendar, Cron, FoldRule
+from timeball_server.core.schedules.spec import Calendar, Cron, FoldRule, Interval
 
 SECONDS = (1, 5, 10)
 ZONE = "Europe/Berlin"
@@ -66,6 +66,7 @@ class Planner(Client):
         self._creations: dict[str, tuple[Op, Ask]] = {}
         self._overlaps = random.Random(f"{world.seed} {name} overlaps")
         self._varies = random.Random(f"{world.seed} {name} varies")
+        self._spreads = random.Random(f"{world.seed} {name} spreads")
 
     def part_of(self, service: CoordinatorNode) -> Any:
         """What schedules are asked of."""
@@ -151,7 +152,7 @@ class Planner(Client):
         rule = spec.overlap
         at_once = {"overlap": str(rule.policy), "places": rule.limit}
         if not zoned:
-            return spec, replace_record(_rhythm(spec), alone=alone, **at_once)
+            return self._spread(spec, replace_record(_rhythm(spec), alone=alone, **at_once))
         step, fold = varied.choice(SECONDS), varied.choice(list(FoldRule))
         if varied.random() < DATED_SHARE:
             days = varied.choice(DAYS)
@@ -177,6 +178,23 @@ class Planner(Client):
             **at_once,
         )
         return spec, rhythm
+
+    def _spread(self, spec: ScheduleSpec, rhythm: Rhythm) -> tuple[ScheduleSpec, Rhythm]:
+        """The same with runs that are due up to half an interval later."""
+        if self._spreads.random() >= self._world.profile.spread_share:
+            return spec, rhythm
+        most_ms = spec.every_ms // 4
+        jitter_ms, window_ms = self._spreads.choice(
+            ((most_ms, 0), (0, most_ms), (most_ms, most_ms))
+        )
+        calendar = Calendar(
+            intervals=(Interval(every_ms=spec.every_ms, phase_ms=spec.phase_ms),),
+            end_ms=spec.end_ms,
+            jitter_ms=jitter_ms,
+            window_ms=window_ms,
+        )
+        spec = replace(spec, every_ms=0, phase_ms=0, end_ms=None, calendar=calendar)
+        return spec, replace_record(rhythm, spread_us=(jitter_ms + window_ms) * 1_000)
 
     async def _end_later(self, schedule_id: str, after_s: float) -> None:
         await self._pause(after_s)

@@ -46,6 +46,7 @@ class Profile:
         edits: so many schedules are changed, paused and triggered while they fire.
         absences: for some seconds there is no scheduler node at all.
         forecasts: so often somebody asks what a calendar names, or sends one that is wrong.
+        spread_share: of schedules of an interval whose runs are due some time after it.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -97,6 +98,7 @@ class Profile:
     absences: float = 0.0
     script: str = ""
     forecasts: int = 0
+    spread_share: float = 0.0
 
     @property
     def answers_soon(self) -> bool:
@@ -168,6 +170,8 @@ def draw(rng: random.Random) -> Profile:
         retention_s=rng.choice((0.0, 0.0, 0.0, 45.0)),
         archives=rng.choice((0, 1, 2)),
         edits=rng.choice((0, 1, 2)),
+        forecasts=rng.choice((0, 0, 0, 40)),
+        spread_share=rng.choice((0.0, 0.0, 0.4)),
     )
     if drawn.retention_s:
         drawn = replace(drawn, old_share=0.0)  # such homes have expired
