@@ -44,7 +44,7 @@ STREAMS = 2 * 3
 SPARE = 10
 """Of anything, for how the cluster finds itself."""
 BOUNDS: dict[str, Callable[[Work], float]] = {
-    "append": lambda w: w.made + w.changes + 2 * w.runs + w.verdicts + 2 * w.plans + SPARE,
+    "append": lambda w: w.made + w.changes + 2 * w.runs + w.verdicts + 3 * w.plans + 2 * SPARE,
     "read_journals": lambda w: w.asked + 2 * w.plans + 0.05 * w.made + SPARE,
     "read_heads": lambda w: 10 * w.plans + 0.1 * w.nominal + SHARDS * w.minutes + SPARE,
     "read_bucket_journals": lambda w: 0.3 * w.made + SHARDS * w.minutes + SPARE,
@@ -59,7 +59,7 @@ BOUNDS: dict[str, Callable[[Work], float]] = {
     "Finished": lambda w: w.runs,
     "AckResults": lambda w: w.runs,
     "Capacity": lambda w: 4 * w.runs + 2 * SPARE,
-    "CancelRun": lambda w: w.changes,
+    "CancelRun": lambda w: w.changes + w.plans,
 }
 """The most of each, by what was done. All are met with little to spare by a sound product."""
 

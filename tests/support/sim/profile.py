@@ -126,6 +126,7 @@ _KEEPS = (
     "partitions",
     "quorum_losses",
     "slowdowns",
+    "absences",
 )
 """Faults for which somebody may have to wait. A session that ends is none: who lost it says so; nor
 is a store that says no."""
