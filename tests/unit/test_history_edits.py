@@ -277,3 +277,13 @@ def test_who_is_told_to_end_has_ended_and_nobody_else_is_told() -> None:
     assert overlapping("CANCEL_OTHER", "CANCELLED", 9 * S) == [Promise.NO_OVERLAP]
     assert overlapping("TERMINATE_OTHER", "TERMINATED", 14 * S) == [Promise.NO_OVERLAP]
     assert overlapping("ALLOW", "CANCELLED", 8 * S + 50_000) == [Promise.TRUTH]
+
+
+def test_a_delay_counts_from_the_end_of_the_run_before() -> None:
+    rhythm = Rhythm(every_us=0, edited=True, delay_us=3 * S)
+    made = op(Call.CREATE_SCHEDULE, 1 * S, shows(1, 1, 4), rhythm=rhythm)
+    over = op(Call.END_SCHEDULE, 11 * S, shows(2, 1, None, runs=2))
+    first = ran(4, work_us=2 * S)
+    assert broken([made, MADE[1], over, *first, *ran(9.01)]) == []
+    assert broken([made, MADE[1], over, *first, *ran(8)]) == [Promise.SCHEDULE]
+    assert broken([made, MADE[1], over, *first, *ran(10.5)]) == [Promise.LIVE]

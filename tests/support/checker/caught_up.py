@@ -26,6 +26,8 @@ def caught_up(plan: Edited, away: Away, decided: dict[int, list[Verdict]]) -> No
         setting = plan.setting(verdict.number)
         if setting is None or not away.from_us + MS < at_us < away.until_us:
             continue
+        if setting.rhythm.delay_us:
+            continue
         paused = any(each.maybe[0] <= at_us <= each.maybe[1] for each in plan.pauses)
         if paused or verdict.verdict == CANCELLED:
             continue

@@ -73,6 +73,7 @@ class Runs:
                 if task not in first:
                     plan.broken(f"nothing began for the launched nominal time {verdict.nominal_us}")
         self._in_time(plan, settings)
+        self._after_each_other(plan)
         self._at_once(plan, settings)
 
     def _triggered(self, plan: Edited, by_hand: dict[str, list[Op]]) -> None:
@@ -145,8 +146,32 @@ class Runs:
                 text = f"{verdict.task} began {began_us - at_us} us late without any fault"
                 plan.broken(text, Promise.PUNCTUAL)
             limit_us = setting.rhythm.waits_us
+            if any(at_us < each.op.ret_us and each.op.inv_us < began_us for each in plan.settings):
+                limit_us = None
             if limit_us is not None and began_us > at_us + limit_us + SOON_US and not rested:
                 plan.broken(f"{verdict.task} waited {began_us - at_us} us, {limit_us} at most")
+
+    def _after_each_other(self, plan: Edited) -> None:
+        """A time comes a delay after the end of the run before; without faults, no later (I6).
+
+        What was launched by hand puts it off only if it is at work when the run before ends.
+        """
+        spans, delay_us = self.spans(), plan.settings[-1].rhythm.delay_us
+        if not delay_us:
+            return
+        slack_us = 2 * plan.terms.early_us + 2_000
+        launched = {each.nominal_us: each.task for each in plan.ledger if each.verdict == LAUNCHED}
+        over_us = min([plan.terms.read_us, *(op.inv_us for op in plan.ends)])
+        before_us = plan.settings[0].after_us
+        for at_us in [*sorted(launched), NEVER_US]:
+            if at_us < before_us + delay_us - slack_us:
+                plan.broken(f"{at_us} came {at_us - before_us} us after a run, not {delay_us}")
+            others = [last for first, last in spans.values() if first < at_us]
+            asked = [each.op.ret_us for each in plan.settings if each.op.inv_us < at_us]
+            due_us = max([before_us, *others, *asked]) + delay_us + 2 * SOON_US
+            if plan.terms.calm and due_us < min(at_us, over_us):
+                plan.broken(f"nothing came by {due_us}, after {before_us}", Promise.LIVE)
+            before_us = spans.get(launched.get(at_us, ""), (0, before_us))[1]
 
     def _at_once(self, plan: Edited, settings: dict[int, Setting]) -> None:
         """No more runs of the calendar than the rule says; who was told to end has ended (I7)."""

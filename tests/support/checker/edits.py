@@ -183,8 +183,10 @@ class Edited:
         next_us = None if op.plan is None else op.plan.next_us
         rhythm, early_us = now.rhythm, self.terms.early_us
         if next_us is None:
-            if not _may_be_over(now):
+            if not _may_be_over(now) and not rhythm.delay_us:
                 self.broken(f"{_named(op)} says that nothing is to come")
+            return
+        if rhythm.delay_us:
             return
         if next_us not in nominal_times(rhythm, next_us - 1, next_us):
             self.broken(f"{_named(op)} says that {next_us} is next, no nominal time of it")
@@ -278,9 +280,7 @@ class Edited:
             self.broken(f"{verdict.verdict} at {at_us}, of version {verdict.number} that never was")
             return
         until_us = min(setting.maybe_us, self.terms.read_us)
-        if not setting.after_us < at_us <= until_us or at_us not in nominal_times(
-            setting.rhythm, at_us - 1, at_us
-        ):
+        if not setting.after_us < at_us <= until_us or not _names(setting.rhythm, at_us):
             text = f"{verdict.verdict} at {at_us}, no nominal time of version {setting.number}"
             self.broken(f"{text}, which names those from {setting.after_us} to {until_us}")
         surely = any(each.surely[0] < at_us < each.surely[1] for each in self.pauses)
@@ -308,13 +308,18 @@ class Edited:
             if terms.calm and not self.runs.busy(at_us):
                 self.broken(f"{verdict.verdict} at {at_us} with no run in hand")
             return
-        elif verdict.verdict == MISSED and waits(rhythm) and rhythm.waits_us is not None:
+        elif verdict.verdict == MISSED and waits(rhythm) and self._limits_waiting(setting):
             return
         healed_us = terms.healed_us + (terms.recover_us or NEVER_US)
         if terms.calm:
             self.broken(f"{verdict.verdict} at {at_us} without any fault")
         elif at_us > healed_us:
             self.broken(f"{verdict.verdict} at {at_us} though all was healed", LIVE)
+
+    def _limits_waiting(self, setting: Setting) -> bool:
+        """Whether a time may have waited too long: by its version, or by a later one."""
+        later = (each for each in self.settings if each.number >= setting.number)
+        return any(each.rhythm.waits_us is not None for each in later)
 
     def _complete(self, setting: Setting, decided: dict[int, list[Verdict]]) -> None:
         """Each time that a version surely names has its verdict."""
@@ -323,6 +328,8 @@ class Edited:
         launched = self._launched(setting.life, decided)
         if rhythm.max_runs and len(launched) >= rhythm.max_runs:
             until_us = min(until_us, launched[-1])
+        if rhythm.delay_us:
+            return  # that depends on when runs end
         for at_us in nominal_times(rhythm, setting.after_us, until_us):
             if at_us not in decided:
                 self.broken(f"{at_us} of version {setting.number} has no verdict", LIVE)
@@ -368,6 +375,11 @@ def too_many(rhythm: Rhythm) -> str:
     if rhythm.overlap == "BUFFER":
         return "SKIPPED_OVERLAP" if rhythm.places == 1 else "DROPPED_LIMIT"
     return "DROPPED_LIMIT" if rhythm.overlap == "ALLOW" and rhythm.places else ""
+
+
+def _names(rhythm: Rhythm, at_us: int) -> bool:
+    """Whether it may name this time; that of a delay is judged by when runs end."""
+    return bool(rhythm.delay_us) or at_us in nominal_times(rhythm, at_us - 1, at_us)
 
 
 def _may_be_over(setting: Setting) -> bool:

@@ -152,6 +152,7 @@ class Rhythm(Record, frozen=True, kw_only=True):
         catch_up: what becomes of times at which nobody was there: SKIP, ONE or ALL, of those that
             are no older than `reach_us`. `waits_us`: a time waits no longer for earlier runs, None
             = for ever.
+        delay_us: it fires so long after the end of its runs instead; 0 = it has times of its own.
     """
 
     every_us: int
@@ -172,6 +173,7 @@ class Rhythm(Record, frozen=True, kw_only=True):
     catch_up: str = "ONE"
     reach_us: int = 600_000_000
     waits_us: int | None = None
+    delay_us: int = 0
 
 
 class Try(Record, frozen=True, kw_only=True):

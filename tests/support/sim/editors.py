@@ -40,6 +40,7 @@ from timeball_server.core.model import (
     ScheduleView,
     TaskSpec,
 )
+from timeball_server.core.schedules.spec import Calendar
 
 EVERY_MS: Final = (1_000, 1_000, 2_000, 3_000, 5_000, 10_000)
 WORK_MS: Final = (0, 50, 300, 1_500, 2_500)
@@ -72,6 +73,9 @@ MISSES: Final = (
 NAMED_SHARE: Final = 0.4
 LIVES: Final = 3
 """So often a name is used, at most."""
+DELAYED_SHARE: Final = 0.12
+"""Of schedules that fire a while after the end of their runs; these are not paused."""
+DELAYS_MS: Final = (300, 1_000, 2_500)
 LASTING_SHARE: Final = 0.2
 """Of schedules that fire on when the editor has done with them, once in ten seconds."""
 LASTING_MS: Final = 10_000
@@ -121,12 +125,12 @@ class Editor(Planner):
             await self._make(edited)
             while self._world.loop.now_us < self._until_us and not edited.over:
                 await self._soon(edited)
-                await self._edits.choices(self._deeds, self._weights)[0](edited)
+                await self._edits.choices(*self._deeds_for(edited))[0](edited)
             if self._world.loop.now_us >= self._until_us or edited.refused:
                 break
         if edited.over:
             return
-        if self._edits.random() < LASTING_SHARE:
+        if self._edits.random() < LASTING_SHARE and edited.spec.every_ms:
             await self._update(edited, replace(edited.spec, every_ms=LASTING_MS), ("every_ms",))
             self.tasks.append(edited.task_id)
         else:
@@ -153,10 +157,15 @@ class Editor(Planner):
     def _weights(self) -> tuple[int, ...]:
         return (4, 3, 3, 1, 1, 1, 4, 4, 2, 1, 1, 1)
 
+    def _deeds_for(self, edited: Edited) -> tuple[tuple[Do, ...], tuple[int, ...]]:
+        if edited.spec.delay_ms is None:
+            return self._deeds, self._weights
+        return (self._change_payload, self._trigger, self._read), (1, 2, 2)
+
     async def _soon(self, edited: Edited) -> None:
         """After a while, half of the time within milliseconds of a nominal time."""
         await self._pause(self._edits.choice(PAUSES_S))
-        if self._edits.random() < AIMED_SHARE:
+        if self._edits.random() < AIMED_SHARE and edited.spec.every_ms:
             now_ms, spec = self._now_ms(), edited.spec
             wait_ms = spec.every_ms - (now_ms - spec.phase_ms) % spec.every_ms
             await self._pause(wait_ms / 1_000 + self._edits.gauss(0, AIM_S) - AIM_S)
@@ -190,6 +199,16 @@ class Editor(Planner):
             catch_up=drawn.choice(MISSES),
             name=name,
         )
+        if drawn.random() < DELAYED_SHARE and not name:
+            delay_ms = drawn.choice(DELAYS_MS)
+            spec = replace(
+                spec,
+                every_ms=0,
+                phase_ms=0,
+                calendar=Calendar(),
+                delay_ms=delay_ms,
+                overlap=Overlap(policy=OverlapPolicy.SKIP),
+            )
         edited = Edited(mark=mark, spec=spec, mode=Mode(mode))
         edited.spec = self._another_payload(edited)
         return edited
@@ -427,7 +446,8 @@ def _rhythm(spec: ScheduleSpec) -> Rhythm:
     late_ms = missed.max_lateness_ms
     plain = Rhythm(
         every_us=spec.every_ms * 1_000,
-        phase_us=(spec.phase_ms - START_WALL_MS) % spec.every_ms * 1_000,
+        phase_us=(spec.phase_ms - START_WALL_MS) % max(1, spec.every_ms) * 1_000,
+        delay_us=(spec.delay_ms or 0) * 1_000,
         max_runs=spec.max_runs,
         end_us=None if spec.end_ms is None else (spec.end_ms - START_WALL_MS) * 1_000,
         edited=True,
