@@ -90,6 +90,7 @@ def last(
             number=number,
             outcome="FAILED" if kind else "SUCCEEDED",
             kind=kind,
+            late_us=0,
             priority=priorities[number - 1] if priorities else None,
         )
         for number, kind in enumerate(kinds, 1)

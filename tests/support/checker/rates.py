@@ -159,7 +159,7 @@ def _unused(line: _Line, history: History) -> Iterator[str]:
     if not line.starts or not known_us:
         return
     most = max((_wish(op).most for op in line.made.values()), default=0)
-    epochs = Counter(claim.shard for claim in history.claims)
+    epochs = Counter(shard for shard, _ in {(each.shard, each.epoch) for each in history.claims})
     if most or max(epochs.values(), default=1) > 1:
         return  # something else holds them up as well
     for part, starts in _parts(line, history):
@@ -244,9 +244,10 @@ def _shares(history: History, made: dict[str, Op]) -> Iterator[Violation]:
     """
     sender = {sent.task: sent.owner for sent in history.sent}
     crowds_of: dict[tuple[str, str], list[Wish]] = defaultdict(list)
+    last = {start.task: start.attempt for start in history.starts}
     for start in sorted(history.starts, key=lambda start: start.at_us):
         op = made.get(start.payload)
-        if op is not None and _wish(op).crowd and start.attempt == 1:
+        if op is not None and _wish(op).crowd and start.attempt == last[start.task]:
             crowds_of[_wish(op).crowd, sender.get(start.task, "")].append(_wish(op))
     for (name, owner), wishes in crowds_of.items():
         places: dict[str, list[int]] = defaultdict(list)

@@ -147,4 +147,5 @@ def _unserved(each: Timed, bounds: Bounds, terms: Terms) -> Iterator[str]:
 
 
 def _has_run(seen: Seen) -> bool:
-    return any(each.outcome in ("SUCCEEDED", "FAILED") for each in seen.tries)
+    """Whether an attempt is shown that began; one that was only claimed may have failed, too."""
+    return any(each.late_us is not None for each in seen.tries)

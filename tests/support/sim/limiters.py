@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace as replace_record
@@ -18,7 +19,7 @@ from tests.support.checker.history import Wish
 from tests.support.sim.bounded import BOUNDED, CAPPED, CAPS, RATED, SLOWED, Step
 from tests.support.sim.clients import Client
 from tests.support.sim.keys import NAMESPACES
-from tests.support.sim.timekeepers import Plan, wanted_of
+from tests.support.sim.timekeepers import Also, Plan, wanted_of
 from tests.support.sim.world import LAYOUT, World
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.limit_rules import LimitKind
@@ -32,7 +33,16 @@ WEIGHTS: Final[Mapping[str, int]] = {SHOP: 1, BANK: 3}
 CROWD: Final = 100
 """Tasks of each namespace: more than all executors' slots, for a while."""
 CROWD_PLAN: Final = Plan(steps=(Step(work_ms=400),))
-BETWEEN_S: Final = 6.0
+URGENT_S: Final = 10.0
+"""From the first crowd to the second one."""
+FAILING_MS: Final = 100
+"""How long their failures take."""
+RAISED: Final = "raised"
+URGENT: Final[Mapping[str, tuple[int, int, int]]] = {"9": (9, 5, 40), RAISED: (4, 2, 20)} | {
+    "4": (4, 3, 40)
+}
+"""The second crowd: priority, share of ten starts, and how many. The raised ones failed before."""
+BETWEEN_S: Final = 15.0
 CHANGE_S: Final = 3.0
 
 
@@ -119,6 +129,7 @@ LINES: Final = (
     Line(lines=("handler",), handler=RATED, ranks=(4, 5)),
     Line(lines=("slowed",), handler=SLOWED, namespace=BANK),
     Line(lines=("sped",), handler=SLOWED),
+    Line(lines=("handler",), handler=RATED, key="both", most=1, work_ms=50),
     Line(lines=(), handler=CAPPED, work_ms=500),
 )
 CHANGES: Final[Mapping[str, Limit]] = {
@@ -158,6 +169,8 @@ class Limiter(Client):
         await asyncio.gather(
             *(self._one_in_line(crowd, CreateTime(run_ms=when_ms), crowded) for _ in range(CROWD))
         )
+        if self.namespace == SHOP:
+            await self._urgent(when_ms + round(1_000 * URGENT_S))
         await self._pause(BETWEEN_S)
         mine = [line for line in LINES if line.namespace == self.namespace]
         filling = [self._in_line(line, n) for n in range(tasks) for line in mine]
@@ -169,6 +182,20 @@ class Limiter(Client):
                 at_us = self._world.loop.now_us
                 self._world.history.rates.append(change.rate(name, at_us))
                 self._world.history.plan("limit", name)
+
+    async def _urgent(self, when_ms: int) -> None:
+        """A crowd of several lanes, each of which has its share of the starts."""
+        waits_ms = round(500 * URGENT_S)  # the first crowd is over by then
+        failing = (Step(does="fail"), *CROWD_PLAN.steps)
+        later = replace(CROWD_PLAN.retry, initial_delay_ms=waits_ms, max_delay_ms=waits_ms)
+        asking = []
+        for name, (priority, weight, count) in URGENT.items():
+            raised = name == RAISED
+            plan = replace(CROWD_PLAN, steps=failing, retry=later) if raised else CROWD_PLAN
+            time = CreateTime(run_ms=when_ms - waits_ms - FAILING_MS if raised else when_ms)
+            also = partial(_of_lane, name, priority, weight)
+            asking += [self._one_in_line(plan, time, also) for _ in range(count)]
+        await asyncio.gather(*asking)
 
     async def _in_line(self, line: Line, number: int) -> None:
         rank = line.ranks[number % len(line.ranks)]
@@ -184,7 +211,14 @@ class Limiter(Client):
 
         await self._one_in_line(plan, CreateTime(), told)
 
-    async def _one_in_line(self, plan: Plan, time: CreateTime, also: object) -> None:
+    async def _one_in_line(self, plan: Plan, time: CreateTime, also: Also) -> None:
         now_ms = START_WALL_MS + self._world.loop.now_us // 1_000
         entropy = self._rng.randbytes(10)
-        await self.create(wanted_of(self, plan, time, now_ms, entropy, also))  # type: ignore[arg-type]
+        await self.create(wanted_of(self, plan, time, now_ms, entropy, also))
+
+
+def _of_lane(
+    name: str, priority: int, weight: int, spec: TaskSpec, wish: Wish
+) -> tuple[TaskSpec, Wish]:
+    told = replace_record(wish, bounds=None, crowd="urgent", tenant=name, weight=weight)
+    return replace(spec, priority=priority), told

@@ -48,6 +48,7 @@ def _times(**limits: int) -> Timeouts:
     return Timeouts(**limits)
 
 
+Also = Callable[[TaskSpec, Wish], tuple[TaskSpec, Wish]]
 LONG: Final = Step(work_ms=5_000)
 PLANS: Final[tuple[Plan, ...]] = (
     Plan(steps=(FAIL,)),
@@ -140,7 +141,7 @@ def wanted_of(
     time: CreateTime,
     now_ms: int,
     entropy: bytes,
-    also: Callable[[TaskSpec, Wish], tuple[TaskSpec, Wish]] = lambda spec, wish: (spec, wish),
+    also: Also = lambda spec, wish: (spec, wish),
 ) -> Wanted:
     """A task of a plan, as its client asks for it and as the judge is told."""
     request_id = fresh_request_id(now_ms, entropy)
