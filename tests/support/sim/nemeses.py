@@ -222,7 +222,7 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         ),
         "timeouts, and nothing broken": Profile(tasks=0, timed=72, work_s=40.0),
         "clocks put back": Profile(
-            calm=False, tasks=10, timed=84, work_s=40.0, skew_ms=2_000, clock_steps=40.0
+            calm=False, tasks=10, timed=150, work_s=40.0, skew_ms=2_000, clock_steps=60.0
         ),
         "limits": replace(
             _BASE,
