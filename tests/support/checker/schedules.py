@@ -39,8 +39,8 @@ from tests.support.checker.zones import clocks_of
 LAUNCHED = "LAUNCHED"
 SKIPPED = "SKIPPED_OVERLAP"
 DROPPED = "DROPPED_LIMIT"
-MANY_RUNS = 12
-"""So many that are spread at random do not begin alike, but for one time in millions."""
+BY_CHANCE = 1e-6
+"""What is less likely than this does not come by chance."""
 ENDS_US = 1_000_000
 """So long an owner may take for a run as over, or as begun, that is not."""
 _FAR_US = 6 * 366 * 86_400_000_000
@@ -281,7 +281,7 @@ class Plan:
         if terms.calm:
             for window in matching.empty:
                 yield self.broken(f"nothing began for the launched nominal time {window.name}")
-        if judged and late_us < self.rhythm.spread_us // 4:
+        if judged and self.rhythm.spread_us:
             yield from self._spread(sorted(decided), sorted(first.values()), late_us)
 
     def _spread(
@@ -290,7 +290,9 @@ class Plan:
         """Runs that are to be spread do not all begin when their nominal times come."""
         before = (nominal_us[bisect(nominal_us, at_us) - 1] for at_us in first_us)
         shifts = [at_us - each_us for at_us, each_us in zip(first_us, before, strict=True)]
-        if len(shifts) >= MANY_RUNS and max(shifts) - min(shifts) <= late_us:
+        share = min(1.0, 2 * late_us / self.rhythm.spread_us)
+        chance = len(shifts) * share ** (len(shifts) - 1)
+        if shifts and chance < BY_CHANCE and max(shifts) - min(shifts) <= late_us:
             text = f"{len(shifts)} runs began {min(shifts)} to {max(shifts)} us after their times"
             yield self.broken(text)
 

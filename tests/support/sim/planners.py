@@ -183,10 +183,9 @@ class Planner(Client):
         """The same with runs that are due up to half an interval later."""
         if self._spreads.random() >= self._world.profile.spread_share:
             return spec, rhythm
-        most_ms = spec.every_ms // 4
-        jitter_ms, window_ms = self._spreads.choice(
-            ((most_ms, 0), (0, most_ms), (most_ms, most_ms))
-        )
+        half_ms, part_ms = spec.every_ms // 2, spec.every_ms // 4
+        lengths_ms = ((half_ms, 0), (0, half_ms), (part_ms, part_ms))
+        jitter_ms, window_ms = self._spreads.choice(lengths_ms)
         calendar = Calendar(
             intervals=(Interval(every_ms=spec.every_ms, phase_ms=spec.phase_ms),),
             end_ms=spec.end_ms,
