@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from tests.support.checker.calendars import Forecast, Wrong
+from tests.support.checker.calendars import Forecast
 from tests.support.checker.history import (
     Call,
     Claim,
@@ -94,6 +94,7 @@ RETRIED: tuple[Line, ...] = (
     final(),
 )
 PLAN = "schedule p"
+REFUSED = Forecast(client="c", inv_us=S, now_ms=0, text="@daily", kind="fail")
 MADE = op(
     Call.CREATE_SCHEDULE,
     1,
@@ -413,20 +414,7 @@ WRONG: dict[str, tuple[Promise, Sequence[Line], Terms]] = {
         [*GOOD, Spent(what="Dispatch", times=2)],
         msgspec.structs.replace(TERMS, calm=True, still=True),
     ),
-    "a calendar that is wrong was taken": (
-        Promise.FORECAST,
-        [
-            Forecast(
-                client="c",
-                inv_us=S,
-                now_ms=0,
-                text="60",
-                kind="ok",
-                wrong=(Wrong(field="schedule"),),
-            )
-        ],
-        TERMS,
-    ),
+    "a calendar was refused that is right": (Promise.FORECAST, [REFUSED], TERMS),
     "again while it runs": (
         Promise.KEYS,
         [create(wish=KEYED), start(5 * S), start(6 * S, 2, "y"), end(7 * S), final()],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_question
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
@@ -220,19 +222,18 @@ def _of_an_outage(rng: random.Random, sheet: Sheet, texts: list[str], about_ms: 
         return ask_about(sheet, texts, about_ms, 3)
     ends = sorted((about_ms, rng.choice(times) + rng.choice((0, 0, 1, 2))))
     reach_ms = rng.choice((1, 60_000, 600_000, DAY_MS, ends[1] - times[0], ends[1] - times[0] + 1))
-    asked = ask_about(sheet, texts, ends[1], 0)
-    policy = rng.choice(POLICIES)
+    return of_outage(sheet, texts, ends, rng.choice(POLICIES), max(1, reach_ms))
+
+
+def of_outage(
+    sheet: Sheet, texts: list[str], ends: Sequence[int], policy: str, reach_ms: int
+) -> Question:
+    """What would be caught up of the time between two instants."""
+    since_ms, after_ms = ends
+    asked = ask_about(sheet, texts, after_ms, 0)
     asked.message.catch_up.policy = pb.CatchUpPolicy.Value(f"CATCH_UP_POLICY_{policy}")
-    set_duration(asked.message.catch_up.window, max(1, reach_ms))
-    return Question(
-        text=asked.text,
-        message=asked.message,
-        sheet=asked.sheet,
-        after_ms=ends[1],
-        since_ms=ends[0],
-        policy=policy,
-        reach_ms=max(1, reach_ms),
-    )
+    set_duration(asked.message.catch_up.window, reach_ms)
+    return replace_question(asked, since_ms=since_ms, policy=policy, reach_ms=reach_ms)
 
 
 def _some(sheet: Sheet, after_ms: int, count: int) -> list[int]:

@@ -41,9 +41,9 @@ from timeball_server.rpc.convert import ms_from_timestamp, set_timestamp
 from timeball_server.rpc.interceptors import _CALL, _Call
 
 TRIES = 12
-WRONG_SHARE = 0.5
+WRONG_SHARE = 0.38
 CREATED_SHARE = 0.15
-KNOWN_SHARE = 0.7
+KNOWN_SHARE = 0.6
 Answer = pb.PreviewScheduleResponse
 Ask = Callable[[ScheduleServicer], Coroutine[Any, Any, Answer]]
 

@@ -10,9 +10,11 @@ import random
 from collections.abc import Iterator
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from tests.support.checker.calendars import Every, OutDates, OutSpan, Rule, Sheet
 from tests.support.checker.days import WEEKDAYS
-from tests.support.sim.almanacs import NAMES, Question, ask_about
+from tests.support.sim.almanacs import NAMES, POLICIES, Question, ask_about, of_outage
 from tests.support.sim.cron_words import NICKNAMES, hashed
 
 MIDNIGHT = Rule(minutes=(0,), hours=(0,))
@@ -60,6 +62,8 @@ EDGES = (
     ("2026-10-25T01:30:00", (30,), (2,)),
 )
 """Instants at which Berlin's clocks drop a local time, by one rule or another."""
+EDGES_OF_OUTAGES = ((1, 0, 0), (3_600_000, 1, 1), (7_200_001, 0, 1), (3_600_000, 1, 0))
+"""How far back is caught up, and milliseconds before and after nominal times."""
 MINUTES = (
     ("0,29,30,59", (0, 29, 30, 59)),
     ("30", (30,)),
@@ -69,7 +73,7 @@ COUNT = 14
 
 def known(rng: random.Random) -> list[Question]:
     """All of them, in some order."""
-    found = [*_days(), *_jumps(), *_edges(), *_words(rng), *_left_out()]
+    found = [*_days(), *_jumps(), *_edges(), *_outages(), *_words(rng), *_left_out()]
     rng.shuffle(found)
     return found
 
@@ -121,6 +125,26 @@ def _edges() -> Iterator[Question]:
                 yield _ask("30 2 * * *", rule, _ms(at) - earlier_ms, 2)
 
 
+def _outages() -> Iterator[Question]:
+    """From one nominal time to another, and a millisecond beside; of nothing, and of thousands."""
+    at_ms = _ms("2027-06-01T12:00")
+    every = Sheet(every=(Every(every_ms=60_000),))
+    hourly = Sheet(rules=(Rule(minutes=(0,), hours=ALL_HOURS, through=True),))
+    for policy in POLICIES:
+        for reach_ms, early_ms, late_ms in EDGES_OF_OUTAGES:
+            ends = (at_ms - early_ms, at_ms + 3 * 3_600_000 + late_ms)
+            yield of_outage(hourly, ["@hourly"], ends, policy, reach_ms)
+            yield of_outage(every, [], ends, policy, reach_ms)
+    until = replace(every, end_ms=at_ms + 600_000)
+    yield of_outage(until, [], (at_ms, at_ms + 1_200_000), "ALL", 1_200_000)
+    yield of_outage(until, [], (at_ms + 600_000, at_ms + 1_200_000), "ONE", 1_200_000)
+    often = Sheet(every=(Every(every_ms=100, phase_ms=7),))
+    yield of_outage(often, [], (at_ms, at_ms + 900_000), "ALL", 10_000)
+    yield of_outage(often, [], (at_ms, at_ms + 1_000_701), "ONE", 10_000)
+    yield of_outage(often, [], (at_ms, at_ms + 99), "ONE", 10_000)
+    yield of_outage(every, [], (at_ms, at_ms + 1), "ALL", 10_000)
+
+
 def _words(rng: random.Random) -> Iterator[Question]:
     for text, rule in NICKNAMES.items():
         yield _ask(text, rule, _ms("2026-12-31T23:00"), 3)
@@ -167,6 +191,11 @@ def _left_out() -> Iterator[Question]:
     yield ask_about(Sheet(rules=hourly.rules, out_spans=spans), ["*/30 * * * *"], after_ms, 10)
     both = Sheet(rules=(*hourly.rules, MIDNIGHT), every=(Every(every_ms=2_700_000),))
     yield ask_about(both, ["*/30 * * * *", "@daily"], after_ms, 10)
+    for first, second in (("0 5 * * *", "0 4 * * *"), ("0 4 * * *", "0 5 * * *")):
+        rules = tuple(Rule(minutes=(0,), hours=(int(text[2]),)) for text in (first, second))
+        yield ask_about(Sheet(rules=rules), [first, second], after_ms, 5)
+    with_interval = Sheet(rules=(MIDNIGHT,), every=(Every(every_ms=7_200_000),))
+    yield ask_about(with_interval, ["@daily"], after_ms + 1, 14)
 
 
 def _dated(whole: Rule, date: str) -> Rule:

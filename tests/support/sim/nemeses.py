@@ -265,7 +265,7 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             skew_ms=2_000,
         ),
         "forecasts, and nothing broken": Profile(
-            tasks=10, work_s=20.0, forecasts=460, schedules=8, spread_share=1.0, overlap_share=0.0
+            tasks=10, work_s=20.0, forecasts=580, schedules=8, spread_share=1.0, overlap_share=0.0
         ),
     }
 )
