@@ -8,6 +8,7 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from tests.support.checker.history import Days, Rhythm
@@ -55,10 +56,16 @@ def is_weekday(item: str, day: date) -> bool:
     return not nth or (day.day - 1) // 7 + 1 == int(nth)
 
 
-def _working_days(day: date) -> list[date]:
+def _working_days(day: date) -> tuple[date, ...]:
     """Mondays to Fridays of a day's month."""
-    month = (day.replace(day=number) for number in range(1, _length(day) + 1))
-    return [each for each in month if each.weekday() not in _WEEKEND]
+    return _working_days_of(day.year, day.month)
+
+
+@lru_cache(maxsize=5_000)
+def _working_days_of(year: int, month: int) -> tuple[date, ...]:
+    last = monthrange(year, month)[1]
+    days = (date(year, month, number) for number in range(1, last + 1))
+    return tuple(each for each in days if each.weekday() not in _WEEKEND)
 
 
 def _length(day: date) -> int:
