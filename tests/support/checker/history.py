@@ -12,10 +12,13 @@ from enum import StrEnum
 
 import msgspec
 
+from tests.support.checker import record
 from tests.support.checker.bounds import Backoff, Bounds, Rate
 from tests.support.checker.calendars import Forecast
+from tests.support.checker.questions import Asked, ForeignRow, Nature, Serving
+from tests.support.checker.record import Record
 
-NEVER_US = 2**62
+NEVER_US = record.NEVER_US
 """When something that has not ended will end."""
 
 
@@ -71,10 +74,6 @@ class Mode(StrEnum):
 
     AT_LEAST_ONCE = "AT_LEAST_ONCE"
     AT_MOST_ONCE = "AT_MOST_ONCE"
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="is"):
-    """Anything that a history holds."""
 
 
 class Wish(Record, frozen=True, kw_only=True):
@@ -349,6 +348,8 @@ class Sent(Record, frozen=True, kw_only=True, tag="sent"):
     shard: int
     epoch: int
     owner: str
+    at_us: int = 0
+    executor: str = ""
 
 
 class Final(Record, frozen=True, kw_only=True, tag="final"):
@@ -469,6 +470,10 @@ Line = (
     | Problem
     | Terms
     | Forecast
+    | Nature
+    | Serving
+    | Asked
+    | ForeignRow
 )
 
 
@@ -493,6 +498,10 @@ class History:
         self.spent: dict[str, int] = {}
         self.problems: list[Problem] = []
         self.forecasts: list[Forecast] = []
+        self.natures: dict[str, Nature] = {}
+        self.serving: list[Serving] = []
+        self.asked: list[Asked] = []
+        self.foreign_rows: list[ForeignRow] = []
         self.terms = Terms(calm=False)
         self.count = 0
         keep = {
@@ -514,6 +523,10 @@ class History:
             Problem: self.problems.append,
             Terms: self._keep_terms,
             Forecast: self.forecasts.append,
+            Nature: self._keep_nature,
+            Serving: self.serving.append,
+            Asked: self.asked.append,
+            ForeignRow: self.foreign_rows.append,
         }
         for line in lines:
             keep[type(line)](line)  # type: ignore[operator]
@@ -524,6 +537,9 @@ class History:
 
     def _keep_spent(self, spent: Spent) -> None:
         self.spent[spent.what] = spent.times
+
+    def _keep_nature(self, nature: Nature) -> None:
+        self.natures[nature.task] = nature
 
     def _keep_terms(self, terms: Terms) -> None:
         self.terms = terms

@@ -12,9 +12,11 @@ from tests.support.checker.cluster import answers, isolation, leftovers, owners,
 from tests.support.checker.costs import costs
 from tests.support.checker.edited_runs import wishes_of
 from tests.support.checker.edits import Edited, edited
+from tests.support.checker.explained import explained, held_back
 from tests.support.checker.forecasts import forecasts
 from tests.support.checker.history import NEVER_US, OF_SCHEDULES, Call, History, Kind, Terms
 from tests.support.checker.keys import keys
+from tests.support.checker.orders import orders
 from tests.support.checker.rates import limits
 from tests.support.checker.retrying import retries
 from tests.support.checker.schedules import LAUNCHED, Plan, plans
@@ -46,6 +48,9 @@ def judge(history: History) -> list[Violation]:
         limits,
         costs,
         forecasts,
+        explained,
+        held_back,
+        orders,
     )
     return [*found, *(broken for part in everything for broken in part(history))]
 

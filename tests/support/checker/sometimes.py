@@ -51,6 +51,7 @@ def shown(history: History) -> Counter[str]:
     found.update(_runs(history))
     found.update(_cluster(history))
     found.update(_backfills_and_keys(history))
+    found.update(f"told {each.cause}" for asked in history.asked for each in asked.because)
     return found
 
 

@@ -31,6 +31,8 @@ class Promise(StrEnum):
     RETRIES = "I19 retries"
     THRIFT = "I20 thrift"
     FORECAST = "I21 forecast"
+    EXPLAINED = "I22 explained"
+    HELD_BACK = "I23 held back"
     SANITY = "sanity"
 
 
