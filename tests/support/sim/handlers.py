@@ -7,7 +7,7 @@ of those fall silent in their first attempt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from zlib import crc32
 
 from timeball.context import Context
@@ -114,9 +114,13 @@ class Sink:
 
 
 def handlers(
-    history: History, process: str, clock: VirtualClock, die: Callable[[], None]
+    history: History,
+    process: str,
+    clock: VirtualClock,
+    die: Callable[[], None],
+    names: Sequence[str] = (WORK,),
 ) -> Mapping[str, Handler]:
-    """The handlers of one executor process. `die` ends the process."""
+    """The handlers of one executor process, all alike. `die` ends the process."""
     sink = Sink(history, process)
 
     async def work(
@@ -127,6 +131,7 @@ def handlers(
         fatal: bool,
         poison: int,
         version: str = "",
+        ill: str = "",
     ) -> int:
         sink.began(context, mark, version)
         try:
@@ -140,7 +145,8 @@ def handlers(
             history.strike("poison", process)
             die()
             await clock.sleep_ms(0)
-        succeeded = context.attempt > fails and not fatal
+        is_ill = bool(ill) and process.startswith(ill)
+        succeeded = context.attempt > fails and not fatal and not is_ill
         sink.ended(context, succeeded)
         if fatal:
             raise Fail("the script says never", code="FATAL")
@@ -148,4 +154,4 @@ def handlers(
             raise Broken("the script says so")
         return context.attempt
 
-    return {WORK: Handler(WORK, work), **bounded_handlers(sink, clock)}
+    return {name: Handler(name, work) for name in names} | bounded_handlers(sink, clock)

@@ -31,6 +31,7 @@ from tests.support.checker.history import (
     Verdict,
     Wish,
 )
+from tests.support.checker.questions import Asked, ForeignRow, Nature, Serving
 from timeball_server.core.model import ScheduleView, TaskView
 
 KILLS = frozenset({"crash", "poison"})
@@ -93,6 +94,10 @@ class History:
     final: dict[str, Op] = field(default_factory=dict)
     followed: dict[str, bool] = field(default_factory=dict)
     spent: Counter[str] = field(default_factory=Counter)
+    serving: list[Serving] = field(default_factory=list)
+    natures: dict[str, Nature] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    foreign_rows: dict[str, ForeignRow] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     healed_us: int = 0
     read_us: int = 0

@@ -250,6 +250,28 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         ),
         "edits, and nothing broken": Profile(tasks=20, edits=24, work_s=45.0),
         "edits, and nobody there": replace(_BASE, tasks=30, edits=14, work_s=60.0, absences=6.0),
+        "explained, and nothing broken": Profile(
+            tasks=30, clients=2, work_s=25.0, asks=60, desks=True
+        ),
+        "rows of a newer version": Profile(tasks=40, clients=2, work_s=30.0, foreign_rows=10),
+        "explained in the dark": Profile(
+            calm=False, tasks=20, clients=2, work_s=30.0, asks=20, blackouts=True
+        ),
+        "explained": replace(
+            _BASE,
+            tasks=120,
+            asks=240,
+            skew_ms=500,
+            crashes=8.0,
+            freezes=6.0,
+            expiries=3.0,
+            snaps=8.0,
+            outages=1.0,
+            moves=10.0,
+            store_unknown_share=0.05,
+            slow_share=0.1,
+            slow_s=0.3,
+        ),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),

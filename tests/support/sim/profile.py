@@ -47,6 +47,11 @@ class Profile:
         absences: for some seconds there is no scheduler node at all.
         forecasts: so often somebody asks what a calendar names, or sends one that is wrong.
         spread_share: of schedules of an interval whose runs are due some time after it.
+        asks: so often somebody asks why a task does not run.
+        desks: executors of few handlers, with tasks made to be held back, about which is asked.
+        blackouts: all owners, the store and all executors fall out of reach in turn, and are
+            asked about meanwhile.
+        foreign_rows: so many tasks of which something is written that nobody can read for a while.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -99,6 +104,10 @@ class Profile:
     script: str = ""
     forecasts: int = 0
     spread_share: float = 0.0
+    asks: int = 0
+    desks: bool = False
+    blackouts: bool = False
+    foreign_rows: int = 0
 
     @property
     def answers_soon(self) -> bool:
@@ -107,8 +116,8 @@ class Profile:
 
     @property
     def is_still(self) -> bool:
-        """Whether nothing is broken, and nobody is moved, stopped or given up."""
-        return self.calm and not (self.moves or self.drains or self.beating_share or self.timed)
+        """Whether nothing is broken, and nobody is moved or stopped."""
+        return self.calm and not (self.moves or self.drains)
 
 
 _KEEPS = (
@@ -149,6 +158,7 @@ def draw(rng: random.Random) -> Profile:
             archives=1,
             retention_s=rng.choice((0.0, 45.0)),
             timed=TIMED,
+            asks=rng.choice((0, ASKS)),
         )
     if kind < 0.3:
         return STORMS[rng.choice(list(STORMS))]
@@ -177,11 +187,14 @@ def draw(rng: random.Random) -> Profile:
     if drawn.retention_s:
         drawn = replace(drawn, old_share=0.0)  # such homes have expired
     drawn = replace(drawn, **rates)  # type: ignore[arg-type]  # all of them are numbers
-    return replace(drawn, timed=rng.choice((0, 0, TIMED)))
+    drawn = replace(drawn, timed=rng.choice((0, 0, TIMED)))
+    return replace(drawn, asks=rng.choice((0, 0, ASKS)))
 
 
 TIMED = 28
 """Tasks with timeouts, where there are any."""
+ASKS = 60
+"""Questions of a drawn run: few, because a question makes an owner read what it had forgotten."""
 FEWEST_KINDS = 7
 """Kinds of faults that are drawn: some of them may not come about."""
 _MOST = {

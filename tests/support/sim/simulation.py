@@ -17,7 +17,10 @@ from tests.support.checker.sometimes import shown
 from tests.support.checker.vacuity import Least, vacuous
 from tests.support.checker.verdicts import Violation
 from tests.support.sim.archivists import Archivist
+from tests.support.sim.askers import Asker
+from tests.support.sim.blackouts import Blackouts
 from tests.support.sim.clients import Client
+from tests.support.sim.desks import allow_desks
 from tests.support.sim.diarists import Diarist
 from tests.support.sim.editors import Editor
 from tests.support.sim.history import History, Op
@@ -26,7 +29,9 @@ from tests.support.sim.ledger import editions, verdicts
 from tests.support.sim.limiters import Limiter, allow_rates
 from tests.support.sim.nemesis import Nemesis
 from tests.support.sim.planners import Planner
+from tests.support.sim.plights import Plights
 from tests.support.sim.profile import Profile, draw
+from tests.support.sim.rollbacks import Rollback
 from tests.support.sim.scripts import SCRIPTS
 from tests.support.sim.stage import Stage, StaleScript
 from tests.support.sim.testimony import told_by
@@ -90,6 +95,7 @@ def simulate(
         world = World(loop, seed, drawn, seams or Seams())
         kept.append(world)
         await allow(world.database, KEYS)
+        await allow_desks(world.database)
         if drawn.rated:
             await allow_rates(world)
         await _live(world)
@@ -174,7 +180,12 @@ async def _draw(world: World) -> Planners:
     timekeeper = Timekeeper(world, "timekeeper")
     limiters = [Limiter(world, f"limiter-{number}") for number in (0, 1)]
     editor = Editor(world, "editor")
+    asking = Asker(world, "asker-0").plan(world.profile.asks, until_us)
     await asyncio.gather(
+        asking,
+        Plights(world, "asker-1").plan(),
+        Blackouts(world, "asker-5").plan(),
+        Rollback(world, "asker-4").plan(world.profile.foreign_rows),
         timekeeper.keep(world.profile.timed, until_us),
         *(limiter.limit(world.profile.rated) for limiter in limiters),
         *(client.run(share, until_us) for client in clients),

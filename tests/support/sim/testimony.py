@@ -44,6 +44,8 @@ KEY_CHANGES_US = 20_000
 """The same for a place of a key: its owner hears of the end and claims the next one first."""
 OVERLAP_CHANGES_US = 60_000
 """The same for a schedule whose next run waits for one to end: its tick is written first."""
+MOST_ATTEMPTS = 9
+"""Of a task that is made to be held back."""
 Attempt = tuple[str, int]
 """A task, and the number of its attempt."""
 
@@ -66,7 +68,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
         forget_us=FORGET_US if profile.calm else LONGEST_FORGET_US,
         kept_us=round(profile.retention_s * 1e6) or None,
     )
-    waited = _waited(run)
+    waited = _waited(run) | _made_to_wait(run)
     yield from (_told(op, waited) for op in run.ops)
     for records in (run.starts, run.ends, run.left, run.sent, run.claims, run.struck, run.rates):
         yield from records
@@ -75,6 +77,8 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     yield from run.away
     yield from run.residues
     yield from run.forecasts
+    for more in (run.natures.values(), run.serving, run.asked, run.foreign_rows.values()):
+        yield from more
     for task_id, op in run.final.items():
         ok = op.kind is Kind.OK and isinstance(op.view, TaskView)
         yield Final(task=task_id, seen=_seen(op, waited) if ok else None, reason=op.reason)
@@ -133,6 +137,12 @@ def _plan(view: ScheduleView) -> SeenPlan:
         runs=view.runs,
         run=str(view.run or ""),
     )
+
+
+def _made_to_wait(run: Run) -> frozenset[Attempt]:
+    """Attempts of tasks that are made to be held back; why is asked about each of them."""
+    tasks = [*run.natures, *run.foreign_rows]
+    return frozenset((task, number) for task in tasks for number in range(1, MOST_ATTEMPTS + 1))
 
 
 def _waited(run: Run) -> frozenset[Attempt]:

@@ -150,9 +150,12 @@ class SimOwnerDialer:
 class SimExecutorStream:
     """The owner's end; implements `ExecutorStream` and writes dispatches down."""
 
-    def __init__(self, network: Network, process: str, end: End[FromExecutor, ToExecutor]) -> None:
+    def __init__(
+        self, network: Network, process: str, executor: str, end: End[FromExecutor, ToExecutor]
+    ) -> None:
         self._network = network
         self._process = process
+        self._executor = executor
         self._end = end
 
     def send(self, message: ToExecutor) -> None:
@@ -183,6 +186,8 @@ class SimExecutorStream:
                     shard=order.shard,
                     epoch=order.epoch,
                     owner=self._process,
+                    at_us=history.now_us(),
+                    executor=self._executor,
                 )
             )
 
@@ -214,7 +219,7 @@ class SimExecutorDialer:
         if not mine.spoken:
             mine.close()
             raise Unavailable("the executor ended the stream without a word")
-        return SimExecutorStream(network, self._me[1], mine)
+        return SimExecutorStream(network, self._me[1], listener.process, mine)
 
     def _arrive(self, listener: Listener, hello: StreamHello, end: End[Any, Any]) -> None:
         if self._network.listener_is(listener):

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from msgspec import structs
 from timeball.errors import CoordinationUnavailable, TimeballError
 
 from coordinator.leadership import leading
@@ -17,7 +18,10 @@ from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPort
 from executor_node.membership import SessionMemberships
 from executor_node.node import ExecutorNode
 from scheduler_node.service import SchedulerNode, SchedulerNodeConfig
+from tests.support.checker.history import NEVER_US
+from tests.support.checker.questions import Serving
 from tests.support.sim.bounded import CAPS
+from tests.support.sim.desks import DESKS, Desk
 from tests.support.sim.faulty_store import FaultyStore, Outage
 from tests.support.sim.handlers import handlers
 from tests.support.sim.history import History
@@ -40,6 +44,8 @@ RESTART_MS = 500
 REMOVE_MS = 5_000
 RENEW_MS = 100_000
 """Sooner than in earnest: a long run holds its bucket by its alarm until it moves it ahead."""
+SWEEP_MS = 1_500
+"""Sooner than in earnest: what could not be read is looked for at every tenth sweep."""
 POISONED_S = 1.5
 """How long an executor stays away that its own task has killed."""
 NOTICEABLE_SHARE = 0.2
@@ -111,7 +117,15 @@ def _database(profile: Profile) -> MemoryDatabase:
 def _remembered(name: str, engine: Engine) -> Iterator[str]:
     """What an owner keeps of tasks that have ended: who asks for them, and their places."""
     for shard in engine.shards.values():
-        for what in ("watchers", "asking", "finding", "unresolved", "barred", "beats"):
+        for what in (
+            "watchers",
+            "asking",
+            "finding",
+            "unresolved",
+            "barred",
+            "beats",
+            "unreadable",
+        ):
             kept = getattr(shard, what)
             if kept:
                 yield f"{name} still has {len(kept)} {what} of shard {shard.shard}"
@@ -240,6 +254,8 @@ class World:
     def _engine(self) -> EngineConfig:
         """The engines' numbers: removals at once and often, where there are any."""
         retention_ms = round(self.profile.retention_s * 1_000)
+        if self.profile.foreign_rows:
+            return replace(self._seams.engine, sweep_every_ms=SWEEP_MS)
         if not retention_ms:
             return self._seams.engine
         return replace(
@@ -251,13 +267,17 @@ class World:
         )
 
     async def _executor(self, process: Process) -> None:
+        desk = DESKS.get(process.node) or Desk(
+            strength=max(1, int(process.node[-1]) - 1), slots=SLOTS
+        )
         member = Member(
             role=Role.EXECUTOR,
             node=NodeId(process.node),
             address=process.address,
-            strength=max(1, int(process.node[-1]) - 1),
-            slots=SLOTS,
-            caps=tuple(CAPS.items()),
+            strength=desk.strength,
+            slots=desk.slots,
+            labels=desk.labels,
+            caps=(*CAPS.items(), *desk.caps),
         )
 
         def die() -> None:
@@ -266,14 +286,36 @@ class World:
 
         service = self._seams.executor(
             member=member,
-            handlers=handlers(self.history, process.name, process.clock, die),
+            handlers=handlers(self.history, process.name, process.clock, die, desk.handlers),
             memberships=SessionMemberships(self._connect(process)),
             clock=process.clock,
         )
         self._listen(process, service)
         process.executor = service
         await service.join()
+        self._note_serving(process, desk)
         await service.stay()
+
+    def leaves(self, process: Process) -> None:
+        """Note that an executor is asked to leave: no fault, and it may come back."""
+        self.history.plan("leave", process.name)
+        last = self.history.serving
+        for number, each in enumerate(last):
+            if each.process == process.name and each.until_us == NEVER_US:
+                last[number] = structs.replace(each, until_us=self.loop.now_us)
+
+    def _note_serving(self, process: Process, desk: Desk) -> None:
+        serving = Serving(
+            process=process.name,
+            node=process.node,
+            handlers=desk.handlers,
+            labels=desk.labels,
+            slots=desk.slots,
+            strength=desk.strength,
+            caps=desk.caps,
+            from_us=self.loop.now_us,
+        )
+        self.history.serving.append(serving)
 
     def _listen(self, process: Process, service: object) -> None:
         self.network.listen(process.address, Listener(process.node, process.name, service))
