@@ -220,7 +220,7 @@ class Edited:
     def _never_fires(self, op: Op) -> bool:
         """Whether what was asked for may have nothing to come."""
         rhythm = op.rhythm
-        if rhythm is None:
+        if rhythm is None or rhythm.delay_us:
             return False
         if rhythm.max_runs:
             return True
