@@ -173,7 +173,7 @@ def _run(runs: Runs, breaks: tuple[str, ...]) -> dict[str, Any]:
     others: Counter[str] = Counter()
     for number, (seed, wanted) in enumerate(runs, 1):
         names = sorted(_broken(simulate(seed, **wanted)))
-        if any(name.startswith(breaks) for name in names):
+        if any(name.partition(" ")[0] in breaks for name in names):
             return _said(True, number, names, others, began_s)
         others.update(names)
     return _said(False, len(runs), [], others, began_s)
