@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.judge import judge
+from tests.support.checker.questions import Asked, Because, ForeignRow, Nature, Serving
+from tests.support.checker.records import (
     Call,
     Claim,
     End,
     Fault,
     Final,
-    History,
     Kind,
-    Line,
     Mode,
     Op,
     Seen,
@@ -23,8 +24,6 @@ from tests.support.checker.history import (
     Try,
     Wish,
 )
-from tests.support.checker.judge import judge
-from tests.support.checker.questions import Asked, Because, ForeignRow, Nature, Serving
 from tests.support.checker.verdicts import Promise
 
 S = 1_000_000

@@ -10,16 +10,16 @@ import msgspec
 import pytest
 
 from tests.support.checker.days import names
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.judge import judge
+from tests.support.checker.records import (
     Call,
     Days,
     End,
     Fault,
     Final,
-    History,
     Kind,
     Left,
-    Line,
     Mode,
     Op,
     Rhythm,
@@ -31,7 +31,6 @@ from tests.support.checker.history import (
     Try,
     Wish,
 )
-from tests.support.checker.judge import judge
 from tests.support.checker.schedules import nominal_times
 from tests.support.checker.verdicts import Promise
 

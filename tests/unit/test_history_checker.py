@@ -8,16 +8,17 @@ import msgspec
 import pytest
 
 from tests.support.checker.calendars import Forecast
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line, read_lines, written
+from tests.support.checker.judge import judge
+from tests.support.checker.made_up import RECORDS_PER_TASK, made_up
+from tests.support.checker.records import (
     Call,
     Claim,
     End,
     Fault,
     Final,
     Followed,
-    History,
     Kind,
-    Line,
     Mode,
     Op,
     Problem,
@@ -31,11 +32,7 @@ from tests.support.checker.history import (
     Try,
     Verdict,
     Wish,
-    read_lines,
-    written,
 )
-from tests.support.checker.judge import judge
-from tests.support.checker.made_up import RECORDS_PER_TASK, made_up
 from tests.support.checker.sometimes import SITUATIONS, shown
 from tests.support.checker.vacuity import Least, vacuous
 from tests.support.checker.verdicts import Promise

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support.checker.costs import BOUNDS
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.judge import judge
+from tests.support.checker.records import (
     Call,
     End,
     Final,
-    History,
     Kind,
-    Line,
     Mode,
     Op,
     Seen,
@@ -23,7 +23,6 @@ from tests.support.checker.history import (
     Try,
     Wish,
 )
-from tests.support.checker.judge import judge
 from tests.support.checker.verdicts import Promise
 
 S = 1_000_000

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.judge import judge
+from tests.support.checker.records import (
     Away,
     Call,
     Edition,
     End,
     Final,
-    History,
     Kind,
     Left,
-    Line,
     Mode,
     Op,
     Rhythm,
@@ -27,7 +27,6 @@ from tests.support.checker.history import (
     Verdict,
     Wish,
 )
-from tests.support.checker.judge import judge
 from tests.support.checker.verdicts import Promise
 
 S = 1_000_000

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.judge import judge
+from tests.support.checker.records import (
     Call,
     End,
     Final,
-    History,
     Kind,
-    Line,
     Mode,
     Op,
     Seen,
@@ -19,7 +19,6 @@ from tests.support.checker.history import (
     Try,
     Wish,
 )
-from tests.support.checker.judge import judge
 from tests.support.checker.verdicts import Promise
 
 S = 1_000_000

@@ -19,8 +19,9 @@ from tests.support.checker.calendars import (
     Sheet,
     Wrong,
 )
-from tests.support.checker.history import History, Terms
+from tests.support.checker.history import History
 from tests.support.checker.judge import judge
+from tests.support.checker.records import Terms
 from tests.support.checker.verdicts import Promise
 
 BERLIN = "Europe/Berlin"

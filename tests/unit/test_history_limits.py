@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from tests.support.checker.bounds import Rate
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.judge import judge
+from tests.support.checker.rates import limits
+from tests.support.checker.records import (
     Call,
     Claim,
     End,
     Fault,
-    History,
     Kind,
-    Line,
     Mode,
     Op,
     Sent,
@@ -22,8 +23,6 @@ from tests.support.checker.history import (
     Terms,
     Wish,
 )
-from tests.support.checker.judge import judge
-from tests.support.checker.rates import limits
 from tests.support.checker.verdicts import Promise
 
 S = 1_000_000

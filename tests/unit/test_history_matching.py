@@ -8,7 +8,8 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.checker.history import NEVER_US, Call, Kind, Op, Rhythm, Seen
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.records import Call, Kind, Op, Rhythm, Seen
 from tests.support.checker.register import is_possible, steps_of
 from tests.support.checker.schedules import nominal_times
 from tests.support.checker.windows import Window, match

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.judge import judge
+from tests.support.checker.records import (
     Call,
     End,
     Final,
-    History,
     Kind,
-    Line,
     Mode,
     Op,
     Rhythm,
@@ -22,7 +22,6 @@ from tests.support.checker.history import (
     Verdict,
     Wish,
 )
-from tests.support.checker.judge import judge
 from tests.support.checker.verdicts import Promise
 
 S = 1_000_000

@@ -8,16 +8,16 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.checker.bounds import Backoff, Bounds
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.judge import judge
+from tests.support.checker.records import (
     Call,
     Claim,
     End,
     Fault,
     Final,
-    History,
     Kind,
     Left,
-    Line,
     Mode,
     Op,
     Seen,
@@ -26,7 +26,6 @@ from tests.support.checker.history import (
     Try,
     Wish,
 )
-from tests.support.checker.judge import judge
 from tests.support.checker.retrying import retries
 from tests.support.checker.timeouts import timeouts
 from tests.support.checker.verdicts import Promise

@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.judge import judge
+from tests.support.checker.records import (
     Call,
     End,
     Fault,
     Final,
-    History,
     Kind,
-    Line,
     Mode,
     Op,
     Seen,
@@ -22,7 +22,6 @@ from tests.support.checker.history import (
     Terms,
     Wish,
 )
-from tests.support.checker.judge import judge
 from tests.support.checker.sometimes import shown
 from tests.support.checker.verdicts import Promise
 

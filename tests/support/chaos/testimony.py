@@ -12,21 +12,9 @@ from typing import Final
 from tests.support.chaos.campaign import Round
 from tests.support.chaos.records import CLAIMED, FINAL, Ack, Event, Evidence, head_of
 from tests.support.chaos.witness import CLOCK_GRAIN_MS
-from tests.support.checker.history import (
-    Call,
-    End,
-    Fault,
-    History,
-    Kind,
-    Line,
-    Mode,
-    Op,
-    Seen,
-    Start,
-    Terms,
-    Wish,
-)
-from tests.support.checker.history import Final as Last
+from tests.support.checker.history import History, Line
+from tests.support.checker.records import Call, End, Fault, Kind, Mode, Op, Seen, Start, Terms, Wish
+from tests.support.checker.records import Final as Last
 from tests.support.start_logs import Start as Started
 
 _SHOWN: Final = {"DEAD": "FAILED", "LOST": "FAILED"}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.support.checker.history import Call, Kind, Op, Rhythm, SeenBackfill, Start, Terms
+from tests.support.checker.records import Call, Kind, Op, Rhythm, SeenBackfill, Start, Terms
 from tests.support.checker.verdicts import Promise, Violation
 
 RUNNING, STOPPED = "RUNNING", "STOPPED"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from tests.support.checker.history import Fault
 from tests.support.checker.questions import Asked
+from tests.support.checker.records import Fault
 from tests.support.checker.stories import Story
 
 LAG_US: Final = 100_000

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.support.checker.history import NEVER_US, Call, End, History, Kind, Left, Op, Seen, Start
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.history import History
+from tests.support.checker.records import Call, End, Kind, Left, Op, Seen, Start
 
 COARSE_US = 2_000
 """Owners and executors count milliseconds: what they call now may be so long ago."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tests.support.checker.history import NEVER_US, Away, Rhythm, Verdict
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.records import Away, Rhythm, Verdict
 from tests.support.checker.schedules import LAUNCHED, nominal_times
 from tests.support.checker.verdicts import Promise
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.checker.history import NEVER_US, Call, History, Kind
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.history import History
+from tests.support.checker.records import Call, Kind
 from tests.support.checker.verdicts import Promise, Violation
 
 

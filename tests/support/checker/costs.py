@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.support.checker.history import OF_SCHEDULES, Call, History, Kind
+from tests.support.checker.history import History
+from tests.support.checker.records import OF_SCHEDULES, Call, Kind
 from tests.support.checker.verdicts import Promise, Violation
 
 LOOKS = frozenset({Call.GET, Call.WAIT, Call.WATCH, Call.GET_SCHEDULE})

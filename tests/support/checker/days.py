@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from tests.support.checker.history import Days, Rhythm
+from tests.support.checker.records import Days, Rhythm
 from tests.support.checker.zones import clocks_of
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

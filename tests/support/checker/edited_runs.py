@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace as replace_record
 
-from tests.support.checker.history import NEVER_US, Call, End, Kind, Left, Op, Start, Wish
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.records import Call, End, Kind, Left, Op, Start, Wish
 from tests.support.checker.schedules import ENDS_US, LAUNCHED
 from tests.support.checker.verdicts import Promise
 

@@ -12,15 +12,15 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.caught_up import MISSED, caught_up, waits
 from tests.support.checker.edited_runs import Runs
-from tests.support.checker.history import (
-    NEVER_US,
+from tests.support.checker.history import History
+from tests.support.checker.records import (
     OF_SCHEDULES,
     Away,
     Call,
     End,
-    History,
     Kind,
     Left,
     Op,

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.blackouts import blackouts, in_the_dark
 from tests.support.checker.explained_still import still
-from tests.support.checker.history import NEVER_US, Call, History, Kind
+from tests.support.checker.history import History
 from tests.support.checker.questions import Asked, Because, ForeignRow
+from tests.support.checker.records import Call, Kind
 from tests.support.checker.register import ASKED_TO_END, NOT_FOUND
 from tests.support.checker.stories import Stories, Story
 from tests.support.checker.verdicts import Promise, Violation

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.explained_look import JOIN_US, LAG_US, LEAVE_US, MS_US, OUTCOME_US, Look
-from tests.support.checker.history import NEVER_US, Call
 from tests.support.checker.questions import Because, Serving
+from tests.support.checker.records import Call
 from tests.support.checker.register import ASKED_TO_END
 
 STARTS_US: Final = 15_000

@@ -15,8 +15,9 @@ from msgspec.structs import replace
 
 from tests.support.checker.calendars import Forecast, Hashed, Rule, Sheet, Wrong
 from tests.support.checker.days import WEEKDAYS
-from tests.support.checker.history import History, Kind
+from tests.support.checker.history import History
 from tests.support.checker.nominal import Unsure, dropped, named
+from tests.support.checker.records import Kind
 from tests.support.checker.verdicts import Promise, Violation
 
 DAY_MS = 86_400_000

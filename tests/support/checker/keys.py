@@ -10,7 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from typing import TypeVar
 
-from tests.support.checker.history import NEVER_US, Call, End, History, Left, Start
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.history import History
+from tests.support.checker.records import Call, End, Left, Start
 from tests.support.checker.verdicts import Promise, Violation
 
 Name = TypeVar("Name", bound=Hashable)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.checker.history import (
+from tests.support.checker.history import Line
+from tests.support.checker.records import (
     Call,
     Claim,
     End,
     Final,
     Kind,
-    Line,
     Mode,
     Op,
     Seen,

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from tests.support.checker.history import NEVER_US, History, Sent
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.history import History
 from tests.support.checker.questions import Serving
+from tests.support.checker.records import Sent
 from tests.support.checker.stories import Span, spans_of
 from tests.support.checker.verdicts import Promise, Violation
 

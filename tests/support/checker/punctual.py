@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from tests.support.checker.history import Call, Op, Seen, Start, Terms, Wish
+from tests.support.checker.records import Call, Op, Seen, Start, Terms, Wish
 from tests.support.checker.verdicts import Promise, Violation
 from tests.support.checker.versions import Versions
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.checker.record import NEVER_US, Record
+from tests.support.checker.base import NEVER_US, Record
 
 
 class Nature(Record, frozen=True, kw_only=True, tag="nature"):

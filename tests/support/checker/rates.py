@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tests.support.checker.bounds import Rate
-from tests.support.checker.history import Call, History, Kind, Op, Start, Wish
+from tests.support.checker.history import History
 from tests.support.checker.keys import Spans, crowds, spans_of
+from tests.support.checker.records import Call, Kind, Op, Start, Wish
 from tests.support.checker.verdicts import Promise, Violation
 
 READ_US = 2_500_000

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from tests.support.checker.history import NEVER_US, Call, Kind, Op
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.records import Call, Kind, Op
 
 ABSENT: Final = "absent"
 OPEN: Final = "open"

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.bounded import COARSE_US, Timed, timed
 from tests.support.checker.bounds import Backoff
-from tests.support.checker.history import NEVER_US, End, History, Mode, Start, Terms, Wish
+from tests.support.checker.history import History
+from tests.support.checker.records import End, Mode, Start, Terms, Wish
 from tests.support.checker.verdicts import Promise, Violation
 
 RAISED = 8

@@ -16,13 +16,13 @@ from datetime import datetime
 from msgspec.structs import replace as replace_record
 
 from tests.support.checker.backfills import Filled
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.days import names, times_between
-from tests.support.checker.history import (
-    NEVER_US,
+from tests.support.checker.history import History
+from tests.support.checker.records import (
     OF_SCHEDULES,
     Call,
     End,
-    History,
     Kind,
     Mode,
     Op,

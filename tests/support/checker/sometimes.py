@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from tests.support.checker.backfills import STOPPED
-from tests.support.checker.history import Call, History, Kind, Op, Start
+from tests.support.checker.history import History
 from tests.support.checker.keys import most_at_once, spans_by_key
+from tests.support.checker.records import Call, Kind, Op, Start
 from tests.support.checker.schedules import LAUNCHED
 
 CHANGES = frozenset({Call.UPDATE, Call.RESCHEDULE, Call.TERMINATE, Call.DELETE})

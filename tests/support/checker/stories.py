@@ -10,19 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.support.checker.history import (
-    NEVER_US,
-    OF_SCHEDULES,
-    Call,
-    End,
-    History,
-    Kind,
-    Op,
-    Seen,
-    Start,
-    Wish,
-)
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.history import History
 from tests.support.checker.questions import ForeignRow, Nature, Serving
+from tests.support.checker.records import OF_SCHEDULES, Call, End, Kind, Op, Seen, Start, Wish
 
 LOOKS: Final = frozenset({Call.CREATE, Call.GET, Call.WAIT, Call.WATCH})
 """What changes nothing of a task that is there."""

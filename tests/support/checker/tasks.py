@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.support.checker.history import (
-    NEVER_US,
-    Call,
-    End,
-    Final,
-    Kind,
-    Mode,
-    Op,
-    Seen,
-    Start,
-    Terms,
-    Wish,
-)
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.punctual import late
+from tests.support.checker.records import Call, End, Final, Kind, Mode, Op, Seen, Start, Terms, Wish
 from tests.support.checker.register import (
     ASKED_TO_END,
     EXPIRED,

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.bounded import COARSE_US, Timed, timed
 from tests.support.checker.bounds import Bounds
-from tests.support.checker.history import NEVER_US, History, Seen, Start, Terms
+from tests.support.checker.history import History
+from tests.support.checker.records import Seen, Start, Terms
 from tests.support.checker.verdicts import Promise, Violation
 
 LOOKS_EVERY_US = 1_000_000

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.support.checker.history import NEVER_US, Call, Kind, Op, Start, Terms, Wish
+from tests.support.checker.base import NEVER_US
+from tests.support.checker.records import Call, Kind, Op, Start, Terms, Wish
 
 CLOCK_STEP_US = 1_000
 """Owners count milliseconds: what they call now may be so long ago."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from coordinator.schedules import ScheduleApi
 from tests.support.checker.days import WEEKDAYS
-from tests.support.checker.history import Call, Days, Rhythm, Wish
+from tests.support.checker.records import Call, Days, Rhythm, Wish
 from tests.support.checker.schedules import nominal_times
 from tests.support.sim.planners import FOR_EVER, Planner, day_fields
 from tests.support.virtual_loop import START_WALL_MS

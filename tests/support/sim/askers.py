@@ -21,8 +21,8 @@ from timeball.errors import (
 
 from coordinator.node import CoordinatorNode
 from coordinator.requests import Caller
-from tests.support.checker.history import Call
 from tests.support.checker.questions import Asked, Because
+from tests.support.checker.records import Call
 from tests.support.sim.clients import CALL_S, COORDINATORS
 from tests.support.sim.history import Op
 from tests.support.sim.keys import NAMESPACES

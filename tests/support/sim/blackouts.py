@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from tests.support.checker.history import Fault
+from tests.support.checker.records import Fault
 from tests.support.sim.askers import Asker
 from tests.support.sim.clients import Client, Wanted
 from tests.support.sim.held_tasks import Maker

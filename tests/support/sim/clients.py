@@ -31,7 +31,7 @@ from timeball.errors import (
 from coordinator.api import TaskApi
 from coordinator.node import CoordinatorNode
 from coordinator.requests import Caller, CancelRequest, CreateRequest
-from tests.support.checker.history import Call, Kind, Mode, Wish
+from tests.support.checker.records import Call, Kind, Mode, Wish
 from tests.support.sim.handlers import WORK, heartbeat_ms
 from tests.support.sim.history import Op
 from tests.support.sim.keys import KEYS, NAMESPACES

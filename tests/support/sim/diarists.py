@@ -27,7 +27,7 @@ from coordinator.schedule_reading import ScheduleReader
 from coordinator.schedule_servicer import ScheduleServicer
 from coordinator.schedules import ScheduleApi
 from tests.support.checker.calendars import Forecast, Foretold, Gone, Wrong
-from tests.support.checker.history import Kind
+from tests.support.checker.records import Kind
 from tests.support.sim.almanacs import Question, question
 from tests.support.sim.clients import CALL_S, COORDINATORS
 from tests.support.sim.keys import NAMESPACES

@@ -20,7 +20,7 @@ from timeball.errors import FailedPrecondition, InvalidRequest, TimeballError
 
 from coordinator.schedules import CreateScheduleRequest, ScheduleApi, UpdateRequest
 from tests.support.checker.cluster import OF_SCHEDULE
-from tests.support.checker.history import OF_SCHEDULES, Call, Kind, Mode, Rhythm, Wish
+from tests.support.checker.records import OF_SCHEDULES, Call, Kind, Mode, Rhythm, Wish
 from tests.support.sim.handlers import WORK
 from tests.support.sim.history import Op
 from tests.support.sim.planners import FOR_EVER, Planner

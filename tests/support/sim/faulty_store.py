@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from timeball.errors import Internal, OutcomeUnknown, StoreUnavailable
 
-from tests.support.checker.history import Claim
+from tests.support.checker.records import Claim
 from tests.support.sim.gate import Kept
 from tests.support.sim.network import Network
 from timeball_server.core.buckets import Layout, LayoutRow

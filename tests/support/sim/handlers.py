@@ -14,7 +14,7 @@ from timeball.context import Context
 from timeball.outcomes import Fail
 from timeball.registry import Handler
 
-from tests.support.checker.history import End, Left, Start
+from tests.support.checker.records import End, Left, Start
 from tests.support.sim.bounded import bounded_handlers
 from tests.support.sim.history import History
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock

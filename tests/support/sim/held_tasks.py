@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from tests.support.checker.history import Mode, Wish
 from tests.support.checker.questions import Nature
+from tests.support.checker.records import Mode, Wish
 from tests.support.sim.clients import Client, Wanted
 from tests.support.sim.desks import MOST, PACE_MS, PACED, Labels
 from tests.support.sim.handlers import WORK

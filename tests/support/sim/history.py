@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.bounds import Rate
 from tests.support.checker.calendars import Forecast
-from tests.support.checker.history import (
-    NEVER_US,
+from tests.support.checker.questions import Asked, ForeignRow, Nature, Serving
+from tests.support.checker.records import (
     Away,
     Call,
     Claim,
@@ -31,7 +32,6 @@ from tests.support.checker.history import (
     Verdict,
     Wish,
 )
-from tests.support.checker.questions import Asked, ForeignRow, Nature, Serving
 from timeball_server.core.model import ScheduleView, TaskView
 
 KILLS = frozenset({"crash", "poison"})

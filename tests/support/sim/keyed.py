@@ -16,7 +16,7 @@ from timeball.context import current
 from timeball.registry import Handler
 
 from executor_node.node import ExecutorNode
-from tests.support.checker.history import Wish
+from tests.support.checker.records import Wish
 from tests.support.sim.clients import Client, Wanted
 from tests.support.sim.keys import allow
 from tests.support.sim.nemesis import Nemesis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.checker.history import Edition, Verdict
+from tests.support.checker.records import Edition, Verdict
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.journal import LedgerRow, VersionRow
 from timeball_server.store.memory import MemoryDatabase

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec.structs import replace as replace_record
 
 from tests.support.checker.bounds import Rate
-from tests.support.checker.history import Wish
+from tests.support.checker.records import Wish
 from tests.support.sim.bounded import BOUNDED, CAPPED, CAPS, RATED, SLOWED, Step
 from tests.support.sim.clients import Client
 from tests.support.sim.keys import NAMESPACES

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from tests.support.checker.history import Away
+from tests.support.checker.records import Away
 from tests.support.sim.partitions import SHAPES, Ways, between
 from tests.support.sim.profile import Profile
 from tests.support.sim.world import LAYOUT, NodeKind, Process, World

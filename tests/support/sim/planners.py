@@ -13,7 +13,7 @@ from msgspec.structs import replace as replace_record
 from coordinator.node import CoordinatorNode
 from coordinator.schedules import CreateScheduleRequest, ScheduleApi
 from tests.support.checker.cluster import OF_SCHEDULE
-from tests.support.checker.history import Call, Days, Kind, Mode, Rhythm, Wish
+from tests.support.checker.records import Call, Days, Kind, Mode, Rhythm, Wish
 from tests.support.sim.clients import Ask, Client
 from tests.support.sim.history import Op
 from tests.support.sim.world import World

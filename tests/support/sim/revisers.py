@@ -21,7 +21,7 @@ from coordinator.requests import (
     RescheduleRequest,
     UpdateRequest,
 )
-from tests.support.checker.history import Call, Kind
+from tests.support.checker.records import Call, Kind
 from tests.support.sim.history import Op
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock
 from timeball_server.core.ids import TaskId

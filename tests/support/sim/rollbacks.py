@@ -14,8 +14,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from coordinator.api import TaskApi
-from tests.support.checker.history import Call
 from tests.support.checker.questions import ForeignRow
+from tests.support.checker.records import Call
 from tests.support.foreign_rows import foreign
 from tests.support.sim.askers import Asker
 from tests.support.sim.clients import Client, Wanted

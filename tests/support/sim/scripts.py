@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from tests.support.checker.history import Call
+from tests.support.checker.records import Call
 from tests.support.sim.archivists import DAY_US, Range
 from tests.support.sim.clients import COORDINATORS
 from tests.support.sim.gate import Rows

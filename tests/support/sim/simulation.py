@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 import structlog
 
-from tests.support.checker.history import NEVER_US, Call, Residue
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.judge import judge
+from tests.support.checker.records import Call, Residue
 from tests.support.checker.sometimes import shown
 from tests.support.checker.vacuity import Least, vacuous
 from tests.support.checker.verdicts import Violation

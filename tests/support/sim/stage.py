@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tests.support.checker.history import Claim, Days, Mode, Sent, Start, Wish
+from tests.support.checker.records import Claim, Days, Mode, Sent, Start, Wish
 from tests.support.sim.archivists import Archivist, expression
 from tests.support.sim.clients import COORDINATORS, Client, Wanted
 from tests.support.sim.gate import Gate

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.support.checker.history import (
+from tests.support.checker.history import History, Line
+from tests.support.checker.records import (
     Call,
     End,
     Final,
     Followed,
-    History,
     Kind,
-    Line,
     Problem,
     Seen,
     SeenBackfill,
@@ -22,7 +21,7 @@ from tests.support.checker.history import (
     Terms,
     Try,
 )
-from tests.support.checker.history import Op as Told
+from tests.support.checker.records import Op as Told
 from tests.support.checker.register import EXPIRED
 from tests.support.sim.clients import NOTED_US
 from tests.support.sim.history import History as Run

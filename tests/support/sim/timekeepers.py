@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from tests.support.checker.bounds import Backoff, Bounds
-from tests.support.checker.history import Mode, Wish
+from tests.support.checker.records import Mode, Wish
 from tests.support.sim.bounded import BOUNDED, NOBODY, Step
 from tests.support.sim.clients import Client, Wanted
 from tests.support.sim.world import LAYOUT, World

@@ -10,7 +10,7 @@ from timeball.errors import Unavailable
 
 from executor_node.node import ExecutorNode
 from scheduler_node.calls import Calls
-from tests.support.checker.history import Sent
+from tests.support.checker.records import Sent
 from tests.support.sim.network import End, Listener, Network
 from timeball_server.core.commands import Command, Outcome, Rejected, RejectionReason, WatchTask
 from timeball_server.core.messages import (

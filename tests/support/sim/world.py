@@ -18,7 +18,7 @@ from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPort
 from executor_node.membership import SessionMemberships
 from executor_node.node import ExecutorNode
 from scheduler_node.service import SchedulerNode, SchedulerNodeConfig
-from tests.support.checker.history import NEVER_US
+from tests.support.checker.base import NEVER_US
 from tests.support.checker.questions import Serving
 from tests.support.sim.bounded import CAPS
 from tests.support.sim.desks import DESKS, Desk
