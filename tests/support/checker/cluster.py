@@ -103,8 +103,9 @@ def answers(history: History) -> Iterator[Violation]:
     """
     terms = history.terms
     sound_us = 0 if terms.calm else terms.healed_us + (terms.recover_us or NEVER_US)
+    unread = {row.task for row in history.foreign_rows}
     for op in history.ops:
-        if terms.calm and op.requests > 1:
+        if terms.calm and op.requests > 1 and op.task not in unread:
             text = f"{op.call} of {op.client} took {op.requests} requests, for {op.reason!r}"
             yield Violation(Promise.LIVE, op.task, text)
         for at_us, took_us in op.stalls:

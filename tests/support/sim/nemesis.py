@@ -271,4 +271,5 @@ def _quiet(world: World) -> Profile:
         poison_share=0.0,
         store_unknown_share=0.0,
         store_unavailable_share=0.0,
+        pause_before="",
     )

@@ -136,6 +136,8 @@ _KEEPS = (
     "quorum_losses",
     "slowdowns",
     "absences",
+    "blackouts",
+    "pause_before",
 )
 """Faults for which somebody may have to wait. A session that ends is none: who lost it says so; nor
 is a store that says no."""

@@ -21,7 +21,7 @@ SCHEDULE_RULES: Mapping[str, Switch] = MappingProxyType(
                     "(task.head.epoch % 1000 if task.chain else 0))",
                 ),
             ),
-            breaks=("I6", "I1 ", "I11", "sanity"),
+            breaks=("I6", "I1", "I11", "sanity"),
             nemesis="tick without its run",
             within=2,
             masked="S4: a run that the tick does not name is never adopted, under whatever id",
@@ -39,7 +39,7 @@ SCHEDULE_RULES: Mapping[str, Switch] = MappingProxyType(
         "S3": Switch(
             says="a new owner does not look for the run of an earlier one",
             rewrites=(Rewrite(f"{ENGINE}.settling", "settle", "if runs:", "if False:"),),
-            breaks=("I1 ", "I6", "I11", "sanity"),
+            breaks=("I1", "I6", "I11", "sanity"),
             nemesis="torn ticks",
             within=20,
         ),
