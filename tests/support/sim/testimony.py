@@ -57,7 +57,7 @@ def told_by(run: Run, profile: Profile) -> History:
 def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     yield Terms(
         calm=profile.calm,
-        still=profile.is_still,
+        still=profile.is_still and not (run.planned["move"] or run.planned["drain"]),
         answer_us=NOTED_US if profile.answers_soon else None,
         early_us=profile.skew_ms * 1_000,
         late_us=CALM_LATENESS_US,
