@@ -45,6 +45,8 @@ SHARDS = 4
 """Of a simulated cluster, which has two coordinators, two scheduler nodes and three executors."""
 EXECUTORS = 3
 STREAMS = 2 * EXECUTORS
+TAKEN = SHARDS + 2
+"""Shards are taken so often: all by the owner that comes first, and half of them by the other."""
 SPARE = 10
 """Of anything, for how the cluster finds itself."""
 BOUNDS: dict[str, Callable[[Work], float]] = {
@@ -56,10 +58,10 @@ BOUNDS: dict[str, Callable[[Work], float]] = {
     "read_bucket_journals": lambda w: 0.3 * w.made + SHARDS * w.minutes + SPARE,
     "read_due": lambda w: 11 * SHARDS * w.minutes + SPARE,
     "read_layout": lambda w: 70 * w.minutes,
-    "raise_epoch": lambda w: SHARDS,
+    "raise_epoch": lambda w: TAKEN,
     "move_scan_from": lambda w: SHARDS * w.minutes,
-    "Fence": lambda w: 3 * STREAMS,
-    "Inventory": lambda w: 3 * STREAMS,
+    "Fence": lambda w: STREAMS + TAKEN * EXECUTORS,
+    "Inventory": lambda w: STREAMS + TAKEN * EXECUTORS,
     "Dispatch": lambda w: w.runs,
     "Started": lambda w: w.runs,
     "Finished": lambda w: w.runs,

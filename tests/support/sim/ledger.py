@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.support.checker.records import Edition, Verdict
 from tests.support.virtual_loop import START_WALL_MS
-from timeball_server.core.journal import LedgerRow, VersionRow
+from timeball_server.core.journal import LedgerRow, ScheduleDetail, VersionRow, head_of
 from timeball_server.store.memory import MemoryDatabase
 
 
@@ -33,11 +33,18 @@ def verdicts(database: MemoryDatabase) -> Iterator[Verdict]:
 
 
 def editions(database: MemoryDatabase) -> Iterator[Edition]:
-    """The versions of all schedules, of each number the newest epoch's."""
+    """The versions of all schedules, of each number the newest epoch's.
+
+    A row is written before the event that puts it in force, which may have failed (rule S6).
+    """
     for schedule_id in sorted(database.versions._rows):
         newest: dict[int, VersionRow] = {}
+        head = head_of(database.journal.events(schedule_id))
+        detail = None if head is None else head.detail
+        last = detail.version if isinstance(detail, ScheduleDetail) else 0
         for row in database.versions.of(schedule_id, 0):
-            newest.setdefault(row.version, row)
+            if row.version <= last:
+                newest.setdefault(row.version, row)
         for number, row in newest.items():
             after_us = (row.after_ms - START_WALL_MS) * 1_000
             yield Edition(schedule=str(schedule_id), number=number, after_us=after_us)
