@@ -16,11 +16,13 @@ from tests.support.checker.records import (
     Kind,
     Mode,
     Op,
+    Rhythm,
     Seen,
     Spent,
     Start,
     Terms,
     Try,
+    Verdict,
     Wish,
 )
 from tests.support.checker.verdicts import Promise
@@ -107,3 +109,35 @@ def test_who_keeps_somebody_waiting_has_an_excuse_or_is_named(
         stalls=((S, 2 * S),),
     )
     assert (Promise.LIVE in broken([*ran(5 * S), look], terms)) == is_broken
+
+
+@pytest.mark.parametrize(("told_us", "is_broken"), [(400_000, True), (None, False)])
+def test_a_run_that_is_late_was_held_up_by_others_or_is_named(
+    told_us: int | None, is_broken: bool
+) -> None:
+    """Of what had to wait for a place that others had taken nobody says how late it was."""
+    plan = Wish(mode=Mode.AT_LEAST_ONCE, payload="schedule p")
+    made = Op(
+        client="clerk",
+        call=Call.CREATE_SCHEDULE,
+        task="s",
+        request="s",
+        inv_us=1,
+        ret_us=2,
+        kind=Kind.OK,
+        wish=plan,
+        rhythm=Rhythm(every_us=10 * S),
+    )
+    at_us = 10 * S + 400_000
+    tries = (Try(number=1, outcome="SUCCEEDED", late_us=told_us),)
+    done = Seen(state="SUCCEEDED", ended=True, place=(1, 3), tries=tries)
+    over = Op(client="clerk", call=Call.END_SCHEDULE, task="s", inv_us=15 * S, ret_us=16 * S)
+    lines: list[Line] = [
+        made,
+        Verdict(schedule="s", nominal_us=10 * S, verdict="LAUNCHED", task="s1"),
+        Start(task="s1", attempt=1, epoch=1, process="x", at_us=at_us, payload="schedule p"),
+        End(task="s1", attempt=1, process="x", at_us=at_us + 1, ok=True),
+        Final(task="s1", seen=done),
+        over,
+    ]
+    assert (Promise.SCHEDULE in broken(lines, MOVED)) == is_broken

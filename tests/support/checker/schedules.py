@@ -23,6 +23,7 @@ from tests.support.checker.records import (
     OF_SCHEDULES,
     Call,
     End,
+    Final,
     Kind,
     Mode,
     Op,
@@ -86,7 +87,7 @@ class Plan:
     """One schedule: what was asked, what its ledger says, what ran.
 
     `made` and `ended` are the operations as their client saw them; `struck` are processes that
-    may have been given up.
+    may have been given up; `held_up` says whether the work of others made some of it late.
     """
 
     made: Op
@@ -96,6 +97,7 @@ class Plan:
     ledger: list[Verdict] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
+    held_up: bool = False
     filled: Filled = field(init=False)
 
     def __post_init__(self) -> None:
@@ -264,7 +266,7 @@ class Plan:
     def _matched(self, decided: Mapping[int, Sequence[Verdict]]) -> Iterator[Violation]:
         """First starts against the windows of what was launched, whatever ids they carry."""
         terms = self.terms
-        judged = terms.calm and not self._waits()
+        judged = terms.calm and not self._waits() and not self.held_up
         late_us = NEVER_US if terms.late_us is None or not judged else terms.late_us
         most_us = late_us + self.rhythm.spread_us
         windows = [
@@ -328,6 +330,12 @@ def plans(history: History) -> list[Plan]:
     return list(found.values())
 
 
+def _is_held_up(final: Final | None) -> bool:
+    """Whether nobody says how late it was, because others had taken its place."""
+    tries = () if final is None or final.seen is None else final.seen.tries
+    return any(each.late_us is None for each in tries)
+
+
 def _share_runs(history: History, found: Sequence[Plan]) -> None:
     """Give each schedule what began, and ended, with its payload.
 
@@ -345,6 +353,7 @@ def _share_runs(history: History, found: Sequence[Plan]) -> None:
         else:
             by_run[start.task] = plan
             plan.starts.append(start)
+            plan.held_up = plan.held_up or _is_held_up(history.final.get(start.task))
     for end in history.ends:
         if end.task in by_run:
             by_run[end.task].ends.append(end)
