@@ -11,6 +11,7 @@ from tests.support.checker.history import History, Line
 from tests.support.checker.judge import judge
 from tests.support.checker.records import (
     Call,
+    Claim,
     End,
     Final,
     Kind,
@@ -141,3 +142,14 @@ def test_a_run_that_is_late_was_held_up_by_others_or_is_named(
         over,
     ]
     assert (Promise.SCHEDULE in broken(lines, MOVED)) == is_broken
+
+
+@pytest.mark.parametrize(
+    ("owners", "is_broken"), [("aabb", False), ("aaab", True), ("abab", False)]
+)
+def test_of_two_owners_each_has_half_of_the_shards(owners: str, is_broken: bool) -> None:
+    first = [Claim(shard=shard, epoch=shard, owner="a#1") for shard in range(4)]
+    last = [Claim(shard=n, epoch=10 + n, owner=f"{each}#2") for n, each in enumerate(owners)]
+    terms = Terms(calm=True, unbound=True, read_us=100 * S)
+    assert (Promise.THRIFT in broken([*first, *last], terms)) == is_broken
+    assert broken([*first, *last], Terms(calm=True, read_us=100 * S)) == set()

@@ -7,6 +7,7 @@ breaks no other promise, and the cluster is slower by that for ever.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -43,8 +44,9 @@ class Work:
 
 SHARDS = 4
 """Of a simulated cluster, which has two coordinators, two scheduler nodes and three executors."""
+OWNERS = 2
 EXECUTORS = 3
-STREAMS = 2 * EXECUTORS
+STREAMS = OWNERS * EXECUTORS
 TAKEN = SHARDS + 2
 """Shards are taken so often: all by the owner that comes first, and half of them by the other."""
 SPARE = 10
@@ -87,6 +89,17 @@ def costs(history: History) -> Iterator[Violation]:
         if times > most(work):
             text = f"{what} {times} times, {most(work):.0f} at most for {work}"
             yield Violation(Promise.THRIFT, "run", text)
+
+
+def shares(history: History) -> Iterator[Violation]:
+    """Of two owners, both of whom are there at last, each has half of the shards."""
+    if not (history.terms.calm and history.terms.unbound):
+        return
+    last = {claim.shard: claim.owner for claim in history.claims}
+    for owner, count in Counter(last.values()).items():
+        if count > SHARDS // OWNERS:
+            text = f"has {count} of {SHARDS} shards, and there is another owner"
+            yield Violation(Promise.THRIFT, owner, text)
 
 
 def _work(history: History) -> Work:

@@ -18,6 +18,7 @@ from tests.support.checker.records import (
     Final,
     Followed,
     Left,
+    Listed,
     Op,
     Problem,
     Residue,
@@ -41,6 +42,7 @@ Line = (
     | Rate
     | Edition
     | Away
+    | Listed
     | Followed
     | Residue
     | Spent
@@ -70,6 +72,7 @@ class History:
         self.rates: list[Rate] = []
         self.editions: list[Edition] = []
         self.away: list[Away] = []
+        self.listed: list[Listed] = []
         self.followed: list[Followed] = []
         self.residues: list[Residue] = []
         self.spent: dict[str, int] = {}
@@ -94,6 +97,7 @@ class History:
             Rate: self.rates.append,
             Edition: self.editions.append,
             Away: self.away.append,
+            Listed: self.listed.append,
             Followed: self.followed.append,
             Residue: self.residues.append,
             Spent: self._keep_spent,

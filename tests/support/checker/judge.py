@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 from tests.support.checker.base import NEVER_US
 from tests.support.checker.cluster import answers, isolation, leftovers, owners, requests, watchers
-from tests.support.checker.costs import costs
+from tests.support.checker.costs import costs, shares
 from tests.support.checker.edited_runs import wishes_of
 from tests.support.checker.edits import Edited, edited
 from tests.support.checker.explained import explained, held_back
 from tests.support.checker.forecasts import forecasts
 from tests.support.checker.history import History
 from tests.support.checker.keys import keys
+from tests.support.checker.lists import lists
 from tests.support.checker.orders import orders
 from tests.support.checker.rates import limits
 from tests.support.checker.records import OF_SCHEDULES, Call, Kind, Terms
@@ -53,6 +54,8 @@ def judge(history: History) -> list[Violation]:
         explained,
         held_back,
         orders,
+        lists,
+        shares,
     )
     return [*found, *(broken for part in everything for broken in part(history))]
 

@@ -186,6 +186,7 @@ class Seen(Record, frozen=True, kw_only=True):
         place: numbers that grow with every change, from the newest accepted event.
         doubts: attempts of which the answer says that they may still begin.
         changed_us: when the newest accepted event was written, by its writer's clock.
+        result: what its handler gave back; None = nothing is known of that.
     """
 
     state: str
@@ -196,6 +197,7 @@ class Seen(Record, frozen=True, kw_only=True):
     doubts: tuple[int, ...] = ()
     tries: tuple[Try, ...] = ()
     changed_us: int | None = None
+    result: str | None = None
 
 
 class SeenBackfill(Record, frozen=True, kw_only=True):
@@ -386,6 +388,15 @@ class Away(Record, frozen=True, kw_only=True, tag="away"):
     until_us: int
 
 
+class Listed(Record, frozen=True, kw_only=True, tag="listed"):
+    """A task in a list that was read at last: of an owner, of a state, or of dead letters."""
+
+    where: str
+    task: str
+    state: str
+    owner: str = ""
+
+
 class Followed(Record, frozen=True, kw_only=True, tag="followed"):
     """Somebody watched a task until its end was told, or until nobody could wait any longer."""
 
@@ -418,6 +429,8 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
 
     Attributes:
         calm: there was no fault, so nothing has an excuse.
+        lists: all lists were read at last.
+        unbound: nobody wished a shard anywhere.
         still: besides, nothing was moved or stopped: nothing costs more than it must.
         answer_us: each request is answered within this, whatever else was broken; None = there were
             faults that keep a request, its answer or whoever deals with it.
@@ -432,6 +445,8 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
 
     calm: bool
     still: bool = False
+    lists: bool = False
+    unbound: bool = False
     answer_us: int | None = None
     early_us: int = 0
     late_us: int | None = None

@@ -274,6 +274,10 @@ class Life:
         well = [start for start in self.starts if self._ended_well(start)]
         if seen.state == "SUCCEEDED" and not well:
             yield self.broken(Promise.TRUTH, "SUCCEEDED but no attempt ended well")
+        given = {str(start.attempt) for start in well}
+        if seen.state == "SUCCEEDED" and seen.result is not None and seen.result not in given:
+            text = f"its handler gave back {sorted(given)}, and {seen.result!r} is shown"
+            yield self.broken(Promise.PAYLOAD, text)
         if seen.state in CANCELLED and not any(op.call in ASKED_TO_END for op in self.ops):
             yield self.broken(Promise.TRUTH, "CANCELLED but nobody asked")
         if seen.state == "FAILED" and self.wish is not None:

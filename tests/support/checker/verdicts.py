@@ -33,6 +33,7 @@ class Promise(StrEnum):
     FORECAST = "I21 forecast"
     EXPLAINED = "I22 explained"
     HELD_BACK = "I23 held back"
+    LISTS = "I24 lists"
     SANITY = "sanity"
 
 

@@ -25,6 +25,7 @@ from tests.support.checker.records import (
     Fault,
     Kind,
     Left,
+    Listed,
     Residue,
     Rhythm,
     Sent,
@@ -93,6 +94,7 @@ class History:
     problems: list[str] = field(default_factory=list)
     final: dict[str, Op] = field(default_factory=dict)
     followed: dict[str, bool] = field(default_factory=dict)
+    listed: list[Listed] = field(default_factory=list)
     spent: Counter[str] = field(default_factory=Counter)
     serving: list[Serving] = field(default_factory=list)
     natures: dict[str, Nature] = field(default_factory=dict)

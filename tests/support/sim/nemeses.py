@@ -175,6 +175,7 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             revise_share=0.3,
             store_unavailable_share=0.03,
         ),
+        "restarts, and nothing broken": Profile(tasks=100, schedules=1, drains=10.0),
         "keys, and nothing broken": Profile(
             tasks=200, keyed_share=0.8, moves=20.0, drains=3.0, archives=2
         ),

@@ -61,7 +61,7 @@ class Reviser:
         for _ in range(self._rng.choice((1, 1, 2, 3))):
             kind = self._rng.random()
             if kind < 0.08:
-                await self._terminate(task_id)
+                await self.terminate(task_id)
             elif kind < 0.18:
                 await self._delete(task_id)
             else:
@@ -161,7 +161,8 @@ class Reviser:
 
         return ask
 
-    async def _terminate(self, task_id: str) -> Op:
+    async def terminate(self, task_id: str) -> Op:
+        """Terminate a task."""
         request_id = self._request_id()
 
         async def ask(api: TaskApi, resend: bool) -> TaskView:

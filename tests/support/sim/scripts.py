@@ -315,6 +315,20 @@ async def key_of_one_that_is_gone(stage: Stage) -> None:
     stage.start(gone)
 
 
+async def key_of_one_that_was_fenced(stage: Stage) -> None:
+    """An executor dies before it hears that what it runs was terminated: the key waits for that."""
+    held = await stage.create(due_s=2, work_ms=20_000, key="one")
+    await stage.until(lambda: stage.starts(held))
+    waiting = await stage.create(due_s=1, key="one")
+    gone = stage.process(stage.starts(held)[0].process)
+    stage.strike("freeze", gone)
+    stage.world.loop.freeze(gone.name)
+    await stage.client.reviser.terminate(held)
+    stage.crash(gone)
+    await stage.until(lambda: bool(stage.starts(waiting)), DOUBT_S)
+    stage.start(gone)
+
+
 async def key_of_a_frozen_one(stage: Stage) -> None:
     """An executor is given up while it is frozen, and goes on with what holds the key (R14)."""
     held = await stage.create(due_s=2, work_ms=30_000, key="two")
@@ -364,6 +378,7 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
         "late run of a backfill": late_run_of_a_backfill,
         "backfill that changes hands": backfill_that_changes_hands,
         "key of one that is gone": key_of_one_that_is_gone,
+        "key of one that was fenced": key_of_one_that_was_fenced,
         "key of a frozen one": key_of_a_frozen_one,
     }
 )

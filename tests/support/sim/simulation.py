@@ -28,6 +28,7 @@ from tests.support.sim.history import History, Op
 from tests.support.sim.keys import KEYS, NAMESPACES, allow
 from tests.support.sim.ledger import editions, verdicts
 from tests.support.sim.limiters import Limiter, allow_rates
+from tests.support.sim.listers import listed
 from tests.support.sim.nemesis import Nemesis
 from tests.support.sim.planners import Planner
 from tests.support.sim.plights import Plights
@@ -243,6 +244,8 @@ async def _finish(world: World, planners: Planners) -> None:
     for_namespace = {reader.namespace: reader for reader in readers}
     wanted = _to_read(world)
     await asyncio.gather(*(one(for_namespace[who], task) for task, who in wanted.items()))
+    if profile.calm:
+        history.listed = await listed(world)
 
 
 def _to_read(world: World) -> dict[str, str]:

@@ -24,6 +24,7 @@ from tests.support.checker.records import (
 from tests.support.checker.records import Op as Told
 from tests.support.checker.register import EXPIRED
 from tests.support.sim.clients import NOTED_US
+from tests.support.sim.handlers import WORK
 from tests.support.sim.history import History as Run
 from tests.support.sim.history import Op
 from tests.support.sim.profile import SLOTS, Profile
@@ -58,6 +59,8 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     yield Terms(
         calm=profile.calm,
         still=profile.is_still and not (run.planned["move"] or run.planned["drain"]),
+        lists=profile.calm,
+        unbound=not run.planned["move"],
         answer_us=NOTED_US if profile.answers_soon else None,
         early_us=profile.skew_ms * 1_000,
         late_us=CALM_LATENESS_US,
@@ -76,6 +79,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     yield from run.away
     yield from run.residues
     yield from run.forecasts
+    yield from run.listed
     for more in (run.natures.values(), run.serving, run.asked, run.foreign_rows.values()):
         yield from more
     for task_id, op in run.final.items():
@@ -199,6 +203,7 @@ def _seen(op: Op, waited: frozenset[Attempt]) -> Seen | None:
         place=(accepted[-1].epoch, accepted[-1].seq) if accepted else (0, 0),
         revision=view.revision,
         changed_us=_since_start_us(accepted[-1].at_ms) if accepted else None,
+        result=_result(view),
         doubts=tuple(_attempt_in(text) for text in view.unaccounted),
         tries=tuple(
             Try(
@@ -213,6 +218,12 @@ def _seen(op: Op, waited: frozenset[Attempt]) -> Seen | None:
             for each in view.attempts
         ),
     )
+
+
+def _result(view: TaskView) -> str | None:
+    """What it says, of handlers that the judge knows."""
+    known = view.spec.handler == WORK and view.result is not None
+    return view.result.data.decode() if known and view.result is not None else None
 
 
 def _attempt_in(text: str) -> int:
