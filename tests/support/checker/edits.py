@@ -224,7 +224,7 @@ class Edited:
             return False
         if rhythm.max_runs:
             return True
-        return next(nominal_times(rhythm, op.ret_us - self.terms.early_us, NEVER_US), None) is None
+        return next(nominal_times(rhythm, op.ret_us + self.terms.early_us, NEVER_US), None) is None
 
     def _bound(self) -> None:
         """Between which instants each version names times."""

@@ -25,9 +25,10 @@ def lists(history: History) -> Iterator[Violation]:
             state = "gone" if final.seen is None else final.seen.state
             text = f"{each.state} in the list by {each.where}, and {state} when it is read"
             yield Violation(Promise.LISTS, each.task, text)
+    stays = history.terms.kept_us is None  # else it may be removed while lists are read
     for op in history.ops:
         final = history.final.get(op.task)
-        made = op.call is Call.CREATE and op.kind is Kind.OK and not op.foreign
+        made = op.call is Call.CREATE and op.kind is Kind.OK and not op.foreign and stays
         if made and final is not None and final.seen is not None:
             for where in _wanted(op.client, final.seen):
                 times = found[*where, op.task]

@@ -22,7 +22,6 @@ from timeball.errors import (
 from coordinator.node import CoordinatorNode
 from coordinator.requests import Caller
 from tests.support.checker.questions import Asked, Because
-from tests.support.checker.records import Call
 from tests.support.sim.clients import CALL_S, COORDINATORS
 from tests.support.sim.history import Op
 from tests.support.sim.keys import NAMESPACES
@@ -47,13 +46,13 @@ class Asker:
         self._clock = VirtualClock(world.loop)
 
     async def plan(self, asks: int, until_us: int) -> None:
-        """Ask so often about tasks that others have made."""
+        """Ask so often about tasks that others have made, of handlers that all executors have."""
         for left in range(asks, 0, -1):
             gap_s = max(0.0, (until_us - self._world.loop.now_us) / 1e6) / left
             await self.pause(self._rng.uniform(0, 1.6 * gap_s))
             ops = self._world.history.ops
             found = [self._rng.choice(ops) for _ in range(10)] if ops else []
-            made = [op for op in found if op.is_creation and op.call is Call.CREATE]
+            made = [op for op in found if op.is_creation and op.wish and not op.wish.bounds]
             if made:
                 self._world.loop.create_task(self._about(made[0]))
 

@@ -29,6 +29,7 @@ from tests.support.sim.history import History as Run
 from tests.support.sim.history import Op
 from tests.support.sim.profile import SLOTS, Profile
 from tests.support.virtual_loop import START_WALL_MS
+from timeball_server.core.journal import EventKind
 from timeball_server.core.model import ScheduleView, TaskView
 
 CALM_LATENESS_US = 200_000
@@ -46,6 +47,8 @@ OVERLAP_CHANGES_US = 60_000
 """The same for a schedule whose next run waits for one to end: its tick is written first."""
 MOST_ATTEMPTS = 9
 """Of a task that is made to be held back."""
+TAKEN_OVER = (EventKind.ADOPTED, EventKind.LOOKED)
+"""Events by which an owner makes what it has found its own: they change nothing (rule R17)."""
 Attempt = tuple[str, int]
 """A task, and the number of its attempt."""
 
@@ -196,13 +199,14 @@ def _seen(op: Op, waited: frozenset[Attempt]) -> Seen | None:
     if not isinstance(view, TaskView):
         return None
     accepted = [event for event in view.journal if event.kind]
+    changes = [event for event in accepted if event.kind not in TAKEN_OVER]
     return Seen(
         state=str(view.state),
         ended=view.terminal,
         cause=str(view.cause or ""),
         place=(accepted[-1].epoch, accepted[-1].seq) if accepted else (0, 0),
         revision=view.revision,
-        changed_us=_since_start_us(accepted[-1].at_ms) if accepted else None,
+        changed_us=_since_start_us(changes[-1].at_ms) if changes else None,
         result=_result(view),
         doubts=tuple(_attempt_in(text) for text in view.unaccounted),
         tries=tuple(
