@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace as replace_record
 
 from tests.support.checker.base import NEVER_US
-from tests.support.checker.records import Call, End, Kind, Left, Op, Start, Wish
+from tests.support.checker.records import Call, End, Kind, Left, Mode, Op, Start, Wish
 from tests.support.checker.schedules import ENDS_US, LAUNCHED
 from tests.support.checker.verdicts import Promise
 
@@ -233,7 +233,6 @@ def wishes_of(plan: Edited) -> dict[str, tuple[Wish, int, list[Op]]]:
     first: dict[str, Start] = {}
     for start in plan.runs.starts:
         first.setdefault(start.task, start)
-    some = next(iter(plan.runs.wishes.values()))
     early_us = plan.terms.early_us
     asks = [
         each for each in plan.settings if each.rhythm.overlap in ("CANCEL_OTHER", "TERMINATE_OTHER")
@@ -242,7 +241,7 @@ def wishes_of(plan: Edited) -> dict[str, tuple[Wish, int, list[Op]]]:
     by_hand = {task: ops[0].inv_us for task, ops in triggers(plan.ops).items()}
     for task, at_us in (names | by_hand).items():
         began = first.get(task)
-        wish = some if began is None else plan.runs.wishes[began.payload]
+        wish = _asked(plan, at_us) if began is None else plan.runs.wishes[began.payload]
         wanted = replace_record(
             wish,
             due_us=at_us if task in names else None,
@@ -255,3 +254,20 @@ def wishes_of(plan: Edited) -> dict[str, tuple[Wish, int, list[Op]]]:
         ]
         found[task] = (wanted, at_us - early_us, told[:1])
     return found
+
+
+def _asked(plan: Edited, at_us: int) -> Wish:
+    """What a run of that time was asked to do, if it never began: by the life of its name.
+
+    Where clocks leave two lives to choose from, what promises less.
+    """
+    early_us = plan.terms.early_us
+    made = [op for op in plan.ops if op.call is Call.CREATE_SCHEDULE and op.wish is not None]
+    ends_us = [*(op.ret_us for op in made[1:]), NEVER_US]
+    wishes = [
+        op.wish
+        for op, end_us in zip(made, ends_us, strict=True)
+        if op.wish is not None and op.inv_us <= at_us + early_us and end_us >= at_us - early_us
+    ]
+    once = [wish for wish in wishes if wish.mode is Mode.AT_MOST_ONCE]
+    return (once or wishes or list(plan.runs.wishes.values()))[0]
