@@ -286,3 +286,20 @@ def test_a_delay_counts_from_the_end_of_the_run_before() -> None:
     assert broken([made, MADE[1], over, *first, *ran(9.01)]) == []
     assert broken([made, MADE[1], over, *first, *ran(8)]) == [Promise.SCHEDULE]
     assert broken([made, MADE[1], over, *first, *ran(10.5)]) == [Promise.LIVE]
+
+
+@pytest.mark.parametrize(("at_s", "is_broken"), [(6, True), (14, False)])
+def test_a_run_that_never_began_is_of_the_life_in_which_it_was_launched(
+    at_s: int, is_broken: bool
+) -> None:
+    """The name's first schedule runs at least once, its second one at most once."""
+    once = Wish(mode=Mode.AT_MOST_ONCE, payload="schedule q")
+    lost = Seen(state="FAILED", ended=True, cause="LOST", place=(1, 4))
+    lines: list[Line] = [
+        op(Call.CREATE_SCHEDULE, S, shows(1, 1, 4), rhythm=EVERY),
+        op(Call.END_SCHEDULE, 10 * S, shows(2, 1, None)),
+        op(Call.CREATE_SCHEDULE, 11 * S, shows(3, 2, 12), rhythm=EVERY, wish=once),
+        op(Call.TRIGGER_SCHEDULE, at_s * S, shows(3, 2, 15, run="r"), request="t"),
+        Final(task="r", seen=lost),
+    ]
+    assert (Promise.AT_LEAST_ONCE in broken(lines, BROKEN)) == is_broken
