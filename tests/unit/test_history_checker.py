@@ -178,7 +178,7 @@ WRONG: dict[str, tuple[Promise, Sequence[Line], Terms]] = {
         Promise.NOT_EARLY,
         [
             create(wish=Wish(mode=Mode.AT_LEAST_ONCE, delay_us=S, payload="p")),
-            start(S),
+            start(S - 1_000),
             end(2 * S),
             final(),
         ],

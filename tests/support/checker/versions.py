@@ -51,7 +51,8 @@ class Versions:
 
     def __init__(self, terms: Terms, ops: Sequence[Op], wish: Wish, made_us: int) -> None:
         self._terms = terms
-        first_us = made_us + wish.delay_us if wish.due_us is None else wish.due_us
+        counted_us = made_us + wish.delay_us - (CLOCK_STEP_US if wish.delay_us else 0)
+        first_us = counted_us if wish.due_us is None else wish.due_us
         # One owner adds the delay to its own now, another one may see the instant come.
         self._slack_us = terms.early_us * (2 if wish.due_us is None else 1)
         updates = [op for op in ops if op.call is Call.UPDATE and self._may_hold(op)]
