@@ -18,10 +18,9 @@ from timeball_server.core.limits import (
     MIN_INTERVAL_MS,
 )
 from timeball_server.core.schedules.calendars import next_nominal_ms
-from timeball_server.core.schedules.checking import check, check_delay
+from timeball_server.core.schedules.checking import check
 from timeball_server.core.schedules.problems import Problem, SpecProblem
 from timeball_server.core.schedules.spec import (
-    AfterCompletion,
     Calendar,
     Cron,
     ExcludedCron,
@@ -270,14 +269,6 @@ def test_a_phase_lies_inside_the_interval(phase_ms: int) -> None:
 @pytest.mark.parametrize(("every_ms", "phase_ms"), [(MIN_INTERVAL_MS, 0), (HORIZON_MS, 5)])
 def test_the_limits_of_an_interval_are_accepted(every_ms: int, phase_ms: int) -> None:
     check(interval(every_ms, phase_ms), NOW_MS)
-
-
-@pytest.mark.parametrize("delay_ms", [-1, 0, MIN_INTERVAL_MS - 1, HORIZON_MS + 1])
-def test_a_delay_after_completion_has_the_limits_of_an_interval(delay_ms: int) -> None:
-    with pytest.raises(SpecProblem) as refused:
-        check_delay(AfterCompletion(delay_ms=delay_ms), "schedule.after_completion")
-    assert refused.value.problems[0].field == "schedule.after_completion.delay_ms"
-    check_delay(AfterCompletion(delay_ms=MIN_INTERVAL_MS))
 
 
 DATE = ExcludedDates(dates=("2026-02-30",), zone="Europe/Berlin")

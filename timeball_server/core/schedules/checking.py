@@ -24,7 +24,6 @@ from timeball_server.core.schedules.cron_text import parse
 from timeball_server.core.schedules.excluding import day_number
 from timeball_server.core.schedules.problems import Problem, SpecProblem
 from timeball_server.core.schedules.spec import (
-    AfterCompletion,
     Calendar,
     Cron,
     ExcludedCron,
@@ -50,17 +49,6 @@ def check(calendar: Calendar, now_ms: int, field: str = "calendar") -> None:
     found = list(_problems(calendar))
     if not found:
         found = list(_silence(calendar, now_ms))
-    if found:
-        raise SpecProblem([_under(field, problem) for problem in found])
-
-
-def check_delay(delay: AfterCompletion, field: str = "after_completion") -> None:
-    """Refuse a delay that is shorter than an interval may be, or longer than the horizon.
-
-    Raises:
-        SpecProblem: with the one problem.
-    """
-    found = list(_length("delay_ms", delay.delay_ms, MIN_INTERVAL_MS, HORIZON_MS))
     if found:
         raise SpecProblem([_under(field, problem) for problem in found])
 

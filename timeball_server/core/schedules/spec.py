@@ -62,17 +62,6 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AfterCompletion:
-    """A fixed delay after the last run ended. Not an interval: it depends on when things ran.
-
-    So it has no nominal times that anybody could compute beforehand; the engine adds
-    `delay_ms` to the instant at which the run ended for good. It is never united with a calendar.
-    """
-
-    delay_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ExcludedDates:
     """Whole local dates of a zone, as `2026-12-25`. Judged by the instant that would fire."""
 
