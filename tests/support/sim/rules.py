@@ -120,7 +120,7 @@ RULES: Mapping[str, Switch] = MappingProxyType(
             ),
             breaks=("I2", "I8", "I15", "I12"),
             nemesis="changes twice",
-            within=3,
+            within=8,
         ),
         "R9": Switch(
             says="a task for later is left to the scan, though its slice was read already",
