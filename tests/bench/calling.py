@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import timeball
-from timeball.errors import TimeballError
+from timeball.errors import TaskNotFound, TimeballError
 from timeball.states import TaskState, state_of
 
 from tests.bench.apps import work
@@ -68,13 +68,16 @@ async def get(world: World, _: float, __: bool) -> None:
 
 
 async def get_many(world: World, _: float, __: bool) -> None:
-    """Fifty tasks at once."""
+    """Fifty tasks at once. One that is refused refuses the call; one that is not there is wrong."""
     wanted = world.some(MANY)
     if not wanted:
         return
     found = await world.client.get_many(wanted)
-    missing = [each for each in found if isinstance(each, TimeballError)]
-    world.ledger.wrong += [f"{type(each).__name__}: {each}" for each in missing]
+    gone = [each for each in found if isinstance(each, TaskNotFound)]
+    world.ledger.wrong += [f"{type(each).__name__}: {each}" for each in gone]
+    refused = [each for each in found if isinstance(each, TimeballError) and each not in gone]
+    if refused:
+        raise refused[0]
 
 
 async def list_page(world: World, _: float, __: bool) -> None:
