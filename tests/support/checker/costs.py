@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from tests.support.checker.history import History
 from tests.support.checker.records import OF_SCHEDULES, Call, Kind
+from tests.support.checker.tasks import LOOKS
 from tests.support.checker.verdicts import Promise, Violation
 
-LOOKS = frozenset({Call.GET, Call.WAIT, Call.WATCH, Call.GET_SCHEDULE})
+UNCHANGING = LOOKS | OF_SCHEDULES | {Call.CREATE}
+"""What is no change of a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +115,10 @@ def _work(history: History) -> Work:
     made = [op for op in history.ops if op.call is Call.CREATE]
     plans = [op for op in history.ops if op.call in OF_SCHEDULES]
     asked = len(history.ops) - len(made) - len(plans)
-    changes = [
-        op
-        for op in history.ops
-        if op.kind is not Kind.FAIL and op.call not in LOOKS and op.call not in OF_SCHEDULES
-    ]
+    changes = [op for op in history.ops if op.kind is not Kind.FAIL and op.call not in UNCHANGING]
     return Work(
         made=len(made),
-        changes=len(changes) - sum(op.kind is not Kind.FAIL for op in made),
+        changes=len(changes),
         asked=asked + len(history.asked),
         plans=len(plans),
         runs=len(history.starts),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 from tests.support.checker.records import Call, Op, Seen, Start, Terms, Wish
@@ -57,7 +57,8 @@ def late(life: Life, seen: Seen) -> Iterator[Violation]:
 def _told(life: Life, due_us: int, first_us: int, seen: Seen) -> Iterator[Violation]:
     """Where nothing is broken, the sink and the answers agree on when the first attempt began."""
     told_us = [each.late_us for each in seen.tries if each.number == 1]
-    if not told_us or told_us[0] is None or _may_have_changed(life.ops):
+    updated = any(op.call is Call.UPDATE for op in life.ops)
+    if not told_us or told_us[0] is None or updated:
         return
     late_us = first_us - max(due_us, life.known_us)
     if late_us > STILL_US:
@@ -65,7 +66,3 @@ def _told(life: Life, due_us: int, first_us: int, seen: Seen) -> Iterator[Violat
     if not -TOLD_US <= first_us - due_us - told_us[0] <= TOLD_US + max(0, life.known_us - due_us):
         text = f"began {first_us - due_us} us late, and {told_us[0]} us are told"
         yield life.broken(Promise.TRUTH, text)
-
-
-def _may_have_changed(ops: Sequence[Op]) -> bool:
-    return any(op.call in (Call.UPDATE, Call.RESCHEDULE) for op in ops)

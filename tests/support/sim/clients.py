@@ -87,6 +87,29 @@ class Wanted:
         return CreateTime(run_ms=self.due_ms, delay_ms=self.delay_ms)
 
 
+def addressed(
+    spec: TaskSpec, wish: Wish, request_id: bytes, time: CreateTime, now_ms: int
+) -> Wanted:
+    """A task at the address that its request and its time name."""
+    minted = mint(
+        spec.namespace,
+        request_id,
+        time,
+        resend=False,
+        now_ms=now_ms,
+        layout=LAYOUT,
+        key=spec.concurrency_key,
+    )
+    return Wanted(
+        spec=spec,
+        wish=wish,
+        request_id=request_id,
+        task_id=minted.task_id,
+        due_ms=time.run_ms,
+        delay_ms=time.delay_ms,
+    )
+
+
 class Client:
     """One client. Its operations are sequential; it is never frozen."""
 
@@ -155,23 +178,7 @@ class Client:
         request_id = fresh_request_id(made_ms, rng.randbytes(10))
         spec, wish = self._with_key(*self.task(request_id.hex(), due_ms, delay_ms))
         time = CreateTime(run_ms=due_ms, delay_ms=delay_ms)
-        minted = mint(
-            self.namespace,
-            request_id,
-            time,
-            resend=False,
-            now_ms=now_ms,
-            layout=LAYOUT,
-            key=spec.concurrency_key,
-        )
-        return Wanted(
-            spec=spec,
-            wish=wish,
-            request_id=request_id,
-            task_id=minted.task_id,
-            due_ms=due_ms,
-            delay_ms=delay_ms,
-        )
+        return addressed(spec, wish, request_id, time, now_ms)
 
     def _with_key(self, spec: TaskSpec, wish: Wish) -> tuple[TaskSpec, Wish]:
         """Some share a key with others, of this namespace; but nobody waits for work of minutes."""

@@ -9,12 +9,12 @@ import msgspec
 
 from tests.support.checker.questions import Nature
 from tests.support.checker.records import Mode, Wish
-from tests.support.sim.clients import Client, Wanted
+from tests.support.sim.clients import Client, Wanted, addressed
 from tests.support.sim.desks import MOST, PACE_MS, PACED, Labels
 from tests.support.sim.handlers import WORK
-from tests.support.sim.world import LAYOUT, World
+from tests.support.sim.world import World
 from tests.support.virtual_loop import START_WALL_MS
-from timeball_server.core.minting import CreateTime, fresh_request_id, mint
+from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, TaskSpec, Timeouts
 
 BACKOFF_MS: Final = 800
@@ -47,9 +47,6 @@ class Maker:
         request_id = fresh_request_id(now_ms, self._rng.randbytes(10))
         mark, due_ms = request_id.hex(), now_ms + round(due_s * 1_000)
         namespace, time = self.client.namespace, CreateTime(run_ms=due_ms, delay_ms=0)
-        minted = mint(
-            namespace, request_id, time, resend=False, now_ms=now_ms, layout=LAYOUT, key=key
-        )
         facts = {"mark": mark, "fails": fails, "work_ms": work_ms, "fatal": False, "poison": 0}
         spec = TaskSpec(
             namespace=namespace,
@@ -74,8 +71,9 @@ class Maker:
             key=key and f"{namespace}/{key}",
             most=MOST.get(key, 0),
         )
-        self._world.history.natures[minted.task_id] = Nature(
-            task=minted.task_id,
+        wanted = addressed(spec, wish, request_id, time, now_ms)
+        self._world.history.natures[wanted.task_id] = Nature(
+            task=wanted.task_id,
             handler=handler,
             labels=labels,
             backoff_us=BACKOFF_MS * 1_000,
@@ -83,11 +81,4 @@ class Maker:
             start_by_us=None if start_by_ms is None else due_us + (start_by_ms + 1) * 1_000,
             crowd=crowd,
         )
-        return Wanted(
-            spec=spec,
-            wish=wish,
-            request_id=request_id,
-            task_id=minted.task_id,
-            due_ms=due_ms,
-            delay_ms=0,
-        )
+        return wanted

@@ -189,8 +189,7 @@ def draw(rng: random.Random) -> Profile:
     if drawn.retention_s:
         drawn = replace(drawn, old_share=0.0)  # such homes have expired
     drawn = replace(drawn, **rates)  # type: ignore[arg-type]  # all of them are numbers
-    drawn = replace(drawn, timed=rng.choice((0, 0, TIMED)))
-    return replace(drawn, asks=rng.choice((0, 0, ASKS)))
+    return replace(drawn, timed=rng.choice((0, 0, TIMED)), asks=rng.choice((0, 0, ASKS)))
 
 
 TIMED = 28

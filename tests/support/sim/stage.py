@@ -11,15 +11,15 @@ import msgspec
 
 from tests.support.checker.records import Claim, Days, Mode, Sent, Start, Wish
 from tests.support.sim.archivists import Archivist, expression
-from tests.support.sim.clients import COORDINATORS, Client, Wanted
+from tests.support.sim.clients import COORDINATORS, Client, Wanted, addressed
 from tests.support.sim.gate import Gate
 from tests.support.sim.handlers import WORK
 from tests.support.sim.keys import KEYS
 from tests.support.sim.planners import Planner
-from tests.support.sim.world import LAYOUT, Process, World
+from tests.support.sim.world import Process, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock
 from timeball_server.core.ids import TaskId, home_of
-from timeball_server.core.minting import CreateTime, fresh_request_id, mint
+from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, ScheduleSpec, TaskSpec
 from timeball_server.core.schedules.spec import Cron
 
@@ -90,9 +90,6 @@ class Stage:
         due_ms = now_ms + round(due_s * 1_000)
         time = CreateTime(run_ms=due_ms, delay_ms=0)
         namespace = self.client.namespace
-        minted = mint(
-            namespace, request_id, time, resend=False, now_ms=now_ms, layout=LAYOUT, key=key
-        )
         facts = {
             "mark": request_id.hex(),
             "fails": fails,
@@ -117,14 +114,7 @@ class Stage:
             key=key and f"{namespace}/{key}",
             most=KEYS.get(key, 0),
         )
-        return Wanted(
-            spec=spec,
-            wish=wish,
-            request_id=request_id,
-            task_id=minted.task_id,
-            due_ms=due_ms,
-            delay_ms=0,
-        )
+        return addressed(spec, wish, request_id, time, now_ms)
 
     async def create(self, **facts: Any) -> TaskId:
         """Create a task.

@@ -15,10 +15,10 @@ import msgspec
 from tests.support.checker.bounds import Backoff, Bounds
 from tests.support.checker.records import Mode, Wish
 from tests.support.sim.bounded import BOUNDED, NOBODY, Step
-from tests.support.sim.clients import Client, Wanted
-from tests.support.sim.world import LAYOUT, World
+from tests.support.sim.clients import Client, Wanted, addressed
+from tests.support.sim.world import World
 from tests.support.virtual_loop import START_WALL_MS
-from timeball_server.core.minting import CreateTime, fresh_request_id, mint
+from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, TaskSpec, Timeouts
 
 AHEAD_MS: Final = 4_000
@@ -150,23 +150,7 @@ def wanted_of(
     """A task of a plan, as its client asks for it and as the judge is told."""
     request_id = fresh_request_id(now_ms, entropy)
     spec, wish = also(*_asked(client, plan, time, request_id.hex()))
-    minted = mint(
-        client.namespace,
-        request_id,
-        time,
-        resend=False,
-        now_ms=now_ms,
-        layout=LAYOUT,
-        key=spec.concurrency_key,
-    )
-    return Wanted(
-        spec=spec,
-        wish=wish,
-        request_id=request_id,
-        task_id=minted.task_id,
-        due_ms=time.run_ms,
-        delay_ms=time.delay_ms,
-    )
+    return addressed(spec, wish, request_id, time, now_ms)
 
 
 def _asked(client: Client, plan: Plan, time: CreateTime, mark: str) -> tuple[TaskSpec, Wish]:
