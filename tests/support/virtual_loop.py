@@ -31,6 +31,16 @@ PROCESS: contextvars.ContextVar[str | None] = contextvars.ContextVar("process", 
 """The process in whose name the running code acts; None is the test itself."""
 
 
+def since_start_us(wall_ms: int) -> int:
+    """A wall-clock instant as true virtual time, by clocks that are right."""
+    return (wall_ms - START_WALL_MS) * 1_000
+
+
+def known_since_start_us(wall_ms: int | None) -> int | None:
+    """The same of an instant that may be none."""
+    return None if wall_ms is None else since_start_us(wall_ms)
+
+
 _NEW = tuple.__new__
 """Clocks are read all the time; this makes a reading without a call of ours."""
 FEW_TASKS = 1_000

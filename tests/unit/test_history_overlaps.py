@@ -8,50 +8,18 @@ from tests.support.checker.history import History, Line
 from tests.support.checker.judge import judge
 from tests.support.checker.records import (
     Call,
-    End,
-    Final,
-    Kind,
     Mode,
-    Op,
     Rhythm,
-    Seen,
-    Start,
     Terms,
     Verdict,
     Wish,
 )
 from tests.support.checker.verdicts import Promise
+from tests.support.told_schedules import PLAN, op, ran
 
 S = 1_000_000
 TERMS = Terms(calm=False, healed_us=30 * S, recover_us=30 * S, read_us=60 * S)
 CALM = Terms(calm=True, late_us=S, healed_us=30 * S, recover_us=30 * S, read_us=60 * S)
-PLAN = "schedule p"
-DONE = Seen(state="SUCCEEDED", ended=True, place=(1, 4))
-
-
-def op(call: Call, at_us: int, rhythm: Rhythm | None = None, wish: Wish | None = None) -> Op:
-    return Op(
-        client="c",
-        call=call,
-        task="s",
-        inv_us=at_us,
-        ret_us=at_us + 1,
-        kind=Kind.OK,
-        request="s",
-        rhythm=rhythm,
-        wish=wish,
-    )
-
-
-def ran(nominal_us: int, from_us: int, to_us: int) -> list[Line]:
-    """A launched nominal time, and its run."""
-    task = f"run of {nominal_us}"
-    return [
-        Verdict(schedule="s", nominal_us=nominal_us, verdict="LAUNCHED", task=task),
-        Start(task=task, attempt=1, epoch=1, process="x", at_us=from_us, payload=PLAN),
-        End(task=task, attempt=1, process="x", at_us=to_us, ok=True),
-        Final(task=task, seen=DONE),
-    ]
 
 
 def passed(nominal_us: int, verdict: str) -> list[Line]:

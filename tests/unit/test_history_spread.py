@@ -10,19 +10,13 @@ from tests.support.checker.history import History, Line
 from tests.support.checker.judge import judge
 from tests.support.checker.records import (
     Call,
-    End,
-    Final,
-    Kind,
     Mode,
-    Op,
     Rhythm,
-    Seen,
-    Start,
     Terms,
-    Verdict,
     Wish,
 )
 from tests.support.checker.verdicts import Promise
+from tests.support.told_schedules import PLAN, op, ran
 
 S = 1_000_000
 MS = 1_000
@@ -30,43 +24,22 @@ COUNT = 14
 EVERY_US = 10 * S
 SPREAD_US = 4 * S
 LATE_US = 200 * MS
-PLAN = "schedule p"
 
 
 def broken(shift_us: Callable[[int], int]) -> set[Promise]:
     """What a schedule breaks whose runs begin so long after their times."""
     rhythm = Rhythm(every_us=EVERY_US, spread_us=SPREAD_US)
     wish = Wish(mode=Mode.AT_LEAST_ONCE, payload=PLAN)
-    lines: list[Line] = [_op(Call.CREATE_SCHEDULE, 1, rhythm, wish)]
+    lines: list[Line] = [op(Call.CREATE_SCHEDULE, 1, rhythm, wish)]
     for number in range(1, COUNT + 1):
-        nominal_us, task = number * EVERY_US, f"run {number}"
-        at_us = nominal_us + shift_us(number)
-        lines += [
-            Verdict(schedule="s", nominal_us=nominal_us, verdict="LAUNCHED", task=task),
-            Start(task=task, attempt=1, epoch=1, process="x", at_us=at_us, payload=PLAN),
-            End(task=task, attempt=1, process="x", at_us=at_us + 1, ok=True),
-            Final(task=task, seen=Seen(state="SUCCEEDED", ended=True, place=(1, 4))),
-        ]
+        at_us = number * EVERY_US + shift_us(number)
+        lines += ran(number * EVERY_US, at_us, at_us + 1)
     over_us = COUNT * EVERY_US + EVERY_US // 2
-    lines.append(_op(Call.END_SCHEDULE, over_us))
+    lines.append(op(Call.END_SCHEDULE, over_us))
     terms = Terms(
         calm=True, late_us=LATE_US, healed_us=over_us, recover_us=30 * S, read_us=2 * over_us
     )
     return {each.promise for each in judge(History([*lines, terms]))}
-
-
-def _op(call: Call, at_us: int, rhythm: Rhythm | None = None, wish: Wish | None = None) -> Op:
-    return Op(
-        client="c",
-        call=call,
-        task="s",
-        inv_us=at_us,
-        ret_us=at_us + 1,
-        kind=Kind.OK,
-        request="s",
-        rhythm=rhythm,
-        wish=wish,
-    )
 
 
 def test_runs_that_are_spread_within_their_bounds_break_nothing() -> None:

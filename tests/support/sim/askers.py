@@ -26,7 +26,7 @@ from tests.support.sim.clients import CALL_S, COORDINATORS
 from tests.support.sim.history import Op
 from tests.support.sim.keys import NAMESPACES
 from tests.support.sim.world import World
-from tests.support.virtual_loop import START_WALL_MS, VirtualClock
+from tests.support.virtual_loop import START_WALL_MS, VirtualClock, known_since_start_us
 from timeball_server.core.explanation import Explanation, Reason
 from timeball_server.core.ids import TaskId
 
@@ -116,11 +116,7 @@ class Asker:
 def _because(reason: Reason) -> Because:
     return Because(
         cause=str(reason.cause),
-        since_us=_since_start_us(reason.since_ms),
-        next_us=_since_start_us(reason.next_check_ms),
+        since_us=known_since_start_us(reason.since_ms),
+        next_us=known_since_start_us(reason.next_check_ms),
         details=reason.details,
     )
-
-
-def _since_start_us(at_ms: int | None) -> int | None:
-    return None if at_ms is None else (at_ms - START_WALL_MS) * 1_000

@@ -37,7 +37,7 @@ from tests.support.sim.history import Op
 from tests.support.sim.keys import KEYS, NAMESPACES
 from tests.support.sim.revisers import Reviser
 from tests.support.sim.world import LAYOUT, World
-from tests.support.virtual_loop import START_WALL_MS, VirtualClock
+from tests.support.virtual_loop import START_WALL_MS, VirtualClock, known_since_start_us
 from timeball_server.core.ids import TaskId
 from timeball_server.core.minting import CreateTime, fresh_request_id, mint
 from timeball_server.core.model import (
@@ -217,7 +217,7 @@ class Client:
         )
         wish = Wish(
             mode=Mode(mode),
-            due_us=None if due_ms is None else (due_ms - START_WALL_MS) * 1_000,
+            due_us=known_since_start_us(due_ms),
             delay_us=delay_ms * 1_000,
             max_attempts=most,
             payload=mark,

@@ -25,7 +25,7 @@ from tests.support.sim.handlers import WORK
 from tests.support.sim.history import Op
 from tests.support.sim.planners import FOR_EVER, Planner
 from tests.support.sim.world import World
-from tests.support.virtual_loop import START_WALL_MS
+from tests.support.virtual_loop import START_WALL_MS, known_since_start_us
 from timeball_server.core.ids import TaskId
 from timeball_server.core.minting import fresh_request_id
 from timeball_server.core.model import (
@@ -449,7 +449,7 @@ def _rhythm(spec: ScheduleSpec) -> Rhythm:
         phase_us=(spec.phase_ms - START_WALL_MS) % max(1, spec.every_ms) * 1_000,
         delay_us=(spec.delay_ms or 0) * 1_000,
         max_runs=spec.max_runs,
-        end_us=None if spec.end_ms is None else (spec.end_ms - START_WALL_MS) * 1_000,
+        end_us=known_since_start_us(spec.end_ms),
         edited=True,
     )
     return replace_record(

@@ -17,7 +17,7 @@ from timeball.registry import Handler
 from tests.support.checker.records import End, Left, Start
 from tests.support.sim.bounded import bounded_handlers
 from tests.support.sim.history import History
-from tests.support.virtual_loop import START_WALL_MS, VirtualClock
+from tests.support.virtual_loop import VirtualClock, known_since_start_us
 
 WORK = "sim.work"
 
@@ -78,7 +78,7 @@ class Sink:
             at_us=history.now_us(),
             payload=mark,
             version=version,
-            nominal_us=None if nominal_ms is None else (nominal_ms - START_WALL_MS) * 1_000,
+            nominal_us=known_since_start_us(nominal_ms),
         )
         history.starts.append(start)
         history.trace(process, f"START {context.task_id} {context.attempt} {context.epoch}")

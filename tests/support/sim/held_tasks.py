@@ -13,7 +13,7 @@ from tests.support.sim.clients import Client, Wanted, addressed
 from tests.support.sim.desks import MOST, PACE_MS, PACED, Labels
 from tests.support.sim.handlers import WORK
 from tests.support.sim.world import World
-from tests.support.virtual_loop import START_WALL_MS
+from tests.support.virtual_loop import START_WALL_MS, since_start_us
 from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, TaskSpec, Timeouts
 
@@ -62,7 +62,7 @@ class Maker:
                 max_attempts=9, initial_delay_ms=BACKOFF_MS, coefficient=1.0, jitter=0.0
             ),
         )
-        due_us = (due_ms - START_WALL_MS) * 1_000
+        due_us = since_start_us(due_ms)
         wish = Wish(
             mode=Mode.AT_LEAST_ONCE,
             due_us=due_us,

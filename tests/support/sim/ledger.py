@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.support.checker.records import Edition, Verdict
-from tests.support.virtual_loop import START_WALL_MS
+from tests.support.virtual_loop import since_start_us
 from timeball_server.core.journal import LedgerRow, ScheduleDetail, VersionRow, head_of
 from timeball_server.store.memory import MemoryDatabase
 
@@ -22,7 +22,7 @@ def verdicts(database: MemoryDatabase) -> Iterator[Verdict]:
     for (schedule, nominal_ms), row in sorted(newest.items()):
         yield Verdict(
             schedule=schedule,
-            nominal_us=(nominal_ms - START_WALL_MS) * 1_000,
+            nominal_us=since_start_us(nominal_ms),
             verdict=row.verdict,
             task=str(row.task_id or ""),
             number=row.version,
@@ -46,7 +46,7 @@ def editions(database: MemoryDatabase) -> Iterator[Edition]:
             if row.version <= last:
                 newest.setdefault(row.version, row)
         for number, row in newest.items():
-            after_us = (row.after_ms - START_WALL_MS) * 1_000
+            after_us = since_start_us(row.after_ms)
             yield Edition(schedule=str(schedule_id), number=number, after_us=after_us)
 
 

@@ -17,7 +17,7 @@ from tests.support.checker.records import Call, Days, Kind, Mode, Rhythm, Wish
 from tests.support.sim.clients import Ask, Client
 from tests.support.sim.history import Op
 from tests.support.sim.world import World
-from tests.support.virtual_loop import START_WALL_MS
+from tests.support.virtual_loop import START_WALL_MS, known_since_start_us
 from timeball_server.core.ids import TaskId
 from timeball_server.core.minting import fresh_request_id
 from timeball_server.core.model import Overlap, OverlapPolicy, Payload, ScheduleSpec, ScheduleView
@@ -161,7 +161,7 @@ class Planner(Client):
         else:
             cron = Cron(expression=f"*/{step} * 2 * * *", zone=ZONE, fold=fold)
             rhythm = Rhythm(every_us=step * 1_000_000, hour=2, zone=ZONE, fold=fold)
-        end_us = _end_us(spec.when.end_ms)
+        end_us = known_since_start_us(spec.when.end_ms)
         spec = replace(
             spec,
             every_ms=0,
@@ -217,9 +217,5 @@ def _rhythm(spec: ScheduleSpec) -> Rhythm:
         every_us=spec.every_ms * 1_000,
         phase_us=(spec.phase_ms - START_WALL_MS) % spec.every_ms * 1_000,
         max_runs=spec.max_runs,
-        end_us=_end_us(spec.end_ms),
+        end_us=known_since_start_us(spec.end_ms),
     )
-
-
-def _end_us(end_ms: int | None) -> int | None:
-    return None if end_ms is None else (end_ms - START_WALL_MS) * 1_000

@@ -17,7 +17,7 @@ from tests.support.sim.handlers import WORK
 from tests.support.sim.keys import KEYS
 from tests.support.sim.planners import Planner
 from tests.support.sim.world import Process, World
-from tests.support.virtual_loop import START_WALL_MS, VirtualClock
+from tests.support.virtual_loop import START_WALL_MS, VirtualClock, since_start_us
 from timeball_server.core.ids import TaskId, home_of
 from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, ScheduleSpec, TaskSpec
@@ -108,7 +108,7 @@ class Stage:
         )
         wish = Wish(
             mode=Mode(mode),
-            due_us=(due_ms - START_WALL_MS) * 1_000,
+            due_us=since_start_us(due_ms),
             max_attempts=4,
             payload=request_id.hex(),
             key=key and f"{namespace}/{key}",

@@ -28,7 +28,7 @@ from tests.support.sim.handlers import WORK
 from tests.support.sim.history import History as Run
 from tests.support.sim.history import Op
 from tests.support.sim.profile import SLOTS, Profile
-from tests.support.virtual_loop import START_WALL_MS
+from tests.support.virtual_loop import known_since_start_us, since_start_us
 from timeball_server.core.journal import EventKind
 from timeball_server.core.model import ScheduleView, TaskView
 
@@ -112,26 +112,22 @@ def _told(op: Op, waited: frozenset[Attempt]) -> Told:
         seen=_seen(op, waited) if op.kind is Kind.OK else None,
         version=op.version,
         etag=op.etag,
-        due_us=None if op.due_ms is None else _since_start_us(op.due_ms),
+        due_us=known_since_start_us(op.due_ms),
         delay_us=op.delay_ms * 1_000,
         foreign=op.is_foreign,
         plan=_plan(op.view) if isinstance(op.view, ScheduleView) else None,
         backfill=op.backfill,
-        first_us=_since_start_us(op.first_ms) if op.backfill else 0,
-        last_us=_since_start_us(op.last_ms) if op.backfill else 0,
+        first_us=since_start_us(op.first_ms) if op.backfill else 0,
+        last_us=since_start_us(op.last_ms) if op.backfill else 0,
         requests=max(1, op.tries),
         stalls=() if op.call is Call.WAIT else tuple(op.stalls),
     )
 
 
-def _since_start_us(at_ms: int) -> int:
-    return (at_ms - START_WALL_MS) * 1_000
-
-
 def _plan(view: ScheduleView) -> SeenPlan:
     """A schedule as the answer shows it."""
     return SeenPlan(
-        next_us=None if view.next_ms is None else _since_start_us(view.next_ms),
+        next_us=known_since_start_us(view.next_ms),
         ended=view.ended,
         backfills=tuple(
             SeenBackfill(name=each.backfill_id, state=str(each.state), launched=each.launched)
@@ -206,7 +202,7 @@ def _seen(op: Op, waited: frozenset[Attempt]) -> Seen | None:
         cause=str(view.cause or ""),
         place=(accepted[-1].epoch, accepted[-1].seq) if accepted else (0, 0),
         revision=view.revision,
-        changed_us=_since_start_us(changes[-1].at_ms) if changes else None,
+        changed_us=since_start_us(changes[-1].at_ms) if changes else None,
         result=_result(view),
         doubts=tuple(_attempt_in(text) for text in view.unaccounted),
         tries=tuple(

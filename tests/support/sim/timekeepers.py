@@ -17,7 +17,7 @@ from tests.support.checker.records import Mode, Wish
 from tests.support.sim.bounded import BOUNDED, NOBODY, Step
 from tests.support.sim.clients import Client, Wanted, addressed
 from tests.support.sim.world import World
-from tests.support.virtual_loop import START_WALL_MS
+from tests.support.virtual_loop import START_WALL_MS, known_since_start_us
 from timeball_server.core.minting import CreateTime, fresh_request_id
 from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, TaskSpec, Timeouts
 
@@ -167,7 +167,7 @@ def _asked(client: Client, plan: Plan, time: CreateTime, mark: str) -> tuple[Tas
     )
     wish = Wish(
         mode=Mode(plan.mode),
-        due_us=None if time.run_ms is None else (time.run_ms - START_WALL_MS) * 1_000,
+        due_us=known_since_start_us(time.run_ms),
         delay_us=time.delay_ms * 1_000,
         max_attempts=retry.max_attempts,
         payload=mark,
