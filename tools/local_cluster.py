@@ -258,6 +258,9 @@ class LocalCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                # Where the kernel shares CPUs between sessions (sched_autogroup), those of one
+                # session get together what Cassandra gets alone; a service manager's are apart.
+                start_new_session=True,
             )
         if name.startswith("executor"):
             self._ready(name).write_text("started\n")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tools.jars import JarsError
 from tools.tiers import ROOT, TIERS, Step, Tier
@@ -74,7 +75,7 @@ def run_step(tier: str, step: Step, left_seconds: float, settings: dict[str, str
 def supervise(
     command: list[str], sink: int, left_seconds: float, settings: dict[str, str]
 ) -> int | None:
-    """The exit code, or None when the cap ran out and the step's whole process group was ended."""
+    """The exit code; None when the cap ran out, and the step was ended with all it had started."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -87,12 +88,20 @@ def supervise(
     try:
         return process.wait(timeout=max(left_seconds, 0.0))
     except (subprocess.TimeoutExpired, KeyboardInterrupt) as interruption:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_all(process.pid)
         process.wait()
         if isinstance(interruption, KeyboardInterrupt):
             raise
         return None
+
+
+def kill_all(pid: int) -> None:
+    """Kill a process and its descendants: services have sessions of their own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def judge(step: Step, report: Path, code: int | None, seconds: float) -> Outcome:

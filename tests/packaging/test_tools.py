@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.support.polls import until
 from tools import environments, jars, prerequisites, run_tests, tiers
 from tools.run_tests import Outcome
 from tools.tiers import Step, Tier
@@ -47,10 +50,28 @@ def test_everything_else_is_a_failure(
     assert outcome.problem
 
 
-def test_a_step_that_outlives_its_cap_is_ended_and_fails(tmp_path: Path) -> None:
-    endless = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+SERVICE = """
+import pathlib, subprocess, sys
+service = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+child = subprocess.Popen(service, start_new_session=True)
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+child.wait()
+"""
+
+
+def test_a_step_that_outlives_its_cap_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    endless = [sys.executable, "-c", SERVICE, str(started)]
     with (tmp_path / "log").open("w") as sink:
-        assert run_tests.supervise(endless, sink.fileno(), 0.2, {}) is None
+        assert run_tests.supervise(endless, sink.fileno(), 4.0, {}) is None
+    service = int(started.read_text())
+    until(lambda: not psutil.pid_exists(service) or is_zombie(service), "the service ended")
+
+
+def is_zombie(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    return True
 
 
 def tier(*steps: Step) -> Tier:
