@@ -10,6 +10,7 @@ from tests.support.engine_executors import ScriptedExecutor
 from tests.support.engine_world import SHARD, World
 from timeball_server.core.commands import RejectionReason
 from timeball_server.core.engine import events as ev
+from timeball_server.core.engine.node import next_wake_ms
 from timeball_server.core.engine.state import EngineConfig
 from timeball_server.core.journal import DeadLetterRow, EventKind, OutcomeDetail
 from timeball_server.core.messages import (
@@ -274,6 +275,41 @@ def test_a_task_that_nobody_could_start_in_time_expires() -> None:
     executor = ScriptedExecutor(world)
     world.run(1_000)
     assert [order.run.task_id for order in executor.orders] == [patient.task_id]
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "over_ms"),
+    [
+        (Timeouts(schedule_to_start_ms=437), 438),
+        (Timeouts(schedule_to_close_ms=437), 437),
+    ],
+)
+@pytest.mark.parametrize("key", ["", "till-7"])
+def test_an_owner_with_nothing_else_to_do_wakes_for_the_end_of_a_limit(
+    timeouts: Timeouts, over_ms: int, key: str
+) -> None:
+    world = World()
+    executor = ScriptedExecutor(world, slots=1)
+    node = world.owner()
+    node.create(concurrency_key=key)
+    begin_ms = world.wall_ms
+    limited = node.create(timeouts=timeouts, concurrency_key=key)
+    world.run(2_000)
+    head = world.disk.history(limited.task_id).head
+    assert (head.kind, head.at_ms - begin_ms) == (K.DEAD, over_ms)
+    assert len(executor.orders) == 1
+
+
+def test_a_limit_of_a_task_that_has_left_wakes_nobody() -> None:
+    world = World()
+    ScriptedExecutor(world, slots=1)
+    node = world.owner()
+    node.create()
+    limited = node.create(timeouts=Timeouts(schedule_to_start_ms=437))
+    world.run(20)
+    assert next_wake_ms(node.engine) <= world.wall_ms + 437
+    node.cancel(limited.task_id)
+    assert next_wake_ms(node.engine) > world.wall_ms + 437
 
 
 def test_an_expired_task_is_not_started_when_somebody_becomes_free_late() -> None:

@@ -93,7 +93,8 @@ def next_wake_ms(engine: Engine) -> int:
     issue_ms = loading.next_issue_ms(engine)
     look_ms = leaving.next_look_ms(engine)
     gates_ms = engine.gates.next_ms(engine)
-    times += [each for each in (issue_ms, look_ms, gates_ms) if each is not None]
+    limit_ms = engine.ready.next_limit_ms()
+    times += [each for each in (issue_ms, look_ms, gates_ms, limit_ms) if each is not None]
     return min(times)
 
 

@@ -335,6 +335,15 @@ class ReadyQueue:
                 over.append(entry[2])
         return over
 
+    def next_limit_ms(self) -> int | None:
+        """When the first of all who wait may not be started any more; None = no such instant.
+
+        Those who have left are let go of on the way, so it costs no search.
+        """
+        while self._limits and not _is_current(self._limits[0]):
+            heapq.heappop(self._limits)
+        return self._limits[0][0] if self._limits else None
+
     def next(self, usable: Usable, now_ms: int) -> Turn | None:
         """Who goes next among the usable classes; None when nobody of them waits."""
         return self.round(usable, now_ms).next()
