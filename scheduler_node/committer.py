@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from timeball.errors import OutcomeUnknown, Unavailable
 
+from timeball_server.core.carried import carried_bytes
 from timeball_server.core.engine.effects import Write
-from timeball_server.core.journal import Row, carried_bytes
+from timeball_server.core.journal import Row
 from timeball_server.core.limits import MAX_BATCH_BYTES
 from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import Store

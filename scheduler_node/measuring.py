@@ -169,7 +169,7 @@ def _memory(engine: Engine) -> Iterator[Family]:
     yield gauge("timeball_memory_tasks", "Tasks and schedules in memory.", tasks)
     unreadable = sum(len(shard.unreadable) for shard in shards)
     yield gauge("timeball_unreadable_tasks",
-                "Tasks and schedules held back: a newer version wrote what this one cannot read.",
+                "Tasks and schedules held back: this version cannot read their journals.",
                 unreadable)  # fmt: skip
     yield gauge("timeball_executors_ready", "Executors that take orders from this node.", ready)
     yield gauge("timeball_executors_left_out",

@@ -274,7 +274,7 @@ class EngineShell:
 
     def _perform_held_back(self, effect: HeldBack) -> None:
         log.warning(
-            "a task is held back: a newer version wrote what this one cannot read",
+            "a task is held back: this version cannot read its journal",
             node=self.engine.node,
             shard=effect.shard,
             epoch=effect.epoch,

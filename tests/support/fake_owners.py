@@ -166,6 +166,7 @@ class FakeOwner:
             state=next_state(head.state, kind),
             prev_epoch=head.epoch,
             at_ms=self._clock.now().wall_ms,
+            run=EventRef(head.seq + 1, epoch) if kind is EventKind.CLAIMED else head.run,
             detail=None,
         )
         await self._store.append([replace(row, **changes)])

@@ -1,4 +1,4 @@
-"""Events as a newer version of us would have written them, and what this version reads there."""
+"""Events as a newer version of us would have written them, what is read there, and lost rows."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ def spoil(disk: Disk, task_id: TaskId, columns: Columns = NEWER) -> EventRow:
     return head
 
 
+def lose(disk: Disk, task_id: TaskId) -> EventRow:
+    """Drop the first event of a journal; returns what stood there."""
+    first = disk.rows(task_id)[0]
+    del disk.journal[task_id][first.epoch, first.seq]
+    return first
+
+
 def mend(disk: Disk, row: EventRow) -> None:
-    """Let an event be readable again."""
+    """Let an event be there, and readable, again."""
     disk.journal[row.task_id][row.epoch, row.seq] = row

@@ -10,9 +10,10 @@ from typing import Any
 from scheduler_node.committer import PATIENT_FROM_MS, CommitLimits, Committer
 from tests.support.store_worlds import event, task
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
+from timeball_server.core.carried import carried_bytes
 from timeball_server.core.engine.effects import Write
 from timeball_server.core.ids import Epoch, ShardId, TaskId
-from timeball_server.core.journal import OutcomeDetail, OwnerListRow, Row, carried_bytes
+from timeball_server.core.journal import OutcomeDetail, OwnerListRow, Row
 from timeball_server.core.limits import MAX_BATCH_BYTES, MAX_RESULT_BYTES
 from timeball_server.core.model import Payload
 from timeball_server.store.memory import MemoryStore

@@ -7,7 +7,7 @@ the greatest (epoch, seq) (rule R5). What a state allows is one table, tested fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -86,8 +86,8 @@ TERMINAL: Final = frozenset(
 """States in which a task's work is over; only ADOPTED and DELETED may follow."""
 CLOSED: Final = TERMINAL | {State.DELETED, State.VOID, State.ENDED}
 """States in which no alarm is live."""
-
-
+CLAIMS: Final = frozenset({EventKind.CLAIMED, EventKind.BORN_CLAIMED})
+"""Events that begin an attempt and name its executor."""
 NO_EPOCH: Final = Epoch(0)
 """Below every real epoch: written by nobody in particular."""
 
@@ -411,33 +411,6 @@ class VersionRow:
 Row = EventRow | DueRow | OwnerListRow | StateListRow | DeadLetterRow | LedgerRow | VersionRow
 
 
-def carried_bytes(row: Row) -> int:
-    """What callers and handlers put into a row: all of it that can be large."""
-    if type(row) is not EventRow and type(row) is not VersionRow:
-        return 0
-    detail = row.detail
-    if detail is None:
-        return 0
-    if type(detail) is OutcomeDetail:
-        return _outcome_bytes(detail)
-    if type(detail) is SpecDetail:
-        return len(detail.spec.payload.data)
-    if type(detail) is ScheduleDetail:
-        return len(detail.spec.task.payload.data)
-    return _data_bytes(detail.progress.checkpoint) if type(detail) is ProgressDetail else 0
-
-
-def _outcome_bytes(detail: OutcomeDetail) -> int:
-    failure, progress = detail.failure, detail.progress
-    said = 0 if failure is None else len(failure.message) + len(failure.stack)
-    left = None if progress is None else progress.checkpoint
-    return said + _data_bytes(detail.result) + _data_bytes(left)
-
-
-def _data_bytes(payload: Payload | None) -> int:
-    return 0 if payload is None else len(payload.data)
-
-
 @dataclass(frozen=True, slots=True)
 class History:
     """A journal read back: the accepted chain, oldest first, and rows that lie off it."""
@@ -478,8 +451,36 @@ def unreadable_event(history: History) -> EventRow | None:
 
     Nothing may be concluded from such a journal, and nothing can be appended to it: no move leads
     from UNREADABLE. Where only the head was read and it closes the task, that settles it (R5).
+    A head without what it stands on is unreadable too: rows were lost, or are kept elsewhere now.
     """
-    return next((row for row in history.chain if row.state is State.UNREADABLE), None)
+    for row in history.chain:
+        if row.state is State.UNREADABLE:
+            return row
+    head, lacking = history.head, _lacking(history)
+    if lacking is None:
+        return None
+    note = NoteDetail(text=f"{head.kind} to {head.state}: {lacking}")
+    unknown = replace(head, kind=EventKind.UNREADABLE, state=State.UNREADABLE, detail=note)
+    return replace(unknown, alarm=None, run=None)
+
+
+def _lacking(history: History) -> str | None:
+    """What a head that shows something needs and its journal has not, in words."""
+    head, wanted = history.head, history.head.spec_at
+    if head.state in (State.VOID, State.DELETED):
+        return None
+    if head.state in (State.ACTIVE, State.ENDED):
+        whole = isinstance(head.detail, ScheduleDetail)
+        return None if whole else "it does not hold the schedule"
+    for row in history.chain:
+        if row.kind in CLAIMS and row.executor is None:
+            return f"event {row.seq} of epoch {row.epoch} claims and names no executor"
+    if head.state is State.CLAIMED and head.run is None:
+        return "it names no run"
+    named = (row for row in history.chain if (row.seq, row.epoch) == wanted)
+    if any(isinstance(row.detail, SpecDetail) for row in named):
+        return None
+    return f"the specification, event {wanted.seq} of epoch {wanted.epoch}, is not there"
 
 
 def hint_is_live(hint: DueRow, head: EventRow | None) -> bool:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from timeball_server.core.journal import (
+    CLAIMS,
     TERMINAL,
     EventKind,
     EventRow,
@@ -49,7 +50,6 @@ _PUBLIC: Final[Mapping[State, PublicState]] = MappingProxyType(
     }
 )
 
-_CLAIMS: Final = frozenset({EventKind.CLAIMED, EventKind.BORN_CLAIMED})
 _SETS_DUE_TIME: Final = frozenset(
     {
         EventKind.CREATED,
@@ -233,7 +233,7 @@ def _attempts(chain: tuple[EventRow, ...]) -> tuple[AttemptView, ...]:
         if in_hand and row.kind in _ATTEMPT_OUTCOMES:
             attempts[-1] = _closed(attempts[-1], previous, row)
             in_hand = False
-        if row.kind in _CLAIMS:
+        if row.kind in CLAIMS:
             attempts.append(_claimed(row, due_ms))
             in_hand = True
     return tuple(attempts)

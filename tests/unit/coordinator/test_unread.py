@@ -11,7 +11,7 @@ from coordinator.unread import marked, marked_schedule, refusal, unread
 from tests.support.foreign_rows import foreign
 from tests.support.store_worlds import START_MS, event, task
 from timeball_server.core.ids import Epoch
-from timeball_server.core.journal import EventKind, SpecDetail
+from timeball_server.core.journal import EventKind, EventRef, SpecDetail
 from timeball_server.core.model import PublicScheduleState, PublicState, TaskSpec
 
 SPEC = TaskSpec(namespace="shop", owner="clerk", handler="charge")
@@ -30,7 +30,20 @@ def test_what_can_be_read_is_no_matter_of_this() -> None:
 
 def test_a_row_off_the_chain_hides_nothing() -> None:
     stray = foreign(event(task(1), seq=9))
-    assert unread([replace(CREATED, epoch=Epoch(3)), stray]) is None
+    later = Epoch(3)
+    created = replace(CREATED, epoch=later, spec_at=EventRef(1, later))
+    assert unread([created, stray]) is None
+
+
+def test_a_journal_that_has_lost_its_specification_is_one_of_them() -> None:
+    updated = replace(CREATED, seq=2, kind=EventKind.UPDATED, detail=None)
+    assert unread([CREATED, updated]) is None
+    history = unread([updated])
+    assert history is not None
+    assert isinstance(refusal(history, "shop"), NewerVersionNeeded)
+    line = marked(history, HINT, "shop")
+    assert line is not None
+    assert line.state is PublicState.UNSPECIFIED
 
 
 def test_its_own_namespace_hears_what_is_needed_and_another_one_nothing() -> None:

@@ -11,9 +11,10 @@ from dataclasses import replace
 import pytest
 
 from tests.support.engine_executors import ScriptedExecutor
+from tests.support.engine_revisions import reschedule
 from tests.support.engine_world import SHARD, START_MS, Node, World
 from tests.support.explanations import blocking
-from tests.support.foreign_rows import NEWER, mend, spoil
+from tests.support.foreign_rows import NEWER, lose, mend, spoil
 from tests.support.schedule_world import (
     at,
     create_schedule,
@@ -351,3 +352,83 @@ def test_what_has_an_id_of_an_unknown_kind_holds_its_bucket_and_nothing_else() -
     assert shard.swept_below == minute_of(START_MS)
     world.run(20_000)
     assert [order.run.task_id for order in executor.orders] == [call.task_id]
+
+
+def left_damaged(world: World, executor: ScriptedExecutor | None = None) -> tuple[TaskId, EventRow]:
+    """A task whose last events can be read and whose first one, its specification, is gone."""
+    first = world.owner()
+    task_id = first.create(in_ms=10_000).task_id
+    if executor is not None:
+        world.run(10_500)
+        executor.succeeds(executor.last)
+    else:
+        reschedule(first, task_id, 20_000)
+    first.frozen = True
+    return task_id, lose(world.disk, task_id)
+
+
+def test_a_journal_without_its_specification_is_held_back_and_the_others_go_on() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    task_id, row = left_damaged(world)
+    node = world.owner()
+    other = node.create(in_ms=10_000)
+    for in_memory in (True, False):
+        answers = [node.read(task_id), node.cancel(task_id), node.wait(task_id)]
+        assert [each.refusal for each in answers] == [NEEDED] * 3
+        assert held(node) == ({task_id} if in_memory else set())
+        sentence = blocking(node, task_id, BlockingCause.NEWER_VERSION_NEEDED).sentence
+        assert f"the specification, event 1 of epoch {row.epoch}, is not there" in sentence
+        if in_memory:
+            world.run(MINUTE_MS)
+            node.engine.shards[SHARD].unreadable.clear()
+    assert [order.run.task_id for order in executor.orders] == [other.task_id]
+    assert len(world.disk.rows(task_id)) == 1
+    node.frozen = True
+    mend(world.disk, row)
+    newer = world.owner()
+    assert executor.last.run.task_id == task_id
+    executor.succeeds(executor.last)
+    assert newer.read(task_id).view.state is PublicState.SUCCEEDED
+
+
+def test_whoever_asks_for_an_ended_task_without_its_specification_ends_no_node() -> None:
+    world = World()
+    task_id, _ = left_damaged(world, ScriptedExecutor(world))
+    node = world.owner()
+    assert held(node) == set()
+    assert node.read(task_id).refusal is NEEDED
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pytest.param({"executor": None}, id="nobody has the claim"),
+        pytest.param({"run_seq": None}, id="the claim has no run"),
+        pytest.param({"spec_seq": 7}, id="another event is named"),
+    ],
+)
+def test_a_claim_that_lacks_what_it_stands_on_is_held_back(columns: Columns) -> None:
+    world = World()
+    ScriptedExecutor(world)
+    first = world.owner()
+    task_id = first.create(in_ms=1_000).task_id
+    world.run(500)
+    first.frozen = True
+    assert spoil(world.disk, task_id, columns).kind is EventKind.CLAIMED
+    node = world.owner()
+    world.run(MINUTE_MS)
+    assert held(node) == {task_id}
+    assert node.read(task_id).refusal is NEEDED
+
+
+def test_a_schedule_without_its_specification_is_held_back() -> None:
+    world = World()
+    first = world.owner()
+    schedule_id = create_schedule(first).task_id
+    first.frozen = True
+    spoil(world.disk, schedule_id, {"detail": None})
+    node = world.owner()
+    world.run(MINUTE_MS)
+    assert held(node) == {schedule_id}
+    assert read_schedule(node, schedule_id).refusal is NEEDED

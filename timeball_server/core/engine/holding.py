@@ -1,10 +1,11 @@
 """Tasks and schedules of which something was written that this version cannot read.
 
-A newer version wrote it, before a rollback or while an upgrade is under way. Such a task is held
-back: nothing of it is started, written, acknowledged, removed or told but that it is held back, and
-the watermark does not pass its hint (rule R18), so that a node that can read it finds it whole. All
-other tasks of the shard go on. Its bucket is swept again from time to time: if it can be read then,
-it goes on here. Must never take such a task for one that is not there. ADR 18 has the reasons.
+A newer version wrote it, before a rollback or while an upgrade is under way; or its head stands on
+rows that are not there. Such a task is held back: nothing of it is started, written, acknowledged,
+removed or told but that it is held back, and the watermark does not pass its hint (rule R18), so
+that a node that can read it finds it whole. All other tasks of the shard go on. Its bucket is swept
+again from time to time: if it can be read then, it goes on here. Must never take such a task for
+one that is not there. ADR 18 has the reasons.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ MOST_TOLD: Final = 20
 """Tasks of a shard that are told of one by one; the gauge counts all of them."""
 _REMEDY: Final = (
     "it is held back and nothing was changed; upgrade the scheduler nodes to the version that "
-    "wrote it, and it goes on by itself"
+    "wrote it, or restore what was lost, and it goes on by itself"
 )
 
 
@@ -164,9 +165,12 @@ def _tell(engine: Engine, task_id: TaskId, held: Held, token: int, command: AnyC
 def _reason(engine: Engine, held: Held) -> Reason:
     return Reason(
         cause=BlockingCause.NEWER_VERSION_NEEDED,
-        sentence=f"the version of {engine.node} cannot read {held.event}; a newer one wrote it",
+        sentence=(
+            f"the version of {engine.node} cannot read {held.event}; a newer one wrote it, or rows "
+            "were lost"
+        ),
         since_ms=held.since_ms,
-        next_check="a node of the version that wrote it owns the shard",
+        next_check="a node of the version that wrote it owns the shard, or the rows are restored",
         details=(("node", engine.node),),
     )
 
