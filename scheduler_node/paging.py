@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from timeball_server.core.ids import InvalidId, decode_id
+from timeball_server.core.ids import is_known
 from timeball_server.core.journal import DueRow
 from timeball_server.ports.store import DuePage
 
@@ -31,18 +31,7 @@ async def each_page(read: ReadPage, take: TakePage) -> None:
 
 def known_kinds(page: Sequence[DueRow]) -> tuple[Sequence[DueRow], Sequence[DueRow]]:
     """The hints of a page whose ids this version can read, and the others."""
-    try:
-        for hint in page:
-            decode_id(hint.task_id)
-    except InvalidId:
-        known = [hint for hint in page if _is_known(hint)]
-        return known, [hint for hint in page if not _is_known(hint)]
-    return page, ()
-
-
-def _is_known(hint: DueRow) -> bool:
-    try:
-        decode_id(hint.task_id)
-    except InvalidId:
-        return False
-    return True
+    foreign = [hint for hint in page if not is_known(hint.task_id)]
+    if not foreign:
+        return page, ()
+    return [hint for hint in page if is_known(hint.task_id)], foreign

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,8 +16,8 @@ from tests.support.manual_clock import ManualClock
 from tests.support.store_worlds import MINUTE, SHARD, due, event, task
 from timeball_server.core.engine import events
 from timeball_server.core.engine.effects import MoveDeletedBelow, ReadForRemoval, RemoveBuckets
-from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId
-from timeball_server.core.journal import State
+from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId, TaskId, home_of
+from timeball_server.core.journal import EventRow, State
 from timeball_server.core.retention import BucketContents, may_go
 from timeball_server.ports.store import Applied, NotApplied, OwnerRow, ShardRow
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
@@ -60,12 +60,12 @@ class Troubled(MemoryStore):
 class Rig:
     """A remover on a store that holds one full bucket."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Callable[[MemoryDatabase], Troubled] = Troubled) -> None:
         database = MemoryDatabase()
         database.shards[SHARD] = ShardRow(
             shard=SHARD, epoch=EPOCH, scan_from=Minute(MINUTE + 9), deleted_below=MINUTE
         )
-        self.store = Troubled(database)
+        self.store = store(database)
         self.clock = ManualClock()
         self.posted: list[events.Event] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -148,6 +148,29 @@ async def test_r19_a_bucket_is_read_to_its_end_however_many_pages_it_has() -> No
     found = await rig.answer()
     assert isinstance(found, events.BucketRead)
     assert found.contents.open_task == task(HEADS)
+
+
+async def test_r19_a_bucket_with_an_id_of_an_unknown_kind_is_read_and_stays() -> None:
+    """A newer version minted it: nobody pages behind it, and nobody removes what it names."""
+    ended = [replace(event(task(n), seq=2), state=State.SUCCEEDED) for n in range(HEADS)]
+    newer = replace(ended[0], task_id=TaskId("0z" + task(HEADS)[2:]))
+
+    class Newer(Troubled):
+        async def read_bucket_journals(
+            self, minute: Minute, shard: ShardId, after: TaskId | None, limit: int
+        ) -> Sequence[EventRow]:
+            if after is not None:
+                home_of(after)  # as adapters that keep parts apart do
+            heads = await super().read_bucket_journals(minute, shard, after, limit - 1)
+            return [*heads, newer]
+
+    rig = Rig(Newer)
+    await rig.store.append(ended)
+    rig.remover.read(ReadForRemoval(SHARD, EPOCH, MINUTE))
+    found = await rig.answer()
+    assert isinstance(found, events.BucketRead)
+    assert found.contents.open_task == newer.task_id
+    assert not may_go(found.contents, now_ms=2**62, retention_ms=10)
 
 
 async def test_r19_an_empty_bucket_has_nothing_to_wait_for() -> None:

@@ -109,6 +109,15 @@ def decode_id(text: str) -> IdParts:
     return IdParts(home, raw[9:], raw[0])
 
 
+def is_known(text: str) -> bool:
+    """Whether this version can read the id; one of an unknown kind was minted by a newer one."""
+    try:
+        decode_id(text)
+    except InvalidId:
+        return False
+    return True
+
+
 def home_of(task_id: TaskId) -> Bucket:
     """The bucket in which the journal of this task lies."""
     return decode_id(task_id).home

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from timeball_server.core.buckets import minute_of
-from timeball_server.core.ids import Minute, TaskId
+from timeball_server.core.ids import Minute, TaskId, is_known
 from timeball_server.core.journal import CLOSED, EventRow
 
 HOUR_MS: Final = 3_600_000
@@ -38,12 +38,15 @@ EMPTY: Final = BucketContents()
 
 
 def with_heads(contents: BucketContents, heads: Iterable[EventRow]) -> BucketContents:
-    """The contents once these heads are counted too."""
+    """The contents once these heads are counted too.
+
+    What has an id of an unknown kind has not ended, whatever its head says: a newer version knows.
+    """
     tasks, open_task, last_ms = contents.tasks, contents.open_task, contents.last_ms
     for head in heads:
         tasks += 1
         last_ms = max(last_ms, head.at_ms)
-        if head.state not in CLOSED:
+        if head.state not in CLOSED or not is_known(head.task_id):
             open_task = open_task or head.task_id
     return BucketContents(tasks=tasks, open_task=open_task, last_ms=last_ms)
 
