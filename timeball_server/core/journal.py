@@ -230,7 +230,8 @@ class ScheduleDetail:
 
     `nominal_ms` is the last nominal time that was decided, `launched` whether it was launched;
     `recent` are the ids of the last tasks, newest first. `run` is the run that this very event
-    launches, due at `run_due_ms`; an event from before there was such a field launches the run of
+    launches, due at `run_due_ms`; `run_down_ms` and `run_overlap_ms` are what its verdict says of its
+    lateness, so that it can be written again. An event from before there was such a field launches the run of
     `nominal_ms` if `launched`.
 
     `next_ms` is the nominal time in hand, `hand_epoch` the epoch in which it came in hand; epoch 0
@@ -255,6 +256,8 @@ class ScheduleDetail:
     run: TaskId | None = None
     run_due_ms: int = 0
     run_nominal_ms: int = 0
+    run_down_ms: int = 0
+    run_overlap_ms: int = 0
     buffered: tuple[tuple[int, Epoch], ...] = ()
     open: tuple[TaskId, ...] = ()
     seen_epoch: Epoch = NO_EPOCH

@@ -172,6 +172,51 @@ def test_s3_a_tick_without_its_ledger_row_gets_it_again() -> None:
     assert words(world, schedule_id) == [(10, "LAUNCHED")]
 
 
+def unless_ledger(row: Row) -> bool:
+    return not isinstance(row, LedgerRow)
+
+
+def test_s3_a_verdict_that_is_written_again_says_how_long_nobody_was_there() -> None:
+    world = World()
+    first = world.owner()
+    schedule_id = create_schedule(first).task_id
+    world.run(5_000)
+    first.frozen = True
+    world.jump(8_000)
+    second = world.node("s2")
+    second.hold_writes = True
+    second.acquire()
+    world.run(200)
+    (write,) = second.writes
+    second.frozen = True
+    tear(world, write, unless_ledger)
+    world.jump(30_000)
+    world.owner()
+    row = verdicts(world, schedule_id)[at(10)]
+    assert (row.verdict, row.cause, row.down_ms) == ("LAUNCHED", "fail-over", 3_000)
+    assert row.lateness_ms >= row.down_ms
+
+
+def test_s3_a_verdict_that_is_written_again_says_how_long_an_earlier_run_held_it_up() -> None:
+    world = World()
+    executor = ScriptedExecutor(world)
+    first = world.owner()
+    overlap = Overlap(policy=OverlapPolicy.BUFFER_ONE)
+    schedule_id = create_schedule(first, overlap=overlap).task_id
+    world.run(25_000)
+    first.hold_writes = True
+    executor.succeeds(executor.last)
+    while not any(isinstance(row, LedgerRow) for write in first.writes for row in write.rows):
+        first.settle_one()
+    (write,) = first.writes
+    first.frozen = True
+    tear(world, write, unless_ledger)
+    assert at(20) not in verdicts(world, schedule_id)
+    world.owner()
+    row = verdicts(world, schedule_id)[at(20)]
+    assert (row.verdict, row.lateness_ms, row.overlap_ms) == ("LAUNCHED", 5_000, 5_000)
+
+
 def test_s5_verdicts_on_what_was_passed_over_are_durable_before_the_tick() -> None:
     world = World()
     node = world.owner()

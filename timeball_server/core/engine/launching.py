@@ -172,9 +172,10 @@ def launched(
     run = occurrences.occurrence_id(task, nominal_ms)
     detail = detail_of(task)
     due_ms = spread.due_ms(detail.spec.when, task.task_id, nominal_ms)
+    words = run_words(shard, task, run, nominal_ms, due_ms)
     changes = _advanced(engine, shard, task, nominal_ms, nominal_ms, launched=True)
-    detail = replace(detail, **run_words(shard, task, run, nominal_ms, due_ms), **changes)
     verdict = verdict_row(engine, shard, task, nominal_ms, decision, run)
+    detail = replace(detail, **{**words, **changes, **_lateness_words(verdict)})
     return started(engine, shard, task, detail, (verdict,))
 
 
@@ -187,9 +188,16 @@ def run_words(
         "run": run,
         "run_due_ms": due_ms,
         "run_nominal_ms": nominal_ms,
+        "run_down_ms": 0,
+        "run_overlap_ms": 0,
         "recent": (run, *(known for known in detail.recent if known != run))[:_RECENT],
         "open": overlapping.with_run(shard, task, detail, run),
     }
+
+
+def _lateness_words(verdict: LedgerRow) -> dict[str, Any]:
+    """What the head must say for the verdict to be written again by whoever takes over."""
+    return {"run_down_ms": verdict.down_ms, "run_overlap_ms": verdict.overlap_ms}
 
 
 def with_run(
@@ -228,9 +236,10 @@ def recorded(
     """An earlier owner wrote the occurrence but not its TICK: the verdict is LAUNCHED (S3)."""
     run = occurrences.occurrence_id(task, nominal_ms)
     detail = detail_of(task)
+    words = run_words(shard, task, run, nominal_ms, nominal_ms)
     changes = _advanced(engine, shard, task, nominal_ms, nominal_ms, launched=True)
-    detail = replace(detail, **run_words(shard, task, run, nominal_ms, nominal_ms), **changes)
     verdict = verdict_row(engine, shard, task, nominal_ms, decision, run)
+    detail = replace(detail, **{**words, **changes, **_lateness_words(verdict)})
     return replace(only(detail), rows=(verdict,))
 
 
@@ -299,6 +308,8 @@ def verdict_again(shard: ShardState, task: ScheduleState) -> tuple[Row, ...]:
         cause="fail-over",
         lateness_ms=max(0, task.head.at_ms - nominal_ms),
         version=version_of(detail, nominal_ms),
+        down_ms=detail.run_down_ms,
+        overlap_ms=detail.run_overlap_ms,
     )
     return (row,)
 
