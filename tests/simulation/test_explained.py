@@ -20,9 +20,13 @@ CAUSES = {
 }
 
 
+SEEDS = {"explained, and nothing broken": 1}
+"""Where not 0: only some ask while a claim is on its way to the store."""
+
+
 @pytest.mark.parametrize("name", CAUSES)
 def test_every_cause_is_told_and_true(name: str) -> None:
-    report = simulate(0, profile=NEMESES[name])
+    report = simulate(SEEDS.get(name, 0), profile=NEMESES[name])
     assert not report.violations
     told = {each.removeprefix("told ") for each in report.shown if each.startswith("told ")}
     assert told >= set(CAUSES[name])

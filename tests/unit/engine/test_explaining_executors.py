@@ -8,6 +8,7 @@ from tests.support.engine_executors import ScriptedExecutor
 from tests.support.engine_world import START_MS, World
 from tests.support.explanations import blocking, causes, explanation, fact
 from tests.support.limits import allow, create_many, key_rule
+from timeball_server.core.commands import Explained, ExplainTask
 from timeball_server.core.engine import obstacles
 from timeball_server.core.engine.choice import SPILL_UP_MS
 from timeball_server.core.explanation import BlockingCause
@@ -224,3 +225,24 @@ def test_a_taken_shard_does_not_know_yet_what_runs_of_its_keys() -> None:
     (waiting,) = create_many(node, 1)
     reason = blocking(node, waiting.task_id, BlockingCause.KEY_LIMIT)
     assert "does not know yet" in reason.sentence
+
+
+@pytest.mark.parametrize("key", ["", "customer/7"])
+def test_who_asks_in_the_step_that_sets_a_place_free_hears_who_has_it_now(key: str) -> None:
+    world = World()
+    executor = ScriptedExecutor(world, slots=2 if key else 1)
+    node = world.owner()
+    _, following, last = (node.create(concurrency_key=key) for _ in range(3))
+    world.run(SECOND)
+    node.frozen = True  # what happens meanwhile is one step
+    executor.succeeds(executor.last)
+    asked = [
+        node.ask(ExplainTask(task_id=each.task_id, namespace="shop"), each.task_id)
+        for each in (following, last)
+    ]
+    node.frozen = False
+    node.hold_writes = True
+    node.feed()
+    told = [call.outcome.explanation for call in asked if isinstance(call.outcome, Explained)]
+    held = BlockingCause.KEY_LIMIT if key else BlockingCause.EXECUTORS_FULL
+    assert [each.blocking.cause for each in told] == [BlockingCause.STARTING, held]

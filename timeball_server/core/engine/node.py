@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from timeball_server.core.commands import ExplainTask
 from timeball_server.core.engine import (
     commands,
     creating,
@@ -47,14 +48,20 @@ def handle(
         if isinstance(event, e.LeaseProven):
             engine.lease_until_mono_ms = event.until_mono_ms
     _end_without_lease(engine)
+    questions: list[e.CommandArrived] = []
     for event in happened:
-        _HANDLERS[type(event)](engine, event)
+        if isinstance(event, e.CommandArrived) and isinstance(event.command, ExplainTask):
+            questions.append(event)
+        else:
+            _HANDLERS[type(event)](engine, event)
     _end_without_lease(engine)
     loading.issue(engine)
     sweeping.issue(engine)
     removing.issue(engine)
     doubts.look(engine)
     dispatching.advance(engine)
+    for question in questions:  # what became free in this step has been given away by now
+        _command(engine, question)
     leaving.advance(engine)
     watching.tell(engine)
     for shard in list(engine.shards.values()):
