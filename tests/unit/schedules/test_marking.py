@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -92,6 +93,28 @@ def test_what_jumps_dropped(calendar: Calendar, day: str, wanted: list[tuple[str
         Dropped(local=local, zone=BERLIN, at_ms=at(instant)) for local, instant in wanted
     )
     assert dropped(calendar, at(day), at(day) + DAY_MS, 1) == found[:1]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "days"),
+    [
+        (None, None, ["2026-03-29", "2027-03-28"]),
+        ("2026-03-29T03:00+02:00", None, ["2026-03-29", "2027-03-28"]),
+        ("2026-03-29T03:00:01+02:00", None, ["2027-03-28"]),
+        (None, "2027-03-28T03:00+02:00", ["2026-03-29", "2027-03-28"]),
+        (None, "2027-03-28T02:59:59.999+02:00", ["2026-03-29"]),
+    ],
+)
+def test_nothing_is_dropped_before_the_start_or_after_the_end(
+    start: str | None, end: str | None, days: list[str]
+) -> None:
+    calendar = replace(
+        berlin("30 2 * * *", gap=SKIP, fold=BOTH),
+        start_ms=None if start is None else at(start),
+        end_ms=None if end is None else at(end),
+    )
+    found = dropped(calendar, at("2026-01-01T00:00+01:00"), at("2028-01-01T00:00+01:00"), 100)
+    assert [each.local for each in found] == [f"{day}T02:30:00" for day in days]
 
 
 @given(five_fields, st.sampled_from(JUMPS), st.sampled_from(GapRule), st.sampled_from(FoldRule))
