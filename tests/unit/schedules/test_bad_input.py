@@ -376,3 +376,19 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "schedule.calendar.intervals[0].phase_ms",
         "schedule.calendar.jitter_ms",
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-W09-1",  # a Monday, in a calendar of weeks
+        *("20261225", "2026-12-5", "2026-13-01", "26-12-25", " 2026-12-25", "2026-12-25\n"),
+        *("\uff12026-12-25", "2026/12/25", "2026-12-25T00", ""),
+    ],
+)
+def test_a_date_is_written_one_way_only(text: str) -> None:
+    dates = ExcludedDates(dates=(text,))
+    problem = only(Calendar(crons=(DAILY,), excluded=Exclusions(dates=(dates,))))
+    assert problem.field == "schedule.calendar.excluded.dates[0].dates[0]"
+    assert "is no date" in problem.message
+    assert "2026-12-25" in problem.hint

@@ -46,9 +46,10 @@ def day_number(text: str, field: str = "dates") -> int:
         SpecProblem: it is no date of the calendar, or not written so.
     """
     try:
-        if len(text) != len("2026-12-25"):
+        day = date.fromisoformat(text)
+        if day.isoformat() != text:  # ISO 8601 has more ways, such as 2026-W09-1
             raise ValueError(text)
-        return date.fromisoformat(text).toordinal() - _EPOCH
+        return day.toordinal() - _EPOCH
     except ValueError:
         hint = "write year, month and day, as in 2026-12-25"
         raise refuse(field, f"{text[:40]!a} is no date", hint) from None
