@@ -32,7 +32,11 @@ class LimitsReader:
         self._told: events.LimitsSet | None = None
 
     async def first(self) -> None:
-        """Read until it succeeds once: without it the rates of handlers would not be kept."""
+        """Read until it succeeds once: without it the rates of handlers would not be kept.
+
+        Nor would they without a layout: an owner's part of a rate follows from how many shards
+        there are.
+        """
         while not await self._read():
             await self._clock.sleep_ms(READ_EVERY_MS)
 
@@ -49,8 +53,10 @@ class LimitsReader:
         except TimeballError as error:
             log.warning("limits cannot be read now; those read last hold", error=str(error))
             return False
-        shards = 1 if layout is None else len(layout.all_shards())
-        news = events.LimitsSet(rules, shards)
+        if layout is None:
+            log.warning("the cluster has no layout; limits cannot be shared among shards without")
+            return False
+        news = events.LimitsSet(rules, len(layout.all_shards()))
         if news != self._told:
             self._told = news
             self._post(news)

@@ -38,7 +38,7 @@ from timeball_server.ports.executors import ExecutorStream
 from timeball_server.ports.owners import OwnerClient
 from timeball_server.ports.store import NEVER, Applied, NotApplied
 from timeball_server.runtime.clock import SystemClock
-from timeball_server.store.memory import MemoryStore
+from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 pytestmark = pytest.mark.asyncio
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ class CountingStore(MemoryStore):
     """The store in memory, and what was asked of it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(MemoryDatabase(LAYOUT))
         self.appends = 0
         self.conditional = 0
         self.rows: list[Row] = []

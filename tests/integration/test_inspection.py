@@ -161,7 +161,7 @@ class Pair:
 @asynccontextmanager
 async def pair() -> AsyncIterator[Pair]:
     service = LocalCoordinator(100, CLOCK)
-    store = MemoryStore(MemoryDatabase())
+    store = MemoryStore(MemoryDatabase(LAYOUT))
 
     async def connect() -> LocalSession:
         return await service.connect(5_000)

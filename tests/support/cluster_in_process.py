@@ -73,7 +73,7 @@ class ClusterInProcess:
 
     def __init__(self) -> None:
         self.clock = SystemClock()
-        self.database = MemoryDatabase()
+        self.database = MemoryDatabase(LAYOUT)
         self.leash = Leash()
         self.service = LocalCoordinator(100, self.clock)
         self.coordinators: list[Coordinator] = []

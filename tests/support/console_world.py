@@ -51,7 +51,7 @@ class ConsoleWorld:
 
     def __init__(self, authenticator: Authenticator) -> None:
         self.service = LocalCoordinator(100, CLOCK)
-        self.store = MemoryStore(MemoryDatabase())
+        self.store = MemoryStore(MemoryDatabase(LAYOUT))
         self.nodes: dict[str, SchedulerNodeProcess] = {}
         self.sessions: list[LocalSession] = []
         dialer = GrpcOwnerDialer(clock=CLOCK, rng=random.Random(1))

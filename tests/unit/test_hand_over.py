@@ -14,17 +14,18 @@ from scheduler_node.ownership import PATIENCE_MS
 from scheduler_node.service import HAND_OVER_MS, SchedulerNode, SchedulerNodeConfig
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
 from timeball_server.coordination.local import Leg, LocalCoordinator, LocalSession
-from timeball_server.core.buckets import minute_of
+from timeball_server.core.buckets import Layout, LayoutRow, minute_of
 from timeball_server.core.commands import CancelTask, CreateTask, Done
 from timeball_server.core.commands import Outcome as Answer
-from timeball_server.core.ids import Bucket, IdParts, NodeId, ShardId, TaskId, encode_id
+from timeball_server.core.ids import Bucket, IdParts, Minute, NodeId, ShardId, TaskId, encode_id
 from timeball_server.core.messages import StreamHello
 from timeball_server.core.model import TaskSpec
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.executors import ExecutorStream
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
-SHARDS = [ShardId(number) for number in range(4)]
+LAYOUT = Layout((LayoutRow(from_minute=Minute(0), shard_count=4),))
+SHARDS = LAYOUT.all_shards()
 SESSION_MS = 4_000
 NONSENSE: Any = "an event that the engine has no handler for"
 TRIP_MS = 2
@@ -43,7 +44,7 @@ class Duo:
     def __init__(self, loop: VirtualLoop) -> None:
         self.clock = VirtualClock(loop)
         self.service = LocalCoordinator(100, self.clock)
-        self.database = MemoryDatabase()
+        self.database = MemoryDatabase(LAYOUT)
         self.sessions: dict[str, LocalSession] = {}
         self.dead: set[str] = set()
 

@@ -62,9 +62,13 @@ def _dead_letter_place(row: DeadLetterRow) -> ListPlace:
 
 
 class MemoryDatabase:
-    """All tables. Shared by the stores of several nodes; survives their crashes."""
+    """All tables. Shared by the stores of several nodes; survives their crashes.
 
-    def __init__(self) -> None:
+    Args:
+        layout: what bootstrap has written; None = that is still to come.
+    """
+
+    def __init__(self, layout: Layout | None = None) -> None:
         self.journal = JournalTable()
         self.due = DueTable()
         self.by_owner = ListTable(_owner_place)
@@ -75,7 +79,8 @@ class MemoryDatabase:
         self.access = AccessTables()
         self.shards: dict[ShardId, ShardRow] = {}
         self.owners: dict[ShardId, dict[Epoch, OwnerRow]] = {}
-        self.layout: dict[Minute, LayoutRow] = {}
+        rows = () if layout is None else layout.rows
+        self.layout: dict[Minute, LayoutRow] = {row.from_minute: row for row in rows}
         self.names: dict[tuple[str, str], TaskId] = {}
         # The union of row types cannot be told apart by a mapping's type: Any ends here.
         self.tables: Final[Mapping[type[Row], Table[Any]]] = {

@@ -20,7 +20,7 @@ from tests.support.sim.bounded import BOUNDED, CAPPED, CAPS, RATED, SLOWED, Step
 from tests.support.sim.clients import Client
 from tests.support.sim.keys import NAMESPACES
 from tests.support.sim.timekeepers import Also, Plan, wanted_of
-from tests.support.sim.world import LAYOUT, World
+from tests.support.sim.world import World
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.limit_rules import LimitKind
 from timeball_server.core.minting import CreateTime
@@ -142,10 +142,7 @@ CHANGES: Final[Mapping[str, Limit]] = {
 
 async def allow_rates(world: World) -> None:
     """The limits, from before anybody asks for anything."""
-    store = MemoryStore(world.database)
-    for row in LAYOUT.rows:
-        await store.add_layout(row)  # by which owners know their part of a handler's rate
-    access = store.access
+    access = MemoryStore(world.database).access
     for each in (*LIMITS.values(), *OTHERS):
         await access.add(each.row())
     world.history.rates += [limit.rate(name, 0) for name, limit in LIMITS.items()]

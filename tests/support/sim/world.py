@@ -105,7 +105,7 @@ class Seams:
 
 def _database(profile: Profile) -> MemoryDatabase:
     """Empty, or with shards that begin a few minutes ago: removals soon come to what is made."""
-    database = MemoryDatabase()
+    database = MemoryDatabase(LAYOUT)
     for shard in LAYOUT.all_shards() if profile.retention_s else ():
         first = Minute(minute_of(START_WALL_MS) - 2)
         database.shards[shard] = ShardRow(
