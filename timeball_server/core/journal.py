@@ -230,9 +230,9 @@ class ScheduleDetail:
 
     `nominal_ms` is the last nominal time that was decided, `launched` whether it was launched;
     `recent` are the ids of the last tasks, newest first. `run` is the run that this very event
-    launches, due at `run_due_ms`; `run_down_ms` and `run_overlap_ms` are what its verdict says of its
-    lateness, so that it can be written again. An event from before there was such a field launches the run of
-    `nominal_ms` if `launched`.
+    launches, due at `run_due_ms`; `run_down_ms` and `run_overlap_ms` are what its verdict says of
+    its lateness, so that it can be written again. An event from before there was such a field
+    launches the run of `nominal_ms` if `launched`.
 
     `next_ms` is the nominal time in hand, `hand_epoch` the epoch in which it came in hand; epoch 0
     = both are the alarm's, as in events from before there were such fields. `buffered` are nominal

@@ -69,7 +69,8 @@ def _marks(cron: ZonedCron, at_s: int) -> Iterator[Mark]:
 def dropped(calendar: Calendar, after_ms: int, until_ms: int, limit: int) -> tuple[Dropped, ...]:
     """What jumps dropped between two instants (the second included), in order, at most `limit`.
 
-    Nothing before the calendar's start or after its end: it names no time there anyway. Costs some microseconds for each jump near which the crons have local times at all.
+    Nothing before the calendar's start or after its end: it names no time there anyway.
+    Costs some microseconds for each jump near which the crons have local times at all.
     """
     if calendar.start_ms is not None:
         after_ms = max(after_ms, calendar.start_ms - 1)
