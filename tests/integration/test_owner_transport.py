@@ -16,6 +16,7 @@ from timeball.errors import (
     Unavailable,
 )
 
+from tests.support.polls import eventually
 from tests.support.rpc_records import EMPTY_ID, plain_create, plain_spec, plain_view
 from timeball_server.core.commands import (
     Command,
@@ -33,7 +34,12 @@ from timeball_server.ports.clock import Clock, Now
 from timeball_server.ports.owners import OwnerWatch
 from timeball_server.rpc.options import server_options
 from timeball_server.rpc.owner_servicer import ServicerLimits, ShardServicer
-from timeball_server.rpc.owner_transport import GrpcOwnerClient, GrpcOwnerDialer, OwnerLimits
+from timeball_server.rpc.owner_transport import (
+    UNUSED_MS,
+    GrpcOwnerClient,
+    GrpcOwnerDialer,
+    OwnerLimits,
+)
 
 GUARD_S = 20.0
 """Only ends a test that hangs."""
@@ -163,6 +169,46 @@ async def test_a_client_of_one_address_is_made_once() -> None:
     async with node() as it:
         assert it.dialer.client(it.address) is it.client
         assert it.dialer.client("127.0.0.1:1") is not it.client
+
+
+@pytest.mark.asyncio
+async def test_a_client_of_a_node_that_has_gone_for_good_is_closed() -> None:
+    async with node() as it:
+        it.owner.gate.set()
+        assert len(await it.client.execute([read()])) == 1
+        other = it.dialer.client("127.0.0.1:1")
+        it.clock.mono_ms += UNUSED_MS
+        assert it.dialer.client("127.0.0.1:2") is not it.client
+        assert it.dialer.client(it.address) is it.client, "its stream stands"
+        assert it.dialer.client("127.0.0.1:1") is not other, "nobody ever spoke to that one"
+        await asyncio.sleep(0)
+        with pytest.raises(Draining, match="closed"):
+            await other.execute([read()])
+        await it.server.stop(None)
+
+        async def ended() -> bool:
+            return not it.client.is_open
+
+        await eventually(ended, "the end of its stream is heard of")
+        it.clock.mono_ms += UNUSED_MS - 1
+        it.dialer.client("127.0.0.1:2")
+        assert it.client in it.dialer.clients()
+        it.clock.mono_ms += 60_000
+        it.dialer.client("127.0.0.1:2")
+        assert it.client not in it.dialer.clients()
+
+
+@pytest.mark.asyncio
+async def test_a_watched_node_is_not_gone_though_nobody_asks_it_anything() -> None:
+    async with node() as it:
+        watch = it.client.watch()
+        it.clock.mono_ms += UNUSED_MS
+        assert it.dialer.client("127.0.0.1:2") is not it.client
+        assert it.client in it.dialer.clients()
+        await watch.close()
+        it.clock.mono_ms += UNUSED_MS
+        it.dialer.client("127.0.0.1:2")
+        assert it.client not in it.dialer.clients()
 
 
 @pytest.mark.asyncio

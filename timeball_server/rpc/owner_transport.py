@@ -49,6 +49,10 @@ from timeball_server.rpc.watching import GrpcOwnerWatch
 PACE_S: Final = 0.005
 """How old the last message is when the next one goes: what many callers ask travels together, and
 what one asks alone goes at once."""
+UNUSED_MS: Final = 600_000
+"""A node that nobody asked for so long and that ended its streams has gone: its client is closed.
+Longer than any call to it takes."""
+_LOOK_EVERY_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +283,13 @@ class GrpcOwnerClient(OwnerClient):
         self._not_before_ms = 0
         self._closed = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a stream to the node stands, or is being opened."""
+        if self._stream is not None and not self._stream.ended:
+            return True
+        return any(not watch.ended for watch in self._watches)
+
     async def execute(self, commands: Sequence[Command]) -> Sequence[Outcome]:
         """See the port. Also raises ResourceExhausted when too much is in flight."""
         asks = self._current().ask(commands)
@@ -335,7 +346,7 @@ class GrpcOwnerClient(OwnerClient):
 
 
 class GrpcOwnerDialer(OwnerDialer):
-    """Clients by address, each with its own connection.
+    """Clients by address, each with its own connection until its node has gone for good.
 
     Args:
         clock: measures pauses.
@@ -357,6 +368,9 @@ class GrpcOwnerDialer(OwnerDialer):
         self._credentials = credentials
         self._limits = limits or OwnerLimits()
         self._clients: dict[str, GrpcOwnerClient] = {}
+        self._used_ms: dict[str, int] = {}
+        self._look_ms = 0
+        self._closing: set[asyncio.Task[None]] = set()
 
     def client(self, address: str) -> OwnerClient:
         """The client for a scheduler node's address; made once, connects when first used."""
@@ -370,7 +384,16 @@ class GrpcOwnerDialer(OwnerDialer):
         """The same scheduler node, for consoles; over the same connection."""
         return self._client(address).inspector
 
+    def clients(self) -> Sequence[GrpcOwnerClient]:
+        """Those that are kept."""
+        return list(self._clients.values())
+
     def _client(self, address: str) -> GrpcOwnerClient:
+        now_ms = self._clock.now().mono_ms
+        self._used_ms[address] = now_ms
+        if now_ms >= self._look_ms:
+            self._look_ms = now_ms + _LOOK_EVERY_MS
+            self._close_unused(now_ms - UNUSED_MS)
         found = self._clients.get(address)
         if found is None:
             channel = self._channel(address)
@@ -378,11 +401,20 @@ class GrpcOwnerDialer(OwnerDialer):
             self._clients[address] = found
         return found
 
+    def _close_unused(self, since_ms: int) -> None:
+        """Close what nobody has asked for since an instant, and what no stream of it holds."""
+        for address, client in list(self._clients.items()):
+            if self._used_ms[address] <= since_ms and not client.is_open:
+                del self._clients[address], self._used_ms[address]
+                task = asyncio.get_running_loop().create_task(client.close(), name="close")
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
     async def close(self) -> None:
         """Close all connections; safe to call twice."""
         clients = list(self._clients.values())
         self._clients.clear()
-        await asyncio.gather(*(client.close() for client in clients))
+        await asyncio.gather(*(client.close() for client in clients), *self._closing)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         options = internal_channel_options()

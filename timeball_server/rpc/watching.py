@@ -43,6 +43,11 @@ class GrpcOwnerWatch(OwnerWatch):
         self._closing = False
         self._tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._read()))
 
+    @property
+    def ended(self) -> bool:
+        """Whether it tells no more."""
+        return bool(self._over)
+
     def follow(self, number: int, watched: WatchTask) -> None:
         """See the port."""
         self._wishes.append((number, watched))
