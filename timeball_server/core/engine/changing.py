@@ -19,7 +19,7 @@ from timeball_server.core.commands import (
     UpdateSchedule,
 )
 from timeball_server.core.engine import launching, occurrences, schedules, ticking
-from timeball_server.core.engine.pinning import answer
+from timeball_server.core.engine.pinning import answer, refuse
 from timeball_server.core.engine.reading import Standing
 from timeball_server.core.engine.state import (
     Engine,
@@ -27,7 +27,6 @@ from timeball_server.core.engine.state import (
     ShardState,
 )
 from timeball_server.core.engine.verdicts import Decision, Move, Verdict, span
-from timeball_server.core.engine.writing import reply
 from timeball_server.core.ids import Epoch, TaskId
 from timeball_server.core.journal import EventKind, Row, ScheduleDetail
 from timeball_server.core.model import PausedBy, ScheduleSpec
@@ -57,7 +56,8 @@ def update(
     changed = _with_spec(engine, shard, task, spec)
     if changed is None:
         message = "the schedule would never fire: it has no nominal time after now"
-        reply(engine, token, Rejected(RejectionReason.HORIZON, message))
+        rejected = Rejected(RejectionReason.HORIZON, message)
+        refuse(engine, shard, task, token, command, rejected)
         return
     ahead = (schedules.version_row(shard, task, changed, command.actor),)
     _append(engine, shard, task, token, command, changed, EventKind.SCHEDULE_UPDATED, ahead)

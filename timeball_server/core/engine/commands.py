@@ -49,7 +49,6 @@ from timeball_server.core.engine.state import (
     ShardState,
     TaskCommand,
     TaskState,
-    memory_for,
 )
 from timeball_server.core.engine.writing import (
     begin,
@@ -125,7 +124,7 @@ def _to_task(
 
 def read_into_memory(engine: Engine, shard: ShardState, task_id: TaskId) -> TaskState:
     """A placeholder that loads respect, and the read that fills it (rule R9)."""
-    task = memory_for(task_id, shard.shard)
+    task = placing.memory_for(task_id, shard.shard)
     task.loading = Loading.READING
     shard.tasks[task_id] = task
     engine.out.append(ReadTasks(shard.shard, shard.epoch, (task_id,)))

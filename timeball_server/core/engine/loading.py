@@ -23,7 +23,6 @@ from timeball_server.core.engine.state import (
     Loading,
     Phase,
     ShardState,
-    memory_for,
 )
 from timeball_server.core.engine.writing import drop_shard
 from timeball_server.core.ids import Minute, TaskId, home_of
@@ -204,7 +203,7 @@ def _enter(engine: Engine, shard: ShardState, hint: DueRow, rows: Sequence[Event
         return False
     if not _follows(engine, shard, head) and not settling.unsettled(shard, hint, head):
         return False
-    task = memory_for(hint.task_id, shard.shard)
+    task = placing.memory_for(hint.task_id, shard.shard)
     shard.tasks[hint.task_id] = task
     task.alarm_minute = hint.minute
     placing.fill(engine, shard, task, rows)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from timeball_server.core.buckets import minute_of
-from timeball_server.core.commands import Outcome
+from timeball_server.core.commands import Outcome, Rejected
+from timeball_server.core.engine import repeating
 from timeball_server.core.engine.state import AnyCommand, Engine, ShardState, TaskState
 from timeball_server.core.engine.writing import adopted_event, begin, due_row, reply, scan_floor
 from timeball_server.core.journal import DueRow
@@ -36,7 +37,21 @@ def answer(
 ) -> None:
     """Tell a caller what the head says; the command waits if that must be confirmed first."""
     if pinned(engine, shard, task, token, command):
+        repeating.note(shard, task.task_id, command, outcome)
         reply(engine, token, outcome)
+
+
+def refuse(
+    engine: Engine,
+    shard: ShardState,
+    task: TaskState,
+    token: int,
+    command: AnyCommand,
+    rejected: Rejected,
+) -> None:
+    """Refuse what follows from the request and not from the head, which need not be confirmed."""
+    repeating.note(shard, task.task_id, command, rejected)
+    reply(engine, token, rejected)
 
 
 def adopt(engine: Engine, shard: ShardState, task: TaskState) -> None:

@@ -26,10 +26,17 @@ from timeball_server.core.engine.state import (
     ShardState,
     TaskState,
 )
+from timeball_server.core.ids import KIND_SCHEDULE, ShardId, TaskId, decode_id
 from timeball_server.core.journal import CLOSED, EventRow, State, fold, unreadable_event
 
 CLAIM_GRID_MS: Final = 25
 """Claims ahead of time are made at multiples of this."""
+
+
+def memory_for(task_id: TaskId, shard: ShardId) -> TaskState:
+    """An empty record for a task or a schedule, whichever the id names."""
+    kind = decode_id(task_id).kind
+    return ScheduleState(task_id, shard) if kind == KIND_SCHEDULE else TaskState(task_id, shard)
 
 
 def fill(engine: Engine, shard: ShardState, task: TaskState, rows: Iterable[EventRow]) -> bool:

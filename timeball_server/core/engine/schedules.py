@@ -32,12 +32,14 @@ from timeball_server.core.engine import (
     creating,
     launching,
     placing,
+    repeating,
     ticking,
     triggering,
 )
 from timeball_server.core.engine.firsts import first_row
-from timeball_server.core.engine.pinning import answer, pinned
+from timeball_server.core.engine.pinning import answer, pinned, refuse
 from timeball_server.core.engine.state import (
+    AnyCommand,
     Engine,
     Mutation,
     ScheduleCommand,
@@ -95,19 +97,22 @@ def answer_again(
     detail = task.detail
     known = detail is not None and command.request_id in detail.requests
     free_again = bool(command.spec.name) and task.state in (State.VOID, State.ENDED) and not known
+    if _told_before(engine, shard, task, token, command):
+        return
     if task.state is State.ABSENT or free_again:
         create(engine, shard, task, token, command)
     elif not pinned(engine, shard, task, token, command):
         return
     elif detail is None:
         message = "the schedule was ended before this creation arrived"
-        reply(engine, token, Rejected(RejectionReason.VOIDED, message))
+        refuse(engine, shard, task, token, command, Rejected(RejectionReason.VOIDED, message))
     elif command.spec.name and not known:
         message = f"there is a schedule {command.spec.name} already; update it, or choose a name"
-        reply(engine, token, Rejected(RejectionReason.VOIDED, message))
+        refuse(engine, shard, task, token, command, Rejected(RejectionReason.VOIDED, message))
     elif detail.spec != command.spec and not (known and detail.version > 1):
         message = "this request_id was used before for a different schedule"
-        reply(engine, token, Rejected(RejectionReason.REQUEST_ID_REUSED, message))
+        rejected = Rejected(RejectionReason.REQUEST_ID_REUSED, message)
+        refuse(engine, shard, task, token, command, rejected)
     else:
         reply(engine, token, ScheduleDone(view_of(task), fresh=False))
 
@@ -126,7 +131,8 @@ def create(
     except SpecProblem as problem:
         detail, message = None, str(problem)
     if detail is None:
-        reply(engine, token, Rejected(RejectionReason.HORIZON, message))
+        rejected = Rejected(RejectionReason.HORIZON, message)
+        refuse(engine, shard, task, token, command, rejected)
         return
     task.spec = command.spec.task
     ahead = (version_row(shard, task, detail, command.actor), _listing(task, detail))
@@ -262,10 +268,34 @@ def decide(
     The coordinator has checked what callers wish; zone data may differ from node to node for all
     that, so what cannot be evaluated here is refused.
     """
+    if _told_before(engine, shard, task, token, command):
+        return
     try:
         _decide(engine, shard, task, token, command)
     except SpecProblem as problem:
-        reply(engine, token, Rejected(RejectionReason.HORIZON, str(problem)))
+        rejected = Rejected(RejectionReason.HORIZON, str(problem))
+        refuse(engine, shard, task, token, command, rejected)
+
+
+def _told_before(
+    engine: Engine,
+    shard: ShardState,
+    task: ScheduleState,
+    token: int,
+    command: AnyCommand,
+) -> bool:
+    """Tell a request that left no event once more what it was told; False = nothing is known."""
+    if not isinstance(command, CreateSchedule | EndSchedule | ChangeSchedule):
+        return False
+    key = (task.task_id, command.request_id)
+    if key not in shard.told:
+        return False
+    outcome = shard.told[key] or _answer(task, ReadSchedule(task_id=key[0], namespace=""))
+    if task.chain:
+        answer(engine, shard, task, token, command, outcome)
+    else:
+        reply(engine, token, outcome)
+    return True
 
 
 def _decide(
@@ -279,9 +309,10 @@ def _decide(
     if isinstance(command, UpdateSchedule) and command.allow_missing and not active:
         _update_missing(engine, shard, task, token, command)
     elif task.state is State.ABSENT and isinstance(command, EndSchedule):
+        repeating.note(shard, task.task_id, command, commands.not_found())
         commands.void_unknown(engine, shard, task, token, command)
     elif task.state is State.ABSENT:
-        reply(engine, token, commands.not_found())
+        refuse(engine, shard, task, token, command, commands.not_found())
     elif active and isinstance(command, EndSchedule | ChangeSchedule):
         _change(engine, shard, task, token, command)
     elif task.state is State.ENDED and isinstance(command, TriggerSchedule):

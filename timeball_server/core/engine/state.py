@@ -21,6 +21,7 @@ from timeball_server.core.commands import (
     ExplainTask,
     ReadSchedule,
     ReadTask,
+    Rejected,
     WatchTask,
 )
 from timeball_server.core.engine.config import EngineConfig as EngineConfig  # noqa: PLC0414 - users of the state want it
@@ -32,7 +33,6 @@ from timeball_server.core.engine.pulse import Pulse
 from timeball_server.core.engine.reading import Held, Slice, Standing
 from timeball_server.core.engine.removal import Removal, RemovalStage
 from timeball_server.core.ids import (
-    KIND_SCHEDULE,
     SCHEDULES_MINUTE,
     Bucket,
     Epoch,
@@ -40,7 +40,6 @@ from timeball_server.core.ids import (
     Minute,
     ShardId,
     TaskId,
-    decode_id,
     home_of,
 )
 from timeball_server.core.journal import (
@@ -275,12 +274,6 @@ class ScheduleState(TaskState):
             self.spec = row.detail.spec.task
 
 
-def memory_for(task_id: TaskId, shard: ShardId) -> TaskState:
-    """An empty record for a task or a schedule, whichever the id names."""
-    kind = decode_id(task_id).kind
-    return ScheduleState(task_id, shard) if kind == KIND_SCHEDULE else TaskState(task_id, shard)
-
-
 @dataclass(slots=True, kw_only=True)
 class Mutation:
     """An event on its way to the store, and what follows when it is durable.
@@ -323,7 +316,7 @@ class ShardState:
     the latest, or did, to be handed over. `watchers` are tokens by task, and whether they want all
     changes or the end. `parked` are open runs of schedules that are not in memory, because their
     next attempt is far ahead. `voided` are unique numbers of ids that this epoch closed unused.
-    `unreadable` are tasks and schedules that are held back because a newer version wrote them.
+    `unreadable` are held back (`holding`), `told` refusals that left no event (`repeating`).
     """
 
     shard: ShardId
@@ -342,6 +335,7 @@ class ShardState:
     touched: set[TaskId] = field(default_factory=set)
     recent: dict[bytes, TaskId] = field(default_factory=dict)
     voided: dict[bytes, TaskId] = field(default_factory=dict)
+    told: dict[tuple[TaskId, str], Rejected | None] = field(default_factory=dict)
     asking: dict[TaskId, list[ScheduleState]] = field(default_factory=dict)
     finding: dict[bytes, list[tuple[int, CreateTask]]] = field(default_factory=dict)
     watchers: dict[TaskId, dict[int, bool]] = field(default_factory=dict)
