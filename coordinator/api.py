@@ -59,8 +59,8 @@ class TaskApi:
         self._creator = Creator(cluster, Namer(cluster, self._reader))
         self._explainer = Explainer(self._reader, cluster.calls, cluster.clock)
         self._waiter = Waiter(self._reader, cluster.calls)
-        self._batch_reader = BatchReader(cluster)
-        self._lister = Lister(cluster.store, cluster.calls, cluster.clock, cluster.token_key)
+        self._batch_reader = BatchReader(cluster, self._reader)
+        self._lister = Lister(cluster, self._reader)
 
     async def create(
         self,
@@ -104,15 +104,23 @@ class TaskApi:
         patience_ms: int | None = None,
         *,
         allow_stale: bool = False,
+        with_journal: bool = True,
     ) -> list[BatchAnswer]:
         """Read tasks, in the order of the ids, each by itself.
+
+        Args:
+            with_journal: tell their stories too, or not in all answers.
 
         Raises:
             StoreUnavailable: none could be read.
         """
         deadline = self._deadline(patience_ms)
         return await self._batch_reader.read(
-            task_ids, caller.namespace, deadline, allow_stale=allow_stale
+            task_ids,
+            caller.namespace,
+            deadline,
+            allow_stale=allow_stale,
+            with_journal=with_journal,
         )
 
     async def list_by_owner(

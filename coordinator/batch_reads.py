@@ -1,43 +1,41 @@
 """Reads of many tasks at once, each by the reader's rule: journals, owner rows after them, owners.
 
-One read of journals for all, one owner row for each shard, one call for each owner. Must never
-let one task's failure touch another's answer.
+What is known to have ended is not read again. One read of journals for all others, one of owner
+rows, one call for each owner. Must never let one task's failure touch another's answer.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from timeball.errors import TimeballError
 
 from coordinator.deadline import Deadline
-from coordinator.hints import found_in
+from coordinator.hints import found_of
 from coordinator.outcomes import not_found, view_or_error
-from coordinator.owner_rows import OwnerRows
-from coordinator.read_rule import Verdict, judge
-from coordinator.reader import ReadResult, expired, shown
+from coordinator.read_rule import SETTLED, Verdict, judge
+from coordinator.reader import Reader, ReadResult, expired, shown
 from coordinator.requests import Cluster
-from coordinator.unread import unread
 from timeball_server.core.commands import ReadTask
 from timeball_server.core.ids import KIND_TASK, InvalidId, ShardId, TaskId, decode_id, home_of
-from timeball_server.core.journal import CLOSED, EventRow, head_of
+from timeball_server.core.journal import History, fold, unreadable_event
 from timeball_server.core.model import TaskView
 from timeball_server.core.view import HIDDEN
 from timeball_server.ports.store import OwnerRow
 
 BatchAnswer = ReadResult | TimeballError
-Journals = Mapping[TaskId, Sequence[EventRow]]
+Histories = Mapping[TaskId, History]
 
 
 class BatchReader:
     """Answers what many tasks are."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, reader: Reader) -> None:
         self._store = cluster.store
         self._calls = cluster.calls
-        self._owner_rows = OwnerRows(cluster.store, cluster.clock)
+        self._owner_rows = reader.owner_rows
+        self._ended = reader.ended
         self._shards = frozenset(cluster.layout.all_shards())
 
     async def read(
@@ -47,39 +45,70 @@ class BatchReader:
         deadline: Deadline,
         *,
         allow_stale: bool = False,
+        with_journal: bool = True,
     ) -> list[BatchAnswer]:
         """The tasks as they are, in the order of the ids; an id may come twice.
+
+        Args:
+            allow_stale: show what the journal says where an owner does not answer, marked.
+            with_journal: tell their stories too, or not in all answers.
 
         Raises:
             StoreUnavailable: no task could be read.
         """
         known = [task_id for task_id in dict.fromkeys(task_ids) if self._is_ours(task_id)]
-        journals = await self._store.read_journals(known)
-        owners = await self._owners_of(known, journals)
         answers: dict[TaskId, BatchAnswer] = {}
         for task_id in known:
-            owner = owners.get(home_of(task_id).shard)
-            answer = _by_journal(task_id, journals.get(task_id, ()), owner, namespace)
-            if answer is not None:
-                answers[task_id] = answer
-        asked = [task_id for task_id in known if task_id not in answers]
+            view = self._ended.find(task_id, namespace, with_journal=with_journal)
+            if view is not None:
+                answers[task_id] = ReadResult(view)
+        rest = [task_id for task_id in known if task_id not in answers]
+        histories = await self._histories(rest)
+        answers |= await self._by_journal(rest, histories, namespace, with_journal=with_journal)
+        asked = [task_id for task_id in rest if task_id not in answers]
         results = await self._ask(asked, namespace, deadline)
         for task_id, result in zip(asked, results, strict=True):
-            rows = journals.get(task_id, ()) if allow_stale else ()
-            answers[task_id] = _or_stale(result, rows, namespace)
+            history = histories.get(task_id) if allow_stale else None
+            answers[task_id] = _or_stale(result, history, namespace)
         return [answers.get(task_id) or not_found(task_id) for task_id in task_ids]
 
+    async def _histories(self, task_ids: Sequence[TaskId]) -> Histories:
+        journals = await self._store.read_journals(task_ids) if task_ids else {}
+        folded = {task_id: fold(rows) for task_id, rows in journals.items()}
+        return {task_id: history for task_id, history in folded.items() if history is not None}
+
+    async def _by_journal(
+        self,
+        task_ids: Sequence[TaskId],
+        histories: Histories,
+        namespace: str,
+        *,
+        with_journal: bool,
+    ) -> dict[TaskId, BatchAnswer]:
+        """What the store alone can say; what has ended is remembered."""
+        owners = await self._owners_of(task_ids, histories)
+        answers: dict[TaskId, BatchAnswer] = {}
+        for task_id in task_ids:
+            owner = owners.get(home_of(task_id).shard)
+            history = histories.get(task_id)
+            answer = _judged(task_id, history, owner, namespace, with_journal=with_journal)
+            if answer is not None:
+                answers[task_id] = answer
+            if isinstance(answer, ReadResult):
+                self._ended.keep(answer.task)
+        return answers
+
     async def _owners_of(
-        self, task_ids: Sequence[TaskId], journals: Journals
-    ) -> Mapping[ShardId, OwnerRow | None]:
-        """The owner rows of tasks that are not open, read after their journals (rule R16)."""
-        shards = {
-            home_of(task_id).shard
-            for task_id in task_ids
-            if (head := head_of(journals.get(task_id, ()))) is None or head.state in CLOSED
-        }
-        rows = await asyncio.gather(*(self._owner_rows.read(shard) for shard in shards))
-        return dict(zip(shards, rows, strict=True))
+        self, task_ids: Sequence[TaskId], histories: Histories
+    ) -> Mapping[ShardId, OwnerRow]:
+        """The owner rows of those that are not asked anyway, read after their journals (R16)."""
+        return await self._owner_rows.read(
+            {
+                home_of(task_id).shard
+                for task_id in task_ids
+                if (history := histories.get(task_id)) is None or history.head.state in SETTLED
+            }
+        )
 
     async def _ask(
         self, task_ids: Sequence[TaskId], namespace: str, deadline: Deadline
@@ -97,36 +126,43 @@ class BatchReader:
         return parts.kind == KIND_TASK and parts.home.shard in self._shards
 
 
-def _by_journal(
-    task_id: TaskId, rows: Sequence[EventRow], owner: OwnerRow | None, namespace: str
+def _judged(
+    task_id: TaskId,
+    history: History | None,
+    owner: OwnerRow | None,
+    namespace: str,
+    *,
+    with_journal: bool,
 ) -> BatchAnswer | None:
     """What the store alone can say, None if the owner must be asked.
 
     A task of another namespace is not found, whatever its state: nobody is asked about it.
     """
-    head, home = head_of(rows), home_of(task_id)
-    verdict = judge(head, owner, home.minute)
+    head = None if history is None else history.head
+    verdict = judge(head, owner, home_of(task_id).minute)
     if verdict is Verdict.EXPIRED:
         return expired(task_id)
-    if unread(rows) is not None:
+    if history is not None and unreadable_event(history) is not None:
         return None
-    view = _view(rows, namespace)
+    view = None if history is None else _view(history, namespace, with_journal=with_journal)
     is_shown = head is not None and head.state not in HIDDEN
     if verdict is Verdict.NOT_FOUND or (is_shown and view is None):
         return not_found(task_id)
     return ReadResult(view) if verdict is Verdict.ANSWER and view is not None else None
 
 
-def _view(rows: Sequence[EventRow], namespace: str) -> TaskView | None:
-    found = found_in(rows, namespace, partial(shown, with_journal=True))
+def _view(history: History, namespace: str, *, with_journal: bool = True) -> TaskView | None:
+    found = found_of(history, namespace, partial(shown, with_journal=with_journal))
     return None if found is None else found.view
 
 
 def _or_stale(
-    result: TaskView | TimeballError, rows: Sequence[EventRow], namespace: str
+    result: TaskView | TimeballError, history: History | None, namespace: str
 ) -> BatchAnswer:
-    """The owner's answer; where it could not be had, what these rows say, marked."""
+    """The owner's answer; where it could not be had, what this journal says, marked."""
     if not isinstance(result, TimeballError):
         return ReadResult(result)
-    view = _view(rows, namespace) if result.code == "UNAVAILABLE" else None
+    if history is None or result.code != "UNAVAILABLE":
+        return result
+    view = _view(history, namespace)
     return result if view is None else ReadResult(view, stale=True)

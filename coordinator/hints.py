@@ -38,10 +38,10 @@ STREAMS_OF: Final[dict[PublicState, tuple[str, ...]]] = {
 
 
 class Found(NamedTuple):
-    """A task behind a hint, by its journal alone."""
+    """A task behind a hint, by its journal alone. `entered_ms`: see the function."""
 
     view: TaskView
-    history: History
+    entered_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +150,15 @@ def found_in(
     None as well for what a newer version wrote: whoever lists or answers looks at `unread` too.
     """
     history = fold(rows)
-    if history is None or history.head.state in HIDDEN or unreadable_event(history) is not None:
+    return None if history is None else found_of(history, namespace, show)
+
+
+def found_of(history: History, namespace: str, show: Callable[[History], TaskView]) -> Found | None:
+    """The same of a journal that is folded already."""
+    if history.head.state in HIDDEN or unreadable_event(history) is not None:
         return None
     view = show(history)
-    return Found(view, history) if view.spec.namespace == namespace else None
+    return Found(view, entered_ms(history)) if view.spec.namespace == namespace else None
 
 
 def entered_ms(history: History) -> int | None:
@@ -184,7 +189,7 @@ def _of_state(row: StateListRow) -> Hint:
     public = next(state for state, words in STREAMS_OF.items() if row.state in words)
 
     def is_of(found: Found) -> bool:
-        return found.view.state is public and entered_ms(found.history) == row.at_ms
+        return found.view.state is public and found.entered_ms == row.at_ms
 
     return Hint(at_ms=row.at_ms, task_id=row.task_id, handler="", is_of=is_of)
 
@@ -192,6 +197,6 @@ def _of_state(row: StateListRow) -> Hint:
 def _of_letter(row: DeadLetterRow) -> Hint:
     def is_of(found: Found) -> bool:
         failed = found.view.state is PublicState.FAILED
-        return failed and entered_ms(found.history) == row.at_ms
+        return failed and found.entered_ms == row.at_ms
 
     return Hint(at_ms=row.at_ms, task_id=row.task_id, handler=row.handler, is_of=is_of)

@@ -1,13 +1,13 @@
 """Lists of tasks, newest first: one user's by creation, everybody's by when they came to a state.
 
-List rows are hints: every task is read by its journal before it is shown, and those whose
-attempt may have begun are asked of their owners. One call looks at a bounded number of days and
-rows; a page may therefore be short, or empty, and still have a next one.
+List rows are hints: every task is read by its journal before it is shown, unless it is known to
+have ended, and those whose attempt may have begun are asked of their owners. One call looks at a
+bounded number of days and rows; a page may therefore be short, or empty, and still have a next one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,12 +15,21 @@ from typing import Final
 from timeball.errors import TimeballError, refused
 
 from coordinator.deadline import Deadline
-from coordinator.hints import STREAMS_OF, Hint, OwnerSource, Source, StateSource, found_in
+from coordinator.hints import (
+    STREAMS_OF,
+    Found,
+    Hint,
+    OwnerSource,
+    Source,
+    StateSource,
+    found_of,
+)
 from coordinator.outcomes import view_or_error
-from coordinator.owner_calls import OwnerCalls
 from coordinator.paging import ListQuery, Place, seal, unseal
-from coordinator.reader import shown
-from coordinator.unread import marked, unread
+from coordinator.read_rule import Verdict, judge
+from coordinator.reader import Reader, shown
+from coordinator.requests import Cluster
+from coordinator.unread import marked
 from coordinator.walk import (
     BUDGET_MS,
     DAY_MS,
@@ -31,9 +40,9 @@ from coordinator.walk import (
     start,
 )
 from timeball_server.core.commands import ReadTask
+from timeball_server.core.ids import TaskId, home_of
+from timeball_server.core.journal import History, fold, unreadable_event
 from timeball_server.core.model import EVERYBODY, PublicState, TaskView
-from timeball_server.ports.clock import Clock
-from timeball_server.ports.store import Store
 
 OWNER_PATIENCE_MS: Final = 500
 """Owners that do not answer in this time leave their tasks as the journal has them."""
@@ -48,13 +57,15 @@ class Page:
 
 
 class Lister:
-    """Lists tasks. `token_key` seals page tokens; coordinators of one cluster share it."""
+    """Lists tasks."""
 
-    def __init__(self, store: Store, calls: OwnerCalls, clock: Clock, token_key: bytes) -> None:
-        self._store = store
-        self._calls = calls
-        self._clock = clock
-        self._key = token_key
+    def __init__(self, cluster: Cluster, reader: Reader) -> None:
+        self._store = cluster.store
+        self._calls = cluster.calls
+        self._clock = cluster.clock
+        self._key = cluster.token_key
+        self._owner_rows = reader.owner_rows
+        self._ended = reader.ended
 
     async def page(
         self, query: ListQuery, page_size: int, page_token: str, deadline: Deadline
@@ -113,20 +124,63 @@ class Lister:
     ) -> list[Item[TaskView]]:
         """The tasks behind these hints that answer the query, as they are now."""
         hints = [hint for hint in hints if query.handler in ("", hint.handler or query.handler)]
-        journals = await self._store.read_journals([hint.task_id for hint in hints])
-        items = []
-        for hint in hints:
-            rows = journals.get(hint.task_id, ())
-            found = found_in(rows, query.namespace, partial(shown, with_journal=False))
-            hidden = unread(rows) if found is None else None
-            line = None if hidden is None else marked(hidden, hint, query.namespace, query.owner)
-            if line is not None:
-                items.append(Item(hint, line))
-            elif found is not None and hint.is_of(found) and _answers(found.view, query, place):
-                items.append(Item(hint, found.view))
+        views = await self._views(hints, query)
+        items = [
+            Item(hint, view)
+            for hint, view in zip(hints, views, strict=True)
+            if view is not None
+            and (view.state is PublicState.UNSPECIFIED or _answers(view, query, place))
+        ]
         known = await self._from_memory([item.value for item in items], deadline)
         items = [Item(each.hint, known.get(each.hint.task_id, each.value)) for each in items]
         return [each for each in items if _stands(each.value, query, place)]
+
+    async def _views(self, hints: Sequence[Hint], query: ListQuery) -> list[TaskView | None]:
+        """The task behind each hint, None where a hint does not tell the truth."""
+        namespace = query.namespace
+        found = {
+            hint.task_id: known
+            for hint in hints
+            if (known := self._ended.find_listed(hint.task_id, namespace)) is not None
+        }
+        histories = await self._histories([hint.task_id for hint in hints], found)
+        show = partial(shown, with_journal=False)
+        read = {
+            task_id: each
+            for task_id, history in histories.items()
+            if (each := found_of(history, namespace, show)) is not None
+        }
+        await self._remember(read, histories)
+        found |= read
+        lines: list[TaskView | None] = []
+        for hint in hints:
+            task, history = found.get(hint.task_id), histories.get(hint.task_id)
+            if task is not None:
+                lines.append(task.view if hint.is_of(task) else None)
+            else:
+                lines.append(None if history is None else _unread(history, hint, query))
+        return lines
+
+    async def _histories(
+        self, task_ids: Iterable[TaskId], known: Container[TaskId]
+    ) -> dict[TaskId, History]:
+        """The journals of tasks that are not known."""
+        wanted = [task_id for task_id in dict.fromkeys(task_ids) if task_id not in known]
+        journals = await self._store.read_journals(wanted) if wanted else {}
+        folded = {task_id: fold(rows) for task_id, rows in journals.items()}
+        return {task_id: history for task_id, history in folded.items() if history is not None}
+
+    async def _remember(
+        self, read: Mapping[TaskId, Found], histories: Mapping[TaskId, History]
+    ) -> None:
+        """Keep what has ended, if the reader's rule says so: here it is shown in any case."""
+        ended = {task_id: found for task_id, found in read.items() if found.view.terminal}
+        owners = await self._owner_rows.read({home_of(task_id).shard for task_id in ended})
+        for task_id, found in ended.items():
+            home = home_of(task_id)
+            verdict = judge(histories[task_id].head, owners.get(home.shard), home.minute)
+            if verdict is Verdict.ANSWER:
+                self._ended.keep(*found)
 
     async def _from_memory(
         self, views: Sequence[TaskView], deadline: Deadline
@@ -141,6 +195,13 @@ class Lister:
         return {
             result.task_id: result for result in results if not isinstance(result, TimeballError)
         }
+
+
+def _unread(history: History, hint: Hint, query: ListQuery) -> TaskView | None:
+    """The line of a task that this version cannot read, None if there is nothing to show."""
+    if unreadable_event(history) is None:
+        return None
+    return marked(history, hint, query.namespace, query.owner)
 
 
 def _answers(view: TaskView, query: ListQuery, place: Place) -> bool:

@@ -1,4 +1,4 @@
-"""Reads of the owner rows: at most one per shard per few milliseconds, whoever asks.
+"""Reads of the owner rows: at most one in a few milliseconds, whoever asks for whichever shards.
 
 A reader may share a read only if that read begins after the reader asked (rule R16), so
 readers join the next read, never one that is under way.
@@ -7,6 +7,8 @@ readers join the next read, never one that is under way.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from timeball_server.core.ids import ShardId
@@ -14,7 +16,18 @@ from timeball_server.ports.clock import Clock
 from timeball_server.ports.store import OwnerRow, Store
 
 SPACING_MS: Final = 5
-"""Two reads of one shard begin at least this far apart."""
+"""Two reads begin at least this far apart."""
+
+
+Rows = Mapping[ShardId, OwnerRow]
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """The next read: of which shards, and what it will answer to all who asked."""
+
+    shards: set[ShardId]
+    answer: asyncio.Task[Rows]
 
 
 class OwnerRows:
@@ -23,33 +36,40 @@ class OwnerRows:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._next: dict[ShardId, asyncio.Task[OwnerRow | None]] = {}
-        self._began_mono_ms: dict[ShardId, int] = {}
+        self._next: _Round | None = None
+        self._began_mono_ms = clock.now().mono_ms - SPACING_MS
 
-    async def read(self, shard: ShardId) -> OwnerRow | None:
-        """The owner row with the highest epoch, by a read that begins after this call."""
-        read = self._next.get(shard)
-        if read is None:
-            loop = asyncio.get_running_loop()
-            read = loop.create_task(self._read(shard), name=f"owner row of shard {shard}")
-            read.add_done_callback(_look)
-            self._next[shard] = read
-        return await asyncio.shield(read)
+    async def read(self, shards: Collection[ShardId]) -> Rows:
+        """At least these owner rows, of each the highest epoch, by a read that begins after this.
 
-    async def _read(self, shard: ShardId) -> OwnerRow | None:
+        A shard that never had an owner is left out.
+        """
+        if not shards:
+            return {}
+        coming = self._next or self._begin()
+        coming.shards.update(shards)
+        return await asyncio.shield(coming.answer)
+
+    def _begin(self) -> _Round:
+        shards: set[ShardId] = set()
+        answer = asyncio.create_task(self._read(shards), name="owner rows")
+        answer.add_done_callback(_look)
+        self._next = _Round(shards, answer)
+        return self._next
+
+    async def _read(self, shards: set[ShardId]) -> Rows:
         """Wait for the turn, close the group of those who share this read, and read."""
-        now_mono_ms = self._clock.now().mono_ms
-        earliest_mono_ms = self._began_mono_ms.get(shard, now_mono_ms - SPACING_MS) + SPACING_MS
+        wait_ms = self._began_mono_ms + SPACING_MS - self._clock.now().mono_ms
         try:
-            if earliest_mono_ms > now_mono_ms:
-                await self._clock.sleep_ms(earliest_mono_ms - now_mono_ms)
+            if wait_ms > 0:
+                await self._clock.sleep_ms(wait_ms)
         finally:
-            del self._next[shard]
-        self._began_mono_ms[shard] = self._clock.now().mono_ms
-        return await self._store.read_owner(shard)
+            self._next = None
+        self._began_mono_ms = self._clock.now().mono_ms
+        return await self._store.read_owners(shards)
 
 
-def _look(read: asyncio.Task[OwnerRow | None]) -> None:
+def _look(read: asyncio.Task[Rows]) -> None:
     """Those who asked get the error; when all of them have gone, nobody misses it."""
     if not read.cancelled():
         read.exception()

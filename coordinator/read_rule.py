@@ -7,11 +7,15 @@ current epoch is the truth: no later owner had begun to read when we did.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from timeball_server.core.ids import Minute
-from timeball_server.core.journal import CLOSED, EventRow
+from timeball_server.core.journal import CLOSED, EventRow, State
 from timeball_server.core.view import HIDDEN
 from timeball_server.ports.store import OwnerRow
+
+SETTLED: Final = CLOSED | {State.PENDING}
+"""States of which the journal says all: only of a claimed task its owner knows more."""
 
 
 class Verdict(Enum):
@@ -26,8 +30,7 @@ class Verdict(Enum):
 def judge(head: EventRow | None, owner: OwnerRow | None, home: Minute) -> Verdict:
     """Decide on one task.
 
-    An open task of the current epoch is asked of its owner too: only the owner's memory knows
-    whether an attempt has begun.
+    A claimed task of the current epoch is asked of its owner too (decisions 2 and 19).
 
     Args:
         head: the head of the journal that was read, None if it was empty.
@@ -38,6 +41,6 @@ def judge(head: EventRow | None, owner: OwnerRow | None, home: Minute) -> Verdic
         return Verdict.EXPIRED
     if head is None:
         return Verdict.NOT_FOUND
-    if owner is None or head.epoch != owner.epoch or head.state not in CLOSED:
+    if owner is None or head.epoch != owner.epoch or head.state not in SETTLED:
         return Verdict.ASK_OWNER
     return Verdict.NOT_FOUND if head.state in HIDDEN else Verdict.ANSWER

@@ -6,7 +6,7 @@ the caller allows a value that says it may be stale.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,10 +17,10 @@ from coordinator.ended import EndedTasks
 from coordinator.outcomes import not_found, view_of
 from coordinator.owner_calls import OwnerCalls
 from coordinator.owner_rows import OwnerRows
-from coordinator.read_rule import Verdict, judge
+from coordinator.read_rule import SETTLED, Verdict, judge
 from timeball_server.core.commands import ReadTask
 from timeball_server.core.ids import TaskId, home_of
-from timeball_server.core.journal import CLOSED, EventRow, History, fold, unreadable_event
+from timeball_server.core.journal import CLOSED, History, State, fold, unreadable_event
 from timeball_server.core.model import TaskView
 from timeball_server.core.view import HIDDEN, task_view
 from timeball_server.ports.clock import Clock
@@ -47,13 +47,12 @@ class Look:
 
 
 class Reader:
-    """Answers what a task is."""
+    """Answers what a task is. What it shares and remembers serves reads of many and lists too."""
 
     def __init__(self, store: Store, calls: OwnerCalls, clock: Clock) -> None:
         self._store = store
         self._calls = calls
-        self._clock = clock
-        self._owner_rows = OwnerRows(store, clock)
+        self.owner_rows = OwnerRows(store, clock)
         self.ended = EndedTasks(clock)
 
     async def read(
@@ -69,7 +68,7 @@ class Reader:
         cached = self.ended.find(task_id, namespace)
         if cached is not None:
             return ReadResult(cached)
-        look = await self.look(task_id, namespace)
+        look = await self.look(task_id, namespace, SETTLED)
         if look.verdict is Verdict.ANSWER and look.view is not None:
             self.ended.keep(look.view)
             return ReadResult(look.view)
@@ -77,10 +76,14 @@ class Reader:
             return ReadResult(await self._ask_owner(task_id, namespace, deadline))
         return await self._ask_or_stale(look.view, deadline)
 
-    async def look(self, task_id: TaskId, namespace: str) -> Look:
+    async def look(
+        self, task_id: TaskId, namespace: str, of_use: Collection[State] = CLOSED
+    ) -> Look:
         """Read journal and owner row, in this order, and judge (rule R16).
 
-        An open task is asked of its owner anyway, so the owner row is not read for it.
+        Args:
+            of_use: states that the caller shows by the journal; a task in another one is asked of
+                its owner anyway, so the owner row is not read for it.
 
         Raises:
             TaskNotFound, TaskExpired: there is nothing to show.
@@ -88,8 +91,9 @@ class Reader:
         journals = await self._store.read_journals([task_id])
         history = fold(journals.get(task_id, ()))
         home = home_of(task_id)
-        is_open = history is not None and history.head.state not in CLOSED
-        owner = None if is_open else await self._owner_rows.read(home.shard)
+        is_asked = history is not None and history.head.state not in of_use
+        owners = {} if is_asked else await self.owner_rows.read((home.shard,))
+        owner = owners.get(home.shard)
         verdict = judge(None if history is None else history.head, owner, home.minute)
         if verdict is Verdict.EXPIRED:
             raise expired(task_id)
@@ -130,15 +134,6 @@ def shown(history: History, *, with_journal: bool = True) -> TaskView:
         return task_view(history, with_journal=with_journal)
     except LookupError as error:
         raise Internal(f"{error}; report this with the task's id") from error
-
-
-def journal_view(rows: Sequence[EventRow], namespace: str) -> TaskView | None:
-    """A list's view of a journal for this namespace, without its story; None = nothing to show."""
-    history = fold(rows)
-    if history is None or history.head.state in HIDDEN:
-        return None
-    view = shown(history, with_journal=False)
-    return view if view.spec.namespace == namespace else None
 
 
 def expired(task_id: TaskId) -> TaskNotFound:

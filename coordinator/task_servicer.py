@@ -100,10 +100,14 @@ class TaskServicer(stubs.TaskServiceServicer):
         """Read many tasks; each is answered by itself."""
         who = caller()
         task_ids = task_ids_of(request, who)
-        answers = await self._api.get_many(
-            who, task_ids, patience_ms(context), allow_stale=request.allow_stale
-        )
         full = request.view == pb.TASK_VIEW_FULL
+        answers = await self._api.get_many(
+            who,
+            task_ids,
+            patience_ms(context),
+            allow_stale=request.allow_stale,
+            with_journal=full,
+        )
         return pb.BatchGetTasksResponse(results=get_results(answers, full=full))
 
     async def ListTasks(  # noqa: N802 - the name is the proto's

@@ -38,7 +38,7 @@ async def ended_heads(store: Store, shard: ShardId, now_ms: int) -> Mapping[Task
     found: dict[TaskId, EventRow] = {}
     for minute in range(first, last + 1):
         found.update(await _closed_heads(store, shard, Minute(minute), now_ms))
-    owner = await store.read_owner(shard)
+    owner = (await store.read_owners([shard])).get(shard)
     return {} if owner is None else dict(_of_epoch(owner.epoch, found.items()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,34 @@ async def test_tasks_without_events_are_left_out(store_client: Store) -> None:
     found = await store_client.read_journals(asked)
     assert found == {task_id: [event(task_id)] for task_id in known}
     assert await store_client.read_journals([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "shards", "parts"), [(1, 40, 1), (40, 1, 1), (1, 1, 40), (5, 5, 2)]
+)
+async def test_journals_and_heads_of_many_buckets_are_read_at_once(
+    store_client: Store, minutes: int, shards: int, parts: int
+) -> None:
+    homes = list(product(range(minutes), range(shards), range(parts)))
+    known = [
+        task(number, part, MINUTE + minute, shard)
+        for number, (minute, shard, part) in enumerate(homes)
+    ]
+    neighbours = [
+        task(1_000 + number, part, MINUTE + minute, shard)
+        for number, (minute, shard, part) in enumerate(homes)
+    ]
+    events = {each: [event(each, 1), event(each, 2), event(each, 3, 2)] for each in known}
+    await store_client.append([row for rows in events.values() for row in rows])
+    await store_client.append([event(each) for each in neighbours])
+    # An id that is asked for where another one of the same request lies.
+    elsewhere = [
+        task(number + 1, home[2], MINUTE + home[0], home[1]) for number, home in enumerate(homes)
+    ]
+    asked = [*known, *elsewhere]
+    assert await store_client.read_journals(asked) == events
+    heads = {each: rows[-1] for each, rows in events.items()}
+    assert await store_client.read_heads(asked) == heads
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])

@@ -161,19 +161,30 @@ async def test_a_shard_without_a_row_has_no_watermarks_to_move(store_client: Sto
 async def test_the_highest_epoch_owns_whatever_the_order_of_writes(
     store_client: Store, order: tuple[int, ...]
 ) -> None:
-    assert await store_client.read_owner(SHARD) is None
+    assert await store_client.read_owners([SHARD]) == {}
     for epoch in order:
         # A late row of a lower epoch may carry a later instant: a clock orders nothing here.
         await store_client.write_owner(owner(epoch, at_ms=1000 - epoch))
     await store_client.write_owner(owner(9, shard=SHARD + 1))
-    assert await store_client.read_owner(SHARD) == owner(3, at_ms=997)
+    assert await store_client.read_owners([SHARD]) == {SHARD: owner(3, at_ms=997)}
+
+
+async def test_owners_of_many_shards_are_read_at_once(store_client: Store) -> None:
+    assert await store_client.read_owners([]) == {}
+    rows = {ShardId(shard): owner(3 + shard % 2, shard=shard) for shard in range(40)}
+    for row in rows.values():
+        await store_client.write_owner(owner(1, shard=row.shard))
+        await store_client.write_owner(row)
+    del rows[ShardId(17)]
+    asked = {*rows, ShardId(50), ShardId(51)}
+    assert await store_client.read_owners(asked) == rows
 
 
 async def test_an_owner_may_publish_again(store_client: Store) -> None:
     first, second = owner(3, at_ms=10, scan_from=1), owner(3, at_ms=20, scan_from=2)
     for row in (first, second, first):  # the last one is a late resend
         await store_client.write_owner(row)
-    assert await store_client.read_owner(SHARD) == second
+    assert await store_client.read_owners([SHARD]) == {SHARD: second}
 
 
 # -- layout
@@ -252,5 +263,5 @@ async def test_facts_outlive_the_client(store_world: World) -> None:
     async with connected(store_world) as store:
         assert await store.read_layout() == Layout((row,))
         assert await store.bind_name("bank", "nightly", task(2)) == task(1)
-        assert await store.read_owner(SHARD) == owner(3)
+        assert await store.read_owners([SHARD]) == {SHARD: owner(3)}
         assert owner(3).owner == NodeId("scheduler-3")

@@ -1,4 +1,4 @@
-"""What a task costs in writes and messages: counts that a careless change would raise.
+"""What a task costs in writes, reads and messages: counts that a careless change would raise.
 
 A coordinator, a scheduler node and an executor from the production classes, joined in process,
 on the store in memory. Counts only, never times: batching that no load forces is not asked for.
@@ -11,8 +11,9 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from timeball.registry import Handler
 
 from coordinator.leadership import leading
 from coordinator.node import CoordinatorConfig, CoordinatorNode, CoordinatorPorts
+from coordinator.paging import ListQuery
+from coordinator.reader import ReadResult
 from coordinator.requests import Caller, CreateRequest
 from executor_node.membership import SessionMemberships
 from executor_node.node import ExecutorNode
@@ -28,15 +31,16 @@ from scheduler_node.service import SchedulerNode, SchedulerNodeConfig
 from tests.support.polls import eventually
 from timeball_server.coordination.local import LocalCoordinator, LocalSession
 from timeball_server.core.buckets import Layout, LayoutRow
+from timeball_server.core.commands import Command, Outcome
 from timeball_server.core.ids import Epoch, Minute, NodeId, ShardId, TaskId
-from timeball_server.core.journal import EventKind, EventRow, Row, State
+from timeball_server.core.journal import EventKind, EventRow, OwnerListRow, Row, State
 from timeball_server.core.messages import FromExecutor, StreamHello, ToExecutor
 from timeball_server.core.minting import CreateTime
-from timeball_server.core.model import TaskSpec, TaskView
+from timeball_server.core.model import PublicState, TaskSpec, TaskView
 from timeball_server.ports.coordination import Member, Role
 from timeball_server.ports.executors import ExecutorStream
-from timeball_server.ports.owners import OwnerClient
-from timeball_server.ports.store import NEVER, Applied, NotApplied
+from timeball_server.ports.owners import OwnerClient, OwnerWatch
+from timeball_server.ports.store import NEVER, Applied, ListPage, NotApplied, OwnerRow
 from timeball_server.runtime.clock import SystemClock
 from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
@@ -52,14 +56,16 @@ PER_CLUSTER = 30
 """What is written and said whatever the number of tasks: fences, inventories, watermarks."""
 CALLER = Caller("bank", "teller")
 SPEC = TaskSpec(namespace="bank", owner="teller", handler="work")
+MINE = ListQuery(namespace="bank", owner="teller")
+DAY_MS = 86_400_000
 LIFE = (EventKind.CREATED, EventKind.CLAIMED, EventKind.SUCCEEDED)
 
 
 class CountingStore(MemoryStore):
     """The store in memory, and what was asked of it."""
 
-    def __init__(self) -> None:
-        super().__init__(MemoryDatabase(LAYOUT))
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
         self.appends = 0
         self.conditional = 0
         self.rows: list[Row] = []
@@ -92,6 +98,43 @@ class CountingStore(MemoryStore):
     def ended(self) -> int:
         """Events with which a task ended well."""
         return sum(isinstance(row, EventRow) and row.state is State.SUCCEEDED for row in self.rows)
+
+
+class ReadingStore(CountingStore):
+    """A coordinator's, which reads for callers."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.reads: Counter[str] = Counter()
+
+    async def read_journals(self, task_ids: Sequence[TaskId]) -> Mapping[TaskId, list[EventRow]]:
+        self.reads.update({"journals": 1, "tasks": len(task_ids)})
+        return await super().read_journals(task_ids)
+
+    async def read_owners(self, shards: Collection[ShardId]) -> Mapping[ShardId, OwnerRow]:
+        self.reads["owner rows"] += 1
+        return await super().read_owners(shards)
+
+    async def list_by_owner(
+        self, namespace: str, owner: str, day: int, cursor: str | None, limit: int
+    ) -> ListPage[OwnerListRow]:
+        self.reads["list"] += 1
+        return await super().list_by_owner(namespace, owner, day, cursor, limit)
+
+
+class CountingOwner(OwnerClient):
+    """An owner, and how many messages it was sent."""
+
+    def __init__(self, calls: Calls, counts: Counter[str]) -> None:
+        self._calls = calls
+        self._counts = counts
+
+    async def execute(self, commands: Sequence[Command]) -> Sequence[Outcome]:
+        self._counts.update({"messages": 1, "commands": len(commands)})
+        return await self._calls.execute(commands)
+
+    def watch(self) -> OwnerWatch:
+        return self._calls.watch()
 
 
 class Pipe:
@@ -143,7 +186,11 @@ class Cluster:
 
     def __init__(self) -> None:
         clock = self.clock = SystemClock()
-        self.store = CountingStore()
+        database = MemoryDatabase(LAYOUT)
+        self.store = CountingStore(database)
+        self.reading = ReadingStore(database)
+        self.asked: Counter[str] = Counter()
+        self.release = asyncio.Event()
         self.coordination = LocalCoordinator(100, clock)
         self.pipe = Pipe()
         self.serving: list[asyncio.Task[None]] = []
@@ -157,12 +204,12 @@ class Cluster:
         )
         self.executor = ExecutorNode(
             member=Member(role=Role.EXECUTOR, node=NodeId("executor"), address="-", slots=SLOTS),
-            handlers={"work": Handler("work", work)},
+            handlers={"work": Handler("work", work), "held": Handler("held", self.held)},
             memberships=SessionMemberships(self.connect),
             clock=clock,
         )
         ports = CoordinatorPorts(
-            store=self.store,
+            store=self.reading,
             connect=self.connect,
             dialer=self,
             clock=clock,
@@ -176,8 +223,7 @@ class Cluster:
         return await self.coordination.connect(20_000)
 
     def client(self, address: str) -> OwnerClient:
-        calls: Calls = self.scheduler.shell.calls
-        return calls
+        return CountingOwner(self.scheduler.shell.calls, self.asked)
 
     async def open(self, executor: Member, hello: StreamHello) -> ExecutorStream:
         serve = self.executor.serve(hello, ExecutorEnd(self.pipe))
@@ -187,9 +233,18 @@ class Cluster:
     async def close(self) -> None:
         """A dialer of this cluster keeps nothing."""
 
-    async def create(self, times: Sequence[CreateTime]) -> None:
+    @property
+    def conditional(self) -> int:
+        """Conditional writes of all nodes."""
+        return self.store.conditional + self.reading.conditional
+
+    async def held(self) -> None:
+        """A task that runs until the test lets it go."""
+        await self.release.wait()
+
+    async def create(self, times: Sequence[CreateTime], spec: TaskSpec = SPEC) -> None:
         """Create tasks in one call."""
-        requests = [CreateRequest(spec=SPEC, time=time) for time in times]
+        requests = [CreateRequest(spec=spec, time=time) for time in times]
         made = await self.coordinator.api.create(CALLER, requests)
         assert all(isinstance(each, TaskView) for each in made), made[:3]
 
@@ -215,7 +270,7 @@ async def running() -> AsyncIterator[Cluster]:
         await cluster.create([CreateTime()])
         await cluster.all_ended(1)
         cluster.store.rows.clear()
-        cluster.store.appends = cluster.store.conditional = 0
+        cluster.store.appends = cluster.store.conditional = cluster.reading.conditional = 0
         cluster.pipe.sent_down = cluster.pipe.sent_up = 0
         yield cluster
     finally:
@@ -258,7 +313,7 @@ async def test_a_scheduled_task_is_three_events_and_six_rows() -> None:
         # Creations come together. Claims and ends lie at random instants of a second, two
         # milliseconds apart, and nobody waits for them: they gather.
         assert cluster.store.appends <= TASKS // 8 + PER_CLUSTER
-        assert cluster.store.conditional <= PER_CLUSTER
+        assert cluster.conditional <= PER_CLUSTER
         # Orders leave together after their claims' commit; an executor says start and end at once.
         assert cluster.pipe.sent_down <= 3 * TASKS // 5
         assert cluster.pipe.sent_up <= TASKS
@@ -274,7 +329,7 @@ async def test_an_immediate_task_is_two_events_and_five_rows() -> None:
         assert len(cluster.store.rows) == 5 * TASKS
         # The end of a task goes with the next one's beginning.
         assert cluster.store.appends <= 3 * TASKS // 2
-        assert cluster.store.conditional <= PER_CLUSTER
+        assert cluster.conditional <= PER_CLUSTER
         assert cluster.pipe.sent_down <= 2 * TASKS + PER_CLUSTER
         assert cluster.pipe.sent_up <= 2 * TASKS + PER_CLUSTER
 
@@ -284,9 +339,58 @@ async def test_a_thousand_tasks_at_one_instant_are_a_few_batches() -> None:
         await cluster.all_ended(SLOTS)
         assert cluster.store.events() == dict.fromkeys(LIFE, SLOTS)
         assert cluster.store.appends <= PER_CLUSTER
-        assert cluster.store.conditional <= PER_CLUSTER
+        assert cluster.conditional <= PER_CLUSTER
         assert cluster.pipe.sent_down <= PER_CLUSTER
         assert cluster.pipe.sent_up <= PER_CLUSTER
+
+
+async def test_a_page_and_a_batch_are_three_reads_and_ask_no_owner_of_what_waits() -> None:
+    """Of so many tasks as of one, but for their rows; of those that have ended, none."""
+    async with running() as cluster:
+        await cluster.create([CreateTime()] * 50)
+        await cluster.all_ended(50)
+        await cluster.create([CreateTime(delay_ms=DAY_MS)] * 50)
+        api, reads = cluster.coordinator.api, cluster.reading.reads
+        cluster.asked.clear()
+        for tasks in (100, 50):
+            reads.clear()
+            page = await api.list_by_owner(MINE, 100)
+            assert len(page.tasks) == 100
+            assert reads["tasks"] == tasks
+            assert reads["list"] == reads["journals"] <= 2, "two only at midnight"
+            assert reads["owner rows"] == (reads["journals"] if tasks == 100 else 0)
+        reads.clear()
+        await api.get_many(CALLER, [view.task_id for view in page.tasks], with_journal=False)
+        assert reads == {"journals": 1, "tasks": 50, "owner rows": 1}
+        assert not cluster.asked
+
+
+async def test_what_is_in_hand_is_asked_of_its_owner_in_one_message() -> None:
+    async with running() as cluster:
+        await cluster.create([CreateTime()] * 40, replace(SPEC, handler="held"))
+        api, reads = cluster.coordinator.api, cluster.reading.reads
+
+        async def listed() -> Sequence[TaskView]:
+            return (await api.list_by_owner(MINE, 40)).tasks
+
+        async def all_run() -> bool:
+            return {view.state for view in await listed()} == {PublicState.RUNNING}
+
+        await eventually(all_run, "all of them run")
+        reads.clear()
+        cluster.asked.clear()
+        ids = [view.task_id for view in await listed()]
+        assert reads["tasks"] == 40
+        assert cluster.asked == {"messages": reads["journals"], "commands": 40}
+        reads.clear()
+        cluster.asked.clear()
+        found = await api.get_many(CALLER, ids)
+        assert reads == {"journals": 1, "tasks": 40}
+        assert {each.task.state for each in found if isinstance(each, ReadResult)} == {
+            PublicState.RUNNING
+        }
+        assert cluster.asked == {"messages": 1, "commands": 40}
+        cluster.release.set()
 
 
 def imported_by(module: str) -> set[str]:

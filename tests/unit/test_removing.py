@@ -113,9 +113,8 @@ async def test_r20_the_watermark_is_published_when_it_stands_however_often_it_is
     rig.remover.move(MoveDeletedBelow(SHARD, EPOCH, MINUTE, new))
     assert await rig.answer() == events.DeletedBelowMoved(SHARD, EPOCH, new)
     assert rig.store.asked == ["move", "move", "publish"]
-    owner = await rig.store.read_owner(SHARD)
-    assert owner is not None
-    assert owner.deleted_below == new
+    owners = await rig.store.read_owners([SHARD])
+    assert owners[SHARD].deleted_below == new
 
 
 async def test_r20_a_watermark_of_another_epoch_is_not_published() -> None:

@@ -19,7 +19,7 @@ async def test_nodes_share_a_database() -> None:
     await one.write_owner(owner(3))
     assert await one.raise_epoch(SHARD, Epoch(3), MINUTE) == Applied()
     assert await two.read_journals([task(1)]) == {task(1): [event(task(1))]}
-    assert await two.read_owner(SHARD) == owner(3)
+    assert await two.read_owners([SHARD]) == {SHARD: owner(3)}
     assert isinstance(await two.raise_epoch(SHARD, Epoch(2), MINUTE), NotApplied)
 
 

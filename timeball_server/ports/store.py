@@ -11,7 +11,7 @@ Errors, the same for all methods:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
@@ -176,8 +176,11 @@ class Store(Protocol):
         """Publish an ownership. Key (shard, epoch): a lower epoch never hides a higher one."""
         ...
 
-    async def read_owner(self, shard: ShardId) -> OwnerRow | None:
-        """The owner row with the highest epoch."""
+    async def read_owners(self, shards: Collection[ShardId]) -> Mapping[ShardId, OwnerRow]:
+        """Of each shard the owner row with the highest epoch; those that had no owner are left out.
+
+        Each row is read after the call, but they are not read at one instant.
+        """
         ...
 
     async def highest_epoch(self) -> Epoch:

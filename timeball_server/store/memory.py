@@ -7,7 +7,7 @@ effects. Injects no faults: simulation wraps a Store for that.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -201,10 +201,10 @@ class MemoryStore:
         if standing is None or standing.at_ms <= row.at_ms:
             rows[row.epoch] = row
 
-    async def read_owner(self, shard: ShardId) -> OwnerRow | None:
-        """The owner row with the highest epoch."""
-        rows = self._open().owners.get(shard)
-        return rows[max(rows)] if rows else None
+    async def read_owners(self, shards: Collection[ShardId]) -> Mapping[ShardId, OwnerRow]:
+        """The owner rows with the highest epochs."""
+        owners = self._open().owners
+        return {shard: rows[max(rows)] for shard in shards if (rows := owners.get(shard))}
 
     async def highest_epoch(self) -> Epoch:
         """The highest epoch of any shard, 0 for an empty store."""

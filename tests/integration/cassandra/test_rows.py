@@ -19,7 +19,9 @@ from timeball_server.store.cassandra.store import CassandraStore
 
 pytestmark = pytest.mark.asyncio
 # Minutes that no other test of this keyspace uses.
-REMOVED, MANY, PARTS, LARGE, MIXED = (Minute(28_000_000 + 10 * number) for number in range(5))
+REMOVED, MANY, PARTS, LARGE, MIXED, SPREAD = (
+    Minute(28_000_000 + 10 * number) for number in range(6)
+)
 
 
 class BrokenClock(SystemClock):
@@ -111,6 +113,26 @@ async def test_a_value_that_cannot_be_stored_writes_nothing(store: CassandraStor
     with pytest.raises(Internal, match="cannot be stored"):
         await store.append([event(good), replace(event(task(2, minute=MIXED)), priority=2**40)])
     assert await store.read_journals([good]) == {}
+
+
+async def test_tasks_of_many_buckets_are_read_with_few_requests(store: CassandraStore) -> None:
+    """What a page of a list costs: a hundred tasks of one minute, of two, of all minutes."""
+    shards = 16
+    of_minute = [task(number, 0, SPREAD, number % shards) for number in range(100)]
+    of_two = [
+        task(200 + number, 0, SPREAD + number % 2, number // 2 % shards) for number in range(100)
+    ]
+    of_all = [task(400 + number, 0, SPREAD + number, number % shards) for number in range(100)]
+    for wanted, requests in ((of_minute, 4), (of_two, 6), (of_all, shards)):
+        await store.append([event(each, seq) for each in wanted for seq in (1, 2)])
+        for name, read in (("journals", store.read_journals), ("heads_of", store.read_heads)):
+            store.session.requests.clear()
+            found = await read(wanted)
+            assert len(found) == 100
+            assert store.session.requests == {f"{name}_across": requests}
+    store.session.requests.clear()
+    await store.read_owners([ShardId(number) for number in range(shards)])
+    assert store.session.requests == {"read_owners": 1}
 
 
 async def test_many_shards_are_taken_over_at_once(store: CassandraStore) -> None:

@@ -7,7 +7,7 @@ outcomes: applied, not applied, applied in part, or applied late, when newer row
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -198,9 +198,9 @@ class FaultyStore:
         """The fenced row."""
         return await self._read("read_shard", lambda: self._inner.read_shard(shard))
 
-    async def read_owner(self, shard: ShardId) -> OwnerRow | None:
-        """The owner row."""
-        return await self._read("read_owner", lambda: self._inner.read_owner(shard))
+    async def read_owners(self, shards: Collection[ShardId]) -> Mapping[ShardId, OwnerRow]:
+        """The owner rows."""
+        return await self._read("read_owners", lambda: self._inner.read_owners(shards))
 
     async def highest_epoch(self) -> Epoch:
         """The highest epoch."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,12 +11,14 @@ from timeball.errors import TaskExpired, TaskNotFound, TimeballError, Unavailabl
 
 from coordinator.batch_reads import BatchAnswer
 from coordinator.reader import ReadResult
-from coordinator.requests import Caller, CreateRequest
-from tests.support.fake_owners import EXECUTOR, Fault, Rig, on_rig
-from timeball_server.core.ids import Epoch, TaskId, home_of
-from timeball_server.core.journal import EventKind
+from coordinator.requests import Caller, CreateRequest, DeleteRequest
+from tests.support.fake_owners import EXECUTOR, FakeOwner, Fault, Rig, on_rig
+from timeball_server.core.ids import Epoch, ShardId, TaskId, home_of
+from timeball_server.core.journal import EventKind, EventRow
 from timeball_server.core.minting import CreateTime
 from timeball_server.core.model import PublicState, TaskSpec
+from timeball_server.ports.store import OwnerRow
+from timeball_server.store.memory import MemoryDatabase, MemoryStore
 
 CLERK = Caller("shop", "clerk")
 STRANGER = Caller("bank", "teller")
@@ -29,6 +32,41 @@ async def made(rig: Rig, caller: Caller = CLERK) -> TaskId:
     (result,) = await rig.api.create(caller, [request])
     assert not isinstance(result, TimeballError)
     return result.task_id
+
+
+async def claimed(rig: Rig) -> TaskId:
+    """A task of which only its owner knows whether it has begun."""
+    task_id = await made(rig)
+    owner = owner_of(rig, task_id)
+    await owner.append(task_id, EventKind.CLAIMED, executor=EXECUTOR, attempt=1)
+    return task_id
+
+
+async def cancelled(rig: Rig) -> TaskId:
+    task_id = await made(rig)
+    await owner_of(rig, task_id).append(task_id, EventKind.CANCELLED, alarm=None)
+    return task_id
+
+
+def owner_of(rig: Rig, task_id: TaskId) -> FakeOwner:
+    shard = home_of(task_id).shard
+    return next(node for node in rig.dialer.owners.values() if shard in node.epochs)
+
+
+class CountingStore(MemoryStore):
+    """A memory store that notes what is read."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.reads: list[str] = []
+
+    async def read_journals(self, task_ids: Sequence[TaskId]) -> Mapping[TaskId, list[EventRow]]:
+        self.reads.append(f"{len(task_ids)} journals")
+        return await super().read_journals(task_ids)
+
+    async def read_owners(self, shards: Collection[ShardId]) -> Mapping[ShardId, OwnerRow]:
+        self.reads.append(f"{len(shards)} owner rows")
+        return await super().read_owners(shards)
 
 
 async def many(rig: Rig, ids: Sequence[TaskId], *, stale: bool = False) -> list[BatchAnswer]:
@@ -86,19 +124,63 @@ def test_each_is_answered_as_if_it_were_asked_alone(
 
 @on_rig
 async def test_many_cost_one_call_per_owner_and_one_read_of_journals(rig: Rig) -> None:
-    node = await rig.node("west", *SHARDS)
-    ids = [await made(rig) for _ in range(50)]
-    before = len(node.calls)
-    answers = await many(rig, ids)
-    assert len(node.calls) == before + 1
+    nodes = [await rig.node("west", 0, 1), await rig.node("east", 2, 3)]
+    waiting = [await made(rig) for _ in range(25)]
+    in_hand = [await claimed(rig) for _ in range(25)]
+    ended = [await cancelled(rig) for _ in range(25)]
+    calls = [len(node.calls) for node in nodes]
+    store = CountingStore(rig.database)
+    api = type(rig.api)(replace(rig.cluster, store=store))
+    answers = await api.get_many(CLERK, [*waiting, *in_hand, *ended])
     assert all(isinstance(answer, ReadResult) for answer in answers)
+    assert store.reads == ["75 journals", "4 owner rows"]
+    assert [len(node.calls) for node in nodes] == [before + 1 for before in calls]
+    asked = [command.task_id for node in nodes for command in node.calls[-1]]  # type: ignore[union-attr]
+    assert sorted(asked) == sorted(in_hand)
+
+
+@on_rig
+async def test_what_has_ended_is_read_once_by_whoever_reads_it_first(rig: Rig) -> None:
+    await rig.node("west", *SHARDS)
+    ids = [await cancelled(rig) for _ in range(3)]
+    store = CountingStore(rig.database)
+    api = type(rig.api)(replace(rig.cluster, store=store))
+    await api.get_many(CLERK, ids[:2], with_journal=False)
+    (_, second, third) = await api.get_many(CLERK, ids, with_journal=False)
+    assert store.reads == ["2 journals", "2 owner rows", "1 journals", "1 owner rows"]
+    assert isinstance(second, ReadResult)
+    assert isinstance(third, ReadResult)
+    store.reads.clear()
+    # A story is told to whoever asks for it, and then to all.
+    told = (await api.get(CLERK, ids[1])).task
+    assert told.journal
+    assert replace(told, journal=()) == second.task
+    await api.get_many(CLERK, ids, with_journal=False)
+    assert store.reads == ["1 journals", "1 owner rows"]
+    store.reads.clear()
+    assert await api.get_many(CLERK, [ids[1]]) == [ReadResult(told)]
+    assert store.reads == []
+
+
+@on_rig
+async def test_a_task_that_was_deleted_here_is_gone_for_who_reads_many(rig: Rig) -> None:
+    await rig.node("west", *SHARDS)
+    ids = [await cancelled(rig) for _ in range(2)]
+    for with_journal in (False, True):
+        answers = await rig.api.get_many(CLERK, ids, with_journal=with_journal)
+        assert all(isinstance(answer, ReadResult) for answer in answers)
+    await rig.api.delete(CLERK, DeleteRequest(task_id=ids[0]))
+    for with_journal in (False, True):
+        gone, there = await rig.api.get_many(CLERK, ids, with_journal=with_journal)
+        assert isinstance(gone, TaskNotFound)
+        assert isinstance(there, ReadResult)
 
 
 @on_rig
 async def test_one_owner_that_is_away_spoils_its_own_tasks_only(rig: Rig) -> None:
     await rig.node("west", 0, 1)
     east = await rig.node("east", 2, 3)
-    ids = [await made(rig) for _ in range(30)]
+    ids = [await claimed(rig) for _ in range(30)]
     east.faults.extend([Fault.UNREACHABLE] * 100)
     for task, answer in zip(ids, await many(rig, ids), strict=True):
         is_east = home_of(task).shard in (2, 3)

@@ -10,7 +10,7 @@ from timeball.errors import OutcomeUnknown, ResourceExhausted, TimeballError, To
 from coordinator.owner_calls import FIRST_PAUSE_MS
 from coordinator.requests import Caller, CancelRequest, CreateRequest
 from coordinator.tries import MOVED_GRACE_MS
-from tests.support.fake_owners import FakeOwner, Fault, Rig, on_rig
+from tests.support.fake_owners import EXECUTOR, FakeOwner, Fault, Rig, on_rig
 from timeball_server.core.commands import CreateTask, OwnerHint, ReadTask
 from timeball_server.core.ids import Epoch, NodeId, ShardId, TaskId, home_of
 from timeball_server.core.journal import EventKind
@@ -321,8 +321,10 @@ async def test_a_repeated_cancel_is_marked_and_holds(rig: Rig) -> None:
 async def test_reads_are_repeated_without_a_mark(rig: Rig) -> None:
     owner = await rig.node("west", *SHARDS)
     view = await created(rig)
+    await owner.append(view.task_id, EventKind.CLAIMED, executor=EXECUTOR, attempt=1)
     owner.faults.extend([Fault.BREAK_BEFORE, Fault.HANG, Fault.NOT_OWNED])
-    assert (await rig.api.get(CLERK, view.task_id, 20_000)).task == view
+    found = (await rig.api.get(CLERK, view.task_id, 20_000)).task
+    assert (found.task_id, found.attempt) == (view.task_id, 1)
     assert [type(call[0]) for call in owner.calls[1:]] == [ReadTask] * 4
 
 

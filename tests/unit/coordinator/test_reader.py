@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -90,11 +90,11 @@ STATES = sorted(state for state in State if state not in NOT_OF_TASKS)
 
 
 @pytest.mark.parametrize(("state", "epoch"), [*product(STATES, (OLD, CURRENT, NEWER))])
-def test_a_head_is_shown_only_if_closed_and_of_the_current_epoch(
+def test_a_head_is_shown_only_if_nothing_is_in_hand_and_it_is_of_the_current_epoch(
     state: State, epoch: Epoch
 ) -> None:
     expected = Verdict.ASK_OWNER
-    if epoch == CURRENT and state in TERMINAL:
+    if epoch == CURRENT and (state in TERMINAL or state is State.PENDING):
         expected = Verdict.ANSWER
     if epoch == CURRENT and state in HIDDEN:
         expected = Verdict.NOT_FOUND
@@ -128,9 +128,9 @@ class CountingStore(MemoryStore):
         self.reads.append("journal")
         return await super().read_journals(task_ids)
 
-    async def read_owner(self, shard: ShardId) -> OwnerRow | None:
+    async def read_owners(self, shards: Collection[ShardId]) -> Mapping[ShardId, OwnerRow]:
         self.reads.append("owner")
-        return await super().read_owner(shard)
+        return await super().read_owners(shards)
 
 
 async def made(rig: Rig, *ends: EventKind) -> TaskView:
@@ -158,7 +158,8 @@ async def hand_over(rig: Rig) -> None:
     await rig.node("east", *SHARDS)
 
 
-OPEN: tuple[EventKind, ...] = ()
+WAITING: tuple[EventKind, ...] = ()
+IN_HAND = (EventKind.CLAIMED,)
 ENDED = (EventKind.CANCELLED,)
 
 
@@ -173,14 +174,22 @@ ENDED = (EventKind.CANCELLED,)
         (ENDED, True, False, True, "owner"),
         (ENDED, False, False, False, "unavailable"),
         (ENDED, False, False, True, "stale"),
-        (OPEN, True, True, False, "owner"),
-        (OPEN, True, True, True, "owner"),
-        (OPEN, False, True, False, "unavailable"),
-        (OPEN, False, True, True, "stale"),
-        (OPEN, True, False, False, "owner"),
-        (OPEN, True, False, True, "owner"),
-        (OPEN, False, False, False, "unavailable"),
-        (OPEN, False, False, True, "stale"),
+        (WAITING, True, True, False, "store"),
+        (WAITING, True, True, True, "store"),
+        (WAITING, False, True, False, "store"),
+        (WAITING, False, True, True, "store"),
+        (WAITING, True, False, False, "owner"),
+        (WAITING, True, False, True, "owner"),
+        (WAITING, False, False, False, "unavailable"),
+        (WAITING, False, False, True, "stale"),
+        (IN_HAND, True, True, False, "owner"),
+        (IN_HAND, True, True, True, "owner"),
+        (IN_HAND, False, True, False, "unavailable"),
+        (IN_HAND, False, True, True, "stale"),
+        (IN_HAND, True, False, False, "owner"),
+        (IN_HAND, True, False, True, "owner"),
+        (IN_HAND, False, False, False, "unavailable"),
+        (IN_HAND, False, False, True, "stale"),
     ],
 )
 def test_who_answers_a_read(
@@ -202,7 +211,8 @@ def test_who_answers_a_read(
         except Unavailable:
             assert expected == "unavailable"
             return
-        assert result.task.state is (PublicState.CANCELLED if events else PublicState.SCHEDULED)
+        has_ended = events is ENDED
+        assert result.task.state is (PublicState.CANCELLED if has_ended else PublicState.SCHEDULED)
         asked = sum(len(owner.calls) for owner in rig.dialer.owners.values()) - asked
         answered = "stale" if result.stale else "owner" if asked else "store"
         assert answered == expected
@@ -212,7 +222,7 @@ def test_who_answers_a_read(
 
 @on_rig
 async def test_a_stale_answer_does_not_take_the_whole_deadline(rig: Rig) -> None:
-    view = await made(rig)
+    view = await made(rig, *IN_HAND)
     await orphan(rig)
     result = await rig.api.get(CLERK, view.task_id, 10_000, allow_stale=True)
     assert result.stale
@@ -226,7 +236,7 @@ async def test_what_the_owner_remembers_is_shown(rig: Rig) -> None:
     assert (await rig.api.get(CLERK, view.task_id)).task.state is PublicState.RUNNING
 
 
-@pytest.mark.parametrize("events", [OPEN, ENDED])
+@pytest.mark.parametrize("events", [WAITING, ENDED])
 def test_another_namespace_finds_nothing(events: tuple[EventKind, ...]) -> None:
     async def main(rig: Rig) -> None:
         view = await made(rig, *events)
@@ -344,29 +354,34 @@ class SlowOwners(MemoryStore):
         super().__init__()
         self.rig = rig
         self.began_ms: list[int] = []
+        self.asked: list[set[ShardId]] = []
 
-    async def read_owner(self, shard: ShardId) -> OwnerRow | None:
+    async def read_owners(self, shards: Collection[ShardId]) -> Mapping[ShardId, OwnerRow]:
         self.began_ms.append(self.rig.clock.now().mono_ms)
+        self.asked.append(set(shards))
         await self.rig.clock.sleep_ms(3)
-        return await super().read_owner(shard)
+        return await super().read_owners(shards)
 
 
 @on_rig
 async def test_owner_reads_are_shared_only_if_they_begin_later(rig: Rig) -> None:
     store = SlowOwners(rig)
     rows = OwnerRows(store, rig.clock)
-    await asyncio.gather(*(rows.read(ShardId(1)) for _ in range(100)))
+    await asyncio.gather(*(rows.read([ShardId(1), ShardId(number % 4)]) for number in range(100)))
     assert store.began_ms == [0]
-    joined = [asyncio.ensure_future(rows.read(ShardId(1)))]
+    joined = [asyncio.ensure_future(rows.read([ShardId(1)]))]
     await rig.clock.sleep_ms(1)
-    joined.append(asyncio.ensure_future(rows.read(ShardId(1))))
+    joined.append(asyncio.ensure_future(rows.read([ShardId(2)])))
     await rig.clock.sleep_ms(2)
-    joined.append(asyncio.ensure_future(rows.read(ShardId(1))))
+    joined.append(asyncio.ensure_future(rows.read([ShardId(3)])))
     await asyncio.gather(*joined)
     assert store.began_ms == [0, SPACING_MS, 2 * SPACING_MS]
+    assert store.asked == [{0, 1, 2, 3}, {1, 2}, {3}]
     await rig.clock.sleep_ms(100)
-    await rows.read(ShardId(1))
+    await rows.read([ShardId(1)])
     assert store.began_ms[-1] == rig.clock.now().mono_ms - 3
+    assert await rows.read([]) == {}
+    assert len(store.began_ms) == 4
 
 
 @on_rig
@@ -374,8 +389,8 @@ async def test_a_failed_owner_read_reaches_all_and_is_not_kept(rig: Rig) -> None
     store = MemoryStore()
     rows = OwnerRows(store, rig.clock)
     await store.close()
-    reads = [rows.read(ShardId(1)) for _ in range(3)]
+    reads = [rows.read([ShardId(number)]) for number in range(3)]
     results = await asyncio.gather(*reads, return_exceptions=True)
     assert [type(result).__name__ for result in results] == ["StoreUnavailable"] * 3
     with pytest.raises(Unavailable):
-        await rows.read(ShardId(1))
+        await rows.read([ShardId(1)])

@@ -10,6 +10,7 @@ from timeball.v1 import schedule_service_pb2 as pb
 from coordinator.batch_reads import BatchReader
 from coordinator.dead_letters import DeadLetters
 from coordinator.deadline import Deadline
+from coordinator.reader import Reader
 from coordinator.redrive import Redriver
 from coordinator.requests import Caller, CreateRequest
 from coordinator.schedule_answers import occurrence_message
@@ -98,7 +99,7 @@ async def test_where_nobody_can_be_asked_even_a_stale_value_is_no_guess(rig: Rig
     await written_by_newer(rig, task_id)
     for allow_stale in (False, True):
         deadline = Deadline.after(rig.clock, 1_000)
-        reader = BatchReader(rig.cluster)
+        reader = BatchReader(rig.cluster, Reader(rig.store, rig.calls, rig.clock))
         (answer,) = await reader.read([task_id], "shop", deadline, allow_stale=allow_stale)
         assert isinstance(answer, Unavailable)
 

@@ -8,23 +8,32 @@ after it are, so that a part whose first rows never landed hides nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
 from typing import Any, Final
 
-from timeball_server.core.ids import Bucket, IdParts, Minute, ShardId, TaskId, encode_id
+from timeball_server.core.ids import (
+    Bucket,
+    Epoch,
+    IdParts,
+    Minute,
+    NodeId,
+    ShardId,
+    TaskId,
+    encode_id,
+)
 from timeball_server.core.journal import DueRow, EventRow
-from timeball_server.ports.store import DuePage
+from timeball_server.ports.store import DuePage, OwnerRow
+from timeball_server.store.cassandra.reaching import reaches
 from timeball_server.store.cassandra.rows import Values, event_from
 from timeball_server.store.cassandra.session import Session
 from timeball_server.store.keys import due_order, home_bucket
 from timeball_server.store.records import due_from
 
 PARTS_AT_ONCE: Final = 8
-TASKS_AT_ONCE: Final = 100
-"""Journals of one partition that one request reads."""
+OWNERS_AT_ONCE: Final = 64
 
 
 async def parts_of(session: Session, name: str, minute: Minute, shard: ShardId) -> list[int]:
@@ -60,16 +69,13 @@ async def heads(session: Session, task_ids: Sequence[TaskId]) -> dict[TaskId, Ev
 async def _of_tasks(
     session: Session, name: str, task_ids: Sequence[TaskId]
 ) -> Sequence[Sequence[Values]]:
-    """What a statement finds of tasks, asked bucket by bucket and many at a time."""
-    homes: dict[Bucket, list[TaskId]] = {}
-    for task_id in dict.fromkeys(task_ids):
-        homes.setdefault(home_bucket(task_id), []).append(task_id)
-    requests = [
-        session.read(name, (*_key(home), tasks[start : start + TASKS_AT_ONCE]))
-        for home, tasks in homes.items()
-        for start in range(0, len(tasks), TASKS_AT_ONCE)
-    ]
-    return await _all(requests)
+    """What a statement finds of tasks; its form for several buckets is called `..._across`."""
+    return await _all(
+        session.read(name, (*_key(*reach.homes), reach.tasks))
+        if len(reach.homes) == 1
+        else session.read(f"{name}_across", (*_sides(reach.homes), reach.tasks))
+        for reach in reaches(task_ids)
+    )
 
 
 async def find_journal(session: Session, home: Bucket, unique: bytes) -> list[EventRow]:
@@ -97,6 +103,36 @@ async def names(session: Session, namespace: str, wanted: Iterable[str]) -> dict
     """The tasks that have these names; each lies in a partition of its own."""
     answers = await _all(session.read("read_name", (namespace, name)) for name in wanted)
     return {name: TaskId(task_id) for rows in answers for name, task_id in rows}
+
+
+async def owners(session: Session, shards: Collection[ShardId]) -> dict[ShardId, OwnerRow]:
+    """The owner rows of shards, of each the one with the highest epoch."""
+    asked = sorted(shards)
+    answers = await _all(
+        session.read("read_owners", (asked[start : start + OWNERS_AT_ONCE],))
+        for start in range(0, len(asked), OWNERS_AT_ONCE)
+    )
+    return {ShardId(row[0]): _owner_from(*row) for rows in answers for row in rows}
+
+
+def _owner_from(
+    shard: int,
+    epoch: int,
+    owner: str,
+    address: str,
+    scan_from: int,
+    deleted_below: int,
+    at_ms: int,
+) -> OwnerRow:
+    return OwnerRow(
+        shard=ShardId(shard),
+        epoch=Epoch(epoch),
+        owner=NodeId(owner),
+        address=address,
+        scan_from=Minute(scan_from),
+        deleted_below=Minute(deleted_below),
+        at_ms=at_ms,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,3 +179,8 @@ async def _all(requests: Iterable[Coroutine[Any, Any, list[Values]]]) -> list[li
 
 def _key(home: Bucket) -> tuple[int, int, int]:
     return (home.minute, home.shard, home.part)
+
+
+def _sides(homes: Iterable[Bucket]) -> tuple[list[int], ...]:
+    """Minutes, shards and parts whose combinations are these buckets and no others."""
+    return tuple(sorted(set(side)) for side in zip(*map(_key, homes), strict=True))

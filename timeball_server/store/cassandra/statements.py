@@ -98,7 +98,10 @@ OWNER_COLUMNS: Final = (
 SHARD_COLUMNS: Final = ("shard", "epoch", "scan_from", "deleted_below")
 _BUCKET: Final = "WHERE minute = ? AND shard = ? AND part = ?"
 _PARTS: Final = "WHERE minute = ? AND shard = ? AND part IN ? PER PARTITION LIMIT 1"
-_EVENTS: Final = f"SELECT {', '.join(EVENT_COLUMNS)} FROM journal {_BUCKET}"
+_BUCKETS: Final = "WHERE minute IN ? AND shard IN ? AND part IN ?"
+_JOURNAL: Final = f"SELECT {', '.join(EVENT_COLUMNS)} FROM journal"
+_EVENTS: Final = f"{_JOURNAL} {_BUCKET}"
+_OF_TASK: Final = "GROUP BY minute, shard, part, task_id"
 _BY_OWNER: Final = ("tasks_by_owner", BY_OWNER_COLUMNS, "namespace, owner, day", "created_ms")
 _BY_STATE: Final = ("tasks_by_state", BY_STATE_COLUMNS, "namespace, state, day, slice", "at_ms")
 _DEAD: Final = ("dead_letters", DEAD_LETTER_COLUMNS, "namespace, day", "at_ms")
@@ -116,8 +119,11 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     "journal_parts": _read(f"SELECT part FROM journal {_PARTS}"),
     "due_parts": _read(f"SELECT part FROM due {_PARTS}"),
     "journals": _read(f"{_EVENTS} AND task_id IN ?"),
-    "heads_of": _read(f"{_EVENTS} AND task_id IN ? GROUP BY minute, shard, part, task_id"),
-    "heads": _read(f"{_EVENTS} AND task_id > ? GROUP BY minute, shard, part, task_id LIMIT ?"),
+    "heads_of": _read(f"{_EVENTS} AND task_id IN ? {_OF_TASK}"),
+    "heads": _read(f"{_EVENTS} AND task_id > ? {_OF_TASK} LIMIT ?"),
+    # The same of several buckets: every combination of these minutes, shards and parts is read.
+    "journals_across": _read(f"{_JOURNAL} {_BUCKETS} AND task_id IN ?"),
+    "heads_of_across": _read(f"{_JOURNAL} {_BUCKETS} AND task_id IN ? {_OF_TASK}"),
     "due": _read(
         f"SELECT {', '.join(DUE_COLUMNS)} FROM due {_BUCKET}"
         " AND (due_ms, task_id, seq, epoch) > (?, ?, ?, ?) AND (due_ms) < (?) LIMIT ?"
@@ -143,7 +149,9 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     "highest_epoch": _read("SELECT max(epoch) FROM shards"),
     # Owners: the timestamp is the row's instant, so that within an epoch the later one stands.
     "write_owner": _insert("owners", OWNER_COLUMNS),
-    "read_owner": _read(f"SELECT {', '.join(OWNER_COLUMNS)} FROM owners WHERE shard = ? LIMIT 1"),
+    "read_owners": _read(
+        f"SELECT {', '.join(OWNER_COLUMNS)} FROM owners WHERE shard IN ? PER PARTITION LIMIT 1"
+    ),
     # Cluster facts and names.
     "read_layout": Statement(
         "SELECT from_minute, shard_count FROM layout WHERE cluster = ?", Level.SERIAL

@@ -7,14 +7,14 @@ writes: a second content for one key is not noticed here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from cassandra import Unauthorized
 from timeball.errors import FailedPrecondition
 
 from timeball_server.core.buckets import MINUTE_MS, Layout, LayoutRow, end_ms
-from timeball_server.core.ids import Bucket, Epoch, Minute, NodeId, ShardId, TaskId
+from timeball_server.core.ids import Bucket, Epoch, Minute, ShardId, TaskId
 from timeball_server.core.journal import (
     DeadLetterRow,
     DueRow,
@@ -171,10 +171,9 @@ class CassandraStore:
         values = (row.shard, row.epoch, row.owner, row.address, *watermarks)
         await self.session.write("write_owner", (*values, row.at_ms * MS_US))
 
-    async def read_owner(self, shard: ShardId) -> OwnerRow | None:
-        """The owner row with the highest epoch."""
-        rows = await self.session.read("read_owner", (shard,))
-        return _owner_from(*rows[0]) if rows else None
+    async def read_owners(self, shards: Collection[ShardId]) -> Mapping[ShardId, OwnerRow]:
+        """The owner rows with the highest epochs."""
+        return await reads.owners(self.session, shards)
 
     async def highest_epoch(self) -> Epoch:
         """The highest epoch of any shard that was acknowledged, 0 for an empty store."""
@@ -250,26 +249,6 @@ def _prepare(cluster: Any, driver: Any, config: CassandraConfig) -> dict[str, Pr
             f"the keyspace {config.keyspace}. Grant SELECT and MODIFY on it to this user."
         ) from error
     return prepare(driver)
-
-
-def _owner_from(
-    shard: int,
-    epoch: int,
-    owner: str,
-    address: str,
-    scan_from: int,
-    deleted_below: int,
-    at_ms: int,
-) -> OwnerRow:
-    return OwnerRow(
-        shard=ShardId(shard),
-        epoch=Epoch(epoch),
-        owner=NodeId(owner),
-        address=address,
-        scan_from=Minute(scan_from),
-        deleted_below=Minute(deleted_below),
-        at_ms=at_ms,
-    )
 
 
 def _place(cursor: str | None) -> Cursor:

@@ -200,11 +200,15 @@ def write_owner(connection: sqlite3.Connection, row: OwnerRow) -> None:
     connection.execute(STATEMENTS["write_owner"], values)
 
 
-def read_owner(connection: sqlite3.Connection, shard: ShardId) -> OwnerRow | None:
-    """The owner row with the highest epoch."""
-    row = connection.execute(STATEMENTS["read_owner"], (shard,)).fetchone()
-    if row is None:
-        return None
+def read_owners(
+    connection: sqlite3.Connection, shards: Iterable[ShardId]
+) -> dict[ShardId, OwnerRow]:
+    """The owner rows with the highest epochs; shards that had no owner are left out."""
+    rows = (connection.execute(STATEMENTS["read_owner"], (shard,)).fetchone() for shard in shards)
+    return {ShardId(row[0]): _owner_from(row) for row in rows if row is not None}
+
+
+def _owner_from(row: Values) -> OwnerRow:
     number, epoch, owner, address, scan_from, deleted_below, at_ms = row
     return OwnerRow(
         shard=ShardId(number),

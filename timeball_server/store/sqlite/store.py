@@ -7,7 +7,7 @@ the writer's too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -150,9 +150,9 @@ class SqliteStore:
         """Publish an ownership; within an epoch the row with the later instant stands."""
         await self.writer.submit(lambda connection: queries.write_owner(connection, row))
 
-    async def read_owner(self, shard: ShardId) -> OwnerRow | None:
-        """The owner row with the highest epoch."""
-        return await self.reader.submit(lambda connection: queries.read_owner(connection, shard))
+    async def read_owners(self, shards: Collection[ShardId]) -> Mapping[ShardId, OwnerRow]:
+        """The owner rows with the highest epochs."""
+        return await self.reader.submit(lambda connection: queries.read_owners(connection, shards))
 
     async def highest_epoch(self) -> Epoch:
         """The highest epoch of any shard, 0 for an empty store."""
