@@ -28,6 +28,7 @@ from tests.support.checker.records import (
     Terms,
     Verdict,
 )
+from tests.support.checker.words import Found, Glance, Said
 
 Line = (
     Op
@@ -53,6 +54,9 @@ Line = (
     | Serving
     | Asked
     | ForeignRow
+    | Said
+    | Found
+    | Glance
 )
 
 
@@ -82,6 +86,9 @@ class History:
         self.serving: list[Serving] = []
         self.asked: list[Asked] = []
         self.foreign_rows: list[ForeignRow] = []
+        self.said: list[Said] = []
+        self.found: list[Found] = []
+        self.glances: list[Glance] = []
         self.terms = Terms(calm=False)
         self.count = 0
         keep = {
@@ -108,6 +115,9 @@ class History:
             Serving: self.serving.append,
             Asked: self.asked.append,
             ForeignRow: self.foreign_rows.append,
+            Said: self.said.append,
+            Found: self.found.append,
+            Glance: self.glances.append,
         }
         for line in lines:
             keep[type(line)](line)  # type: ignore[operator]

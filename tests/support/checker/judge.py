@@ -19,6 +19,7 @@ from tests.support.checker.history import History
 from tests.support.checker.keys import keys
 from tests.support.checker.lists import lists
 from tests.support.checker.orders import orders
+from tests.support.checker.progress import progress
 from tests.support.checker.rates import limits
 from tests.support.checker.records import OF_SCHEDULES, Call, Kind, Terms
 from tests.support.checker.retrying import retries
@@ -56,6 +57,7 @@ def judge(history: History) -> list[Violation]:
         orders,
         lists,
         shares,
+        progress,
     )
     return [*found, *(broken for part in everything for broken in part(history))]
 

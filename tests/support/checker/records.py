@@ -302,12 +302,16 @@ class End(Record, frozen=True, kw_only=True, tag="end"):
 
 
 class Left(Record, frozen=True, kw_only=True, tag="left"):
-    """A handler was made to end; whatever it was at, it is over."""
+    """A handler was made to end; whatever it was at, it is over.
+
+    `handed_back`: its executor was asked to leave, so the attempt may begin once more.
+    """
 
     task: str
     attempt: int
     process: str
     at_us: int
+    handed_back: bool = False
 
 
 class Fault(Record, frozen=True, kw_only=True, tag="fault"):

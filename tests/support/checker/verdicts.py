@@ -34,6 +34,7 @@ class Promise(StrEnum):
     EXPLAINED = "I22 explained"
     HELD_BACK = "I23 held back"
     LISTS = "I24 lists"
+    PROGRESS = "I25 progress"
     SANITY = "sanity"
 
 

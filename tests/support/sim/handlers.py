@@ -15,8 +15,10 @@ from timeball.outcomes import Fail
 from timeball.registry import Handler
 
 from tests.support.checker.records import End, Left, Start
+from tests.support.checker.words import Found, Said
 from tests.support.sim.bounded import bounded_handlers
 from tests.support.sim.history import History
+from tests.support.sim.speakers import speaking_handlers
 from tests.support.virtual_loop import VirtualClock, known_since_start_us
 
 WORK = "sim.work"
@@ -108,9 +110,46 @@ class Sink:
         if history.is_open:
             now_us = history.now_us()
             left = Left(
-                task=context.task_id, attempt=context.attempt, process=process, at_us=now_us
+                task=context.task_id,
+                attempt=context.attempt,
+                process=process,
+                at_us=now_us,
+                handed_back=process in history.leaving,
             )
             history.left.append(left)
+
+    def found(self, context: Context, apart_us: int) -> None:
+        """A handler that speaks begins, with what the attempts before have left."""
+        history = self._history
+        if history.is_open:
+            found = Found(
+                task=context.task_id,
+                attempt=context.attempt,
+                process=self._process,
+                at_us=history.now_us(),
+                mark=context.checkpoint or "",
+                silent_us=None if context.heartbeat_ms is None else context.heartbeat_ms * 1_000,
+                apart_us=apart_us,
+            )
+            history.found.append(found)
+            history.trace(self._process, f"FOUND {context.task_id} {found.mark}")
+
+    def said(self, context: Context, number: int, leaves: bool) -> tuple[float, str | None]:
+        """A handler speaks; what it says, and the name of what it leaves."""
+        history, process = self._history, self._process
+        fraction = (number + 1) / 10_000 + context.attempt / 100
+        mark = f"{context.task_id} {process} {context.attempt} {number}" if leaves else ""
+        if history.is_open:
+            said = Said(
+                task=context.task_id,
+                attempt=context.attempt,
+                process=process,
+                at_us=history.now_us(),
+                fraction=fraction,
+                mark=mark,
+            )
+            history.said.append(said)
+        return fraction, mark or None
 
 
 def handlers(
@@ -154,4 +193,5 @@ def handlers(
             raise Broken("the script says so")
         return context.attempt
 
-    return {name: Handler(name, work) for name in names} | bounded_handlers(sink, clock)
+    mine = {name: Handler(name, work) for name in names}
+    return mine | bounded_handlers(sink, clock) | speaking_handlers(sink, clock)

@@ -33,6 +33,7 @@ from tests.support.checker.records import (
     Verdict,
     Wish,
 )
+from tests.support.checker.words import Found, Said
 from timeball_server.core.model import ScheduleView, TaskView
 
 KILLS = frozenset({"crash", "poison"})
@@ -100,6 +101,9 @@ class History:
     natures: dict[str, Nature] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     foreign_rows: dict[str, ForeignRow] = field(default_factory=dict)
+    said: list[Said] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
+    leaving: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
     healed_us: int = 0
     read_us: int = 0

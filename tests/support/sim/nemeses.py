@@ -273,6 +273,20 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             slow_share=0.1,
             slow_s=0.3,
         ),
+        "progress": replace(
+            _BASE,
+            tasks=20,
+            reports=30,
+            crashes=10.0,
+            freezes=4.0,
+            freeze_s=8.0,
+            snaps=10.0,
+            moves=10.0,
+            store_unknown_share=0.05,
+            slow_share=0.1,
+            slow_s=0.3,
+        ),
+        "progress, and nothing broken": Profile(tasks=0, reports=26, work_s=30.0),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),

@@ -52,6 +52,7 @@ class Profile:
         blackouts: all owners, the store and all executors fall out of reach in turn, and are
             asked about meanwhile.
         foreign_rows: so many tasks of which something is written that nobody can read for a while.
+        reports: so many tasks say how far they are, and where another attempt could go on.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -108,6 +109,7 @@ class Profile:
     desks: bool = False
     blackouts: bool = False
     foreign_rows: int = 0
+    reports: int = 0
 
     @property
     def answers_soon(self) -> bool:

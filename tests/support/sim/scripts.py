@@ -15,6 +15,8 @@ from tests.support.sim.archivists import DAY_US, Range
 from tests.support.sim.clients import COORDINATORS
 from tests.support.sim.gate import Rows
 from tests.support.sim.profile import Profile
+from tests.support.sim.reporters import Plan
+from tests.support.sim.speakers import Spell
 from tests.support.sim.stage import Stage
 from timeball_server.coordination.local import Leg
 from timeball_server.core.ids import TaskId
@@ -347,6 +349,38 @@ async def key_of_a_frozen_one(stage: Stage) -> None:
     await stage.until(lambda: all(stage.starts(task) for task in waiting))
 
 
+async def checkpoint_without_owner(stage: Stage) -> None:
+    """An executor and the owner of what it runs are lost together, minutes after its start."""
+    await _lose(stage, LONG, LONG_S, owner=True)
+
+
+async def checkpoint_of_a_lost_executor(stage: Stage) -> None:
+    """An executor is lost; the owner of what it runs knows what was said."""
+    await _lose(stage, SHORT, SHORT_S, owner=False)
+
+
+async def _lose(stage: Stage, plan: Plan, seconds: float, *, owner: bool) -> None:
+    task = await stage.speaking(plan)
+    await stage.until(lambda: stage.starts(task))
+    await stage.sleep(seconds)
+    lost = [stage.process(stage.starts(task)[0].process)]
+    lost += [stage.owner(task)] if owner else []
+    for each in lost:
+        stage.crash(each)
+    await stage.until(lambda: len(stage.starts(task)) > 1, RENEWED_S)
+    for each in lost:
+        stage.start(each)
+    await stage.sleep(10)
+
+
+LONG: Final = Plan(spells=(Spell(words=400, every_ms=500, leaves=3), Spell()))
+LONG_S: Final = 150.0
+RENEWED_S: Final = 120.0
+"""So long an owner who knows nothing of a long run waits for its alarm, where there are removals."""
+SHORT: Final = Plan(spells=(Spell(words=100, every_ms=500, leaves=3), Spell()))
+SHORT_S: Final = 9.7
+
+
 async def lost_schedule(stage: Stage) -> None:
     """An owner is lost long after the schedule's home is behind the watermark (S2)."""
     schedule = await stage.plan(every_s=5)
@@ -380,11 +414,16 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
         "key of one that is gone": key_of_one_that_is_gone,
         "key of one that was fenced": key_of_one_that_was_fenced,
         "key of a frozen one": key_of_a_frozen_one,
+        "checkpoint without owner": checkpoint_without_owner,
+        "checkpoint of a lost executor": checkpoint_of_a_lost_executor,
     }
 )
 SCRIPTED: Final[Mapping[str, Profile]] = MappingProxyType(
     {
         **{name: Profile(calm=False, tasks=1, script=name) for name in SCRIPTS},
+        "checkpoint without owner": Profile(
+            calm=False, tasks=1, retention_s=3_000.0, script="checkpoint without owner"
+        ),
         "autumn": Profile(tasks=20, clients=2, schedules=12),
     }
 )

@@ -33,6 +33,7 @@ from tests.support.sim.nemesis import Nemesis
 from tests.support.sim.planners import Planner
 from tests.support.sim.plights import Plights
 from tests.support.sim.profile import Profile, draw
+from tests.support.sim.reporters import Reporter
 from tests.support.sim.rollbacks import Rollback
 from tests.support.sim.scripts import SCRIPTS
 from tests.support.sim.stage import Stage, StaleScript
@@ -189,6 +190,7 @@ async def _draw(world: World) -> Planners:
         Blackouts(world, "asker-5").plan(),
         Rollback(world, "asker-4").plan(world.profile.foreign_rows),
         timekeeper.keep(world.profile.timed, until_us),
+        Reporter(world, "reporter").report(world.profile.reports, until_us),
         *(limiter.limit(world.profile.rated) for limiter in limiters),
         *(client.run(share, until_us) for client in clients),
         planner.plan(world.profile.schedules, until_us),

@@ -16,6 +16,7 @@ from tests.support.sim.gate import Gate
 from tests.support.sim.handlers import WORK
 from tests.support.sim.keys import KEYS
 from tests.support.sim.planners import Planner
+from tests.support.sim.reporters import Plan, Reporter
 from tests.support.sim.world import Process, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock, since_start_us
 from timeball_server.core.ids import TaskId, home_of
@@ -144,6 +145,17 @@ class Stage:
             self.client.coordinators = (address,)
             await self.client.get(task)
         self.client.coordinators = COORDINATORS
+
+    async def speaking(self, plan: Plan) -> TaskId:
+        """Create a task that says how far it is.
+
+        Raises:
+            StaleScript: nobody takes it.
+        """
+        created = await Reporter(self.world, "reporter").speaking(plan)
+        if created is None:
+            raise StaleScript("a task could not be created")
+        return TaskId(created)
 
     async def plan(self, every_s: int) -> TaskId:
         """Create a schedule.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ from tests.support.checker.records import (
 )
 from tests.support.checker.records import Op as Told
 from tests.support.checker.register import EXPIRED
+from tests.support.checker.words import Glance
 from tests.support.sim.clients import NOTED_US
 from tests.support.sim.handlers import WORK
 from tests.support.sim.history import History as Run
@@ -30,7 +32,7 @@ from tests.support.sim.history import Op
 from tests.support.sim.profile import SLOTS, Profile
 from tests.support.virtual_loop import known_since_start_us, since_start_us
 from timeball_server.core.journal import EventKind
-from timeball_server.core.model import ScheduleView, TaskView
+from timeball_server.core.model import PublicState, ScheduleView, TaskView
 
 CALM_LATENESS_US = 200_000
 """What planned moves may cost; nothing else goes wrong in a calm run."""
@@ -85,6 +87,9 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     yield from run.listed
     for more in (run.natures.values(), run.serving, run.asked, run.foreign_rows.values()):
         yield from more
+    yield from run.said
+    yield from run.found
+    yield from _glances(run)
     for task_id, op in run.final.items():
         ok = op.kind is Kind.OK and isinstance(op.view, TaskView)
         yield Final(task=task_id, seen=_seen(op, waited) if ok else None, reason=op.reason)
@@ -218,6 +223,26 @@ def _seen(op: Op, waited: frozenset[Attempt]) -> Seen | None:
             for each in view.attempts
         ),
     )
+
+
+def _glances(run: Run) -> Iterator[Glance]:
+    """Answers that showed a task while its handler, which speaks, was at work."""
+    speaking = {each.task for each in run.found}
+    for op in run.ops:
+        view = op.view
+        if op.task_id not in speaking or op.kind is not Kind.OK or op.call is not Call.GET:
+            continue
+        if not isinstance(view, TaskView) or view.state is not PublicState.RUNNING:
+            continue
+        left = None if view.progress is None else view.progress.checkpoint
+        yield Glance(
+            task=op.task_id,
+            attempt=view.attempt,
+            inv_us=op.inv_us,
+            ret_us=op.ret_us,
+            fraction=None if view.progress is None else view.progress.fraction,
+            mark="" if left is None else json.loads(left.data),
+        )
 
 
 def _result(view: TaskView) -> str | None:

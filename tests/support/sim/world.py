@@ -299,6 +299,7 @@ class World:
     def leaves(self, process: Process) -> None:
         """Note that an executor is asked to leave: no fault, and it may come back."""
         self.history.plan("leave", process.name)
+        self.history.leaving.add(process.name)
         last = self.history.serving
         for number, each in enumerate(last):
             if each.process == process.name and each.until_us == NEVER_US:
