@@ -117,7 +117,7 @@ class Day:
     def late(self) -> None:
         """Somebody who does not own the shard any more says something; nobody believes it."""
         of = self._known()
-        lower = [] if of is None else [e for e in range(1, self.owned[of.shard][0])]
+        lower = [] if of is None else list(range(1, self.owned[of.shard][0]))
         if of is None or not lower:
             return
         epoch, owner = Epoch(self.chance.choice(lower)), self.chance.choice(OWNERS)
@@ -195,9 +195,10 @@ class Day:
         if self.chance.random() < 0.1 and self.desk.runs:
             run = self.chance.choice(list(self.desk.runs.values()))
             run = None if run.phase is RunPhase.RUNNING else run
-        for each in range(self.chance.choice((1, 1, 2))) if run is not None else ():
+        for each in range(self.chance.choice((1, 1, 2))):
             mark = f"{self.ms} {each}".encode() if self.chance.random() < 0.5 else b""
-            self.desk.speaks(run, self.chance.random(), mark)
+            if run is not None:
+                self.desk.speaks(run, self.chance.random(), mark)
         if self.chance.random() < 0.8:
             self.desk.flush()
 

@@ -161,7 +161,8 @@ class Crowd:
     """A node with one shard, its executors, and a clock that the test moves.
 
     `stored` are tasks that an earlier owner has left: what they are and when they are due, in
-    milliseconds from the beginning, at most 0.
+    milliseconds from the beginning, at most 0. `wrong_ms` is what the node's wall clock shows
+    beyond the time.
     """
 
     def __init__(
@@ -172,6 +173,7 @@ class Crowd:
         config: EngineConfig | None = None,
     ) -> None:
         self.now_ms = START_MS
+        self.wrong_ms = 0
         self._turns: dict[TaskId, int] = {}
         self._turns_made = 0
         ready = ReadyQueue(on_take=self._note_turn)
@@ -279,7 +281,8 @@ class Crowd:
         """One step with these, then steps for all that follows at once."""
         queue = list(happened)
         while queue:
-            effects = handle(self.engine, queue, wall_ms=self.now_ms, mono_ms=self.ms)
+            wall_ms = self.now_ms + self.wrong_ms
+            effects = handle(self.engine, queue, wall_ms=wall_ms, mono_ms=self.ms)
             queue = [event for effect in effects for event in self._perform(effect)]
 
     def _perform(self, effect: fx.Effect) -> Iterator[ev.Event]:
@@ -418,7 +421,7 @@ class Crowd:
             results = self._ended(worker)
             if results:
                 said.append(ev.ExecutorSaid(incarnation, Finished(tuple(results))))
-        if said or next_wake_ms(self.engine) <= self.now_ms:
+        if said or next_wake_ms(self.engine) <= self.now_ms + self.wrong_ms:
             self._feed(*said, ev.Tick())
 
     def _ended(self, worker: Worker) -> list[RunResult]:

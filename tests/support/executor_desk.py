@@ -411,9 +411,9 @@ class Desk:
                 stream.began.add(run)
         elif isinstance(message, Finished):
             for result in message.results:
-                run = self.runs[result.run]
-                assert run.phase is Ended, "an end of what has not ended, or is acknowledged"
-                assert result.result is not None or result.checkpoint == run.mark
+                ended = self.runs[result.run]
+                assert ended.phase is Ended, "an end of what has not ended, or is acknowledged"
+                assert result.result is not None or result.checkpoint == ended.mark
                 stream.ended.add(result.run)
         elif isinstance(message, Beats):
             for beat in message.beats:

@@ -36,9 +36,9 @@ MUTANT_SEEDS: Final = 4
 UNIT: Final = rewriting.ROOT / "tests" / "unit"
 STORIES: Final = tuple(
     rewriting.ROOT / "tests" / "simulation" / f"test_{name}.py"
-    for name in ("routing", "races", "limits", "priorities", "executors")
+    for name in ("routing", "races", "limits", "priorities", "executors", "leaders", "outliers")
 )
-"""Simulations of a part: the engine alone under crowds, keys under storms, an executor alone."""
+"""Simulations of a part: the engine alone, keys under storms, an executor alone, leaders alone."""
 Runs = list[tuple[int, dict[str, Any]]]
 Play = Callable[[], set[str]]
 
