@@ -431,6 +431,7 @@ def test_every_promise_has_been_broken_once() -> None:
         *(Promise.LIMITS, Promise.TIMEOUTS, Promise.RETRIES),  # test_history_{limits,times}
         *(Promise.EXPLAINED, Promise.HELD_BACK),  # test_explanation_judge
         Promise.LISTS,  # test_history_lists
+        *(Promise.PROGRESS, Promise.TEAMS),  # test_history_{progress,teams}
     }
     assert {promise for promise, _, _ in WRONG.values()} == set(Promise) - elsewhere
 

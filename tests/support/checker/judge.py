@@ -25,6 +25,7 @@ from tests.support.checker.records import OF_SCHEDULES, Call, Kind, Terms
 from tests.support.checker.retrying import retries
 from tests.support.checker.schedules import LAUNCHED, Plan, plans
 from tests.support.checker.tasks import Life
+from tests.support.checker.teams import teams
 from tests.support.checker.timeouts import timeouts
 from tests.support.checker.verdicts import Violation
 
@@ -58,6 +59,7 @@ def judge(history: History) -> list[Violation]:
         lists,
         shares,
         progress,
+        teams,
     )
     return [*found, *(broken for part in everything for broken in part(history))]
 
@@ -80,13 +82,21 @@ def _lives(history: History, scheduled: list[Plan], changed: list[Edited]) -> di
             life = lives.of(task)
             life.wish, life.is_acknowledged, life.made_us = plan.wish_at(None), True, asked_us
     _changed(lives, changed)
+    _ran(lives, history)
+    for task, final in history.final.items():
+        lives.of(task).final = final
+    return lives.found
+
+
+def _ran(lives: _Lives, history: History) -> None:
+    """What began, and how that was over."""
     for start in history.starts:
         lives.of(start.task).starts.append(start)
     for end in history.ends:
         lives.of(end.task).ends[end.attempt, end.process] = end
-    for task, final in history.final.items():
-        lives.of(task).final = final
-    return lives.found
+    for left in history.left:
+        if left.handed_back:
+            lives.of(left.task).handed_back[left.attempt, left.process] = left.at_us
 
 
 def _changed(lives: _Lives, changed: list[Edited]) -> None:

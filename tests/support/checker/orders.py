@@ -48,7 +48,7 @@ def orders(history: History) -> Iterator[Violation]:
         return
     serving = {each.process: each for each in history.serving}
     by_pair: dict[tuple[str, str], list[Order]] = defaultdict(list)
-    for order in _orders(history, serving):
+    for order in orders_of(history, serving):
         by_pair[order.sent.owner, order.sent.executor].append(order)
     for (_, executor), given in by_pair.items():
         yield from _too_many(serving[executor], given)
@@ -62,7 +62,7 @@ def orders(history: History) -> Iterator[Violation]:
         yield from _too_ill(owner, serving[executor], given, beside)
 
 
-def _orders(history: History, serving: dict[str, Serving]) -> Iterator[Order]:
+def orders_of(history: History, serving: dict[str, Serving]) -> Iterator[Order]:
     """All of them; a start belongs to the last order before it."""
     spans: dict[tuple[str, str], list[Span]] = defaultdict(list)
     for span in spans_of(history):
@@ -100,8 +100,8 @@ def _too_ill(
     """As soon as enough have failed here, and enough went well elsewhere."""
     handlers = {order.handler for order in given} - {""}
     for handler in sorted(handlers):
-        here = [each for each in _firsts(given) if each.handler == handler]
-        there = [each for each in _firsts(beside) if each.handler == handler]
+        here = [each for each in firsts(given) if each.handler == handler]
+        there = [each for each in firsts(beside) if each.handler == handler]
         noticed_us = _noticed_us(here, there)
         if noticed_us is None:
             continue
@@ -111,7 +111,7 @@ def _too_ill(
                 yield Violation(Promise.EXPLAINED, order.sent.task, text)
 
 
-def _firsts(given: list[Order]) -> list[Order]:
+def firsts(given: list[Order]) -> list[Order]:
     """First attempts that have ended by themselves."""
     began = [order for order in given if order.span is not None and order.span.ok is not None]
     return [order for order in began if order.span is not None and order.span.start.attempt == 1]

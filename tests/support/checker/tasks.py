@@ -36,6 +36,7 @@ class Life:
     Attributes:
         struck: when each process was first struck so that it may be given up.
         wish: of the acknowledged creation; of an occurrence, what its schedule asks for.
+        handed_back: attempts, and when, that a process gave back because it was asked to leave.
         made_us: not before this was it asked for; `known_us`: by then its client was told.
     """
 
@@ -49,6 +50,7 @@ class Life:
     ops: list[Op] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     ends: dict[tuple[int, str], End] = field(default_factory=dict)
+    handed_back: dict[tuple[int, str], int] = field(default_factory=dict)
     final: Final | None = None
 
     def broken(self, promise: Promise, text: str) -> Violation:
@@ -98,6 +100,9 @@ class Life:
         """No attempt begins twice; a further one has a failed or broken one as its cause."""
         for number, start in enumerate(self.starts):
             for earlier in self.starts[:number]:
+                back_us = self.handed_back.get((earlier.attempt, earlier.process), NEVER_US)
+                if back_us <= start.at_us:
+                    continue
                 if earlier.attempt == start.attempt:
                     where = f"{earlier.process} and {start.process}"
                     text = f"attempt {start.attempt} began twice, on {where}"

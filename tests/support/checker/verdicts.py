@@ -35,6 +35,7 @@ class Promise(StrEnum):
     HELD_BACK = "I23 held back"
     LISTS = "I24 lists"
     PROGRESS = "I25 progress"
+    TEAMS = "I26 teams"
     SANITY = "sanity"
 
 

@@ -56,6 +56,18 @@ DESKS: Final[Mapping[str, Desk]] = MappingProxyType(
     }
 )
 FROM_THE_BEGINNING: Final = tuple(name for name in DESKS if name != LATECOMER)
+TEAM: Final = "desk.team"
+"""Three executors of two slots, which are restarted one after the other."""
+PACE: Final = "desk.pace"
+"""Three executors, one of which is slow."""
+SLOW: Final = "executor-20"
+TEAMS: Final[Mapping[str, Desk]] = MappingProxyType(
+    {
+        **{f"executor-{number}": Desk(handlers=(TEAM,)) for number in (11, 12, 13)},
+        **{f"executor-{number}": Desk(handlers=(PACE,), slots=8) for number in (20, 21, 22)},
+    }
+)
+"""Executors of another world: those that are restarted, and those of whom one is slow."""
 
 
 ALONE, PAIR, PACED = "desk alone", "desk pair", "desk paced"

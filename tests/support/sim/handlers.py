@@ -171,8 +171,11 @@ def handlers(
         poison: int,
         version: str = "",
         ill: str = "",
+        slow: str = "",
+        slow_ms: int = 0,
     ) -> int:
         sink.began(context, mark, version)
+        work_ms = slow_ms if slow and process.startswith(slow) else work_ms
         try:
             await worked(context, clock, work_ms, history)
         except asyncio.CancelledError:

@@ -41,6 +41,9 @@ class Maker:
         start_by_ms: int | None = None,
         ill: str = "",
         crowd: str = "",
+        slow: str = "",
+        slow_ms: int = 0,
+        mode: DeliveryMode = DeliveryMode.AT_LEAST_ONCE,
     ) -> Wanted:
         """A task that is due so many seconds from now."""
         now_ms = START_WALL_MS + self._world.loop.now_us // 1_000
@@ -48,14 +51,15 @@ class Maker:
         mark, due_ms = request_id.hex(), now_ms + round(due_s * 1_000)
         namespace, time = self.client.namespace, CreateTime(run_ms=due_ms, delay_ms=0)
         facts = {"mark": mark, "fails": fails, "work_ms": work_ms, "fatal": False, "poison": 0}
+        whom = {"ill": ill, "slow": slow, "slow_ms": slow_ms}
         spec = TaskSpec(
             namespace=namespace,
             owner=self.client.name,
             handler=handler,
-            payload=Payload(data=msgspec.json.encode(facts | {"ill": ill})),
+            payload=Payload(data=msgspec.json.encode(facts | whom)),
             priority=priority,
             selector=labels,
-            mode=DeliveryMode.AT_LEAST_ONCE,
+            mode=mode,
             timeouts=Timeouts(schedule_to_start_ms=start_by_ms),
             concurrency_key=key,
             retry=RetryPolicy(
@@ -64,7 +68,7 @@ class Maker:
         )
         due_us = since_start_us(due_ms)
         wish = Wish(
-            mode=Mode.AT_LEAST_ONCE,
+            mode=Mode(mode),
             due_us=due_us,
             max_attempts=9,
             payload=mark,

@@ -230,10 +230,10 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             tasks=20,
             rated=20,
             work_s=30.0,
-            crashes=6.0,
+            crashes=3.0,
             freezes=3.0,
             freeze_s=8.0,
-            moves=6.0,
+            moves=60.0,
         ),
         "limits, and nothing broken": Profile(tasks=0, rated=20, work_s=20.0),
         "edits": replace(
@@ -287,6 +287,7 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             slow_s=0.3,
         ),
         "progress, and nothing broken": Profile(tasks=0, reports=26, work_s=30.0),
+        "shifts, and nothing broken": Profile(tasks=0, shifts=True, work_s=28.0),
         "between entry and epoch": replace(
             _BASE, crashes=8.0, expiries=6.0, freezes=4.0, pause_before="raise_epoch"
         ),

@@ -53,6 +53,7 @@ class Profile:
             asked about meanwhile.
         foreign_rows: so many tasks of which something is written that nobody can read for a while.
         reports: so many tasks say how far they are, and where another attempt could go on.
+        shifts: executors of few slots are restarted one after the other, and one of others is slow.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -110,6 +111,7 @@ class Profile:
     blackouts: bool = False
     foreign_rows: int = 0
     reports: int = 0
+    shifts: bool = False
 
     @property
     def answers_soon(self) -> bool:

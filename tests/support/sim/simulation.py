@@ -36,6 +36,7 @@ from tests.support.sim.profile import Profile, draw
 from tests.support.sim.reporters import Reporter
 from tests.support.sim.rollbacks import Rollback
 from tests.support.sim.scripts import SCRIPTS
+from tests.support.sim.shifts import Shifts
 from tests.support.sim.stage import Stage, StaleScript
 from tests.support.sim.testimony import told_by
 from tests.support.sim.timekeepers import Timekeeper
@@ -188,6 +189,7 @@ async def _draw(world: World) -> Planners:
         asking,
         Plights(world, "asker-1").plan(),
         Blackouts(world, "asker-5").plan(),
+        Shifts(world, "shifts").plan(),
         Rollback(world, "asker-4").plan(world.profile.foreign_rows),
         timekeeper.keep(world.profile.timed, until_us),
         Reporter(world, "reporter").report(world.profile.reports, until_us),

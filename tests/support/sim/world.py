@@ -21,7 +21,7 @@ from scheduler_node.service import SchedulerNode, SchedulerNodeConfig
 from tests.support.checker.base import NEVER_US
 from tests.support.checker.questions import Serving
 from tests.support.sim.bounded import CAPS
-from tests.support.sim.desks import DESKS, Desk
+from tests.support.sim.desks import DESKS, TEAMS, Desk
 from tests.support.sim.faulty_store import FaultyStore, Outage
 from tests.support.sim.handlers import handlers
 from tests.support.sim.history import History
@@ -267,7 +267,7 @@ class World:
         )
 
     async def _executor(self, process: Process) -> None:
-        desk = DESKS.get(process.node) or Desk(
+        desk = {**DESKS, **TEAMS}.get(process.node) or Desk(
             strength=max(1, int(process.node[-1]) - 1), slots=SLOTS
         )
         member = Member(
