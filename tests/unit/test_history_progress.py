@@ -61,7 +61,7 @@ FIRST: tuple[Line, ...] = (found(1, 1), said(1, 1, "a"), said(1, 2, "b"), said(1
 
 
 def test_whoever_goes_on_finds_the_last_mark() -> None:
-    after = (found(2, 4, "b"), ended(2, 5), found(3, 6, "b"), ended(3, 7))
+    after: tuple[Line, ...] = (found(2, 4, "b"), ended(2, 5), found(3, 6, "b"), ended(3, 7))
     assert told(CALM, *FIRST, *after) == []
 
 
@@ -72,7 +72,7 @@ def test_no_older_one_and_none_that_nobody_left(mark: str) -> None:
 
 
 def test_a_mark_of_the_attempt_itself_or_of_later_is_made_up() -> None:
-    lines = (found(1, 1, "z"), said(1, 2, "z"), ended(1, 3))
+    lines: tuple[Line, ...] = (found(1, 1, "z"), said(1, 2, "z"), ended(1, 3))
     (text,) = told(CALM, *lines)
     assert "nobody left" in text
 
@@ -80,7 +80,7 @@ def test_a_mark_of_the_attempt_itself_or_of_later_is_made_up() -> None:
 def test_of_a_lost_executor_what_was_passed_on_is_known() -> None:
     """The first at once, and a second and a way later the next."""
     words = [said(1, 1 + each, f"m{each}") for each in range(9)]
-    gone = (found(1, 1), *words, lost("x1", 9.5))
+    gone: tuple[Line, ...] = (found(1, 1), *words, lost("x1", 9.5))
     assert told(ROUGH, *gone, found(2, 12, "m6", "x2"), ended(2, 13, "x2")) == []
     assert told(ROUGH, *gone, found(2, 12, "m5", "x2"), ended(2, 13, "x2"))
 
@@ -88,7 +88,8 @@ def test_of_a_lost_executor_what_was_passed_on_is_known() -> None:
 def test_of_both_lost_what_was_written_down_is_known() -> None:
     words = [said(1, 1 + each, f"m{each}") for each in range(199)]
     second = Claim(shard=0, epoch=2, owner="n2")
-    gone = (found(1, 1), *words, lost("x1", 199.5), lost("n1", 199.5), second)
+    both = (lost("x1", 199.5), lost("n1", 199.5))
+    gone: tuple[Line, ...] = (found(1, 1), *words, *both, second)
     assert told(ROUGH, *gone, found(2, 220, "m136", "x2"), ended(2, 221, "x2")) == []
     assert told(ROUGH, *gone, found(2, 220, "m135", "x2"), ended(2, 221, "x2"))
     third = Claim(shard=0, epoch=3, owner="n1")
@@ -96,7 +97,7 @@ def test_of_both_lost_what_was_written_down_is_known() -> None:
 
 
 def test_who_is_silent_is_given_up_after_its_last_word() -> None:
-    words = (found(1, 1), said(1, 1), said(1, 2))
+    words: tuple[Line, ...] = (found(1, 1), said(1, 1), said(1, 2))
     assert told(CALM, *words, cut(1, 4.5)) == []
     assert told(CALM, *words, cut(1, 3.9))
     assert told(CALM, *words, cut(1, 3.9, handed_back=True)) == []
@@ -105,7 +106,7 @@ def test_who_is_silent_is_given_up_after_its_last_word() -> None:
 
 
 def test_what_may_be_silent_is_never_given_up() -> None:
-    words = (found(1, 1, silent_us=None), said(1, 1))
+    words: tuple[Line, ...] = (found(1, 1, silent_us=None), said(1, 1))
     assert told(CALM, *words, ended(1, 60)) == []
     assert told(CALM, *words, cut(1, 60))
 

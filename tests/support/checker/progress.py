@@ -115,14 +115,7 @@ def _reports(history: History) -> Iterator[Report]:
         found.setdefault(each.task, Report(each.task)).found.append(each)
     for word in history.said:
         found[word.task].said.append(word)
-    for end in history.ends:
-        if end.task in found:
-            found[end.task].over_us[_run(end)] = end.at_us
-    for left in history.left:
-        if left.task in found:
-            found[left.task].over_us[_run(left)] = left.at_us
-            if not left.handed_back:
-                found[left.task].cut_us[_run(left)] = left.at_us
+    _over(found, history)
     for sent in history.sent:
         if sent.task in found:
             found[sent.task].shards.add(sent.shard)
@@ -134,6 +127,16 @@ def _reports(history: History) -> Iterator[Report]:
         if asked.task in found:
             found[asked.task].asked.append(asked)
     yield from found.values()
+
+
+def _over(found: dict[str, Report], history: History) -> None:
+    """When attempts were over, and which of them were made to end."""
+    ended: list[End | Left] = [*history.ends, *history.left]
+    for each in ended:
+        if each.task in found:
+            found[each.task].over_us[_run(each)] = each.at_us
+            if isinstance(each, Left) and not each.handed_back:
+                found[each.task].cut_us[_run(each)] = each.at_us
 
 
 def _goes_on(report: Report, losses: Losses) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A client whose tasks say how far they are; it looks at them while they run, and asks about them."""
+"""A client whose tasks say how far they are; it looks at them and asks while they run."""
 
 from __future__ import annotations
 

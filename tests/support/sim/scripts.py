@@ -376,7 +376,7 @@ async def _lose(stage: Stage, plan: Plan, seconds: float, *, owner: bool) -> Non
 LONG: Final = Plan(spells=(Spell(words=400, every_ms=500, leaves=3), Spell()))
 LONG_S: Final = 150.0
 RENEWED_S: Final = 120.0
-"""So long an owner who knows nothing of a long run waits for its alarm, where there are removals."""
+"""So long an owner who knows nothing of a run waits for its alarm, where there are removals."""
 SHORT: Final = Plan(spells=(Spell(words=100, every_ms=500, leaves=3), Spell()))
 SHORT_S: Final = 9.7
 
