@@ -61,6 +61,12 @@ def _kept(row: EventRow) -> str:
     return ", its checkpoint is kept" if isinstance(row.detail, ProgressDetail) else ""
 
 
+def _again(row: EventRow) -> str:
+    """What a checkpoint is kept with says nothing of that, unless it is time to."""
+    moved = row.alarm is not None and (row.alarm.seq, row.alarm.epoch) == (row.seq, row.epoch)
+    return f"; looked at again at {_due(row)}" if moved else ""
+
+
 def _cause(row: EventRow) -> str:
     if not isinstance(row.detail, OutcomeDetail) or row.detail.cause is None:
         return ""
@@ -83,7 +89,7 @@ _SENTENCES: Final[Mapping[EventKind, Callable[[EventRow], str]]] = {
         f"attempt {row.attempt} claimed for {row.executor}, priority {row.priority}"
     ),
     EventKind.RELEASED: lambda row: "claim given back; the attempt had not begun",
-    EventKind.RENEWED: lambda row: f"still in hand{_kept(row)}; looked at again at {_due(row)}",
+    EventKind.RENEWED: lambda row: f"still in hand{_kept(row)}{_again(row)}",
     EventKind.RETRY: lambda row: (
         f"attempt {row.attempt} failed{_failure(row)}; "
         f"next one due {_due(row)} with priority {row.priority}"

@@ -367,7 +367,7 @@ async def _lose(stage: Stage, plan: Plan, seconds: float, *, owner: bool) -> Non
     lost += [stage.owner(task)] if owner else []
     for each in lost:
         stage.crash(each)
-    await stage.until(lambda: len(stage.starts(task)) > 1, RENEWED_S)
+    await stage.until(lambda: len(stage.starts(task)) > 1)
     for each in lost:
         stage.start(each)
     await stage.sleep(10)
@@ -375,8 +375,6 @@ async def _lose(stage: Stage, plan: Plan, seconds: float, *, owner: bool) -> Non
 
 LONG: Final = Plan(spells=(Spell(words=400, every_ms=500, leaves=3), Spell()))
 LONG_S: Final = 150.0
-RENEWED_S: Final = 120.0
-"""So long an owner who knows nothing of a run waits for its alarm, where there are removals."""
 SHORT: Final = Plan(spells=(Spell(words=100, every_ms=500, leaves=3), Spell()))
 SHORT_S: Final = 9.7
 
@@ -421,9 +419,6 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
 SCRIPTED: Final[Mapping[str, Profile]] = MappingProxyType(
     {
         **{name: Profile(calm=False, tasks=1, script=name) for name in SCRIPTS},
-        "checkpoint without owner": Profile(
-            calm=False, tasks=1, retention_s=3_000.0, script="checkpoint without owner"
-        ),
         "autumn": Profile(tasks=20, clients=2, schedules=12),
     }
 )

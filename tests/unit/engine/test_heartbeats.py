@@ -304,6 +304,34 @@ def test_the_checkpoint_survives_owner_and_executor_at_once_by_a_rare_event() ->
     assert next_order(world, other).checkpoint == FIVE
 
 
+def test_a_checkpoint_that_is_kept_puts_no_rescue_off() -> None:
+    """The alarm moves when the run is long, and not because something was written down."""
+    world = World()
+    executor, first, order = begun(world)
+    world.run(LEAST_SAVE_MS)
+    says(executor, order, FIVE)
+    assert isinstance(world.disk.history(order.run.task_id).head.detail, ProgressDetail)
+    first.frozen = True
+    other, lost_ms = ScriptedExecutor(world, "x2"), world.wall_ms
+    executor.vanishes()
+    world.owner()
+    assert next_order(world, other).checkpoint == FIVE
+    assert world.wall_ms - lost_ms < 10_000
+
+
+def test_checkpoints_of_a_long_run_move_its_alarm() -> None:
+    world = World()
+    executor, node, order = begun(world)
+    config = node.engine.config
+    for number in range(12):
+        world.run(LEAST_SAVE_MS)
+        says(executor, order, Payload(data=str(number).encode()))
+    alarm = world.disk.history(order.run.task_id).head.alarm
+    assert alarm is not None
+    moved_ms = alarm.due_ms - config.renew_ahead_ms
+    assert 0 <= world.wall_ms - moved_ms < config.renew_after_ms + LEAST_SAVE_MS
+
+
 def test_hours_of_checkpoints_leave_few_events() -> None:
     world = World()
     executor, _, order = begun(world, timeouts=Timeouts())

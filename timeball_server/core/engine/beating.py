@@ -18,7 +18,7 @@ from typing import Final
 
 from timeball_server.core.engine.pulse import LEAST_SAVE_MS, Pulse
 from timeball_server.core.engine.state import Engine, ExecutorState, Phase, ShardState, TaskState
-from timeball_server.core.engine.writing import alarm_minute, begin, due_row, following_event
+from timeball_server.core.engine.writing import begin, following_event, moved_hint
 from timeball_server.core.ids import home_of
 from timeball_server.core.journal import EventKind, ProgressDetail
 from timeball_server.core.messages import Beat, Beats, CancelRun, RunId
@@ -132,25 +132,32 @@ def _is_free(shard: ShardState, task: TaskState) -> bool:
 def renew(engine: Engine, shard: ShardState, task: TaskState) -> None:
     """A long run moves its alarm ahead, so that take-over never reads far back (rule R18).
 
-    The event takes along how far the run has come, if there is a checkpoint to be kept.
+    The event takes along how far the run has come, if there is a checkpoint to be kept. For that
+    alone no alarm is moved: if owner and executor are lost at once, nobody looks before it rings.
     """
-    due_ms = engine.now_ms + engine.config.renew_ahead_ms
     pulse = task.pulse
     progress = pulse.progress if pulse is not None and pulse.is_due(engine.mono_ms) else None
+    moves = progress is None or _is_long(engine, task)
     row = following_event(
         engine,
         shard,
         task,
         EventKind.RENEWED,
         actor=engine.node,
-        due_ms=due_ms,
+        due_ms=engine.now_ms + engine.config.renew_ahead_ms if moves else None,
         detail=None if progress is None else ProgressDetail(progress=progress),
     )
     if pulse is not None and progress is not None:
         age_ms = engine.mono_ms - pulse.begun_mono_ms
         pulse.saved(engine.mono_ms + max(LEAST_SAVE_MS, age_ms // _AGE_SHARE))
-    hint = due_row(shard, task, row, alarm_minute(engine, shard, task, due_ms))
-    begin(engine, shard, task, row, hint=hint)
+    begin(engine, shard, task, row, hint=moved_hint(engine, shard, task, row))
+
+
+def _is_long(engine: Engine, task: TaskState) -> bool:
+    """Whether it is time for the alarm to move, since the run was due or since it moved last."""
+    config, alarm = engine.config, task.head.alarm
+    since_ms = 0 if alarm is None else alarm.due_ms - task.renewed * config.renew_ahead_ms
+    return engine.now_ms >= since_ms + config.renew_after_ms
 
 
 def left_behind(task: TaskState, checkpoint: Payload | None = None) -> Progress | None:
