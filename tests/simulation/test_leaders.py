@@ -12,7 +12,7 @@ import random
 import pytest
 
 from coordinator.leadership import Leadership, Outcome
-from tests.support.shard_shares import Node, unfair
+from tests.support.shard_shares import Node, unfair, untold
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run_virtual
 from timeball_server.coordination.local import LocalCoordinator, LocalSession
 from timeball_server.core.ids import NodeId, ShardId
@@ -82,8 +82,8 @@ class Town:
         if name is not None:
             self.wishes[shard] = name
 
-    async def assigned(self) -> dict[int, str]:
-        """What the leader wants now; a second look must not change it."""
+    async def assigned(self) -> tuple[dict[int, str], dict[int, str]]:
+        """What the leader wants now, and why; a second look must not change it."""
         if self.leader is None or self.chance.random() < 0.1:
             if self.leader is not None:
                 await self.leader.close()
@@ -95,9 +95,9 @@ class Town:
         again = await leadership.run_once()
         assert again.outcome in (Outcome.UNCHANGED, Outcome.NOBODY), again.sentence
         if wanted is None:
-            return {}
-        assert all(wanted.reasons[shard] for shard in wanted.shards), "nobody says why"
-        return {int(shard): str(node) for shard, node in wanted.shards.items()}
+            return {}, {}
+        shards = {int(shard): str(node) for shard, node in wanted.shards.items()}
+        return shards, {int(shard): why for shard, why in wanted.reasons.items()}
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -106,8 +106,9 @@ def test_every_weight_has_its_share_and_no_shard_moves_for_nothing(seed: int) ->
         town, before, moved = Town(loop, seed), dict[int, str](), 0
         for _ in range(STEPS):
             await town.step()
-            after = await town.assigned()
+            after, why = await town.assigned()
             found = list(unfair(town.shards, town.nodes, town.wishes, before, after))
+            found += untold(town.nodes, town.wishes, before, after, why)
             assert not found, (found, town.nodes, town.wishes)
             moved += sum(after[shard] != before.get(shard) for shard in after)
             before = after

@@ -46,6 +46,31 @@ def unfair(
     yield from _moves(pinned, before, after, has, fair if fair == other else {})
 
 
+def untold(
+    nodes: Mapping[str, Node],
+    wishes: Shards,
+    before: Shards,
+    after: Shards,
+    reasons: Mapping[int, str],
+) -> Iterator[str]:
+    """Reasons of moves that are not true: of people's wish, a drain, a loss, a newcomer."""
+    had = set(before.values())
+    for shard, name in after.items():
+        giver, why = before.get(shard), reasons.get(shard, "")
+        if giver == name:
+            continue
+        true = {
+            "operator": wishes.get(shard) == name,
+            "first": giver is None,
+            "drain": giver in nodes and nodes[giver].draining,
+            "left": giver not in nodes,
+            "joined": name not in had,
+        }
+        word = next((each for each, holds in true.items() if holds), "more than its share")
+        if word not in why:
+            yield f"{shard} moved from {giver} to {name}, by {why!r}, not {word!r}"
+
+
 def _moves(
     pinned: Shards,
     before: Shards,
