@@ -8,6 +8,7 @@ import msgspec
 
 from tests.support.checker.bounds import Rate
 from tests.support.checker.calendars import Forecast
+from tests.support.checker.dealings import Dealt
 from tests.support.checker.questions import Asked, ForeignRow, Nature, Serving
 from tests.support.checker.records import (
     Away,
@@ -57,6 +58,7 @@ Line = (
     | Said
     | Found
     | Glance
+    | Dealt
 )
 
 
@@ -89,6 +91,7 @@ class History:
         self.said: list[Said] = []
         self.found: list[Found] = []
         self.glances: list[Glance] = []
+        self.dealt: list[Dealt] = []
         self.terms = Terms(calm=False)
         self.count = 0
         keep = {
@@ -118,6 +121,7 @@ class History:
             Said: self.said.append,
             Found: self.found.append,
             Glance: self.glances.append,
+            Dealt: self.dealt.append,
         }
         for line in lines:
             keep[type(line)](line)  # type: ignore[operator]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from tests.support.checker.base import NEVER_US
 from tests.support.checker.cluster import answers, isolation, leftovers, owners, requests, watchers
 from tests.support.checker.costs import costs, shares
+from tests.support.checker.dealings import dealings
 from tests.support.checker.edited_runs import wishes_of
 from tests.support.checker.edits import Edited, edited
 from tests.support.checker.explained import explained, held_back
@@ -60,6 +61,7 @@ def judge(history: History) -> list[Violation]:
         shares,
         progress,
         teams,
+        dealings,
     )
     return [*found, *(broken for part in everything for broken in part(history))]
 

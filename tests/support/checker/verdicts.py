@@ -36,6 +36,7 @@ class Promise(StrEnum):
     LISTS = "I24 lists"
     PROGRESS = "I25 progress"
     TEAMS = "I26 teams"
+    DEALINGS = "I27 dealings"
     SANITY = "sanity"
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from tests.support.checker.base import NEVER_US
 from tests.support.checker.bounds import Rate
 from tests.support.checker.calendars import Forecast
+from tests.support.checker.dealings import Dealt
 from tests.support.checker.questions import Asked, ForeignRow, Nature, Serving
 from tests.support.checker.records import (
     Away,
@@ -104,6 +105,7 @@ class History:
     said: list[Said] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     leaving: set[str] = field(default_factory=set)
+    dealt: list[Dealt] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     healed_us: int = 0
     read_us: int = 0

@@ -302,6 +302,10 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
             snaps=8.0,
             skew_ms=2_000,
         ),
+        "clerks, and nothing broken": Profile(tasks=10, clients=2, work_s=20.0, clerks=1),
+        "clerks, and shards move": Profile(
+            tasks=20, clients=2, work_s=30.0, clerks=3, moves=30.0, drains=4.0
+        ),
         "forecasts, and nothing broken": Profile(
             tasks=10, work_s=20.0, forecasts=580, schedules=8, spread_share=1.0, overlap_share=0.0
         ),

@@ -54,6 +54,7 @@ class Profile:
         foreign_rows: so many tasks of which something is written that nobody can read for a while.
         reports: so many tasks say how far they are, and where another attempt could go on.
         shifts: executors of few slots are restarted one after the other, and one of others is slow.
+        clerks: so often all that is odd is asked, by a clerk for tasks and one for schedules.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -112,6 +113,7 @@ class Profile:
     foreign_rows: int = 0
     reports: int = 0
     shifts: bool = False
+    clerks: int = 0
 
     @property
     def answers_soon(self) -> bool:

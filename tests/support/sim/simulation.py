@@ -20,6 +20,7 @@ from tests.support.checker.verdicts import Violation
 from tests.support.sim.archivists import Archivist
 from tests.support.sim.askers import Asker
 from tests.support.sim.blackouts import Blackouts
+from tests.support.sim.clerks import Clerk
 from tests.support.sim.clients import Client
 from tests.support.sim.desks import allow_desks
 from tests.support.sim.diarists import Diarist
@@ -30,6 +31,7 @@ from tests.support.sim.ledger import editions, verdicts
 from tests.support.sim.limiters import Limiter, allow_rates
 from tests.support.sim.listers import listed
 from tests.support.sim.nemesis import Nemesis
+from tests.support.sim.plan_clerks import PlanClerk
 from tests.support.sim.planners import Planner
 from tests.support.sim.plights import Plights
 from tests.support.sim.profile import Profile, draw
@@ -191,6 +193,8 @@ async def _draw(world: World) -> Planners:
         Blackouts(world, "asker-5").plan(),
         Shifts(world, "shifts").plan(),
         Rollback(world, "asker-4").plan(world.profile.foreign_rows),
+        Clerk(world, "clerk-0").plan(world.profile.clerks),
+        PlanClerk(world, "clerk-2").plan(world.profile.clerks),
         timekeeper.keep(world.profile.timed, until_us),
         Reporter(world, "reporter").report(world.profile.reports, until_us),
         *(limiter.limit(world.profile.rated) for limiter in limiters),

@@ -85,6 +85,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     yield from run.residues
     yield from run.forecasts
     yield from run.listed
+    yield from run.dealt
     for more in (run.natures.values(), run.serving, run.asked, run.foreign_rows.values()):
         yield from more
     yield from run.said
