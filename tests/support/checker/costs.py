@@ -87,9 +87,11 @@ def costs(history: History) -> Iterator[Violation]:
     """Nothing was done oftener than the work of the run asks for.
 
     What nobody can read is read again and again, and of executors that come and go, or take little,
-    some refuse what they are sent. What is asked at the corners of the API is not counted.
+    some refuse what they are sent. What is asked at the corners of the API is not counted, and
+    of small parts there are many to look into.
     """
-    usual = len(history.serving) <= EXECUTORS and not (history.foreign_rows or history.dealt)
+    usual = len(history.serving) <= EXECUTORS and not history.terms.part_tasks
+    usual = usual and not (history.foreign_rows or history.dealt)
     if not (history.terms.still and usual):
         return
     work = _work(history)

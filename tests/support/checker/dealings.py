@@ -1,4 +1,4 @@
-"""Requests at the corners of the API: what each is answered, and what it leaves as it was (I25).
+"""Requests at the corners of the API: what each is answered, and what it leaves as it was (I27).
 
 A client says which corner a request is at, how it was answered, and how the thing that it is about
 was shown before it, in the answer and after it. What the answer must be is the judge's matter.

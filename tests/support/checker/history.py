@@ -30,6 +30,7 @@ from tests.support.checker.records import (
     Verdict,
 )
 from tests.support.checker.words import Found, Glance, Said
+from tests.support.checker.stored import Stored
 
 Line = (
     Op
@@ -59,6 +60,7 @@ Line = (
     | Found
     | Glance
     | Dealt
+    | Stored
 )
 
 
@@ -92,6 +94,7 @@ class History:
         self.found: list[Found] = []
         self.glances: list[Glance] = []
         self.dealt: list[Dealt] = []
+        self.stored: list[Stored] = []
         self.terms = Terms(calm=False)
         self.count = 0
         keep = {
@@ -122,6 +125,7 @@ class History:
             Found: self.found.append,
             Glance: self.glances.append,
             Dealt: self.dealt.append,
+            Stored: self.stored.append,
         }
         for line in lines:
             keep[type(line)](line)  # type: ignore[operator]

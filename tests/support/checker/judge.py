@@ -25,6 +25,7 @@ from tests.support.checker.rates import limits
 from tests.support.checker.records import OF_SCHEDULES, Call, Kind, Terms
 from tests.support.checker.retrying import retries
 from tests.support.checker.schedules import LAUNCHED, Plan, plans
+from tests.support.checker.stored import stored
 from tests.support.checker.tasks import Life
 from tests.support.checker.teams import teams
 from tests.support.checker.timeouts import timeouts
@@ -62,6 +63,7 @@ def judge(history: History) -> list[Violation]:
         progress,
         teams,
         dealings,
+        stored,
     )
     return [*found, *(broken for part in everything for broken in part(history))]
 

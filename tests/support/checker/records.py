@@ -445,6 +445,7 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
         read_us: when the last reads began.
         forget_us: so long after its deletion a task that has ended may still be shown.
         kept_us: so long after its end a task is surely there; None = for ever.
+        part_tasks: so many tasks are in a part of a bucket at most; 0 = not judged.
     """
 
     calm: bool
@@ -459,3 +460,4 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
     read_us: int = NEVER_US
     forget_us: int = 0
     kept_us: int | None = None
+    part_tasks: int = 0

@@ -324,11 +324,16 @@ class FaultyStore:
             network.after(network.delay_s(), self._misbehave, name, fate, parts())
             network.after(self._patience_s(fate), _fail, answer, _error(fate, name))
         else:
-            network.after(network.delay_s(), self._obey, name, ask, answer)
+            network.after(network.delay_s() + self._linger_s(name), self._obey, name, ask, answer)
         try:
             return await answer
         finally:
             del answer  # its error leads back to this frame, and only a collector undoes that
+
+    def _linger_s(self, name: str) -> float:
+        """How long it takes besides, where that is so of what is called like this."""
+        profile = self._network.profile
+        return profile.linger_s if profile.lingers and name.startswith(profile.lingers) else 0.0
 
     def _patience_s(self, fate: Fate) -> float:
         """A refusal comes soon, a time-out takes its time."""

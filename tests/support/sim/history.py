@@ -35,6 +35,7 @@ from tests.support.checker.records import (
     Wish,
 )
 from tests.support.checker.words import Found, Said
+from tests.support.checker.stored import Stored
 from timeball_server.core.model import ScheduleView, TaskView
 
 KILLS = frozenset({"crash", "poison"})
@@ -105,6 +106,7 @@ class History:
     said: list[Said] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     leaving: set[str] = field(default_factory=set)
+    stored: list[Stored] = field(default_factory=list)
     dealt: list[Dealt] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     healed_us: int = 0

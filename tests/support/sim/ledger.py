@@ -1,12 +1,26 @@
-"""The ledger of schedules as a reader finds it: for every nominal time, the newest epoch's."""
+"""What the store holds when all is over: ledgers and versions of schedules, and buckets of tasks.
+
+Of a nominal time, and of a version, the newest epoch's row counts.
+"""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from tests.support.checker.records import Edition, Verdict
+from tests.support.checker.stored import Stored
 from tests.support.virtual_loop import since_start_us
-from timeball_server.core.journal import LedgerRow, ScheduleDetail, VersionRow, head_of
+from timeball_server.core.buckets import end_ms
+from timeball_server.core.ids import SCHEDULES_MINUTE, Minute, home_of
+from timeball_server.core.journal import (
+    CLOSED,
+    EventRow,
+    LedgerRow,
+    ScheduleDetail,
+    VersionRow,
+    head_of,
+)
 from timeball_server.store.memory import MemoryDatabase
 
 
@@ -48,6 +62,24 @@ def editions(database: MemoryDatabase) -> Iterator[Edition]:
         for number, row in newest.items():
             after_us = since_start_us(row.after_ms)
             yield Edition(schedule=str(schedule_id), number=number, after_us=after_us)
+
+
+def buckets(database: MemoryDatabase) -> Iterator[Stored]:
+    """Every bucket that tasks are stored in."""
+    found: dict[tuple[int, int], list[EventRow]] = defaultdict(list)
+    for task_id in sorted(database.journal._tasks):
+        home, head = home_of(task_id), head_of(database.journal.events(task_id))
+        if head is not None and home.minute != SCHEDULES_MINUTE:
+            found[home.shard, home.minute].append(head)
+    for (shard, minute), heads in sorted(found.items()):
+        parts = Counter(home_of(head.task_id).part for head in heads)
+        yield Stored(
+            shard=shard,
+            ends_us=since_start_us(end_ms(Minute(minute))),
+            changed_us=max(since_start_us(head.at_ms) for head in heads),
+            open=next((str(head.task_id) for head in heads if head.state not in CLOSED), ""),
+            parts=tuple(parts[number] for number in range(max(parts) + 1)),
+        )
 
 
 def _times(row: LedgerRow) -> range:

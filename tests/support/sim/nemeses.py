@@ -306,6 +306,27 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         "clerks, and shards move": Profile(
             tasks=20, clients=2, work_s=30.0, clerks=3, moves=30.0, drains=4.0
         ),
+        "small parts, and nothing broken": Profile(tasks=120, work_s=40.0, part_rows=4),
+        "small parts": replace(
+            _BASE,
+            tasks=120,
+            work_s=40.0,
+            part_rows=3,
+            counted=3,
+            crashes=8.0,
+            snaps=4.0,
+            moves=10.0,
+            store_unknown_share=0.05,
+        ),
+        "removals that take their time": Profile(
+            tasks=60,
+            clients=3,
+            work_s=150.0,
+            retention_s=45.0,
+            latecomers=2,
+            lingers=("read_bucket_journals", "move_deleted_below"),
+            linger_s=0.15,
+        ),
         "forecasts, and nothing broken": Profile(
             tasks=10, work_s=20.0, forecasts=580, schedules=8, spread_share=1.0, overlap_share=0.0
         ),

@@ -124,7 +124,16 @@ class PlanClerk:
     ) -> Ask:
         """Fill from and to so many hours ago."""
         first_ms, last_ms = (self._hour_ms(each) for each in hours)
+        return self._fill(schedule, name, first_ms, last_ms, caller)
 
+    def _fill(
+        self,
+        schedule: TaskId,
+        name: str,
+        first_ms: int,
+        last_ms: int,
+        caller: Caller | None = None,
+    ) -> Ask:
         async def ask(api: ScheduleApi) -> Any:
             return await api.backfill(
                 caller or self._teller.caller, schedule, name, first_ms, last_ms, 8_000
@@ -342,10 +351,25 @@ class PlanClerk:
         ask = self._stop(schedule, "empty")
         await self._deal(Corner.ALREADY, "stop backfill", schedule, ask)
         await self._ends(schedule)
+        await self._fill_one_instant()
         rests, _ = await self._made(self._spec(every_ms=0, phase_ms=0, delay_ms=2 * HOUR_MS))
         ask = self._backfill(rests, "rest", (60, 20))
         await self._deal(Corner.FIXED, "backfill", rests, ask)
         await self._ends(rests)
+
+    async def _fill_one_instant(self) -> None:
+        """Both ends of a range belong to it, to the millisecond."""
+        spec = self._spec()
+        schedule, _ = await self._made(spec)
+        await self._deal(Corner.CHANGE, "pause", schedule, self._plainly("pause", schedule, ""))
+        nominal_ms = spec.phase_ms + START_WALL_MS // spec.every_ms * spec.every_ms
+        nominal_ms -= 3 * spec.every_ms
+        wanted = {0: "RUNNING", -1: "DONE", 1: "DONE"}
+        for by_ms, state in wanted.items():
+            at_ms, name = nominal_ms + by_ms, f"f{by_ms}"
+            ask = self._fill(schedule, name, at_ms, at_ms)
+            await self._deal(Corner.CHANGE, "backfill", schedule, ask, f"{name}:{state}")
+        await self._ends(schedule)
 
     async def _launches(self) -> None:
         """One request launches one run, whenever it comes again, also after the end."""

@@ -55,6 +55,10 @@ class Profile:
         reports: so many tasks say how far they are, and where another attempt could go on.
         shifts: executors of few slots are restarted one after the other, and one of others is slow.
         clerks: so often all that is odd is asked, by a clerk for tasks and one for schedules.
+        lingers: the store takes `linger_s` longer for what is called so; no fault.
+        latecomers: so many clients ask just while buckets are being removed.
+        part_rows: so few tasks are in a part of a bucket; 0 = as usual.
+        counted: tasks are counted in so few minutes; 0 = as usual.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -114,6 +118,11 @@ class Profile:
     reports: int = 0
     shifts: bool = False
     clerks: int = 0
+    lingers: tuple[str, ...] = ()
+    linger_s: float = 0.0
+    latecomers: int = 0
+    part_rows: int = 0
+    counted: int = 0
 
     @property
     def answers_soon(self) -> bool:

@@ -27,7 +27,8 @@ from tests.support.sim.diarists import Diarist
 from tests.support.sim.editors import Editor
 from tests.support.sim.history import History, Op
 from tests.support.sim.keys import KEYS, NAMESPACES, allow
-from tests.support.sim.ledger import editions, verdicts
+from tests.support.sim.latecomers import Latecomer
+from tests.support.sim.ledger import buckets, editions, verdicts
 from tests.support.sim.limiters import Limiter, allow_rates
 from tests.support.sim.listers import listed
 from tests.support.sim.nemesis import Nemesis
@@ -195,6 +196,10 @@ async def _draw(world: World) -> Planners:
         Rollback(world, "asker-4").plan(world.profile.foreign_rows),
         Clerk(world, "clerk-0").plan(world.profile.clerks),
         PlanClerk(world, "clerk-2").plan(world.profile.clerks),
+        *(
+            Latecomer(world, f"late-{number}").come(until_us)
+            for number in range(world.profile.latecomers)
+        ),
         timekeeper.keep(world.profile.timed, until_us),
         Reporter(world, "reporter").report(world.profile.reports, until_us),
         *(limiter.limit(world.profile.rated) for limiter in limiters),
@@ -240,6 +245,8 @@ async def _finish(world: World, planners: Planners) -> None:
     history.trace("world", "reads")
     history.verdicts = list(verdicts(world.database))
     history.editions = list(editions(world.database))
+    if profile.retention_s or profile.part_rows:
+        history.stored = list(buckets(world.database))
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(reader: Client, task_id: str) -> None:

@@ -74,6 +74,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
         read_us=run.read_us,
         forget_us=FORGET_US if profile.calm else LONGEST_FORGET_US,
         kept_us=round(profile.retention_s * 1e6) or None,
+        part_tasks=profile.part_rows,
     )
     waited = _waited(run) | _made_to_wait(run)
     yield from (_told(op, waited) for op in run.ops)
@@ -86,6 +87,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     yield from run.forecasts
     yield from run.listed
     yield from run.dealt
+    yield from run.stored
     for more in (run.natures.values(), run.serving, run.asked, run.foreign_rows.values()):
         yield from more
     yield from run.said

@@ -254,6 +254,10 @@ class World:
     def _engine(self) -> EngineConfig:
         """The engines' numbers: removals at once and often, where there are any."""
         retention_ms = round(self.profile.retention_s * 1_000)
+        if self.profile.part_rows:
+            rows, minutes = self.profile.part_rows, self.profile.counted
+            counted = minutes or self._seams.engine.counted_minutes
+            return replace(self._seams.engine, part_rows=rows, counted_minutes=counted)
         if self.profile.foreign_rows:
             return replace(self._seams.engine, sweep_every_ms=SWEEP_MS)
         if not retention_ms:
