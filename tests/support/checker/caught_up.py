@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 from tests.support.checker.base import NEVER_US
 from tests.support.checker.records import Away, Rhythm, Verdict
 from tests.support.checker.schedules import LAUNCHED, nominal_times
-from tests.support.checker.verdicts import Promise
+from tests.support.checker.verdicts import Promise, Violation
 
 if TYPE_CHECKING:
     from tests.support.checker.edits import Edited, Setting
+    from tests.support.checker.history import History
 
 MISSED, COALESCED, CANCELLED = "MISSED_WINDOW", "COALESCED", "CANCELLED"
 FOUND = "fail-over"
+LONG_US = 62_000_000
+"""What was missed longer ago than this is of a long absence, whenever an owner begins."""
+SECOND_US = 1_000_000
+OWNERS = 2
 TAKEN_US = 10_000_000
 """So long after nobody was there an owner may begin: sessions of those who died end first."""
 MS = 1_000
@@ -58,6 +63,33 @@ def _against_rule(setting: Setting, away: Away, at_us: int, said: str) -> Iterat
         yield f"and {follows} was missed after it"
     if rhythm.catch_up == "ALL" and said == COALESCED:
         yield "and each is to be caught up"
+
+
+def in_turn(history: History) -> Iterator[Violation]:
+    """What was missed long ago is caught up at its rate, by each owner: not faster, not slower.
+
+    Of an absence that all schedules lived through, and with nothing else to be made up for.
+    """
+    terms = history.terms
+    if not terms.catch_up_per_s:
+        return
+    for away in history.away:
+        decided = sorted(
+            each.nominal_us + (each.late_us or 0)
+            for each in history.verdicts
+            if each.verdict == LAUNCHED and away.from_us < each.nominal_us < away.until_us - LONG_US
+        )
+        most = OWNERS * (terms.catch_up_per_s + 1)
+        for number, at_us in enumerate(decided[most:]):
+            if at_us < decided[number] + SECOND_US:
+                text = f"{most + 1} starts were caught up from {decided[number]} to {at_us}"
+                yield Violation(Promise.LIMITS, "missed starts", f"{text}, {most} may be")
+        # One owner may have had them all, and each of its turns comes a little late.
+        until_us = away.until_us + TAKEN_US
+        until_us += round(1.2 * SECOND_US * len(decided) / terms.catch_up_per_s)
+        if decided and decided[-1] > until_us:
+            text = f"{len(decided)} starts were caught up at {decided[-1]}, not by {until_us}"
+            yield Violation(Promise.LIVE, "missed starts", text)
 
 
 def waits(rhythm: Rhythm) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.support.checker.base import NEVER_US
+from tests.support.checker.caught_up import in_turn
 from tests.support.checker.cluster import answers, isolation, leftovers, owners, requests, watchers
 from tests.support.checker.costs import costs, shares
 from tests.support.checker.dealings import dealings
@@ -64,6 +65,7 @@ def judge(history: History) -> list[Violation]:
         teams,
         dealings,
         stored,
+        in_turn,
     )
     return [*found, *(broken for part in everything for broken in part(history))]
 

@@ -445,6 +445,8 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
         read_us: when the last reads began.
         forget_us: so long after its deletion a task that has ended may still be shown.
         kept_us: so long after its end a task is surely there; None = for ever.
+        catch_up_per_s: so many starts that were missed long ago an owner makes up for in a second;
+            0 = not judged.
         part_tasks: so many tasks are in a part of a bucket at most; 0 = not judged.
     """
 
@@ -460,4 +462,5 @@ class Terms(Record, frozen=True, kw_only=True, tag="terms"):
     read_us: int = NEVER_US
     forget_us: int = 0
     kept_us: int | None = None
+    catch_up_per_s: int = 0
     part_tasks: int = 0

@@ -404,7 +404,7 @@ class Editor(Planner):
         op = self.begin(call, edited.task_id)
         if spec is not None:
             facts = msgspec.json.decode(spec.task.payload.data)
-            op.rhythm, op.version = _rhythm(spec), facts["version"]
+            op.rhythm, op.version = rhythm_of(spec), facts["version"]
         return op
 
     async def _insist(
@@ -440,7 +440,7 @@ def _with_time(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*names, *(when if set(names) & set(when) else ()))))
 
 
-def _rhythm(spec: ScheduleSpec) -> Rhythm:
+def rhythm_of(spec: ScheduleSpec) -> Rhythm:
     """What it says, for the judge, whose time begins where virtual time does."""
     rule, missed = spec.overlap, spec.catch_up
     late_ms = missed.max_lateness_ms

@@ -59,6 +59,7 @@ class Profile:
         latecomers: so many clients ask just while buckets are being removed.
         part_rows: so few tasks are in a part of a bucket; 0 = as usual.
         counted: tasks are counted in so few minutes; 0 = as usual.
+        catch_up_per_s: so many missed starts an owner makes up for a second; 0 = as usual.
         script: one of scripts.py is played, instead of all that clients and operators draw.
     """
 
@@ -121,6 +122,7 @@ class Profile:
     lingers: tuple[str, ...] = ()
     linger_s: float = 0.0
     latecomers: int = 0
+    catch_up_per_s: int = 0
     part_rows: int = 0
     counted: int = 0
 

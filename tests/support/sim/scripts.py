@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from tests.support.checker.records import Call
+from tests.support.checker.records import Away, Call
 from tests.support.sim.archivists import DAY_US, Range
 from tests.support.sim.clients import COORDINATORS
 from tests.support.sim.gate import Rows
@@ -30,6 +30,10 @@ SOUND_S: Final = 40.0
 """So long after the last fault nothing has an excuse."""
 DOUBT_S: Final = 400.0
 """After so long the attempts of an executor that vanished count as over."""
+MISSING: Final = 20
+"""Schedules that live through an absence."""
+ABSENCE_S: Final = 110.0
+CATCH_UP_PER_S: Final = 5
 YEARS: Final = Range(-900 * DAY_US, -30 * DAY_US)
 """Some sixty times of a schedule that fires twice a month."""
 
@@ -391,6 +395,25 @@ async def lost_schedule(stage: Stage) -> None:
     stage.start(first)
 
 
+async def long_absence(stage: Stage) -> None:
+    """Nobody is there for minutes: what was missed is made up for in turn, and work goes first."""
+    for _ in range(MISSING):
+        await stage.plan_to_miss(every_s=10)
+    await stage.sleep(12)
+    gone = [stage.process("scheduler-1"), stage.process("scheduler-2")]
+    from_us = stage.world.loop.now_us
+    for each in gone:
+        stage.crash(each)
+    await stage.sleep(ABSENCE_S)
+    stage.world.history.away.append(Away(from_us=from_us, until_us=stage.world.loop.now_us))
+    for each in gone:
+        stage.start(each)
+    stage.heal()
+    for _ in range(10):
+        await stage.create(due_s=1.5)
+    await stage.sleep(60)
+
+
 SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
     {
         "late cancel": late_cancel,
@@ -406,6 +429,7 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
         "late tick": late_tick,
         "tick without its run": tick_without_its_run,
         "lost schedule": lost_schedule,
+        "long absence": long_absence,
         "stop behind a take-over": stop_behind_a_take_over,
         "late run of a backfill": late_run_of_a_backfill,
         "backfill that changes hands": backfill_that_changes_hands,
@@ -419,6 +443,9 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
 SCRIPTED: Final[Mapping[str, Profile]] = MappingProxyType(
     {
         **{name: Profile(calm=False, tasks=1, script=name) for name in SCRIPTS},
+        "long absence": Profile(
+            calm=False, tasks=1, script="long absence", catch_up_per_s=CATCH_UP_PER_S
+        ),
         "autumn": Profile(tasks=20, clients=2, schedules=12),
     }
 )

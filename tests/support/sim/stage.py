@@ -12,6 +12,7 @@ import msgspec
 from tests.support.checker.records import Claim, Days, Mode, Sent, Start, Wish
 from tests.support.sim.archivists import Archivist, expression
 from tests.support.sim.clients import COORDINATORS, Client, Wanted, addressed
+from tests.support.sim.editors import rhythm_of
 from tests.support.sim.gate import Gate
 from tests.support.sim.handlers import WORK
 from tests.support.sim.keys import KEYS
@@ -21,7 +22,15 @@ from tests.support.sim.world import Process, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock, since_start_us
 from timeball_server.core.ids import TaskId, home_of
 from timeball_server.core.minting import CreateTime, fresh_request_id
-from timeball_server.core.model import DeliveryMode, Payload, RetryPolicy, ScheduleSpec, TaskSpec
+from timeball_server.core.model import (
+    CatchUp,
+    CatchUpPolicy,
+    DeliveryMode,
+    Payload,
+    RetryPolicy,
+    ScheduleSpec,
+    TaskSpec,
+)
 from timeball_server.core.schedules.spec import Cron
 
 LOOK_MS = 1
@@ -167,6 +176,25 @@ class Stage:
         created = await self.planner.create_schedule(
             ScheduleSpec(task=task, every_ms=every_s * 1_000)
         )
+        if created is None:
+            raise StaleScript("a schedule could not be created")
+        self.planner.tasks.append(created)
+        return TaskId(created)
+
+    async def plan_to_miss(self, every_s: int) -> TaskId:
+        """Create a schedule that makes up for all that it misses.
+
+        Raises:
+            StaleScript: nobody takes it.
+        """
+        task = replace(self.wanted(due_s=0).spec, namespace=self.planner.namespace)
+        spec = ScheduleSpec(
+            task=task,
+            every_ms=every_s * 1_000,
+            phase_ms=self._made * 371 % (every_s * 1_000),
+            catch_up=CatchUp(policy=CatchUpPolicy.ALL),
+        )
+        created = await self.planner.create_schedule(spec, rhythm_of(spec))
         if created is None:
             raise StaleScript("a schedule could not be created")
         self.planner.tasks.append(created)

@@ -74,6 +74,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
         read_us=run.read_us,
         forget_us=FORGET_US if profile.calm else LONGEST_FORGET_US,
         kept_us=round(profile.retention_s * 1e6) or None,
+        catch_up_per_s=profile.catch_up_per_s,
         part_tasks=profile.part_rows,
     )
     waited = _waited(run) | _made_to_wait(run)

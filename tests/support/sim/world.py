@@ -254,6 +254,8 @@ class World:
     def _engine(self) -> EngineConfig:
         """The engines' numbers: removals at once and often, where there are any."""
         retention_ms = round(self.profile.retention_s * 1_000)
+        if self.profile.catch_up_per_s:
+            return replace(self._seams.engine, catch_up_per_s=self.profile.catch_up_per_s)
         if self.profile.part_rows:
             rows, minutes = self.profile.part_rows, self.profile.counted
             counted = minutes or self._seams.engine.counted_minutes
