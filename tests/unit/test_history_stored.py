@@ -56,6 +56,6 @@ def test_parts_are_filled_one_after_another(parts: tuple[int, ...]) -> None:
     assert not promises(PARTS, bucket(parts=parts))
 
 
-@pytest.mark.parametrize("parts", [(3, 1), (4, 5), (4, 0, 1), (4, 3, 1), (4, 5, 1)])
+@pytest.mark.parametrize("parts", [(13,), (3, 1), (4, 5), (4, 0, 1), (4, 3, 1), (4, 5, 1)])
 def test_no_part_is_left_out_or_larger_than_it_may_be(parts: tuple[int, ...]) -> None:
     assert promises(PARTS, bucket(parts=parts)) == [Promise.THRIFT]

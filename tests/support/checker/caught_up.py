@@ -19,6 +19,7 @@ FOUND = "fail-over"
 LONG_US = 62_000_000
 """What was missed longer ago than this is of a long absence, whenever an owner begins."""
 SECOND_US = 1_000_000
+SOON_US = 300_000
 OWNERS = 2
 TAKEN_US = 10_000_000
 """So long after nobody was there an owner may begin: sessions of those who died end first."""
@@ -90,6 +91,12 @@ def in_turn(history: History) -> Iterator[Violation]:
         if decided and decided[-1] > until_us:
             text = f"{len(decided)} starts were caught up at {decided[-1]}, not by {until_us}"
             yield Violation(Promise.LIVE, "missed starts", text)
+        for each in history.verdicts:
+            if each.nominal_us > until_us and (each.late_us or 0) > SOON_US:
+                text = (
+                    f"{each.nominal_us} was decided {each.late_us} us late, and nothing was missed"
+                )
+                yield Violation(Promise.LIVE, each.schedule, text)
 
 
 def waits(rhythm: Rhythm) -> bool:

@@ -41,7 +41,7 @@ def stored(history: History) -> Iterator[Violation]:
     most = history.terms.part_tasks
     for each in history.stored if history.terms.still and most else ():
         first, *others = each.parts
-        if others and (first < most or _is_uneven(others, most)):
+        if first > 3 * most or (others and (first < most or _is_uneven(others, most))):
             text = f"{each.parts} tasks in the parts of the minute that ended at {each.ends_us}"
             yield Violation(Promise.THRIFT, f"shard {each.shard}", text)
 

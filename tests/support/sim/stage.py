@@ -191,7 +191,7 @@ class Stage:
         spec = ScheduleSpec(
             task=task,
             every_ms=every_s * 1_000,
-            phase_ms=self._made * 371 % (every_s * 1_000),
+            phase_ms=self._made % 2 * 3_700,
             catch_up=CatchUp(policy=CatchUpPolicy.ALL),
         )
         created = await self.planner.create_schedule(spec, rhythm_of(spec))
