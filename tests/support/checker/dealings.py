@@ -38,6 +38,7 @@ class Corner(StrEnum):
     ENDED_TASK = "about a task that has ended"
     ENDED = "about a schedule that has ended"
     DELETED = "about what was deleted"
+    UNREAD = "about what nobody can read"
     RIVALS = "at once with another one that has its id and says something else"
     TWINS = "twice at once"
 
@@ -80,6 +81,7 @@ ANSWERS: Final[dict[Corner, str]] = {
     Corner.ENDED_TASK: "TOO_LATE",
     Corner.ENDED: "FAILED_PRECONDITION",
     Corner.DELETED: GONE,
+    Corner.UNREAD: "NEWER_VERSION_NEEDED",
     Corner.RIVALS: f"REQUEST_ID_REUSED and {WELL}",
     Corner.TWINS: f"{WELL} and {WELL}",
 }

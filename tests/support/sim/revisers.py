@@ -140,6 +140,11 @@ class Reviser:
         await self._client.insist(op, asks, tries=1)
         return op
 
+    async def move_to(self, task_id: str, due_ms: int) -> Op:
+        """Move a task to an instant."""
+        op = self._begin_move(task_id, due_ms, 0, None)
+        return await self._insist(op, self._asks_to_move(op, self._request_id(), None))
+
     def _begin_move(
         self, task_id: str, due_ms: int | None, delay_ms: int, revision: Revision
     ) -> Op:

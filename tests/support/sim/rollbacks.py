@@ -20,6 +20,7 @@ from tests.support.foreign_rows import foreign
 from tests.support.sim.askers import Asker
 from tests.support.sim.clients import Client, Wanted
 from tests.support.sim.held_tasks import Maker
+from tests.support.sim.keys import NAMESPACES
 from tests.support.sim.world import LAYOUT, World
 from tests.support.virtual_loop import START_WALL_MS
 from timeball_server.core.buckets import MINUTE_MS
@@ -44,6 +45,7 @@ class Rollback:
         self._client = Client(world, name)
         self._asker = Asker(world, name)
         self._stood: dict[str, EventRow] = {}
+        self._moved: list[str] = []
         self._maker = Maker(world, self._client, self._rng)
 
     async def plan(self, count: int) -> None:
@@ -56,6 +58,8 @@ class Rollback:
         far = self._maker.wanted(due_s=90.0)
         await self._client.create(far)
         everything = [*wanted, far]
+        for each in (*wanted[::2], far):
+            await self._move(each)
         self._write(everything)
         await self._move_to("scheduler-2")
         self._note(everything, read_us=self._world.loop.now_us)
@@ -69,6 +73,11 @@ class Rollback:
         self._mend(wanted[:half])
         await self._asker.pause(LOOKED_AT_S)  # the same owner finds that it can read them now
         await self._ask_about(everything, seconds=1.0)
+
+    async def _move(self, wanted: Wanted) -> None:
+        """Of what was changed before, its first event says whose it is: strangers learn nothing."""
+        await self._client.reviser.move_to(wanted.task_id, (wanted.due_ms or 0) + 1)
+        self._moved.append(str(wanted.task_id))
 
     def _until_swept_s(self) -> float:
         """Until the bucket of this minute has been read once more."""
@@ -124,3 +133,6 @@ class Rollback:
     async def _ask(self, wanted: Wanted, seconds: float) -> None:
         await self._asker.pause(self._rng.uniform(0, seconds))
         await self._asker.ask(wanted.task_id, self._client.namespace)
+        if wanted.task_id in self._moved:
+            (stranger,) = (each for each in NAMESPACES if each != self._client.namespace)
+            await self._asker.ask(wanted.task_id, stranger, foreign=True)

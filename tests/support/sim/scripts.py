@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from tests.support.checker.records import Away, Call
+from tests.support.foreign_rows import foreign
 from tests.support.sim.archivists import DAY_US, Range
 from tests.support.sim.clients import COORDINATORS
 from tests.support.sim.gate import Rows
@@ -243,6 +244,34 @@ async def _tear(stage: Stage, lands: Callable[[Rows, TaskId], bool]) -> None:
     stage.start(second)
 
 
+async def run_of_a_newer_version(stage: Stage) -> None:
+    """Of a tick the run alone was written, by a version that nobody has any more (S3, ADR 18)."""
+    schedule = await stage.plan(every_s=2)
+    await stage.sleep(4)
+    first = stage.owner(schedule)
+    stage.gate.shut.add(first.name)
+    await stage.until(lambda: any(_is_run(each.rows, schedule) for each in stage.gate.kept))
+    rows = next(each.rows for each in stage.gate.kept if _is_run(each.rows, schedule))
+    stage.crash(first)
+    stage.gate.land(first.name, lambda rows: _is_run(rows, schedule))
+    journal = stage.world.database.journal
+    run = next(row for row in rows if isinstance(row, EventRow) and row.task_id != schedule)
+    journal.add(foreign(run))
+    await stage.next_owner(schedule)
+    await stage.sleep(3)
+    await stage.ask_in_vain(schedule)
+    stage.start(first)
+    await stage.sleep(3)
+    journal.add(run)
+    second = stage.owner(schedule)
+    stage.crash(second)
+    await stage.next_owner(schedule)
+    stage.start(second)
+    stage.heal()
+    await stage.sleep(SOUND_S)
+    await stage.archivist.look(schedule)
+
+
 def _is_run(rows: Rows, schedule: TaskId) -> bool:
     """Whether rows make a new run of the schedule."""
     events = [row for row in rows if isinstance(row, EventRow)]
@@ -430,6 +459,7 @@ SCRIPTS: Final[Mapping[str, Script]] = MappingProxyType(
         "tick without its run": tick_without_its_run,
         "lost schedule": lost_schedule,
         "long absence": long_absence,
+        "run of a newer version": run_of_a_newer_version,
         "stop behind a take-over": stop_behind_a_take_over,
         "late run of a backfill": late_run_of_a_backfill,
         "backfill that changes hands": backfill_that_changes_hands,

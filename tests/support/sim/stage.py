@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+from coordinator.requests import Caller
+from coordinator.schedules import ScheduleApi
+from tests.support.checker.dealings import Corner
 from tests.support.checker.records import Claim, Days, Mode, Sent, Start, Wish
 from tests.support.sim.archivists import Archivist, expression
 from tests.support.sim.clients import COORDINATORS, Client, Wanted, addressed
@@ -18,6 +21,7 @@ from tests.support.sim.handlers import WORK
 from tests.support.sim.keys import KEYS
 from tests.support.sim.planners import Planner
 from tests.support.sim.reporters import Plan, Reporter
+from tests.support.sim.tellers import Teller
 from tests.support.sim.world import Process, World
 from tests.support.virtual_loop import START_WALL_MS, VirtualClock, since_start_us
 from timeball_server.core.ids import TaskId, home_of
@@ -213,6 +217,24 @@ class Stage:
         if created is None:
             raise StaleScript("a schedule could not be created")
         return TaskId(created)
+
+    async def ask_in_vain(self, schedule: TaskId) -> None:
+        """Ask for a schedule that nobody can read; strangers are not even told that."""
+        teller = Teller(self.world, "clerk-5", lambda node: ScheduleApi(node.cluster))
+
+        async def look() -> str:
+            return ""
+
+        for caller, corner in ((teller.caller, Corner.UNREAD), (teller.stranger, Corner.FOREIGN)):
+
+            async def get(api: ScheduleApi, caller: Caller = caller) -> object:
+                return await api.get(caller, schedule, 8_000)
+
+            async def trigger(api: ScheduleApi, caller: Caller = caller) -> object:
+                return await api.trigger(caller, schedule, teller.request_id(), 8_000)
+
+            for what, ask in (("get", get), ("trigger", trigger), ("get again", get)):
+                await teller.deal(corner, what, str(schedule), ask, look)
 
     # Owners and executors -----------------------------------------------------------------------
 
