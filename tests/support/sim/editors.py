@@ -23,7 +23,7 @@ from tests.support.checker.cluster import OF_SCHEDULE
 from tests.support.checker.records import OF_SCHEDULES, Call, Kind, Mode, Rhythm, Wish
 from tests.support.sim.handlers import WORK
 from tests.support.sim.history import Op
-from tests.support.sim.planners import FOR_EVER, Planner
+from tests.support.sim.planners import FOR_EVER, Planner, near_a_time
 from tests.support.sim.world import World
 from tests.support.virtual_loop import START_WALL_MS, known_since_start_us
 from timeball_server.core.ids import TaskId
@@ -379,6 +379,7 @@ class Editor(Planner):
             await self._update(edited, spec, ("max_runs",))
         elif drawn < 0.7:
             end_ms = self._now_ms() + self._edits.randint(2_000, 9_000)
+            end_ms = near_a_time(edited.spec, end_ms) if end_ms % 3 else end_ms
             await self._update(edited, replace(edited.spec, end_ms=end_ms), ("end_ms",))
         else:
             end_ms = self._now_ms() - 10_000

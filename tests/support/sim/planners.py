@@ -105,6 +105,8 @@ class Planner(Client):
             end_ms=now_ms + rng.randint(5_000, 90_000) if rng.random() < 0.2 else None,
             max_runs=rng.randint(1, 20) if rng.random() < 0.2 else 0,
         )
+        if spec.end_ms is not None:
+            spec = replace(spec, end_ms=near_a_time(spec, spec.end_ms))
         spec, rhythm = self._varied(spec)
         return await self.create_schedule(spec, rhythm, wish)
 
@@ -203,6 +205,12 @@ class Planner(Client):
             return await api.end(self.caller, TaskId(schedule_id), request_id, 8_000)
 
         await self.insist(self.begin(Call.END_SCHEDULE, schedule_id), ask, tries=FOR_EVER)
+
+
+def near_a_time(spec: ScheduleSpec, about_ms: int) -> int:
+    """An end at the next nominal time of an interval, or a millisecond before it."""
+    waits_ms = (spec.phase_ms - about_ms) % spec.every_ms
+    return about_ms + waits_ms - about_ms % 2
 
 
 def day_fields(days: Days) -> str:
