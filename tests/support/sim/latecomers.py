@@ -23,6 +23,9 @@ ASKS_SHARE: Final = 0.25
 """Of looks that find a bucket that is being removed."""
 MAKES_SHARE: Final = 0.2
 """Of these, so many make something there; it lives on with all its bucket."""
+OUTLIVE: Final = 6
+"""Tasks that end after their minute."""
+SOONEST_MS: Final = 40_000
 
 
 class Latecomer(Client):
@@ -35,11 +38,24 @@ class Latecomer(Client):
 
     async def come(self, until_us: int) -> None:
         """Look again and again, and ask now and then."""
+        for _ in range(OUTLIVE):
+            await self._make_one_that_stays()
         while self._world.loop.now_us < until_us:
             await self._pause(LOOK_S)
             for shard, minute in list(self._bars()):
                 if self._late.random() < ASKS_SHARE:
                     self._later(self._ask(shard, minute))
+
+    async def _make_one_that_stays(self) -> None:
+        """A task whose home is this minute, and which ends in the next one: its bucket waits."""
+        now_ms = START_WALL_MS + self._world.loop.now_us // 1_000
+        soon_ms = now_ms + self._late.randint(1_000, SOONEST_MS)
+        request_id = fresh_request_id(now_ms, self._late.randbytes(10))
+        spec, wish = self.task(request_id.hex(), soon_ms, 0)
+        wanted = addressed(spec, wish, request_id, CreateTime(run_ms=soon_ms), now_ms)
+        if await self.create(wanted) is not None:
+            later_ms = soon_ms + self._late.randint(MINUTE_MS // 2, MINUTE_MS)
+            await self.reviser.move_to(wanted.task_id, later_ms)
 
     def _bars(self) -> Iterator[tuple[ShardId, Minute]]:
         """Shards that remove something now, and one of the minutes that are behind the bar."""

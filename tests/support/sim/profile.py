@@ -133,8 +133,8 @@ class Profile:
 
     @property
     def is_still(self) -> bool:
-        """Whether nothing is broken, and nobody is moved or stopped."""
-        return self.calm and not (self.moves or self.drains)
+        """Whether nothing is broken, and nobody is moved, stopped or kept for somebody else."""
+        return self.calm and not (self.moves or self.drains or self.latecomers)
 
 
 _KEEPS = (
