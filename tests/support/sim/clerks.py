@@ -29,8 +29,8 @@ from tests.support.sim.tellers import Ask, Teller, shown
 from tests.support.sim.testimony import TAKEN_OVER
 from tests.support.sim.world import LAYOUT, World
 from timeball_server.core.ids import TaskId
-from timeball_server.core.minting import CreateTime, mint
-from timeball_server.core.model import Payload
+from timeball_server.core.minting import CreateTime, fresh_request_id, mint
+from timeball_server.core.model import Payload, TaskView
 
 HOUR_MS: Final = 3_600_000
 HORIZON_MS: Final = 5 * 366 * 24 * HOUR_MS
@@ -265,6 +265,36 @@ class Clerk:
         look = self._look(twins.task_id)
         await teller.deal_twice(Corner.TWINS, "create", str(twins.task_id), asks, look)
         await self._far_ahead(made)
+        await self._makes_by_keys()
+
+    async def _makes_by_keys(self) -> None:
+        """A request id without a time, or of hours ago, is a key: it stands for one task."""
+        teller = self._teller
+        far = self._far().request
+        old = fresh_request_id(teller.now_ms - 2 * HOUR_MS, teller.rng.randbytes(10))
+        later = replace(far, time=CreateTime(run_ms=(far.time.run_ms or 0) + HOUR_MS))
+        delayed = replace(far, time=CreateTime(delay_ms=2 * HOUR_MS))
+        for key, first, others in ((self._key(), far, (later,)), (old, delayed, ())):
+            request = replace(first, request_id=key)
+            said, answer = await teller.ask(self._create(request))
+            task = answer.task_id if isinstance(answer, TaskView) else TaskId("")
+            teller.note(Corner.CHANGE, "create by a key", str(task), said, GONE, "", str(task), "")
+            if not task:
+                continue
+            made = Made(task_id=task, request=request)
+            urgent = replace(request, spec=replace(request.spec, priority=8))
+            for resend in (False, True):
+                ask = self._create(request, resend=resend)
+                await self._deal(Corner.AGAIN, "create", made, ask)
+                for other in (urgent, *(replace(each, request_id=key) for each in others)):
+                    ask = self._create(other, resend=resend)
+                    await self._deal(Corner.OTHER_BODY, "create", made, ask)
+
+    def _key(self) -> bytes:
+        """A UUID of version 4."""
+        raw = bytearray(self._teller.rng.randbytes(16))
+        raw[6], raw[8] = 0x40 | raw[6] & 0x0F, 0x80 | raw[8] & 0x3F
+        return bytes(raw)
 
     async def _far_ahead(self, made: Made) -> None:
         """Up to five years, and no further."""
