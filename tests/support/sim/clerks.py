@@ -37,6 +37,7 @@ HORIZON_MS: Final = 5 * 366 * 24 * HOUR_MS
 """So far ahead a task may lie, as docs/limits.md has it."""
 SLACK_MS: Final = 1_000
 """Longer than a request takes."""
+NEXT_MINUTE_S: Final = 61.0
 FORGET_S: Final = 6.0
 """So long a coordinator may show what another one has deleted."""
 LONGEST_S: Final = 20.0
@@ -59,6 +60,7 @@ class Clerk:
     """Asks about tasks."""
 
     def __init__(self, world: World, name: str) -> None:
+        self._by_key: list[Made] = []
         self._client = Client(world, name)
         self._teller = Teller(world, name, self._client.part_of)
 
@@ -71,6 +73,11 @@ class Clerk:
             await self._ends()
             await self._has_run()
             await self._teller.pause(self._teller.rng.uniform(0.2, 3))
+        await self._teller.pause(NEXT_MINUTE_S if self._by_key else 0.0)
+        for made in self._by_key:  # a minute later a request of now would have another address
+            for resend in (False, True):
+                ask = self._create(made.request, resend=resend)
+                await self._deal(Corner.AGAIN, "create by a key", made, ask)
 
     # What is asked ------------------------------------------------------------------------------
 
@@ -274,7 +281,8 @@ class Clerk:
         old = fresh_request_id(teller.now_ms - 2 * HOUR_MS, teller.rng.randbytes(10))
         later = replace(far, time=CreateTime(run_ms=(far.time.run_ms or 0) + HOUR_MS))
         delayed = replace(far, time=CreateTime(delay_ms=2 * HOUR_MS))
-        for key, first, others in ((self._key(), far, (later,)), (old, delayed, ())):
+        keys = ((self._key(), far, (later,)), (old, delayed, ()), (self._key(), delayed, ()))
+        for key, first, others in keys:
             request = replace(first, request_id=key)
             said, answer = await teller.ask(self._create(request))
             task = answer.task_id if isinstance(answer, TaskView) else TaskId("")
@@ -282,6 +290,7 @@ class Clerk:
             if not task:
                 continue
             made = Made(task_id=task, request=request)
+            self._by_key.append(made)
             urgent = replace(request, spec=replace(request.spec, priority=8))
             for resend in (False, True):
                 ask = self._create(request, resend=resend)
