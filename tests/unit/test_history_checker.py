@@ -430,7 +430,6 @@ def test_every_promise_has_been_broken_once() -> None:
     elsewhere = {
         *(Promise.LIMITS, Promise.TIMEOUTS, Promise.RETRIES),  # test_history_{limits,times}
         *(Promise.EXPLAINED, Promise.HELD_BACK),  # test_explanation_judge
-        Promise.LISTS,  # test_history_lists
         *(Promise.PROGRESS, Promise.TEAMS),  # test_history_{progress,teams}
         *(Promise.LISTS, Promise.DEALINGS),  # test_history_{lists,dealings}
     }

@@ -29,8 +29,8 @@ from tests.support.checker.records import (
     Terms,
     Verdict,
 )
-from tests.support.checker.words import Found, Glance, Said
 from tests.support.checker.stored import Stored
+from tests.support.checker.words import Found, Glance, Said
 
 Line = (
     Op

@@ -34,8 +34,8 @@ from tests.support.checker.records import (
     Verdict,
     Wish,
 )
-from tests.support.checker.words import Found, Said
 from tests.support.checker.stored import Stored
+from tests.support.checker.words import Found, Said
 from timeball_server.core.model import ScheduleView, TaskView
 
 KILLS = frozenset({"crash", "poison"})
