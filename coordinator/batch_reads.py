@@ -142,9 +142,9 @@ def _judged(
     verdict = judge(head, owner, home_of(task_id).minute)
     if verdict is Verdict.EXPIRED:
         return expired(task_id)
-    if history is not None and unreadable_event(history) is not None:
-        return None
     view = None if history is None else _view(history, namespace, with_journal=with_journal)
+    if view is None and history is not None and unreadable_event(history) is not None:
+        return None
     is_shown = head is not None and head.state not in HIDDEN
     if verdict is Verdict.NOT_FOUND or (is_shown and view is None):
         return not_found(task_id)
