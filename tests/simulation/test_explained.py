@@ -20,7 +20,7 @@ CAUSES = {
 }
 
 
-SEEDS = {"explained, and nothing broken": 1}
+SEEDS = {"explained, and nothing broken": 4}
 """Where not 0: only some ask while a claim is on its way to the store."""
 
 
