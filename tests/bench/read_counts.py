@@ -139,6 +139,9 @@ async def measure() -> None:
     """A page of the newest, fifty of the coming month, fifty of the newest, and one task."""
     keyspace = Keyspace(config(KEYSPACE), is_durable=False)
     store = await CountingStore.open(keyspace.config, SystemClock(), print)
+    assert isinstance(store, CountingStore)
+    for row in LAYOUT.rows:
+        await store.add_layout(row)
     nodes = Nodes(store)
     await nodes.scheduler.start()
     await nodes.coordinator.start()
