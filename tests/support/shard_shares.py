@@ -55,6 +55,7 @@ def untold(
 ) -> Iterator[str]:
     """Reasons of moves that are not true: of people's wish, a drain, a loss, a newcomer."""
     had = set(before.values())
+    draining = {name for name, node in nodes.items() if node.draining}
     for shard, name in after.items():
         giver, why = before.get(shard), reasons.get(shard, "")
         if giver == name:
@@ -62,7 +63,7 @@ def untold(
         true = {
             "operator": wishes.get(shard) == name,
             "first": giver is None,
-            "drain": giver in nodes and nodes[giver].draining,
+            "drain": giver in draining,
             "left": giver not in nodes,
             "joined": name not in had,
         }
