@@ -21,6 +21,9 @@ NEMESES: Mapping[str, Profile] = MappingProxyType(
         "crashes": replace(_BASE, crashes=14.0, snaps=10.0),
         "pauses": replace(_BASE, freezes=25.0, freeze_s=12.0, session_cuts=15.0),
         "streams": replace(_BASE, snaps=60.0, slow_share=0.3, slow_s=4.0, late_share=1.0),
+        "streams that break in mid-word": replace(
+            _BASE, tasks=300, cancel_share=0.7, revise_share=0.2, snaps=120.0
+        ),
         "cancels": replace(
             _BASE,
             tasks=400,

@@ -147,7 +147,6 @@ _KEEPS = (
     "freezes",
     "session_cuts",
     "link_cuts",
-    "snaps",
     "outages",
     "partitions",
     "quorum_losses",

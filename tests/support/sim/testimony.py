@@ -36,6 +36,8 @@ from timeball_server.core.model import PublicState, ScheduleView, TaskView
 
 CALM_LATENESS_US = 200_000
 """What planned moves may cost; nothing else goes wrong in a calm run."""
+BROKEN_STREAM_US = 4_500_000
+"""An executor opens a broken stream again within three seconds, and nothing is ever silent."""
 RECOVER_US = 30_000_000
 FORGET_US = 5_500_000
 """So long a coordinator shows an ended task that another one has deleted."""
@@ -66,7 +68,7 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
         still=profile.is_still and not (run.planned["move"] or run.planned["drain"]),
         lists=profile.calm,
         unbound=not run.planned["move"],
-        answer_us=NOTED_US if profile.answers_soon else None,
+        answer_us=_answer_us(profile),
         early_us=profile.skew_ms * 1_000,
         late_us=CALM_LATENESS_US,
         healed_us=run.healed_us,
@@ -104,6 +106,13 @@ def _lines(run: Run, profile: Profile) -> Iterator[Line]:
     for text in run.problems:
         who, _, what = text.partition(": ")
         yield Problem(who=who, what=what)
+
+
+def _answer_us(profile: Profile) -> int | None:
+    """Within what each request is answered; where streams break, before a coordinator gives up."""
+    if not profile.answers_soon:
+        return None
+    return BROKEN_STREAM_US if profile.snaps else NOTED_US
 
 
 def _told(op: Op, waited: frozenset[Attempt]) -> Told:
