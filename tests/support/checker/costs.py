@@ -63,7 +63,7 @@ BOUNDS: dict[str, Callable[[Work], float]] = {
     "read_due": lambda w: 11 * SHARDS * w.minutes + SPARE,
     "read_layout": lambda w: 70 * w.minutes,
     "raise_epoch": lambda w: TAKEN,
-    "move_scan_from": lambda w: SHARDS * w.minutes,
+    "move_scan_from": lambda w: SHARDS * (w.minutes + 1),  # from before the first, one by one
     "move_deleted_below": lambda w: 2 * SHARDS * w.minutes,
     "delete_bucket": lambda w: 5 * SHARDS * w.minutes,
     "write_owner": lambda w: TAKEN + 3 * SHARDS * w.minutes,
