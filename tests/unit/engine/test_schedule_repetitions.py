@@ -23,6 +23,7 @@ from timeball_server.core.commands import (
     PauseSchedule,
     RejectionReason,
     ResumeSchedule,
+    ScheduleDone,
     StopBackfill,
     TriggerSchedule,
     UpdateSchedule,
@@ -160,3 +161,19 @@ def test_only_repetitions_are_remembered_and_only_the_last_ones() -> None:
     assert len(told) == MOST_TOLD
     assert (schedule_id, "r2") not in told
     assert (schedule_id, "r3") in told
+
+
+def test_r8_the_first_send_of_what_its_repetition_created_comes_late_and_creates_nothing() -> None:
+    """Seed 439: its rows were written a second time, with another instant, which ended the node."""
+    world = World()
+    node = world.owner()
+    world.run(60_000)
+    created = create_schedule(node, every_ms=86_400_000, resend=True)
+    assert isinstance(created.outcome, ScheduleDone)
+    assert created.outcome.fresh
+    world.run(300)
+    assert created.task_id not in node.engine.shards[SHARD].tasks
+    again = late(node, created).outcome
+    assert isinstance(again, ScheduleDone)
+    assert not again.fresh
+    assert again.schedule == created.outcome.schedule

@@ -79,11 +79,11 @@ def arrive(engine: Engine, shard: ShardState, token: int, command: CreateSchedul
     known = command.unique in shard.recent or command.unique in shard.voided
     repeated = command.resend or known or bool(command.spec.name)
     if task is None and not repeated and not creating.may_be_late(engine, shard, command):
-        creating.remember(engine, shard, command.unique, schedule_id)
         task = ScheduleState(schedule_id, shard.shard)
         shard.tasks[schedule_id] = task
     elif task is None:
         task = commands.read_into_memory(engine, shard, schedule_id)
+    creating.remember(engine, shard, command.unique, schedule_id)
     task.waiting.append((token, command))
     placing.free(engine, shard, task)
 
