@@ -127,17 +127,17 @@ def server_steps() -> list[Step]:
 CAP_SECONDS = 31 * 60
 LONG_CAP_SECONDS = 50 * 60
 TIERS = (
-    Tier(name="check", cap_seconds=90, long_cap_seconds=110, steps=check_steps),
+    Tier(name="check", cap_seconds=90, long_cap_seconds=120, steps=check_steps),
     Tier(
         name="unit",
         cap_seconds=240,
-        long_cap_seconds=560,
+        long_cap_seconds=490,
         steps=pytest_steps("tests/unit", *(f"--ignore={path}" for path in HOUSE)),
     ),
     Tier(
         name="conformance",
         cap_seconds=60,
-        long_cap_seconds=60,
+        long_cap_seconds=75,
         steps=pytest_steps("tests/conformance"),
     ),
     Tier(
@@ -177,8 +177,8 @@ TIERS = (
     ),
     Tier(
         name="packaging",
-        cap_seconds=60,
-        long_cap_seconds=70,
+        cap_seconds=70,
+        long_cap_seconds=95,
         steps=pytest_steps("tests/packaging"),
         prepare=prepare_packaging,
     ),
@@ -192,7 +192,7 @@ TIERS = (
     Tier(
         name="other-clients",
         cap_seconds=70,
-        long_cap_seconds=90,
+        long_cap_seconds=110,
         steps=pytest_steps("tests/polyglot"),
         prepare=other_clients.build,
         gap=other_clients.gap,

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 FIXED = {
     3: "a node that had handed its last shard over waited for that without a pause, for ever",
     4: "claims made ahead and released at a take-over began before their due time",
+    439: "a schedule that its repetition had created was created again by the first send",
     580: "a session was ended before its time, and its client could not hear of it",
     1041: "a search for a repeated creation brought a task's past back to memory",
     5020: "what had connected to a node that could not start stayed with it for ever",
